@@ -1,0 +1,22 @@
+"""Errors a user can act on: each names the field, the value, what was expected and the fix."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Bad input. The command line prints the message as one line and exits with code 2."""
+
+
+class RunError(RuntimeError):
+    """A run that failed while running (say, a non-finite loss). Exit code 1."""
+
+
+def require_known(kind: str, name: str, known: Iterable[str]) -> None:
+    """Raises InputError, with the nearest known name, unless `name` is one of `known`."""
+    known = sorted(known)
+    if name in known:
+        return
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else "."
+    raise InputError(f"unknown {kind} '{name}'{hint} Known: {', '.join(known)}")

@@ -1,0 +1,6 @@
+"""Numerics that XLA lacks or lowers badly."""
+
+from jaxmodels.ops.convolution import conv, conv_transpose
+from jaxmodels.ops.pooling import max_pool
+
+__all__ = ["conv", "conv_transpose", "max_pool"]
