@@ -1,0 +1,161 @@
+"""optax optimizers and schedules by name, every rate of theirs a traced hyperparameter."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from jaxmodels.errors import InputError, require_known
+from jaxmodels.protocol import Hyperparameters, PyTree
+
+OPTIMIZERS = ("sgd", "momentum", "adam", "adamw", "lion", "muon")
+SCHEDULES = ("constant", "cosine", "warmup_cosine", "step")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """How parameters are updated."""
+
+    optimizer: str = "adam"
+    """Update rule: sgd, momentum, adam, adamw, lion or muon."""
+    learning_rate: float = 1e-3
+    """Peak learning rate."""
+    schedule: str = "cosine"
+    """Course of the learning rate: constant, cosine (to 0 at --steps), warmup_cosine, step."""
+    warmup_steps: int = 100
+    """Steps of linear warm-up (warmup_cosine)."""
+    decay_every: int = 1000
+    """Steps between decays (step)."""
+    decay_rate: float = 0.1
+    """Factor of each decay (step)."""
+    momentum: float = 0.9
+    """Decay of the first moment: momentum of sgd and muon, beta 1 of Adam and Lion."""
+    second_momentum: float = 0.999
+    """Decay of the second moment (beta 2 of Adam, AdamW; Lion's usual value is 0.99)."""
+    weight_decay: float = 0.0
+    """Weight decay, biases and norms excepted: decoupled for adamw, lion, muon; L2 otherwise."""
+    clip: float = 0.0
+    """Largest global gradient norm; 0: no clipping."""
+
+    @property
+    def schedule_ends(self) -> bool:
+        """Whether the schedule is laid out over `steps`, so that a run cannot be extended."""
+        return self.schedule in ("cosine", "warmup_cosine")
+
+    def validate(self) -> None:
+        """Raises InputError for an unknown name or a rate out of range."""
+        require_known("optimizer", self.optimizer, OPTIMIZERS)
+        require_known("schedule", self.schedule, SCHEDULES)
+        for name in ("learning_rate", "decay_rate", "weight_decay", "clip"):
+            value = getattr(self, name)
+            if not 0 <= value < float("inf"):
+                raise InputError(f"{name} = {value}; expected a finite number >= 0")
+        for name in ("momentum", "second_momentum"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} = {getattr(self, name)}; expected 0 <= {name} < 1")
+        if self.warmup_steps < 0 or self.decay_every < 1:
+            raise InputError(
+                f"warmup_steps = {self.warmup_steps}, decay_every = {self.decay_every};"
+                " expected warmup_steps >= 0 and decay_every >= 1"
+            )
+
+    def hyperparameters(self) -> Hyperparameters:
+        """The numbers of this config that are traced in the state."""
+        names = (
+            "learning_rate",
+            "decay_rate",
+            "momentum",
+            "second_momentum",
+            "weight_decay",
+            "clip",
+        )
+        return {name: getattr(self, name) for name in names}
+
+
+def decayed(params: PyTree) -> PyTree:
+    """True for the parameters that weight decay acts on: kernels, not biases or norms."""
+    return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
+def scheduled_rate(
+    config: OptimizerConfig, steps: int, hyperparameters: PyTree, step: Int[Array, ""]
+) -> Float[Array, ""]:
+    """The learning rate at a step (SGDR's half cosine, Loshchilov & Hutter 2017, eq. 5)."""
+    at = step.astype(jnp.float32)
+    warmup = min(config.warmup_steps, steps) if config.schedule == "warmup_cosine" else 0
+    factor = jnp.ones(())
+    if config.schedule_ends:
+        progress = jnp.clip((at - warmup) / max(steps - warmup, 1), 0, 1)
+        factor = 0.5 * (1 + jnp.cos(jnp.pi * progress))
+    if warmup:
+        factor = jnp.where(step < warmup, (at + 1) / warmup, factor)
+    if config.schedule == "step":
+        factor = hyperparameters["decay_rate"] ** jnp.floor(at / config.decay_every)
+    return hyperparameters["learning_rate"] * factor
+
+
+def make_optimizer(
+    config: OptimizerConfig, hyperparameters: PyTree, rate: Float[Array, ""]
+) -> optax.GradientTransformation:
+    """The update rule at traced rates; which terms exist is static, how large they are is not.
+
+    Built anew inside each traced step, so that no number of it is a constant of the program.
+    """
+    beta, beta2 = hyperparameters["momentum"], hyperparameters["second_momentum"]
+    rules = {
+        "sgd": optax.identity,
+        "momentum": lambda: optax.trace(decay=beta),
+        "adam": lambda: optax.scale_by_adam(b1=beta, b2=beta2),
+        "adamw": lambda: optax.scale_by_adam(b1=beta, b2=beta2),
+        "lion": lambda: optax.scale_by_lion(b1=beta, b2=beta2),
+        "muon": lambda: _scale_by_muon_and_adam(beta, beta2),
+    }
+    parts = []
+    if config.clip > 0:
+        parts.append(optax.clip_by_global_norm(hyperparameters["clip"]))
+    parts.append(rules[config.optimizer]())
+    if config.weight_decay > 0:
+        decay = _add_decay(hyperparameters["weight_decay"])
+        decoupled = config.optimizer in ("adamw", "lion", "muon")
+        parts.insert(len(parts) if decoupled else len(parts) - 1, decay)
+    parts.append(optax.scale(-rate))
+    return optax.chain(*parts)
+
+
+def _add_decay(weight_decay: Float[Array, ""]) -> optax.GradientTransformation:
+    def update(updates, state, params):
+        return jax.tree.map(
+            lambda u, p, use: u + weight_decay * p if use else u, updates, params, decayed(params)
+        ), state
+
+    return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
+
+
+def _scale_by_muon_and_adam(
+    beta: Float[Array, ""], beta2: Float[Array, ""]
+) -> optax.GradientTransformation:
+    """Muon (Jordan et al. 2024) for kernels, a convolution's taken as the matrix
+    [height * width * inputs, outputs]; Adam for the rest. Updates are scaled by
+    sqrt(max(1, outputs / inputs)), as the authors do."""
+    from optax import contrib
+
+    def numbers(params):
+        return jax.tree.map(
+            lambda p: contrib.MuonDimensionNumbers(tuple(range(p.ndim - 1)), p.ndim - 1), params
+        )
+
+    muon = optax.chain(
+        contrib.scale_by_muon(beta=beta, weight_dimension_numbers=numbers),
+        optax.stateless(
+            lambda updates, _: jax.tree.map(
+                lambda u: u * max(1, u.shape[-1] * u.shape[-1] / u.size) ** 0.5, updates
+            )
+        ),
+    )
+    labels = lambda params: jax.tree.map(  # noqa: E731
+        lambda p: "muon" if p.ndim > 1 else "adam", params
+    )
+    adam = optax.scale_by_adam(b1=beta, b2=beta2)
+    return optax.partition({"muon": muon, "adam": adam}, labels)
