@@ -50,9 +50,7 @@ class Mean(NamedTuple):
         return float(self.total) / float(self.count) if self.count else float("nan")
 
 
-def mean_over(
-    values: Float[Array, " batch"], valid: Bool[Array, " batch"] | None = None
-) -> Mean:
+def mean_over(values: Float[Array, " batch"], valid: Bool[Array, " batch"] | None = None) -> Mean:
     """The Mean of one value per example; examples that are not valid count nothing."""
     if valid is None:
         return Mean(jnp.sum(values, dtype=jnp.float32), jnp.asarray(values.size, jnp.int32))

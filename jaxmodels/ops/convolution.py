@@ -42,7 +42,7 @@ def conv(
     strides = _pair(strides)
     _check_channels("conv", x, kernel)
     if isinstance(padding, str):
-        padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding.upper())
+        padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, _known(padding))
     return _convolve.bind(x, kernel, strides=strides, padding=_pads(padding))
 
 
@@ -65,7 +65,7 @@ def conv_transpose(
     size = kernel.shape[:2]
     if isinstance(padding, str):
         padding = [
-            _transpose_padding(k, s, padding.upper()) for k, s in zip(size, strides, strict=True)
+            _transpose_padding(k, s, _known(padding)) for k, s in zip(size, strides, strict=True)
         ]
     spread = [
         ((n - 1) * s + 1, k, low, high)
@@ -88,6 +88,12 @@ def _pads(padding: int | Sequence[int | Sequence[int]]) -> tuple[Pair, Pair]:
     return tuple(_pair(p) for p in _pair(padding))
 
 
+def _known(padding: str) -> str:
+    if padding.upper() not in ("SAME", "VALID"):
+        raise ValueError(f"padding '{padding}'; expected 'SAME', 'VALID' or numbers")
+    return padding.upper()
+
+
 def _check_channels(name: str, x: Array, kernel: Array) -> None:
     if x.ndim != 4 or kernel.ndim != 4 or x.shape[3] != kernel.shape[2]:
         raise ValueError(
@@ -101,11 +107,9 @@ def _transpose_padding(kernel: int, stride: int, padding: str) -> Pair:
     if padding == "SAME":
         total = kernel + stride - 2
         low = kernel - 1 if stride > kernel - 1 else -(-total // 2)
-    elif padding == "VALID":
+    else:
         total = kernel + stride - 2 + max(kernel - stride, 0)
         low = kernel - 1
-    else:
-        raise ValueError(f"padding '{padding}'; expected 'SAME', 'VALID' or numbers")
     return low, total - low
 
 
@@ -165,9 +169,7 @@ def _cpu_input_gradient(g, kernel, *, strides, padding, in_size):
     against 20 ms). Otherwise, or for few channels, a matrix product and an overlap-add."""
     height, width, inputs, outputs = kernel.shape
     if strides == (1, 1) and inputs > 4:
-        return _native_input_gradient(
-            g, kernel, strides=strides, padding=padding, in_size=in_size
-        )
+        return _native_input_gradient(g, kernel, strides=strides, padding=padding, in_size=in_size)
     batch, rows, columns, _ = g.shape
     columns_of = g.reshape(-1, outputs) @ kernel.reshape(-1, outputs).T
     columns_of = columns_of.reshape(batch, rows, columns, height, width, inputs)
@@ -204,7 +206,9 @@ def _cpu_kernel_gradient(x, g, *, strides, padding, kernel_size):
 
 def _bilinear(name: str, native: Callable, cpu: Callable | None = None) -> Primitive:
     primitive = Primitive(name)
-    primitive.def_impl(lambda *args, **params: jax.jit(partial(primitive.bind, **params))(*args))
+    # One jit for all calls: outside of a jitted program, each would compile anew otherwise.
+    static = ("strides", "padding", "in_size", "kernel_size")
+    primitive.def_impl(jax.jit(primitive.bind, static_argnames=static))
     primitive.def_abstract_eval(
         lambda *args, **params: jax.core.ShapedArray(
             (out := jax.eval_shape(partial(native, **params), *args)).shape, out.dtype
@@ -217,9 +221,7 @@ def _bilinear(name: str, native: Callable, cpu: Callable | None = None) -> Primi
 
 
 _convolve = _bilinear("convolve", _native_convolve)
-_input_gradient = _bilinear(
-    "convolve_input_gradient", _native_input_gradient, _cpu_input_gradient
-)
+_input_gradient = _bilinear("convolve_input_gradient", _native_input_gradient, _cpu_input_gradient)
 _kernel_gradient = _bilinear(
     "convolve_kernel_gradient", _native_kernel_gradient, _cpu_kernel_gradient
 )

@@ -1,0 +1,88 @@
+"""Max pooling against `lax.reduce_window`."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+from jaxmodels.ops import max_pool
+
+
+def _reference(x, window):
+    shape = (1, window, window, 1)
+    return lax.reduce_window(x, -jnp.inf, lax.max, shape, shape, "VALID")
+
+
+def _distinct(shape, seed=0):
+    """Every value once: no window has a tie."""
+    return jnp.asarray(np.random.default_rng(seed).permutation(np.prod(shape)).reshape(shape) / 7)
+
+
+@pytest.mark.usefixtures("float64")
+@settings(
+    max_examples=20,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    st.tuples(*[st.integers(1, high) for high in (3, 9, 9, 4)]),
+    st.integers(1, 4),
+)
+@example((2, 7, 5, 3), 2)  # a remainder at both edges
+@example((1, 4, 4, 1), 4)
+@example((1, 3, 6, 2), 3)
+def test_values_and_gradients_equal_reduce_window(shape, window):
+    assume(window <= min(shape[1:3]))
+
+    def everything(pool, x, weights):
+        return (
+            pool(x, window),
+            jax.grad(lambda x: jnp.vdot(weights, pool(x, window)))(x),
+            jax.grad(lambda x: jnp.sum(jnp.sin(pool(x, window))))(x),
+        )
+
+    @jax.jit
+    def both(x):
+        weights = jnp.cos(_reference(x, window))
+        return everything(max_pool, x, weights), everything(_reference, x, weights)
+
+    ours, reference = both(_distinct(shape))
+    jax.tree.map(np.testing.assert_array_equal, ours[:2], reference[:2])
+    np.testing.assert_allclose(ours[2], reference[2], rtol=1e-12)
+
+
+@pytest.mark.usefixtures("float64")
+def test_second_derivatives_and_vmap():
+    x = _distinct((2, 4, 6, 3))
+
+    def gradient(pool):
+        return jax.grad(lambda x: jnp.sum(jnp.sin(pool(x, 2))))
+
+    # reduce_window has no forward mode: reverse over reverse, against both orders of ours.
+    expected = jax.grad(lambda x: jnp.vdot(gradient(_reference)(x), jnp.cos(x)))(x)
+    reverse = jax.grad(lambda x: jnp.vdot(gradient(max_pool)(x), jnp.cos(x)))(x)
+    np.testing.assert_allclose(reverse, expected, atol=1e-12)
+    _, forward = jax.jvp(gradient(max_pool), (x,), (jnp.cos(x),))
+    along = -jnp.sin(x) * gradient(max_pool)(x)  # what differentiating cos(x) added above
+    np.testing.assert_allclose(forward, expected - along, atol=1e-12)
+
+    stack = jnp.stack([x, -x, x[::-1]], axis=2)
+    together = jax.vmap(max_pool, in_axes=2)(stack)
+    np.testing.assert_array_equal(together, jnp.stack([max_pool(a) for a in (x, -x, x[::-1])]))
+
+
+def test_ties_share_the_gradient():
+    x = jnp.zeros((1, 2, 2, 1)).at[0, 0, 0, 0].set(-1)
+    gradient = jax.grad(lambda x: max_pool(x).sum())(x)
+    np.testing.assert_allclose(gradient[0, :, :, 0], [[0, 1 / 3], [1 / 3, 1 / 3]], rtol=1e-6)
+
+
+def test_a_dropped_remainder_has_no_gradient():
+    gradient = jax.grad(lambda x: max_pool(x).sum())(_distinct((1, 5, 3, 1)))
+    assert not gradient[:, 4:].any()
+    assert not gradient[:, :, 2:].any()
+    assert gradient.sum() == 2
