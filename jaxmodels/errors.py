@@ -12,11 +12,15 @@ class RunError(RuntimeError):
     """A run that failed while running (say, a non-finite loss). Exit code 1."""
 
 
+def closest(name: str, known: Iterable[str]) -> str:
+    """"; did you mean '...'?" with the known name most like this one, or "." if none is."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean '{near[0]}'?" if near else "."
+
+
 def require_known(kind: str, name: str, known: Iterable[str]) -> None:
     """Raises InputError, with the nearest known name, unless `name` is one of `known`."""
     known = sorted(known)
-    if name in known:
-        return
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else "."
-    raise InputError(f"unknown {kind} '{name}'{hint} Known: {', '.join(known)}")
+    if name not in known:
+        hint = closest(name, known)
+        raise InputError(f"unknown {kind} '{name}'{hint} Known: {', '.join(known)}")

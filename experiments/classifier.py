@@ -1,0 +1,187 @@
+"""Train an image classifier.
+
+    python -m experiments.classifier                                    # digits, seconds
+    python -m experiments.classifier --data mnist --model cnn --steps 4690 --dropout 0.4
+    python -m experiments.classifier --preset net                       # the 100-50-10 net
+
+The run folder then holds config.json, metrics.jsonl, speed.jsonl, curves.png, evaluation.json
+(scores per class), checkpoints/ and samples/ (confusion matrix, misclassified images).
+"""
+
+import json
+import sys
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmodels.data import ImageData, Normalization, load_images, normalization_of
+from jaxmodels.data.resident import resident
+from jaxmodels.errors import InputError
+from jaxmodels.metrics import classification_report, expected_calibration_error
+from jaxmodels.models import create_model
+from jaxmodels.objectives.classifier import classifier, hyperparameters
+from jaxmodels.objectives.optimizers import OptimizerConfig
+from jaxmodels.objectives.preprocessing import with_preprocessing
+from jaxmodels.pictures import draw_confusion, draw_image_grid
+from jaxmodels.train import Evaluation, Experiment, TrainConfig, main, require_range
+from jaxmodels.train.run_folder import write_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierConfig(OptimizerConfig, TrainConfig):
+    """Train, resume and evaluate an image classifier."""
+
+    model: str = "cnn"
+    """Architecture: mlp or cnn."""
+    hidden: tuple[int, ...] = ()
+    """Widths of the hidden linear layers; none: the architecture's own."""
+    batch_norm: bool = False
+    """Normalise activations over the batch."""
+    dropout: float = 0.0
+    """Share of hidden units left out in training."""
+    label_smoothing: float = 0.0
+    """Share of the target spread evenly over all classes."""
+    ema: float = 0.0
+    """Decay of the average of parameters and batch statistics to evaluate with; 0: no average."""
+    pad: int = 0
+    """Black pixels added on each side of an image."""
+    epoch_lines: bool = False
+    """Print 'Epoch: %%d, Loss: %%.3f' after each epoch, which --log-every must be long."""
+
+    def validate(self) -> None:
+        TrainConfig.validate(self)
+        OptimizerConfig.validate(self)
+        require_range(self, ("dropout", "label_smoothing", "ema"), 0, 1)
+        require_range(self, ("pad",))
+        if any(width < 1 for width in self.hidden):
+            raise InputError(f"hidden = {self.hidden}; expected widths of at least 1")
+
+
+PRESETS = {
+    # PyTorch's first example: Linear 100-50-10, ReLU, SGD 0.01, cross-entropy, 10 epochs. The
+    # 8x8 digits, padded to 10x10, have the 100 inputs; an epoch is 40 steps. Under 10 s on a CPU.
+    "net": ClassifierConfig(
+        model="mlp",
+        hidden=(50,),
+        pad=1,
+        batch_size=32,
+        steps=400,
+        optimizer="sgd",
+        learning_rate=0.01,
+        schedule="constant",
+        log_every=40,
+        eval_every=400,
+        epoch_lines=True,
+    ),
+}
+
+
+def build(config: ClassifierConfig) -> Experiment:
+    """The experiment that a config describes."""
+    data = load_images(config.data, config.data_dir)
+    if not data.class_names:
+        raise InputError(f"data '{config.data}' has no labels; a classifier needs a class label")
+    classes = len(data.class_names)
+    normalize = normalization_of(data.splits["train"]["image"])
+    options = {"hidden": config.hidden} if config.hidden else {}
+    model = create_model(
+        config.model,
+        classes=classes,
+        batch_norm=config.batch_norm,
+        dtype=jnp.dtype(config.precision),
+        **options,
+    )
+    objective = classifier(
+        model,
+        classes,
+        config,
+        steps=config.steps,
+        label_smoothing=config.label_smoothing,
+        dropout=config.dropout,
+        ema=config.ema,
+        accumulate=config.accumulate,
+    )
+
+    def prepare(batch):
+        sides = ((0, 0), (config.pad, config.pad), (config.pad, config.pad), (0, 0))
+        return {**batch, "image": normalize(jnp.pad(batch["image"], sides))}
+
+    return Experiment(
+        name="classifier",
+        objective=with_preprocessing(objective, prepare),
+        hyperparameters=hyperparameters(
+            config, config.label_smoothing, config.dropout, config.ema
+        ),
+        train=resident(data.splits["train"]),
+        evaluation={
+            split: resident(data.splits[split])
+            for split in ("validation", "test")
+            if split in data.splits
+        },
+        monitor=("accuracy", "max"),
+        facts={"data": data.facts(), "normalization": normalize._asdict()},
+        after_evaluation=_Report(data),
+        describe=_epoch_line(config, data) if config.epoch_lines else None,
+    )
+
+
+class _Report:
+    """Scores per class and pictures of the last evaluation, of test if there is a test split."""
+
+    def __init__(self, data: ImageData):
+        self._data = data
+        self._reports: dict[str, dict] = {}
+
+    def __call__(self, evaluation: Evaluation) -> None:
+        workdir = evaluation.workdir
+        if workdir is None or not evaluation.is_last:
+            return
+        names, sums = self._data.class_names, evaluation.sums
+        self._reports[evaluation.split] = {
+            "step": evaluation.step,
+            "loss": sums.loss.value(),
+            "top5": sums.top5.value(),
+            "ece": expected_calibration_error(sums.calibration),
+            **classification_report(sums.confusion, names),
+        }
+        write_text(workdir / "evaluation.json", json.dumps(self._reports, indent=1) + "\n")
+        draw_confusion(sums.confusion, names, workdir / "samples" / "confusion.png")
+        _draw_misclassified(evaluation, names)
+
+
+def _draw_misclassified(evaluation: Evaluation, names: tuple[str, ...], most: int = 40) -> None:
+    """The wrong predictions, the most confident first."""
+    logits = evaluation.predict()["logits"]
+    labels = np.asarray(evaluation.source.arrays["label"])
+    confidence = jax.nn.softmax(logits).max(-1)
+    wrong = np.flatnonzero(logits.argmax(-1) != labels)
+    wrong = wrong[np.argsort(-np.asarray(confidence)[wrong], kind="stable")][:most]
+    path = evaluation.workdir / "samples" / "misclassified.png"
+    path.unlink(missing_ok=True)
+    if len(wrong):
+        titles = [
+            f"{names[labels[row]]} as {names[logits[row].argmax()]}\n{confidence[row]:.2f}"
+            for row in wrong
+        ]
+        draw_image_grid(np.asarray(evaluation.source.arrays["image"][wrong]), path, titles)
+
+
+def _epoch_line(config: ClassifierConfig, data: ImageData):
+    size = len(data.splits["train"]["image"])
+    if config.log_every * config.batch_size != size:
+        raise InputError(
+            f"log_every = {config.log_every}; expected the steps of an epoch, {size} images /"
+            f" batch_size {config.batch_size} = {size / config.batch_size:g}, with --epoch-lines"
+        )
+
+    def describe(step: int, split: str, scores: dict[str, float]) -> str | None:
+        epoch = step * config.batch_size // size
+        return "Epoch: %d, Loss: %.3f" % (epoch, scores["loss"]) if split == "train" else None
+
+    return describe
+
+
+if __name__ == "__main__":
+    sys.exit(main("classifier", ClassifierConfig, build, PRESETS))

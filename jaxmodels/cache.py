@@ -1,0 +1,10 @@
+"""Where things that can be made again are kept: decoded data sets and compiled programs."""
+
+import os
+from pathlib import Path
+
+
+def cache_folder(name: str) -> Path:
+    """A folder of that name under $JAXMODELS_CACHE, by default ~/.cache/jaxmodels."""
+    root = os.environ.get("JAXMODELS_CACHE") or Path.home() / ".cache" / "jaxmodels"
+    return Path(root).expanduser() / name

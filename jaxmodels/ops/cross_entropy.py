@@ -1,0 +1,21 @@
+"""Cross-entropy of a categorical distribution, in log space."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+def softmax_cross_entropy(
+    logits: Float[Array, "*batch classes"],
+    labels: Int[Array, "*batch"],
+    smoothing: Float[Array, ""] | float = 0.0,
+) -> Float[Array, "*batch"]:
+    """Nats per example: -(1 - s) log p(label) - s * mean over classes of log p(class).
+
+    Label smoothing as in Szegedy et al. 2016, section 7: the target is (1 - s) one-hot + s / classes.
+    A label outside 0..classes-1 gives NaN.
+    """
+    log_normalizer = jax.nn.logsumexp(logits, axis=-1)
+    true = jnp.take_along_axis(logits, labels[..., None], axis=-1, mode="fill")[..., 0]
+    # Written as deviations from the true logit, the unsmoothed loss loses nothing to the rest.
+    return log_normalizer - true + smoothing * (true - jnp.mean(logits, axis=-1))

@@ -1,0 +1,69 @@
+"""Pictures that experiments draw into a run folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int, Num
+
+
+def draw_image_grid(
+    images: Num[np.ndarray, "count height width channels"],
+    path: Path,
+    titles: Sequence[str] | None = None,
+    columns: int = 8,
+    limits: tuple[float, float] | None = None,
+) -> None:
+    """A grid of grey or RGB images, left to right, with a title above each if given.
+
+    limits: the values that are black and white; None: the extremes of all the images.
+    """
+    from matplotlib.figure import Figure
+
+    low, high = limits or (images.min(), images.max())
+    pictures = np.clip((images.astype(np.float64) - low) / max(high - low, 1e-12), 0, 1)
+    if pictures.shape[-1] == 1:
+        pictures = pictures[..., 0]
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    height = 1.25 if titles else 1.0
+    figure = Figure(figsize=(1.1 * columns, height * 1.1 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    for panel in panels:
+        panel.axis("off")
+    for index, picture in enumerate(pictures):
+        panel = figure.axes[index]
+        panel.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        if titles:
+            panel.set_title(titles[index], fontsize=8, pad=2)
+    _save(figure, path)
+
+
+def draw_confusion(
+    confusion: Int[np.ndarray, "label prediction"], class_names: Sequence[str], path: Path
+) -> None:
+    """The confusion matrix, coloured by the share of each true class, with its counts if legible."""
+    from matplotlib.figure import Figure
+
+    classes = len(class_names)
+    shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
+    size = min(max(4.0, 0.5 * classes + 1.5), 16.0)
+    figure = Figure(figsize=(size, size), layout="constrained")
+    panel = figure.subplots()
+    panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if classes <= 30:
+        ticks = range(classes)
+        panel.set_xticks(ticks, class_names, rotation=45, ha="right", fontsize=8)
+        panel.set_yticks(ticks, class_names, fontsize=8)
+        for row, column in np.argwhere(confusion):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            count = confusion[row, column]
+            panel.text(column, row, count, ha="center", va="center", color=colour, fontsize=7)
+    panel.set_xlabel("predicted")
+    panel.set_ylabel("true")
+    _save(figure, path)
+
+
+def _save(figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)

@@ -1,0 +1,80 @@
+"""Checkpoints by Orbax: written while training goes on, whole or not at all, last and best kept."""
+
+import logging
+from pathlib import Path
+
+import jax
+
+from jaxmodels.errors import InputError
+from jaxmodels.protocol import PyTree
+
+
+class Checkpoints:
+    """The checkpoints of one run folder."""
+
+    def __init__(self, folder: Path):
+        logging.getLogger("absl").setLevel(logging.ERROR)  # a page of notes for each save
+        import orbax.checkpoint as ocp
+        from orbax.checkpoint import checkpoint_managers
+
+        def score(metrics):
+            return metrics["score"]
+
+        self._args = ocp.args
+        self._folder = folder
+        self._manager = ocp.CheckpointManager(
+            folder.absolute(),
+            options=ocp.CheckpointManagerOptions(
+                create=True,
+                cleanup_tmp_directories=True,
+                best_fn=score,
+                preservation_policy=checkpoint_managers.AnyPreservationPolicy(
+                    [
+                        checkpoint_managers.LatestN(1),
+                        checkpoint_managers.BestN(
+                            get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False
+                        ),
+                    ]
+                ),
+            ),
+        )
+
+    def last(self) -> int | None:
+        """Step of the newest complete checkpoint."""
+        return self._manager.latest_step()
+
+    def best(self) -> int | None:
+        """Step of the best one; where nothing was scored, of the last."""
+        best = self._manager.best_step()
+        return self.last() if best is None else best
+
+    def save(self, step: int, tree: PyTree, score: float | None = None) -> None:
+        """Starts to save; the tree may be donated when this returns. score: of a new best."""
+        metrics = None if score is None else {"score": score}
+        self._manager.save(step, args=self._args.StandardSave(tree), metrics=metrics)
+
+    def restore(self, step: int, like: PyTree) -> PyTree:
+        """The tree saved at a step, with the shapes, types and shardings of `like`.
+
+        Raises:
+          InputError: it was saved from another structure, by other code.
+        """
+        try:
+            return self._manager.restore(step, args=self._args.StandardRestore(like))
+        except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
+            first = str(error).strip().splitlines()[0][:200]
+            raise InputError(
+                f"checkpoint {self._folder / str(step)} does not fit this code: {first};"
+                " check out the code that wrote it, or --overwrite to start anew"
+            ) from error
+
+    def close(self) -> None:
+        """Waits for what is being saved."""
+        self._manager.close()
+
+
+def abstract(tree: PyTree, sharding: jax.sharding.Sharding) -> PyTree:
+    """Shapes and types of a tree, each with this sharding."""
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
+    )

@@ -1,0 +1,110 @@
+"""The command line of an experiment: flags in, exit code out."""
+
+import contextlib
+import dataclasses
+import io
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+from jaxmodels.errors import InputError, RunError, require_known
+from jaxmodels.train.config import TrainConfig, default_workdir, from_json
+from jaxmodels.train.experiment import Experiment
+from jaxmodels.train.run_folder import RunFolder
+
+
+def main(
+    name: str,
+    config_class: type[TrainConfig],
+    build: Callable[[TrainConfig], Experiment],
+    presets: Mapping[str, TrainConfig] | None = None,
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Runs an experiment from the command line; the exit code.
+
+    0: done, or stopped on request and resumable. 1: the run failed. 2: bad input.
+    """
+    try:
+        print(_run(name, config_class, build, presets or {}, arguments))
+        return 0
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except RunError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(name, config_class, build, presets, arguments) -> str:
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    config = parse(config_class, presets, arguments)
+    folder = RunFolder(config.workdir or default_workdir(name, config))
+    if config.mode != "train":
+        config = _config_of_run(config_class, folder, arguments)
+    config.validate()
+    record = folder.record()
+
+    from jaxmodels.train import loop
+    from jaxmodels.train.environment import source_hash
+
+    source = source_hash(getattr(sys.modules[config_class.__module__], "__file__", None))
+    if config.mode == "train" and not config.debug:
+        if record and not config.overwrite:
+            folder.check(record, config, source)  # before the data is loaded
+        experiment = build(config)
+        result = loop.train(experiment, config, folder, source)
+        if result is None:
+            print(f"the run in {folder.path} is finished; a larger --steps may extend it")
+        elif not result.finished:
+            print(f"stopped at step {result.step} of {config.steps}; the same command goes on")
+        return folder.summary()
+    experiment = build(config)
+    if record:
+        folder.check(record, dataclasses.replace(config, accept_code_change=True), source, experiment.facts)
+    mode = loop.debug if config.debug else getattr(loop, config.mode)
+    return mode(experiment, config, folder)
+
+
+def parse(
+    config_class: type[TrainConfig],
+    presets: Mapping[str, TrainConfig],
+    arguments: Sequence[str],
+    default: TrainConfig | None = None,
+) -> TrainConfig:
+    """The config that the flags describe, starting from the preset among them or from `default`.
+
+    Raises:
+      InputError: an unknown flag or preset, or a value of another type. --help exits with 0.
+    """
+    if default is None:
+        default = config_class()
+        preset = _parse(config_class, arguments, default).preset
+        if preset:
+            require_known("preset", preset, presets)
+            default = dataclasses.replace(presets[preset], preset=preset)
+    return _parse(config_class, arguments, default)
+
+
+def _parse(config_class, arguments, default) -> TrainConfig:
+    import tyro
+
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            return tyro.cli(config_class, args=arguments, default=default)
+    except SystemExit as ended:
+        if not ended.code:
+            raise
+        # tyro draws a box of several lines.
+        text = re.sub(r"[\u2500-\u257f]+|For full helptext.*", " ", printed.getvalue())
+        raise InputError(" ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split())) from None
+
+
+def _config_of_run(config_class, folder: RunFolder, arguments) -> TrainConfig:
+    """The recorded config with the flags given laid over it; they may not make it another run."""
+    record = folder.record()
+    if record is None:
+        raise InputError(f"workdir {folder.path} holds no run; name one with --workdir, or train it")
+    recorded = from_json(config_class, record["config"])
+    keep = {"mode": "train", "output": None, "overwrite": False, "debug": False}
+    return parse(config_class, {}, arguments, default=dataclasses.replace(recorded, **keep))

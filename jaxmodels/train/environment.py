@@ -1,0 +1,63 @@
+"""What a run was made with: versions, source, machine."""
+
+import hashlib
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import jax
+
+import jaxmodels
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
+_ROOT = Path(jaxmodels.__file__).parent
+
+
+def environment() -> dict:
+    """Versions, git commit, kind and count of devices, processor threads."""
+    device = jax.devices()[0]
+    return {
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "git_commit": _git_commit(),
+        "machine": platform.machine(),
+        "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "platform": device.platform,
+        "device_kind": device.device_kind,
+        "device_count": jax.device_count(),
+    }
+
+
+def changed_bits(then: dict, now: dict) -> list[str]:
+    """What differs of that on which the bits of a result depend, as readable phrases."""
+    names = ("packages", "machine", "threads", "platform", "device_kind", "device_count")
+    return [
+        f"{name} {then.get(name)} -> {now.get(name)}"
+        for name in names
+        if then.get(name) != now.get(name)
+    ]
+
+
+def source_hash(script: str | Path | None) -> str:
+    """Of the package's source and of the experiment's script (None: it is no file)."""
+    digest = hashlib.sha256()
+    for path in [*sorted(_ROOT.rglob("*.py")), *([Path(script)] if script else [])]:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _git_commit() -> str | None:
+    """The commit of the source, with "+" when it was edited since; None outside of git."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments], cwd=_ROOT, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        edited = git("status", "--porcelain", "--untracked-files=no", "--", str(_ROOT.parent))
+        return git("rev-parse", "HEAD") + ("+" if edited else "")
+    except (OSError, subprocess.SubprocessError):
+        return None

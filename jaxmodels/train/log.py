@@ -1,0 +1,97 @@
+"""Training metrics on their way from the device to files and screen."""
+
+import contextlib
+import math
+import time
+from collections import deque
+from collections.abc import Iterator
+
+import jax
+
+from jaxmodels.errors import RunError
+from jaxmodels.protocol import Metrics, State
+from jaxmodels.train.config import TrainConfig
+from jaxmodels.train.experiment import Experiment
+from jaxmodels.train.progress import Progress
+from jaxmodels.train.run_folder import RunFolder, score_fields
+
+
+class Log:
+    """Windows of metrics on their way from the device to the files.
+
+    A window is fetched when the next chunk of steps has been dispatched, so that the device never
+    waits for the host.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        config: TrainConfig,
+        folder: RunFolder,
+        progress: Progress,
+        start: int,
+    ):
+        self._experiment, self._config, self._folder = experiment, config, folder
+        self._progress = progress
+        self._waiting: deque[tuple[int, Metrics]] = deque()
+        self._step = start
+        self._seconds = self._paused = 0.0
+        self._clock = time.perf_counter()
+
+    def add(self, step: int, window: Metrics) -> None:
+        """Takes a full window; writes those before it."""
+        self._waiting.append((step, window))
+        while len(self._waiting) > 1:
+            self._fetch()
+
+    @contextlib.contextmanager
+    def paused(self, state: State) -> Iterator[None]:
+        """Writes all windows, and leaves what is done inside out of the rate of training."""
+        while self._waiting:
+            self._fetch()
+        jax.block_until_ready(state)
+        began = time.perf_counter()
+        yield
+        self._paused += time.perf_counter() - began
+
+    def write(self, step: int, split: str, scores: dict[str, float]) -> None:
+        """A line of metrics.jsonl, and what is shown of it."""
+        self._folder.append(step, split, scores)
+        describe = self._experiment.describe or self._describe
+        line = describe(step, split, scores)
+        if line is not None:
+            print(line, flush=True)
+
+    def _describe(self, step: int, split: str, scores: dict[str, float]) -> str | None:
+        if split == "train" and self._progress.visible:
+            return None  # it stands beside the bar
+        return " ".join([f"step={step}", *score_fields(split, scores)])
+
+    def _fetch(self) -> None:
+        step, window = self._waiting.popleft()
+        scores = self._experiment.objective.summarize(jax.device_get(window))
+        scores = {name: float(value) for name, value in scores.items()}
+        now = time.perf_counter()
+        elapsed, steps = now - self._clock - self._paused, step - self._step
+        self._clock, self._step, self._paused = now, step, 0.0
+        self._seconds += elapsed
+        for name, value in scores.items():
+            if not math.isfinite(value):
+                raise RunError(not_finite(f"train {name} is", step))
+        rate = steps / elapsed
+        self.write(step, "train", scores)
+        self._folder.append_speed(
+            step=step,
+            steps_per_second=rate,
+            examples_per_second=rate * self._config.batch_size,
+            seconds=self._seconds,
+        )
+        self._progress.show(scores, rate)
+
+
+def not_finite(what: str, step: int) -> str:
+    """The message of a run that diverged."""
+    return (
+        f"{what} not finite by step {step}; the last checkpoint is kept. Try a lower"
+        " --learning-rate or --clip 1, or find the layer with --debug"
+    )

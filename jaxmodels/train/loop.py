@@ -1,0 +1,279 @@
+"""The training loop. It knows states, batches and metrics, not what they mean."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxmodels.errors import InputError, RunError
+from jaxmodels.protocol import Metrics, State
+from jaxmodels.train.checkpoint import Checkpoints
+from jaxmodels.train.compile import EvaluationProgram, TrainProgram, make_mesh, use_compilation_cache
+from jaxmodels.train.config import TrainConfig
+from jaxmodels.train.curves import draw_curves
+from jaxmodels.train.debug import all_finite, first_non_finite
+from jaxmodels.train.environment import changed_bits, environment
+from jaxmodels.train.experiment import Evaluation, Experiment
+from jaxmodels.train.log import Log, not_finite
+from jaxmodels.train.progress import Interruption, Progress
+from jaxmodels.train.run_folder import RunFolder, score_fields, write_atomically
+
+
+class Result(NamedTuple):
+    """Where training ended."""
+
+    state: State
+    step: int
+    finished: bool  # False when it was asked to stop before
+
+
+def chunk_ends(config: TrainConfig, start: int) -> Iterator[int]:
+    """The steps at which calls of the compiled program end.
+
+    They are the multiples of every period and of steps_per_dispatch, whatever `start` is, so that
+    an interrupted and an uninterrupted run do the same.
+    """
+    periods = (
+        config.log_every,
+        config.eval_every,
+        config.checkpoint_every,
+        config.steps_per_dispatch,
+    )
+    while start < config.steps:
+        start = min(config.steps, *((start // period + 1) * period for period in periods))
+        yield start
+
+
+class Trainer:
+    """One run: its compiled programs and its folder."""
+
+    def __init__(self, experiment: Experiment, config: TrainConfig, folder: RunFolder):
+        use_compilation_cache()
+        self.experiment, self.config, self.folder = experiment, config, folder
+        mesh = make_mesh(config.mesh)
+        self.program = TrainProgram(
+            experiment.objective,
+            experiment.train,
+            experiment.hyperparameters,
+            config.batch_size,
+            min(config.steps, config.log_every, config.steps_per_dispatch),
+            config.seed,
+            mesh,
+        )
+        self.evaluations = {
+            split: EvaluationProgram(
+                experiment.objective,
+                source,
+                config.eval_batch_size,
+                self.program.keys.evaluate,
+                mesh,
+            )
+            for split, source in experiment.evaluation.items()
+        }
+        self._all_finite = jax.jit(all_finite)
+
+    def train(self) -> Result:
+        """Trains from the last checkpoint, if there is one, to the end or until asked to stop."""
+        config, folder = self.config, self.folder
+        checkpoints = Checkpoints(folder.checkpoints)
+        last = checkpoints.last()
+        if last is None:
+            start, state, window = 0, self.program.create(), self.program.zeros()
+        else:
+            tree = checkpoints.restore(last, self.program.like)
+            start, state, window = last, tree["state"], tree["window"]
+        folder.drop_lines_after(start if last is not None else -1)
+        step = start
+        with Interruption() as interruption, Progress(config.steps, start) as progress:
+            log = Log(self.experiment, config, folder, progress, start)
+            try:
+                for stop in chunk_ends(config, start):
+                    state, window = self.program.run(state, window, step, stop)
+                    step = stop
+                    progress.at(step)
+                    is_last = step == config.steps
+                    if step % config.log_every == 0 or is_last:
+                        log.add(step, window)
+                        window = self.program.zeros()
+                    stopping = interruption.requested and not is_last
+                    improved = None
+                    if step % config.eval_every == 0 or is_last:
+                        with log.paused(state):
+                            improved = self._evaluate(state, step, is_last, log)
+                    due = step % config.checkpoint_every == 0 or is_last or stopping
+                    if due or improved is not None:
+                        with log.paused(state):
+                            self._save(checkpoints, step, state, window, improved)
+                    if stopping:
+                        return Result(state, step, finished=False)
+            finally:
+                # What is being saved is good, whatever ended the loop.
+                checkpoints.close()
+        return Result(state, step, finished=True)
+
+    def restored(self) -> tuple[int, State]:
+        """Step and state of the checkpoint that the config names.
+
+        Raises:
+          InputError: there is none.
+        """
+        checkpoints = Checkpoints(self.folder.checkpoints) if self.folder.record() else None
+        step = checkpoints and getattr(checkpoints, self.config.checkpoint)()
+        if step is None:
+            raise InputError(f"workdir {self.folder.path} has no checkpoint; train the run first")
+        return step, checkpoints.restore(step, self.program.like)["state"]
+
+    def _evaluate(self, state: State, step: int, is_last: bool, log: Log) -> float | None:
+        """Scores the splits that are due; the validation score if it is the best so far."""
+        before = self.folder.best(self.experiment.monitor)
+        for split, program in self.evaluations.items():
+            # Nothing is selected on test: with a validation split it is scored once, at the end.
+            if split == "test" and "validation" in self.evaluations and not is_last:
+                continue
+            scores = self.score(split, program, state, step, is_last, self.folder.path)
+            log.write(step, split, scores)
+        after = self.folder.best(self.experiment.monitor)
+        return after if after is not None and (before is None or after > before) else None
+
+    def score(
+        self,
+        split: str,
+        program: EvaluationProgram,
+        state: State,
+        step: int,
+        is_last: bool,
+        workdir: Path | None,
+    ) -> dict[str, float]:
+        """The scores of one split."""
+        experiment = self.experiment
+        sums = program.evaluate(state)
+        scores = experiment.objective.summarize(sums)
+        if experiment.after_evaluation:
+            evaluation = Evaluation(
+                step=step,
+                split=split,
+                state=state,
+                source=experiment.evaluation[split],
+                sums=sums,
+                scores=scores,
+                is_last=is_last,
+                predict=lambda: program.predict(state),
+                workdir=workdir,
+            )
+            scores = scores | (experiment.after_evaluation(evaluation) or {})
+        return {name: float(value) for name, value in scores.items()}
+
+    def _save(
+        self,
+        checkpoints: Checkpoints,
+        step: int,
+        state: State,
+        window: Metrics,
+        improved: float | None,
+    ) -> None:
+        if not self._all_finite(state):
+            raise RunError(not_finite("the state is", step))
+        if step == self.config.steps:
+            draw_curves(self.folder.lines(), self.folder.path / "curves.png")
+        self.folder.sync()
+        checkpoints.save(step, {"state": state, "window": window}, improved)
+
+
+def train(
+    experiment: Experiment, config: TrainConfig, folder: RunFolder, source: str
+) -> Result | None:
+    """Trains or resumes the run in `folder`; None when it was finished already.
+
+    source: hash of the code (see `source_hash`).
+
+    Raises:
+      InputError: the folder holds another run, or the numbers do not fit data and devices; nothing
+        has been written then.
+      RunError: the run failed.
+    """
+    record = folder.record()
+    if record and not config.overwrite:
+        folder.check(record, config, source, experiment.facts)
+        reached = Checkpoints(folder.checkpoints).last() or 0
+        if reached > config.steps:
+            raise InputError(f"steps = {config.steps}; the run in {folder.path} is at {reached}")
+        if reached == config.steps:
+            return None
+    trainer = Trainer(experiment, config, folder)
+    now = environment()
+    with folder.locked():
+        if config.overwrite:
+            folder.clear()
+        elif record:
+            for change in changed_bits(record["environment"], now):
+                print(f"note: {change} since the run began; bits may differ", file=sys.stderr)
+            now = record["environment"]
+        folder.write_record(experiment.name, config, source, experiment.facts, now)
+        return trainer.train()
+
+
+def evaluate(experiment: Experiment, config: TrainConfig, folder: RunFolder) -> str:
+    """Scores validation and test with a checkpoint, writing nothing; the line of all scores.
+
+    Raises:
+      InputError: there is no checkpoint.
+    """
+    trainer = Trainer(experiment, config, folder)
+    step, state = trainer.restored()
+    fields = [f"step={step}"]
+    for split, program in reversed(trainer.evaluations.items()):
+        scores = trainer.score(split, program, state, step, step == config.steps, workdir=None)
+        fields += score_fields(split, scores)
+    return " ".join([*fields, f"workdir={folder.path}"])
+
+
+def sample(experiment: Experiment, config: TrainConfig, folder: RunFolder) -> str:
+    """Draws `count` samples with a checkpoint into the file `output`; a line that says so.
+
+    Raises:
+      InputError: nothing to sample, no output, or no checkpoint.
+    """
+    draw = experiment.objective.sample
+    if draw is None:
+        raise InputError(f"mode = sample; {experiment.name} has nothing to sample")
+    if not config.output or not config.output.endswith(".npz"):
+        raise InputError(f"output = {config.output}; expected a file to write, --output FILE.npz")
+    trainer = Trainer(experiment, config, folder)
+    step, state = trainer.restored()
+    size = min(config.count, config.eval_batch_size)
+    draw_batch = jax.jit(lambda state, key: draw(state, key, size))
+    parts = []
+    for batch in range(-(-config.count // size)):
+        key = jax.random.fold_in(trainer.program.keys.sample, batch)
+        parts.append(jax.device_get(draw_batch(state, key)))
+    samples = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: config.count], *parts)
+    write_atomically(Path(config.output), lambda file: np.savez(file, **samples))
+    return f"step={step} count={config.count} output={config.output} workdir={folder.path}"
+
+
+def debug(experiment: Experiment, config: TrainConfig, folder: RunFolder) -> str:
+    """Steps from the last checkpoint, or the start, until one is not finite; what it names.
+
+    Raises:
+      RunError: it found one.
+    """
+    trainer = Trainer(experiment, config, folder)
+    if Checkpoints(folder.checkpoints).last() if folder.record() else None:
+        first, state = trainer.restored()
+    else:
+        first, state = 0, trainer.program.create()
+    step_function = experiment.objective.step
+    compiled = jax.jit(lambda *a: (out := step_function(*a), all_finite(out)))
+    until = min(first + config.checkpoint_every, max(config.steps, first + 1))
+    for step in range(first, until):
+        batch = trainer.program.batch(step)
+        key = jax.random.fold_in(trainer.program.keys.step, step)
+        (following, _), finite = compiled(state, batch, key)
+        if not finite:
+            culprit = first_non_finite(step_function, state, batch, key)
+            raise RunError(f"step {step} is not finite: {culprit or 'only as compiled'}")
+        state = following
+    return f"steps {first}..{until - 1} are finite in state and metrics"

@@ -1,0 +1,74 @@
+"""What a person watches: a progress bar with rate, time left and live scores, and lines."""
+
+import signal
+import sys
+import threading
+from types import FrameType
+
+
+class Progress:
+    """A progress bar on standard error where that is a terminal; nothing elsewhere."""
+
+    def __init__(self, total: int, start: int):
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        console = Console(stderr=True)
+        self.visible = console.is_terminal
+        self._bar = Progress(
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[scores]}"),
+            console=console,
+            disable=not self.visible,
+        )
+        self._task = self._bar.add_task("", total=total, completed=start, rate="", scores="")
+
+    def __enter__(self) -> "Progress":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._bar.stop()
+
+    def at(self, step: int) -> None:
+        """Moves the bar."""
+        self._bar.update(self._task, completed=step)
+
+    def show(self, scores: dict[str, float], steps_per_second: float) -> None:
+        """Shows scores and rate beside the bar."""
+        text = " ".join(f"{name} {value:.4g}" for name, value in scores.items())
+        self._bar.update(self._task, scores=text, rate=f"{steps_per_second:,.0f} steps/s")
+
+
+class Interruption:
+    """Turns SIGTERM and the first Ctrl-C into a request to stop, which the loop looks at."""
+
+    def __init__(self):
+        self.requested = False
+        self._previous: dict = {}
+
+    def __enter__(self) -> "Interruption":
+        # Python allows handlers in the main thread only (a notebook may run us in another).
+        if threading.current_thread() is threading.main_thread():
+            for kind in (signal.SIGTERM, signal.SIGINT):
+                self._previous[kind] = signal.signal(kind, self._request)
+        return self
+
+    def __exit__(self, *_) -> None:
+        for kind, handler in self._previous.items():
+            signal.signal(kind, handler)
+
+    def _request(self, kind: int, frame: FrameType | None) -> None:
+        if self.requested and kind == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.requested = True
+        print("stopping after this chunk of steps", file=sys.stderr)

@@ -1,0 +1,207 @@
+"""The files of a run: config.json, metrics.jsonl, speed.jsonl and where the rest goes."""
+
+import contextlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from jaxmodels.errors import InputError
+from jaxmodels.train.config import TrainConfig, identity, to_json
+
+FILES = ("config.json", "metrics.jsonl", "speed.jsonl", "curves.png", "evaluation.json")
+FOLDERS = ("checkpoints", "samples")
+
+
+class RunFolder:
+    """A run folder that may exist, be empty, or hold this or another run."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.metrics = self.path / "metrics.jsonl"
+        self.checkpoints = self.path / "checkpoints"
+        self.samples = self.path / "samples"
+
+    def record(self) -> dict | None:
+        """config.json; None when there is none.
+
+        Raises:
+          InputError: it cannot be read, or the folder has files but no config.json.
+        """
+        if not self.path.exists():
+            return None
+        if not self.path.is_dir():
+            raise InputError(f"workdir {self.path} is a file; expected a folder")
+        path = self.path / "config.json"
+        if not path.exists():
+            found = sorted(entry.name for entry in self.path.iterdir() if entry.name != ".lock")
+            if found:
+                raise InputError(
+                    f"workdir {self.path} is no run folder and not empty (it holds {found[0]});"
+                    " name another --workdir"
+                )
+            return None
+        try:
+            return json.loads(path.read_text())
+        except ValueError:
+            raise InputError(f"{path} is not JSON; restore it or name another --workdir") from None
+
+    def check(
+        self, record: dict, config: TrainConfig, source: str, facts: dict | None = None
+    ) -> None:
+        """Raises InputError unless the recorded run is the one that config, code and data make.
+
+        facts: of the data; None: not known yet.
+        """
+        then, now = record["identity"], identity(config)
+        differ = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
+        if differ:
+            fields = ", ".join(f"{name} {then.get(name)} -> {now.get(name)}" for name in differ)
+            if set(differ) == {"steps"}:
+                fields += f" (the schedule '{now.get('schedule')}' ends at steps)"
+            raise InputError(
+                f"workdir {self.path} holds another run: {fields};"
+                " give its values, name another --workdir, or --overwrite to start anew"
+            )
+        if record["source"] != source and not config.accept_code_change:
+            raise InputError(
+                f"the code changed since the run in {self.path} began; --accept-code-change to go"
+                " on with it, or --overwrite to start anew"
+            )
+        then = record["facts"]
+        now = then if facts is None else json.loads(json.dumps(facts))
+        for name in sorted(then.keys() | now.keys()):
+            if then.get(name) != now.get(name):
+                raise InputError(
+                    f"workdir {self.path}: {name} changed since the run began:"
+                    f" {then.get(name)} -> {now.get(name)}; bring the old data back,"
+                    " or --overwrite to start anew"
+                )
+
+    def write_record(
+        self, experiment: str, config: TrainConfig, source: str, facts: dict, environment: dict
+    ) -> None:
+        """Writes config.json, whole or not at all."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        record = {
+            "experiment": experiment,
+            "config": to_json(config),
+            "identity": identity(config),
+            "source": source,
+            "facts": facts,
+            "environment": environment,
+        }
+        write_text(self.path / "config.json", json.dumps(record, indent=2) + "\n")
+
+    def clear(self) -> None:
+        """Removes what a run wrote, and nothing else."""
+        for name in FILES:
+            (self.path / name).unlink(missing_ok=True)
+        for name in FOLDERS:
+            shutil.rmtree(self.path / name, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the folder against other processes. The lock ends with the process, even if killed.
+
+        Raises:
+          InputError: another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / ".lock", "w") as file:
+            try:
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except ImportError:
+                pass  # not a Unix
+            except BlockingIOError:
+                raise InputError(
+                    f"another process is running in workdir {self.path}; wait for it, or name"
+                    " another --workdir"
+                ) from None
+            yield
+
+    def append(self, step: int, split: str, scores: dict[str, float]) -> None:
+        """Adds a line to metrics.jsonl. A number that is not finite is written as null."""
+        line = {"step": step, "split": split}
+        line |= {name: value if math.isfinite(value) else None for name, value in scores.items()}
+        with open(self.metrics, "a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def sync(self) -> None:
+        """Returns when the lines of metrics.jsonl are on the disk."""
+        if self.metrics.exists():
+            with open(self.metrics, "a") as file:
+                os.fsync(file.fileno())
+
+    def append_speed(self, **values: float) -> None:
+        """Adds a line to speed.jsonl."""
+        with open(self.path / "speed.jsonl", "a") as file:
+            file.write(json.dumps(values) + "\n")
+
+    def lines(self) -> list[dict]:
+        """The whole lines of metrics.jsonl; one that a kill cut short is left out."""
+        if not self.metrics.exists():
+            return []
+        lines = []
+        for text in self.metrics.read_text().splitlines(keepends=True):
+            if not text.endswith("\n"):
+                break
+            lines.append(json.loads(text))
+        return lines
+
+    def drop_lines_after(self, step: int) -> None:
+        """Keeps the lines of metrics.jsonl up to a step, those that its checkpoint stands for."""
+        kept = [json.dumps(line) + "\n" for line in self.lines() if line["step"] <= step]
+        write_text(self.metrics, "".join(kept))
+
+    def best(self, monitor: tuple[str, str]) -> float | None:
+        """The best validation score so far, larger being better: "min" scores are negated."""
+        name, direction = monitor
+        sign = 1 if direction == "max" else -1
+        scores = [
+            sign * line[name]
+            for line in self.lines()
+            if line["split"] == "validation" and line.get(name) is not None
+        ]
+        return max(scores, default=None)
+
+    def summary(self) -> str:
+        """The last line on standard output, for scripts."""
+        lines = self.lines()
+        parts = [f"step={max((line['step'] for line in lines), default=0)}"]
+        last = {line["split"]: line for line in lines if line["split"] != "train"}
+        for split in ("test", "validation"):
+            if split in last:
+                parts += score_fields(split, last[split])
+                break
+        return " ".join([*parts, f"workdir={self.path}"])
+
+
+def score_fields(split: str, scores: dict[str, float | None]) -> list[str]:
+    """["test/accuracy=0.9931", ...], to five significant digits."""
+    return [
+        f"{split}/{name}={math.nan if value is None else value:.5g}"
+        for name, value in scores.items()
+        if name not in ("step", "split")
+    ]
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Replaces a file by what `write` puts into it, as a whole: a kill leaves the old or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    with open(partial, "wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces a file by this text, as a whole."""
+    write_atomically(path, lambda file: file.write(text.encode()))
