@@ -39,7 +39,7 @@ class ClassifierConfig(OptimizerConfig, TrainConfig):
     """Widths of the hidden linear layers; none: the architecture's own."""
     batch_norm: bool = False
     """Normalise activations over the batch."""
-    dropout: float = 0.0
+    dropout: float = 0.4
     """Share of hidden units left out in training."""
     label_smoothing: float = 0.0
     """Share of the target spread evenly over all classes."""

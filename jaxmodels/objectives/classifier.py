@@ -141,7 +141,7 @@ def summarize(sums: ClassifierSums | dict[str, Mean]) -> dict[str, float]:
     """loss (nats; in training the smoothed one that is minimised) and accuracy; of an evaluation
     also top5, macro precision, recall and f1, and ece (15 bins)."""
     if isinstance(sums, dict):
-        return {name: mean.value() for name, mean in sums.items()}
+        return {name: sums[name].value() for name in ("loss", "accuracy")}
     scores = metrics.classification_scores(sums.confusion)
     return {
         "loss": sums.loss.value(),

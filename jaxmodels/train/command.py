@@ -54,7 +54,8 @@ def _run(name, config_class, build, presets, arguments) -> str:
         experiment = build(config)
         result = loop.train(experiment, config, folder, source)
         if result is None:
-            print(f"the run in {folder.path} is finished; a larger --steps may extend it")
+            extend = "" if config.schedule_ends else "; a larger --steps extends it"
+            print(f"the run in {folder.path} is finished{extend}")
         elif not result.finished:
             print(f"stopped at step {result.step} of {config.steps}; the same command goes on")
         return folder.summary()
@@ -95,9 +96,10 @@ def _parse(config_class, arguments, default) -> TrainConfig:
     except SystemExit as ended:
         if not ended.code:
             raise
-        # tyro draws a box of several lines.
-        text = re.sub(r"[\u2500-\u257f]+|For full helptext.*", " ", printed.getvalue())
-        raise InputError(" ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split())) from None
+        # tyro draws a box of several lines with a title: what it says in it, on one line.
+        text = re.sub(r"\x1b\[[0-9;]*m", "", printed.getvalue())
+        text = re.sub(r"╭.*╮|For full helptext.*|[\u2500-\u257f]+", " ", text)
+        raise InputError(" ".join(text.split())) from None
 
 
 def _config_of_run(config_class, folder: RunFolder, arguments) -> TrainConfig:

@@ -60,7 +60,7 @@ class TrainConfig:
     """Samples to draw (sample)."""
     output: str | None = None
     """File.npz that samples are written to (sample)."""
-    eval_every: int = 500
+    eval_every: int = 250
     """Steps between evaluations."""
     eval_batch_size: int = 500
     """Examples per batch of an evaluation; rounded up to a multiple of the devices."""

@@ -19,7 +19,7 @@ def draw_curves(lines: Sequence[dict], path: Path) -> None:
     rows = -(-len(names) // columns)
     figure = Figure(figsize=(3.6 * columns, 2.8 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flat
-    for panel, name in zip(panels, names):
+    for name, panel in zip(names, panels):
         for split, colour in COLOURS.items():
             points = [
                 (line["step"], line[name])

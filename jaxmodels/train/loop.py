@@ -98,11 +98,11 @@ class Trainer:
                     if step % config.log_every == 0 or is_last:
                         log.add(step, window)
                         window = self.program.zeros()
-                    stopping = interruption.requested and not is_last
                     improved = None
                     if step % config.eval_every == 0 or is_last:
                         with log.paused(state):
                             improved = self._evaluate(state, step, is_last, log)
+                    stopping = interruption.requested and not is_last
                     due = step % config.checkpoint_every == 0 or is_last or stopping
                     if due or improved is not None:
                         with log.paused(state):

@@ -1,0 +1,94 @@
+"""Image data sets: the embedded digits, and tfds folders read without TensorFlow."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from sklearn import datasets
+
+from jaxmodels.cache import cache_folder
+from jaxmodels.data import load_images
+from jaxmodels.errors import InputError
+from tests.tfds_folder import write_image_dataset
+
+
+def _images(count, shape=(6, 5, 1), seed=0):
+    return list(np.random.default_rng(seed).integers(0, 255, (count, *shape)).astype(np.uint8))
+
+
+def test_digits_are_all_there_once_and_stratified():
+    data = load_images("digits")
+    sizes = {name: len(split["label"]) for name, split in data.splits.items()}
+    assert sizes == {"train": 1280, "validation": 157, "test": 360}
+    found = np.concatenate([split["image"] for split in data.splits.values()])
+    original = datasets.load_digits().images[..., None].astype(np.uint8)
+    as_rows = [np.unique(a.reshape(len(a), -1), axis=0, return_counts=True) for a in (found, original)]
+    np.testing.assert_array_equal(as_rows[0][0], as_rows[1][0])
+    np.testing.assert_array_equal(as_rows[0][1], as_rows[1][1])
+    total = np.bincount(datasets.load_digits().target)
+    for split in data.splits.values():
+        share = total * len(split["label"]) / 1797
+        assert np.abs(np.bincount(split["label"]) - share).max() <= 1.5
+    assert load_images("digits").fingerprint == data.fingerprint
+
+
+def test_a_users_own_tfds_data_set(tmp_path):
+    splits = {"train": _images(23), "test": _images(7, seed=1)}
+    labels = {"train": [i % 3 for i in range(23)], "test": [2] * 7}
+    write_image_dataset(tmp_path, "my_images", splits, labels)
+    data = load_images("my_images", tmp_path)
+    assert data.class_names == ("kind0", "kind1", "kind2")
+    assert data.facts()["splits"] == {"train": 23, "test": 7}
+    assert data.facts()["version"] == "1.2.0"
+    for name, split in data.splits.items():
+        np.testing.assert_array_equal(split["image"], splits[name])
+        np.testing.assert_array_equal(split["label"], labels[name])
+        assert isinstance(split["image"], np.memmap)
+        assert split["label"].dtype == np.int32
+
+
+def test_a_data_set_is_decoded_once_and_again_when_it_changed(tmp_path, capsys):
+    for number, count in enumerate((5, 6)):
+        root = tmp_path / str(number)
+        write_image_dataset(root, "changing", {"train": _images(count)})
+        for attempt in range(2):
+            assert len(load_images("changing", root).splits["train"]["image"]) == count
+            assert ("decoding" in capsys.readouterr().err) == (attempt == 0)
+    assert not list(cache_folder("data").glob("changing*/.*"))
+
+
+def test_colour_and_no_labels(tmp_path):
+    images = _images(4, (3, 3, 3))
+    write_image_dataset(tmp_path, "colour", {"train": images})
+    data = load_images("colour", tmp_path)
+    assert data.class_names == ()
+    np.testing.assert_array_equal(data.splits["train"]["image"], images)
+
+
+def test_reading_imports_neither_tensorflow_nor_torch(tmp_path):
+    write_image_dataset(tmp_path, "light", {"train": _images(3)})
+    code = (
+        f"import sys; from jaxmodels.data import load_images; load_images('light', {str(tmp_path)!r});"
+        "sys.exit(any(name in sys.modules for name in ('tensorflow', 'torch')))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_bad_data_is_named(tmp_path):
+    write_image_dataset(tmp_path, "known_images", {"train": _images(2)})
+    with pytest.raises(InputError, match="'known_image'; did you mean 'known_images'"):
+        load_images("known_image", tmp_path)
+    with pytest.raises(InputError, match="'mnist' is not prepared.*tfds build mnist"):
+        load_images("mnist", tmp_path)
+    write_image_dataset(tmp_path, "records", {"train": _images(2)}, file_format="tfrecord")
+    with pytest.raises(InputError, match=r"tfrecord.*tfds convert_format .*records/1\.2\.0"):
+        load_images("records", tmp_path)
+    write_image_dataset(tmp_path, "test_only", {"test": _images(2)})
+    with pytest.raises(InputError, match="no training split.*Found: test"):
+        load_images("test_only", tmp_path)
+    sizes = {"train": [*_images(2, (4, 4, 1)), *_images(1, (5, 4, 1))]}
+    write_image_dataset(tmp_path, "sizes", sizes, shape=(-1, -1, 1))
+    with pytest.raises(InputError, match=r"image 2 of split train has shape \(5, 4, 1\)"):
+        load_images("sizes", tmp_path)
+    assert not list(cache_folder("data").glob("sizes*/train"))

@@ -1,0 +1,47 @@
+"""Sample order: a function of (seed, step), every example once an epoch."""
+
+import numpy as np
+import pytest
+
+from jaxmodels.data import sample_order
+from jaxmodels.data.order import permutation
+
+
+@pytest.mark.parametrize(("size", "batch"), [(10, 4), (7, 7), (5, 3), (64, 1)])
+def test_every_epoch_shows_every_example_once(size, batch):
+    epochs = 3
+    flat = sample_order(size, batch, 3, 0, size * epochs).ravel()[: size * epochs]
+    for epoch in flat.reshape(epochs, size):
+        np.testing.assert_array_equal(np.sort(epoch), np.arange(size))
+
+
+def test_formula_example_by_example():
+    size, batch, seed = 11, 4, 9
+    order = sample_order(size, batch, seed, 2, 9)
+    for row, step in enumerate(range(2, 9)):
+        for column in range(batch):
+            epoch, offset = divmod(step * batch + column, size)
+            assert order[row, column] == permutation(size, seed, epoch)[offset]
+
+
+def test_steps_do_not_depend_on_how_they_are_asked_for():
+    whole = sample_order(50, 8, 1, 0, 40)
+    parts = [sample_order(50, 8, 1, a, b) for a, b in ((0, 1), (1, 17), (17, 40))]
+    np.testing.assert_array_equal(whole, np.concatenate(parts))
+
+
+def test_epochs_and_seeds_differ():
+    orders = {permutation(100, seed, epoch).tobytes() for seed in range(3) for epoch in range(3)}
+    assert len(orders) == 9
+
+
+def test_the_order_is_this_one_in_every_version_of_numpy():
+    assert permutation(8, seed=0, epoch=0).tolist() == [0, 2, 1, 5, 4, 3, 6, 7]
+    assert permutation(8, seed=1, epoch=2).tolist() == [4, 2, 0, 6, 1, 5, 7, 3]
+
+
+def test_far_steps_do_not_overflow():
+    step = 2**40
+    order = sample_order(1000, 512, 0, step, step + 1)
+    epoch, offset = divmod(step * 512, 1000)
+    assert order[0, 0] == permutation(1000, 0, epoch)[offset]

@@ -1,0 +1,153 @@
+"""Optimizers and schedules by name: closed forms, traced rates, decay and clipping."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxmodels.errors import InputError
+from jaxmodels.objectives.optimizers import (
+    OPTIMIZERS,
+    SCHEDULES,
+    OptimizerConfig,
+    decayed,
+    make_optimizer,
+    scheduled_rate,
+)
+
+PARAMS = {"kernel": jnp.array([[1.0, -2.0], [0.5, 3.0]]), "bias": jnp.array([0.3, -0.7])}
+
+
+def _traced(config):
+    return {name: jnp.float32(value) for name, value in config.hyperparameters().items()}
+
+
+def _run(config, steps=5, params=PARAMS, changes=None):
+    """Parameters after some steps of descent on a quadratic."""
+    hyperparameters = _traced(config) | (changes or {})
+
+    @jax.jit
+    def step(params, state, hyperparameters):
+        gradients = jax.tree.map(lambda p: p - 1, params)
+        rule = make_optimizer(config, hyperparameters, hyperparameters["learning_rate"])
+        updates, state = rule.update(gradients, state, params)
+        return optax.apply_updates(params, updates), state
+
+    state = make_optimizer(config, hyperparameters, jnp.float32(0)).init(params)
+    for _ in range(steps):
+        params, state = step(params, state, hyperparameters)
+    return params
+
+
+REFERENCES = {
+    "sgd": lambda: optax.sgd(0.1),
+    "momentum": lambda: optax.sgd(0.1, momentum=0.9),
+    "adam": lambda: optax.adam(0.1),
+    "adamw": lambda: optax.adamw(0.1, weight_decay=0.02, mask=decayed),
+    "lion": lambda: optax.lion(0.1, b1=0.9, b2=0.999, weight_decay=0.02, mask=decayed),
+}
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_equals_the_optax_alias(name):
+    decay = 0.02 if name in ("adamw", "lion") else 0.0
+    config = OptimizerConfig(optimizer=name, learning_rate=0.1, weight_decay=decay)
+    params, rule = PARAMS, REFERENCES[name]()
+    state = rule.init(params)
+    for _ in range(5):
+        updates, state = rule.update(jax.tree.map(lambda p: p - 1, params), state, params)
+        params = optax.apply_updates(params, updates)
+    # A traced float32 beta 2 makes 1 - beta 2 differ by 5e-5 from the alias's Python number.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=5e-5), _run(config), params)
+
+
+def test_muon_update_of_a_kernel_is_nearly_orthogonal_and_scaled():
+    kernel = jax.random.normal(jax.random.key(0), (3, 3, 4, 72))
+    config = OptimizerConfig(optimizer="muon", learning_rate=1.0, schedule="constant")
+    after = _run(config, steps=1, params={"kernel": kernel, "bias": jnp.zeros(72)})
+    update = (kernel - after["kernel"]).reshape(36, 72) / np.sqrt(2)  # outputs / inputs = 2
+    values = np.linalg.svd(update, compute_uv=False)
+    assert 0.6 < values.min() <= values.max() < 1.3
+    np.testing.assert_allclose(jnp.abs(after["bias"]), 1, rtol=1e-3)  # Adam's first step
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_decay_acts_on_kernels_only(name):
+    plain = OptimizerConfig(optimizer=name, learning_rate=0.01)
+    decayed_config = OptimizerConfig(optimizer=name, learning_rate=0.01, weight_decay=0.5)
+    a, b = _run(plain), _run(decayed_config)
+    np.testing.assert_array_equal(a["bias"], b["bias"])
+    assert np.abs(a["kernel"] - b["kernel"]).max() > 1e-4
+
+
+def test_l2_decay_of_sgd_is_in_the_gradient_and_passes_the_momentum():
+    config = OptimizerConfig(optimizer="momentum", learning_rate=0.1, weight_decay=0.5)
+    kernel, velocity = np.asarray(PARAMS["kernel"], np.float64), 0.0
+    for _ in range(5):
+        velocity = 0.9 * velocity + (kernel - 1) + 0.5 * kernel
+        kernel = kernel - 0.1 * velocity
+    np.testing.assert_allclose(_run(config)["kernel"], kernel, rtol=1e-5)
+
+
+def test_clipping_bounds_the_global_norm():
+    config = OptimizerConfig(optimizer="sgd", learning_rate=1.0, clip=0.5)
+    moved = jax.tree.map(jnp.subtract, _run(config, steps=1), PARAMS)
+    assert float(optax.tree.norm(moved)) == pytest.approx(0.5, rel=1e-5)
+
+
+def test_every_rate_is_traced():
+    """Another value of a hyperparameter in the state does what that value in the config does."""
+    base = {"optimizer": "adamw", "weight_decay": 0.1, "clip": 1.0}
+    config = OptimizerConfig(**base)
+    for name, value in {"learning_rate": 0.3, "momentum": 0.5, "second_momentum": 0.9,
+                        "weight_decay": 0.7, "clip": 0.2}.items():  # fmt: skip
+        changed = _run(config, changes={name: jnp.float32(value)})
+        expected = _run(OptimizerConfig(**(base | {name: value})))
+        jax.tree.map(np.testing.assert_array_equal, changed, expected)
+        assert np.abs(changed["kernel"] - _run(config)["kernel"]).max() > 1e-6
+
+
+def _rate(config, step, steps=100):
+    return float(scheduled_rate(config, steps, _traced(config), jnp.int32(step)))
+
+
+def test_schedules_by_closed_form():
+    common = {"learning_rate": 0.2}
+    assert _rate(OptimizerConfig(schedule="constant", **common), 70) == pytest.approx(0.2)
+    cosine = OptimizerConfig(schedule="cosine", **common)
+    for step in (0, 25, 50, 100, 150):
+        expected = 0.1 * (1 + np.cos(np.pi * min(step / 100, 1)))
+        assert _rate(cosine, step) == pytest.approx(expected, abs=1e-7)
+    warm = OptimizerConfig(schedule="warmup_cosine", warmup_steps=10, **common)
+    assert [_rate(warm, step) for step in (0, 4, 9)] == pytest.approx([0.02, 0.1, 0.2])
+    assert _rate(warm, 55) == pytest.approx(0.1, abs=1e-7)
+    assert _rate(warm, 100) == pytest.approx(0, abs=1e-7)
+    stairs = OptimizerConfig(schedule="step", decay_every=30, decay_rate=0.5, **common)
+    assert [_rate(stairs, s) for s in (0, 29, 30, 60)] == pytest.approx([0.2, 0.2, 0.1, 0.05])
+
+
+def test_schedules_that_are_laid_out_over_the_steps_say_so():
+    ends = {name for name in SCHEDULES if OptimizerConfig(schedule=name).schedule_ends}
+    assert ends == {"cosine", "warmup_cosine"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("optimizer", "adan"),
+        ("schedule", "cosin"),
+        ("learning_rate", -0.1),
+        ("learning_rate", float("nan")),
+        ("learning_rate", float("inf")),
+        ("weight_decay", -1.0),
+        ("clip", float("nan")),
+        ("momentum", 1.0),
+        ("second_momentum", -0.1),
+        ("warmup_steps", -1),
+        ("decay_every", 0),
+    ],
+)
+def test_bad_values_are_named(field, value):
+    with pytest.raises(InputError, match=f"{field}.*{value}"):
+        OptimizerConfig(**{field: value}).validate()

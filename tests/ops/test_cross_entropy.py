@@ -1,0 +1,39 @@
+"""Cross-entropy against the plain definition in float64, and at extreme logits."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+
+from jaxmodels.ops import softmax_cross_entropy
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+def test_equals_the_definition_and_its_gradient(smoothing):
+    generator = np.random.default_rng(0)
+    logits, labels = generator.normal(size=(9, 5)) * 3, generator.integers(0, 5, 9)
+    target = (1 - smoothing) * np.eye(5)[labels] + smoothing / 5
+    expected = -(target * log_softmax(logits, axis=1)).sum(1)
+    np.testing.assert_allclose(softmax_cross_entropy(logits, labels, smoothing), expected, rtol=1e-12)
+    gradient = jax.grad(lambda x: softmax_cross_entropy(x, labels, smoothing).sum())(logits)
+    probabilities = np.exp(log_softmax(logits, axis=1))
+    np.testing.assert_allclose(gradient, probabilities - target, atol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e3, 1e30])
+def test_extreme_logits_stay_finite(scale):
+    logits = jnp.array([[scale, 0.0, -scale]])
+    for label, expected in ((0, 0.0), (1, scale), (2, 2 * scale)):
+        value, gradient = jax.value_and_grad(
+            lambda x, label=label: softmax_cross_entropy(x, jnp.array([label]), 0.0)[0]
+        )(logits)
+        np.testing.assert_allclose(value, expected, rtol=1e-6)
+        assert jnp.isfinite(gradient).all()
+
+
+def test_a_label_out_of_range_is_nan_not_another_class():
+    losses = softmax_cross_entropy(jnp.zeros((2, 3)), jnp.array([3, 1]))
+    assert np.isnan(losses[0])
+    assert losses[1] == pytest.approx(np.log(3))
