@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmodels.data import ImageData, Normalization, load_images, normalization_of
+from jaxmodels.data import ImageData, load_images, normalization_of
 from jaxmodels.data.resident import resident
 from jaxmodels.errors import InputError
 from jaxmodels.metrics import classification_report, expected_calibration_error
@@ -70,6 +70,7 @@ PRESETS = {
         steps=400,
         optimizer="sgd",
         learning_rate=0.01,
+        dropout=0.0,
         schedule="constant",
         log_every=40,
         eval_every=400,
@@ -111,9 +112,7 @@ def build(config: ClassifierConfig) -> Experiment:
     return Experiment(
         name="classifier",
         objective=with_preprocessing(objective, prepare),
-        hyperparameters=hyperparameters(
-            config, config.label_smoothing, config.dropout, config.ema
-        ),
+        hyperparameters=hyperparameters(config, config.label_smoothing, config.dropout, config.ema),
         train=resident(data.splits["train"]),
         evaluation={
             split: resident(data.splits[split])

@@ -13,7 +13,7 @@ class RunError(RuntimeError):
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """"; did you mean '...'?" with the known name most like this one, or "." if none is."""
+    """ "; did you mean '...'?" with the known name most like this one, or "." if none is."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean '{near[0]}'?" if near else "."
 

@@ -33,9 +33,7 @@ class Resident(NamedTuple):
             for name, column in self.arrays.items()
         }
 
-    def order(
-        self, batch_size: int, seed: int, start: int, stop: int
-    ) -> dict[str, np.ndarray]:
+    def order(self, batch_size: int, seed: int, start: int, stop: int) -> dict[str, np.ndarray]:
         """For training steps start..stop-1 what the host sends, leading with the step."""
         return {"index": sample_order(self.size, batch_size, seed, start, stop)}
 

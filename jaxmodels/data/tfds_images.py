@@ -58,7 +58,9 @@ def _prepared_builder(name: str, data_dir: str | Path | None):
         with contextlib.redirect_stdout(None), contextlib.redirect_stderr(None):
             builder = tfds.builder(name, data_dir=root)
     except tfds.core.DatasetNotFoundError:
-        found = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+        found = (
+            sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+        )
         known = ["digits", *found, *tfds.list_builders(with_community_datasets=False)]
         raise InputError(
             f"unknown data '{name}'{closest(name, known)} Known: digits, what lies prepared in"
@@ -107,7 +109,9 @@ def _image_and_label(name: str, features) -> tuple[str, str | None]:
 def _fingerprint(folder: Path) -> str:
     """Of the description and the record files' names and sizes: a data set that was prepared
     again under its old version is another one."""
-    records = sorted((p.name, p.stat().st_size) for p in folder.iterdir() if "array_record" in p.name)
+    records = sorted(
+        (p.name, p.stat().st_size) for p in folder.iterdir() if "array_record" in p.name
+    )
     digest = hashlib.sha256((folder / "dataset_info.json").read_bytes())
     digest.update(json.dumps(records).encode())
     return digest.hexdigest()[:16]

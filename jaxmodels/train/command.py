@@ -61,7 +61,9 @@ def _run(name, config_class, build, presets, arguments) -> str:
         return folder.summary()
     experiment = build(config)
     if record:
-        folder.check(record, dataclasses.replace(config, accept_code_change=True), source, experiment.facts)
+        folder.check(
+            record, dataclasses.replace(config, accept_code_change=True), source, experiment.facts
+        )
     mode = loop.debug if config.debug else getattr(loop, config.mode)
     return mode(experiment, config, folder)
 
@@ -106,7 +108,9 @@ def _config_of_run(config_class, folder: RunFolder, arguments) -> TrainConfig:
     """The recorded config with the flags given laid over it; they may not make it another run."""
     record = folder.record()
     if record is None:
-        raise InputError(f"workdir {folder.path} holds no run; name one with --workdir, or train it")
+        raise InputError(
+            f"workdir {folder.path} holds no run; name one with --workdir, or train it"
+        )
     recorded = from_json(config_class, record["config"])
     keep = {"mode": "train", "output": None, "overwrite": False, "debug": False}
     return parse(config_class, {}, arguments, default=dataclasses.replace(recorded, **keep))

@@ -34,7 +34,9 @@ def make_mesh(axes: str = "") -> Mesh:
     if not axes:
         count = len(available)
     elif name != DATA_AXIS or not number.isdecimal() or int(number) < 1:
-        raise InputError(f"mesh = '{axes}'; expected {DATA_AXIS}=N, as {DATA_AXIS}={len(available)}")
+        raise InputError(
+            f"mesh = '{axes}'; expected {DATA_AXIS}=N, as {DATA_AXIS}={len(available)}"
+        )
     else:
         count = int(number)
     if count > len(available):
@@ -172,7 +174,9 @@ class TrainProgram:
     def batch(self, step: int) -> PyTree:
         """The batch of one step, on its own."""
         sent = self._source.order(self._batch_size, self._seed, step, step + 1)
-        return self._source.batch(self._arrays, {name: jnp.asarray(c[0]) for name, c in sent.items()})
+        return self._source.batch(
+            self._arrays, {name: jnp.asarray(c[0]) for name, c in sent.items()}
+        )
 
     def text(self) -> str:
         """The optimised program."""
@@ -224,6 +228,4 @@ class EvaluationProgram:
     def predict(self, state: State) -> PyTree:
         """The objective's predictions for all examples in order, on the host."""
         outputs = jax.device_get(self._outputs(state, self._arrays, self._sent, self._key))
-        return jax.tree.map(
-            lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[: self._size], outputs
-        )
+        return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[: self._size], outputs)

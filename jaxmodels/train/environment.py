@@ -23,7 +23,9 @@ def environment() -> dict:
         "python": platform.python_version(),
         "git_commit": _git_commit(),
         "machine": platform.machine(),
-        "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "platform": device.platform,
         "device_kind": device.device_kind,
         "device_count": jax.device_count(),

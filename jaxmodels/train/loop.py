@@ -11,7 +11,12 @@ import numpy as np
 from jaxmodels.errors import InputError, RunError
 from jaxmodels.protocol import Metrics, State
 from jaxmodels.train.checkpoint import Checkpoints
-from jaxmodels.train.compile import EvaluationProgram, TrainProgram, make_mesh, use_compilation_cache
+from jaxmodels.train.compile import (
+    EvaluationProgram,
+    TrainProgram,
+    make_mesh,
+    use_compilation_cache,
+)
 from jaxmodels.train.config import TrainConfig
 from jaxmodels.train.curves import draw_curves
 from jaxmodels.train.debug import all_finite, first_non_finite

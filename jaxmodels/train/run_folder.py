@@ -57,7 +57,9 @@ class RunFolder:
         facts: of the data; None: not known yet.
         """
         then, now = record["identity"], identity(config)
-        differ = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
+        differ = sorted(
+            name for name in then.keys() | now.keys() if then.get(name) != now.get(name)
+        )
         if differ:
             fields = ", ".join(f"{name} {then.get(name)} -> {now.get(name)}" for name in differ)
             if set(differ) == {"steps"}:

@@ -23,7 +23,9 @@ def test_digits_are_all_there_once_and_stratified():
     assert sizes == {"train": 1280, "validation": 157, "test": 360}
     found = np.concatenate([split["image"] for split in data.splits.values()])
     original = datasets.load_digits().images[..., None].astype(np.uint8)
-    as_rows = [np.unique(a.reshape(len(a), -1), axis=0, return_counts=True) for a in (found, original)]
+    as_rows = [
+        np.unique(a.reshape(len(a), -1), axis=0, return_counts=True) for a in (found, original)
+    ]
     np.testing.assert_array_equal(as_rows[0][0], as_rows[1][0])
     np.testing.assert_array_equal(as_rows[0][1], as_rows[1][1])
     total = np.bincount(datasets.load_digits().target)

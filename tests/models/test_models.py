@@ -48,7 +48,9 @@ def test_half_precision_keeps_parameters_and_logits_in_float32():
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs"), [(Conv, nn.Conv), (ConvTranspose, nn.ConvTranspose)], ids=["conv", "transpose"]
+    ("ours", "theirs"),
+    [(Conv, nn.Conv), (ConvTranspose, nn.ConvTranspose)],
+    ids=["conv", "transpose"],
 )
 @pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
 def test_convolutions_take_flax_parameters(ours, theirs, strides):

@@ -27,9 +27,7 @@ def _batch(count=24, seed=0):
 def _make(model="mlp", optimizer=SGD, *, batch_norm=False, **options):
     network = create_model(model, classes=CLASSES, hidden=(16,), batch_norm=batch_norm)
     accumulate = options.pop("accumulate", 1)
-    objective = classifier(
-        network, CLASSES, optimizer, steps=100, accumulate=accumulate, **options
-    )
+    objective = classifier(network, CLASSES, optimizer, steps=100, accumulate=accumulate, **options)
     spec = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), _batch())
     state = objective.init(jax.random.key(0), spec, hyperparameters(optimizer, **options))
     return objective, network, state
@@ -47,7 +45,9 @@ def test_a_step_is_gradient_descent_on_the_mean_loss():
     value, gradients = jax.value_and_grad(loss)(state["params"])
     after, sums = jax.jit(objective.step)(state, batch, jax.random.key(1))
     expected = jax.tree.map(lambda p, g: p - 0.1 * g, state["params"], gradients)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), after["params"], expected)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), after["params"], expected
+    )
     assert objective.summarize(sums)["loss"] == pytest.approx(float(value), rel=1e-6)
     assert after["step"] == 1
     assert sums["loss"].count == 24
@@ -105,7 +105,9 @@ def test_the_average_of_a_constant_is_that_constant():
 def test_dropout_is_keyed_and_only_in_training():
     objective, _, state = _make(dropout=0.5)
     step = jax.jit(objective.step)
-    losses = [objective.summarize(step(state, _batch(), jax.random.key(k))[1])["loss"] for k in (0, 0, 1)]
+    losses = [
+        objective.summarize(step(state, _batch(), jax.random.key(k))[1])["loss"] for k in (0, 0, 1)
+    ]
     assert losses[0] == losses[1] != losses[2]
     a, b = (objective.predict(state, _batch(), jax.random.key(k))["logits"] for k in (0, 1))
     np.testing.assert_array_equal(a, b)
@@ -117,7 +119,10 @@ def test_rates_are_read_from_the_state():
     step = jax.jit(objective.step)
     before = jax.tree.leaves(step(state, batch, key)[0]["ema"])
     for name in ("dropout", "label_smoothing", "ema", "learning_rate"):
-        changed = {**state, "hyperparameters": {**state["hyperparameters"], name: jnp.float32(0.05)}}
+        changed = {
+            **state,
+            "hyperparameters": {**state["hyperparameters"], name: jnp.float32(0.05)},
+        }
         after = jax.tree.leaves(step(changed, batch, key)[0]["ema"])
         assert any((a != b).any() for a, b in zip(before, after, strict=True)), name
 
@@ -173,6 +178,9 @@ def test_preprocessing_comes_before_everything():
     state = wrapped.init(jax.random.key(0), spec, hyperparameters(SGD))
     key = jax.random.key(1)
     for name in ("step", "predict"):
-        a, b = getattr(wrapped, name)(state, raw, key), getattr(objective, name)(state, prepare(raw), key)
+        a, b = (
+            getattr(wrapped, name)(state, raw, key),
+            getattr(objective, name)(state, prepare(raw), key),
+        )
         jax.tree.map(np.testing.assert_array_equal, a, b)
     assert wrapped.sample is None

@@ -16,7 +16,9 @@ def test_equals_the_definition_and_its_gradient(smoothing):
     logits, labels = generator.normal(size=(9, 5)) * 3, generator.integers(0, 5, 9)
     target = (1 - smoothing) * np.eye(5)[labels] + smoothing / 5
     expected = -(target * log_softmax(logits, axis=1)).sum(1)
-    np.testing.assert_allclose(softmax_cross_entropy(logits, labels, smoothing), expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        softmax_cross_entropy(logits, labels, smoothing), expected, rtol=1e-12
+    )
     gradient = jax.grad(lambda x: softmax_cross_entropy(x, labels, smoothing).sum())(logits)
     probabilities = np.exp(log_softmax(logits, axis=1))
     np.testing.assert_allclose(gradient, probabilities - target, atol=1e-12)

@@ -19,9 +19,7 @@ def test_value_and_gradient_equal_torch(smoothing):
         lambda x: softmax_cross_entropy(x, labels, smoothing).mean()
     )(logits)
     x = torch.tensor(logits, requires_grad=True)
-    expected = torch.nn.functional.cross_entropy(
-        x, torch.tensor(labels), label_smoothing=smoothing
-    )
+    expected = torch.nn.functional.cross_entropy(x, torch.tensor(labels), label_smoothing=smoothing)
     expected.backward()
     np.testing.assert_allclose(value, expected.item(), rtol=1e-12)
     np.testing.assert_allclose(gradient, x.grad.numpy(), atol=1e-14)

@@ -96,7 +96,9 @@ def test_without_validation_test_is_scored_at_every_evaluation(tmp_path):
 
 
 def test_training_metrics_are_means_over_the_window(tmp_path):
-    every = _train(tmp_path / "1", experiment(regression()), dataclasses.replace(CONFIG, log_every=1))
+    every = _train(
+        tmp_path / "1", experiment(regression()), dataclasses.replace(CONFIG, log_every=1)
+    )
     _train(tmp_path / "8", experiment(regression()))
     single = [line["loss"] for line in _lines(tmp_path / "1", "train")]
     windows = [line["loss"] for line in _lines(tmp_path / "8", "train")]
@@ -125,7 +127,9 @@ def test_predictions_are_of_all_examples_in_order(tmp_path):
     _train(tmp_path, toy, dataclasses.replace(CONFIG, steps=2))
     for split, (outputs, state) in seen.items():
         x = toy.evaluation[split].arrays["x"]
-        np.testing.assert_allclose(outputs, x @ state["params"]["w"] + state["params"]["b"], rtol=1e-5)
+        np.testing.assert_allclose(
+            outputs, x @ state["params"]["w"] + state["params"]["b"], rtol=1e-5
+        )
 
 
 def test_best_and_last_are_kept(tmp_path):
@@ -135,7 +139,9 @@ def test_best_and_last_are_kept(tmp_path):
     _train(tmp_path, toy)
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     assert (checkpoints.best(), checkpoints.last()) == (40, 60)
-    assert sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()) == [40, 60]
+    assert sorted(
+        int(p.name) for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()
+    ) == [40, 60]
     config = dataclasses.replace(CONFIG, checkpoint="best")
     trainer = loop.Trainer(toy, config, RunFolder(tmp_path))
     step, state = trainer.restored()
@@ -146,7 +152,9 @@ def test_one_compilation_for_a_whole_run(tmp_path, caplog):
     """Chunks of many lengths, two evaluations, checkpoints: the step is compiled once."""
     with jax.log_compiles(True), caplog.at_level(logging.WARNING):
         _train(tmp_path, experiment(regression()))
-    compiled = [r.getMessage() for r in caplog.records if "Finished XLA compilation" in r.getMessage()]
+    compiled = [
+        r.getMessage() for r in caplog.records if "Finished XLA compilation" in r.getMessage()
+    ]
     assert sum("jit(chunk)" in message for message in compiled) == 1
     assert sum("jit(sums)" in message for message in compiled) == 2  # validation and test
 
@@ -175,7 +183,9 @@ def test_a_finished_run_is_left_alone_and_a_longer_one_extends_it(tmp_path):
     assert _train(tmp_path / "a", toy) is None
     assert (tmp_path / "a" / "metrics.jsonl").read_bytes() == before
     longer = dataclasses.replace(CONFIG, steps=100)
-    assert _same(_train(tmp_path / "a", toy, longer).state, _train(tmp_path / "b", toy, longer).state)
+    assert _same(
+        _train(tmp_path / "a", toy, longer).state, _train(tmp_path / "b", toy, longer).state
+    )
     with pytest.raises(InputError, match=r"steps = 60; the run in .* is at 100"):
         _train(tmp_path / "a", toy)
 
@@ -206,7 +216,11 @@ def test_overwrite_leaves_what_no_run_wrote(tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").write_text("mine")
     with pytest.raises(InputError, match="no run folder and not empty"):
-        _train(tmp_path / "other", experiment(regression()), dataclasses.replace(CONFIG, overwrite=True))
+        _train(
+            tmp_path / "other",
+            experiment(regression()),
+            dataclasses.replace(CONFIG, overwrite=True),
+        )
 
 
 @pytest.mark.parametrize(
@@ -288,7 +302,9 @@ def test_evaluate_gives_the_scores_of_the_run_and_writes_nothing(tmp_path):
     line = loop.evaluate(toy, CONFIG, RunFolder(tmp_path))
     assert f"test/loss={_lines(tmp_path, 'test')[-1]['loss']:.5g}" in line
     assert f"validation/loss={_lines(tmp_path, 'validation')[-1]['loss']:.5g}" in line
-    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    assert before == {
+        path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()
+    }
 
 
 def test_debug_names_what_is_not_finite(tmp_path):
@@ -300,7 +316,9 @@ def test_debug_names_what_is_not_finite(tmp_path):
         state, sums = objective.step(state, batch, key)
         return {**state, "params": jax.tree.map(lambda p: p * root, state["params"])}, sums
 
-    with pytest.raises(RunError, match=r"step 3 is not finite: strange_layer, forward pass: 'sqrt'"):
+    with pytest.raises(
+        RunError, match=r"step 3 is not finite: strange_layer, forward pass: 'sqrt'"
+    ):
         loop.debug(experiment(objective._replace(step=step)), CONFIG, RunFolder(tmp_path))
     fine = loop.debug(experiment(objective), CONFIG, RunFolder(tmp_path))
     assert fine == "steps 0..14 are finite in state and metrics"

@@ -93,7 +93,11 @@ def two_players() -> Objective:
         return {**state, "step": state["step"] + 1, "params": params, "optimizer": moments}, sums
 
     def evaluate(state, batch, key):
-        return {"loss": mean_over(jnp.square(batch["y"] - state["params"]["generator"][0]), batch["valid"])}
+        return {
+            "loss": mean_over(
+                jnp.square(batch["y"] - state["params"]["generator"][0]), batch["valid"]
+            )
+        }
 
     def sample(state, key, count):
         return {"images": generate(state["params"]["generator"], example_keys(key, count))}

@@ -1,0 +1,93 @@
+"""One device equals eight, and each of the eight does an eighth of the work."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxmodels.data.resident import resident
+from jaxmodels.models import create_model
+from jaxmodels.objectives.classifier import classifier, hyperparameters
+from jaxmodels.objectives.optimizers import OptimizerConfig
+from jaxmodels.train.compile import EvaluationProgram, TrainProgram, make_mesh
+
+BATCH, STEPS = 32, 20
+needs_8 = pytest.mark.skipif(jax.device_count() != 8, reason="needs 8 simulated devices")
+
+
+def _source(count=101):
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 4, count).astype(np.int32)
+    images = generator.normal(size=(count, 8, 8, 1)) + labels[:, None, None, None]
+    return resident({"image": images.astype(np.float32), "label": labels})
+
+
+def _program(devices, model="cnn", **options):
+    # SGD: Adam would amplify the noise of gradients that are zero in truth.
+    optimizer = OptimizerConfig(optimizer="momentum", learning_rate=0.02)
+    network = create_model(model, classes=4, hidden=(24,), **options)
+    rates = {"dropout": 0.3, "ema": 0.9, "label_smoothing": 0.1}
+    objective = classifier(network, 4, optimizer, steps=STEPS, **rates)
+    mesh = make_mesh(f"data={devices}")
+    numbers = hyperparameters(optimizer, **rates)
+    program = TrainProgram(objective, _source(), numbers, BATCH, STEPS, seed=3, mesh=mesh)
+    return program, objective, mesh
+
+
+@needs_8
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_eight_devices_give_what_one_gives(batch_norm):
+    """Dropout, average and batch statistics included; and so do evaluations of the result."""
+    results = []
+    for devices in (1, 8):
+        program, objective, mesh = _program(devices, batch_norm=batch_norm)
+        state, window = program.run(program.create(), program.zeros(), 0, STEPS)
+        evaluation = EvaluationProgram(objective, _source(53), 20, program.keys.evaluate, mesh)
+        results.append((state, window, evaluation.evaluate(state), evaluation.predict(state)))
+    for one, eight in zip(*map(jax.tree.leaves, results), strict=True):
+        np.testing.assert_allclose(one, eight, rtol=1e-3, atol=2e-5)
+    confusion = results[0][2].confusion
+    assert confusion.sum() == 53
+    np.testing.assert_array_equal(confusion, results[1][2].confusion)
+
+
+def _shapes(text):
+    """Sizes of the leading axis of every array of images or activations in a program."""
+    return {int(size) for size in re.findall(r"f32\[(\d+),(?:8,8|4,4),\d+\]", text)}
+
+
+@needs_8
+def test_each_device_runs_its_share_and_no_batch_is_gathered():
+    program, _, _ = _program(8)
+    text = program.text()
+    assert "all-gather" not in text
+    assert "all-to-all" not in text
+    assert "all-reduce" in text
+    assert BATCH // 8 in _shapes(text)
+    assert BATCH not in _shapes(text)
+    # The same reading does see the whole batch where it is run whole.
+    assert BATCH in _shapes(_program(1)[0].text())
+
+
+@needs_8
+def test_every_device_has_the_whole_state():
+    program, _, _ = _program(8)
+    state, _ = program.run(program.create(), program.zeros(), 0, 3)
+    for leaf in jax.tree.leaves(state):
+        copies = [np.asarray(shard.data) for shard in leaf.addressable_shards]
+        assert len(copies) == 8
+        assert all(np.array_equal(copies[0], copy) for copy in copies[1:])
+
+
+def test_seeds_share_one_compiled_program_but_not_their_numbers():
+    texts, kernels = set(), []
+    for seed in (1, 2):
+        objective = _program(1, "mlp")[1]
+        numbers = hyperparameters(OptimizerConfig(), dropout=0.3, ema=0.9, label_smoothing=0.1)
+        program = TrainProgram(objective, _source(), numbers, BATCH, 4, seed, make_mesh("data=1"))
+        texts.add(program.text())
+        kernels.append(jnp.ravel(program.create()["params"]["Dense_0"]["kernel"]))
+    assert len(texts) == 1
+    assert not np.allclose(kernels[0], kernels[1])
