@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmodels.data import ImageData, load_images, normalization_of
-from jaxmodels.data.resident import resident
 from jaxmodels.errors import InputError
 from jaxmodels.metrics import classification_report, expected_calibration_error
 from jaxmodels.models import create_model
@@ -48,7 +47,7 @@ class ClassifierConfig(OptimizerConfig, TrainConfig):
     pad: int = 0
     """Black pixels added on each side of an image."""
     epoch_lines: bool = False
-    """Print 'Epoch: %%d, Loss: %%.3f' after each epoch, which --log-every must be long."""
+    """Print 'Epoch: 1, Loss: 2.249' after each epoch, which --log-every must be long."""
 
     def validate(self) -> None:
         TrainConfig.validate(self)
@@ -113,9 +112,9 @@ def build(config: ClassifierConfig) -> Experiment:
         name="classifier",
         objective=with_preprocessing(objective, prepare),
         hyperparameters=hyperparameters(config, config.label_smoothing, config.dropout, config.ema),
-        train=resident(data.splits["train"]),
+        train=Resident(data.splits["train"]),
         evaluation={
-            split: resident(data.splits[split])
+            split: Resident(data.splits[split])
             for split in ("validation", "test")
             if split in data.splits
         },
@@ -177,7 +176,7 @@ def _epoch_line(config: ClassifierConfig, data: ImageData):
 
     def describe(step: int, split: str, scores: dict[str, float]) -> str | None:
         epoch = step * config.batch_size // size
-        return "Epoch: %d, Loss: %.3f" % (epoch, scores["loss"]) if split == "train" else None
+        return f"Epoch: {epoch}, Loss: {scores['loss']:.3f}" if split == "train" else None
 
     return describe
 

@@ -42,7 +42,7 @@ def draw_image_grid(
 def draw_confusion(
     confusion: Int[np.ndarray, "label prediction"], class_names: Sequence[str], path: Path
 ) -> None:
-    """The confusion matrix, coloured by the share of each true class, with its counts if legible."""
+    """The confusion matrix, coloured by the share of the true class, with counts where legible."""
     from matplotlib.figure import Figure
 
     classes = len(class_names)

@@ -1,7 +1,6 @@
 """A split that is whole on the device and indexed inside the compiled step."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -12,19 +11,22 @@ from jaxmodels.errors import InputError
 from jaxmodels.protocol import Batch, BatchSpec
 
 
-class Resident(NamedTuple):
+class Resident:
     """Columns that lead with the example axis, all of one length.
 
-    What the engine asks of a source of batches: `size`, `spec`, what lies on the device
+    What the engine asks of a source of batches: `size` (examples), `spec`, what lies on the device
     (`arrays`), what the host sends for some steps (`order`, `once`) and how the two make a batch.
+
+    Raises:
+      InputError: no column, no example, or columns of different lengths.
     """
 
-    arrays: Mapping[str, np.ndarray]
-
-    @property
-    def size(self) -> int:
-        """Number of examples."""
-        return len(next(iter(self.arrays.values())))
+    def __init__(self, columns: Mapping[str, np.ndarray]):
+        lengths = {name: len(column) for name, column in columns.items()}
+        self.arrays = dict(columns)
+        self.size = next(iter(lengths.values()), 0)
+        if len(set(lengths.values())) != 1 or not self.size:
+            raise InputError(f"columns of lengths {lengths}; expected one length of at least 1")
 
     def spec(self, batch_size: int) -> BatchSpec:
         """Shapes and types of a batch."""
@@ -51,15 +53,3 @@ class Resident(NamedTuple):
             for name, column in arrays.items()
         }
         return rows | ({"valid": sent["valid"]} if "valid" in sent else {})
-
-
-def resident(columns: Mapping[str, np.ndarray]) -> Resident:
-    """A Resident of these columns.
-
-    Raises:
-      InputError: no column, no example, or columns of different lengths.
-    """
-    lengths = {name: len(column) for name, column in columns.items()}
-    if len(set(lengths.values())) != 1 or not next(iter(lengths.values())):
-        raise InputError(f"columns of lengths {lengths}; expected one length of at least 1")
-    return Resident(dict(columns))

@@ -12,7 +12,7 @@ def softmax_cross_entropy(
 ) -> Float[Array, "*batch"]:
     """Nats per example: -(1 - s) log p(label) - s * mean over classes of log p(class).
 
-    Label smoothing as in Szegedy et al. 2016, section 7: the target is (1 - s) one-hot + s / classes.
+    Label smoothing: the target is (1 - s) one-hot + s / classes (Szegedy et al. 2016, section 7).
     A label outside 0..classes-1 gives NaN.
     """
     log_normalizer = jax.nn.logsumexp(logits, axis=-1)

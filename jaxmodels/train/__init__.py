@@ -1,4 +1,4 @@
-"""The engine: everything that touches devices, time and files. It knows the objective protocol only."""
+"""The engine: all that touches devices, time and files. It knows the objective protocol only."""
 
 from jaxmodels.train.command import main
 from jaxmodels.train.config import TrainConfig, require_range

@@ -14,10 +14,7 @@ class Source(Protocol):
     """Where batches come from: part lies on the device, part the host sends for each step."""
 
     arrays: Mapping[str, np.ndarray]
-
-    @property
-    def size(self) -> int:
-        """Number of examples."""
+    size: int  # number of examples
 
     def spec(self, batch_size: int) -> BatchSpec:
         """Shapes and types of a batch."""

@@ -194,7 +194,7 @@ def score_fields(split: str, scores: dict[str, float | None]) -> list[str]:
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Replaces a file by what `write` puts into it, as a whole: a kill leaves the old or the new."""
+    """Replaces a file by what `write` puts into it: a kill leaves the old or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     with open(partial, "wb") as file:

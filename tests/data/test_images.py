@@ -71,7 +71,8 @@ def test_colour_and_no_labels(tmp_path):
 def test_reading_imports_neither_tensorflow_nor_torch(tmp_path):
     write_image_dataset(tmp_path, "light", {"train": _images(3)})
     code = (
-        f"import sys; from jaxmodels.data import load_images; load_images('light', {str(tmp_path)!r});"
+        "import sys; from jaxmodels.data import load_images;"
+        f"load_images('light', {str(tmp_path)!r});"
         "sys.exit(any(name in sys.modules for name in ('tensorflow', 'torch')))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -81,13 +82,13 @@ def test_bad_data_is_named(tmp_path):
     write_image_dataset(tmp_path, "known_images", {"train": _images(2)})
     with pytest.raises(InputError, match="'known_image'; did you mean 'known_images'"):
         load_images("known_image", tmp_path)
-    with pytest.raises(InputError, match="'mnist' is not prepared.*tfds build mnist"):
+    with pytest.raises(InputError, match=r"'mnist' is not prepared.*tfds build mnist"):
         load_images("mnist", tmp_path)
     write_image_dataset(tmp_path, "records", {"train": _images(2)}, file_format="tfrecord")
     with pytest.raises(InputError, match=r"tfrecord.*tfds convert_format .*records/1\.2\.0"):
         load_images("records", tmp_path)
     write_image_dataset(tmp_path, "test_only", {"test": _images(2)})
-    with pytest.raises(InputError, match="no training split.*Found: test"):
+    with pytest.raises(InputError, match=r"no training split.*Found: test"):
         load_images("test_only", tmp_path)
     sizes = {"train": [*_images(2, (4, 4, 1)), *_images(1, (5, 4, 1))]}
     write_image_dataset(tmp_path, "sizes", sizes, shape=(-1, -1, 1))

@@ -4,14 +4,13 @@ import jax
 import numpy as np
 import pytest
 
-from jaxmodels.data import sample_order
-from jaxmodels.data.resident import resident
+from jaxmodels.data import Resident, sample_order
 from jaxmodels.errors import InputError
 
 
 @pytest.fixture
 def source():
-    return resident({"x": np.arange(22).reshape(11, 2), "label": np.arange(11, dtype=np.int32)})
+    return Resident({"x": np.arange(22).reshape(11, 2), "label": np.arange(11, dtype=np.int32)})
 
 
 def _at(sent, row):
@@ -45,4 +44,4 @@ def test_once_shows_every_example_exactly_once(source, batch_size):
 @pytest.mark.parametrize("lengths", [(3, 4), (0, 0)])
 def test_bad_columns(lengths):
     with pytest.raises(InputError, match="lengths"):
-        resident({str(i): np.zeros(n) for i, n in enumerate(lengths)})
+        Resident({str(i): np.zeros(n) for i, n in enumerate(lengths)})

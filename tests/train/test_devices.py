@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmodels.data.resident import resident
+from jaxmodels.data import Resident
 from jaxmodels.models import create_model
 from jaxmodels.objectives.classifier import classifier, hyperparameters
 from jaxmodels.objectives.optimizers import OptimizerConfig
@@ -21,7 +21,7 @@ def _source(count=101):
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 4, count).astype(np.int32)
     images = generator.normal(size=(count, 8, 8, 1)) + labels[:, None, None, None]
-    return resident({"image": images.astype(np.float32), "label": labels})
+    return Resident({"image": images.astype(np.float32), "label": labels})
 
 
 def _program(devices, model="cnn", **options):

@@ -196,7 +196,7 @@ def test_another_run_in_the_folder_is_refused_by_field(tmp_path):
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(InputError, match="batch_size 16 -> 32"):
         _train(tmp_path, toy, dataclasses.replace(CONFIG, batch_size=32))
-    with pytest.raises(InputError, match="the code changed.*--accept-code-change"):
+    with pytest.raises(InputError, match=r"the code changed.*--accept-code-change"):
         _train(tmp_path, toy, source="edited")
     with pytest.raises(InputError, match="data changed"):
         _train(tmp_path, toy._replace(facts={"data": {"name": "other"}}))

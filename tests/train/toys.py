@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxmodels.data.resident import resident
+from jaxmodels.data import Resident
 from jaxmodels.protocol import (
     Mean,
     Objective,
@@ -120,8 +120,8 @@ def experiment(objective: Objective, splits=("validation", "test"), **changes) -
         name="toy",
         objective=objective,
         hyperparameters={"scale": 1.0},
-        train=resident(columns(203)),
-        evaluation={split: resident(columns(n)) for split, n in zip(splits, (37, 51))},
+        train=Resident(columns(203)),
+        evaluation={split: Resident(columns(n)) for split, n in zip(splits, (37, 51))},
         monitor=("loss", "min"),
         facts={"data": {"name": "toy"}},
     )

@@ -1,0 +1,310 @@
+"""The same training step in ours, PyTorch, Flax and Keras, for experiments.benchmarks.classifier.
+
+All have the same architecture, batch size and SGD (with momentum 0.9 but for the net), train from
+the same kind of data in float32 and see a new batch in random order at every step. PyTorch and
+Keras hold the images normalised in float32; ours and the Flax loop do what they do for a user.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+Block = Callable[[int], None]
+
+
+class Task(NamedTuple):
+    """A network and its data."""
+
+    shape: tuple[int, int, int]
+    batch: int
+    size: int
+    rate: float
+    momentum: float
+    channels: tuple[int, ...] = ()
+    hidden: tuple[int, ...] = ()
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Images (uint8) and labels of this size; the speed does not depend on their values."""
+        generator = np.random.default_rng(0)
+        images = generator.integers(0, 256, (self.size, *self.shape), dtype=np.uint8)
+        return images, generator.integers(0, 10, self.size).astype(np.int32)
+
+    def normalized(self) -> tuple[np.ndarray, np.ndarray]:
+        """The images in float32 with mean 0 and standard deviation 1, and labels."""
+        images, labels = self.arrays()
+        return (images.astype(np.float32) - 127.5) / 73.9, labels
+
+    def multiplications(self) -> int:
+        """Multiply-adds of one example's forward pass."""
+        height, width, inputs = self.shape
+        total = 0
+        for outputs in self.channels:
+            total += height * width * 9 * inputs * outputs
+            height, width, inputs = height // 2, width // 2, outputs
+        sizes = (height * width * inputs, *self.hidden, 10)
+        return total + sum(a * b for a, b in zip(sizes, sizes[1:]))
+
+    def flops(self) -> int:
+        """Of a training step: forward, and both gradients but for that of the images."""
+        height, width, inputs = self.shape
+        first = (
+            height * width * 9 * inputs * self.channels[0]
+            if self.channels
+            else height * width * inputs * self.hidden[0]
+        )
+        return self.batch * (6 * self.multiplications() - 2 * first)
+
+
+TASKS = {
+    "net": Task((10, 10, 1), 32, 1280, 0.01, 0.0, hidden=(50,)),
+    "mlp": Task((28, 28, 1), 128, 60_000, 0.1, 0.9, hidden=(512, 512)),
+    "cnn": Task((28, 28, 1), 128, 60_000, 0.1, 0.9, channels=(32, 64), hidden=(256,)),
+}
+
+
+def ours(name: str) -> Block:
+    """The engine of this project, as experiments.classifier runs it."""
+    import jax
+
+    from jaxmodels.data import Resident, normalization_of
+    from jaxmodels.models import create_model
+    from jaxmodels.objectives.classifier import classifier, hyperparameters
+    from jaxmodels.objectives.optimizers import OptimizerConfig
+    from jaxmodels.objectives.preprocessing import with_preprocessing
+    from jaxmodels.train.compile import TrainProgram, make_mesh
+
+    task = TASKS[name]
+    images, labels = task.arrays()
+    normalize = normalization_of(images)
+    options = {"channels": task.channels} if task.channels else {}
+    kind = "cnn" if task.channels else "mlp"
+    model = create_model(kind, classes=10, hidden=task.hidden, **options)
+    optimizer = OptimizerConfig(
+        optimizer="momentum" if task.momentum else "sgd",
+        learning_rate=task.rate,
+        schedule="constant",
+    )
+    objective = with_preprocessing(
+        classifier(model, 10, optimizer, steps=1),
+        lambda batch: {**batch, "image": normalize(batch["image"])},
+    )
+    length = 100
+    source = Resident({"image": images, "label": labels})
+    numbers = hyperparameters(optimizer)
+    program = TrainProgram(objective, source, numbers, task.batch, length, 0, make_mesh())
+    state, at = program.create(), 0
+
+    def block(steps: int) -> None:
+        nonlocal state, at
+        window = program.zeros()
+        end = at + steps
+        while at < end:
+            stop = min(at + length, end)
+            state, window = program.run(state, window, at, stop)
+            at = stop
+        jax.device_get(window)
+
+    return block
+
+
+def torch_loader(name: str) -> Block:
+    """PyTorch eager, a DataLoader over a TensorDataset, loss.item() as in the tutorials."""
+    import torch
+
+    task = TASKS[name]
+    images, labels = _torch_data(task)
+    data = torch.utils.data.TensorDataset(images, labels)
+    loader = torch.utils.data.DataLoader(data, batch_size=task.batch, shuffle=True)
+
+    def batches() -> Iterator:
+        while True:
+            yield from loader
+
+    return _torch_block(task, batches(), read_loss=True)
+
+
+def torch_memory(name: str) -> Block:
+    """PyTorch eager, batches indexed from one tensor in memory."""
+    task = TASKS[name]
+    return _torch_block(task, _torch_batches(task))
+
+
+def torch_compiled(name: str) -> Block:
+    """As torch_memory, with torch.compile over the model."""
+    task = TASKS[name]
+    return _torch_block(task, _torch_batches(task), compiled=True)
+
+
+def _torch_data(task: Task):
+    import torch
+
+    images, labels = task.normalized()
+    return torch.tensor(images.transpose(0, 3, 1, 2).copy()), torch.tensor(labels).long()
+
+
+def _torch_batches(task: Task) -> Iterator:
+    import torch
+
+    images, labels = _torch_data(task)
+    while True:
+        order = torch.randperm(task.size)
+        for rows in order[: task.size // task.batch * task.batch].split(task.batch):
+            yield images[rows], labels[rows]
+
+
+def _torch_model(task: Task):
+    import torch
+    from torch import nn
+
+    layers, (height, width, inputs) = [], task.shape
+    for outputs in task.channels:
+        layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        height, width, inputs = height // 2, width // 2, outputs
+    layers.append(nn.Flatten())
+    sizes = (height * width * inputs, *task.hidden)
+    for a, b in zip(sizes, sizes[1:]):
+        layers += [nn.Linear(a, b), nn.ReLU()]
+    layers.append(nn.Linear(sizes[-1], 10))
+    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
+
+
+def _torch_block(
+    task: Task, batches: Iterator, compiled: bool = False, read_loss: bool = False
+) -> Block:
+    import torch
+
+    torch.set_num_threads(torch.get_num_threads())
+    model = _torch_model(task)
+    run = torch.compile(model) if compiled else model
+    criterion = torch.nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(model.parameters(), lr=task.rate, momentum=task.momentum)
+
+    def block(steps: int) -> None:
+        total = 0.0
+        for _ in range(steps):
+            images, labels = next(batches)
+            images = images.to(memory_format=torch.channels_last)
+            optimizer.zero_grad()
+            loss = criterion(run(images), labels)
+            loss.backward()
+            optimizer.step()
+            if read_loss:
+                total += loss.item()
+
+    return block
+
+
+def flax_loop(name: str) -> Block:
+    """The loop of the Flax MNIST example: two jitted functions called for each batch."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+    from flax import linen as nn
+    from flax.training import train_state
+
+    task = TASKS[name]
+
+    class Network(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            for features in task.channels:
+                x = nn.relu(nn.Conv(features, (3, 3))(x))
+                x = nn.max_pool(x, (2, 2), strides=(2, 2))
+            x = x.reshape((x.shape[0], -1))
+            for features in task.hidden:
+                x = nn.relu(nn.Dense(features)(x))
+            return nn.Dense(10)(x)
+
+    @jax.jit
+    def apply_model(state, images, labels):
+        def loss_fn(params):
+            logits = state.apply_fn({"params": params}, images)
+            one_hot = jax.nn.one_hot(labels, 10)
+            return jnp.mean(optax.softmax_cross_entropy(logits, one_hot)), logits
+
+        (loss, logits), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        return grads, loss, jnp.mean(jnp.argmax(logits, -1) == labels)
+
+    @jax.jit
+    def update_model(state, grads):
+        return state.apply_gradients(grads=grads)
+
+    network = Network()
+    params = network.init(jax.random.key(0), jnp.ones([1, *task.shape]))["params"]
+    rule = optax.sgd(task.rate, task.momentum or None)
+    state = train_state.TrainState.create(apply_fn=network.apply, params=params, tx=rule)
+    images, labels = task.normalized()
+    generator = np.random.default_rng(0)
+
+    def batches() -> Iterator:
+        while True:
+            order = generator.permutation(task.size)
+            for at in range(0, task.size - task.batch + 1, task.batch):
+                rows = order[at : at + task.batch]
+                yield images[rows], labels[rows]
+
+    stream = batches()
+
+    def block(steps: int) -> None:
+        nonlocal state
+        losses = []
+        for _ in range(steps):
+            grads, loss, _ = apply_model(state, *next(stream))
+            state = update_model(state, grads)
+            losses.append(loss)
+        jax.block_until_ready((state, losses))
+
+    return block
+
+
+def keras_fit(name: str) -> Block:
+    """Keras 3 on JAX: model.fit with numpy arrays."""
+    import os
+
+    os.environ["KERAS_BACKEND"] = "jax"
+    import keras
+
+    task = TASKS[name]
+    layers = [keras.Input(task.shape)]
+    for channels in task.channels:
+        layers.append(keras.layers.Conv2D(channels, 3, padding="same", activation="relu"))
+        layers.append(keras.layers.MaxPooling2D(2))
+    layers.append(keras.layers.Flatten())
+    layers += [keras.layers.Dense(width, activation="relu") for width in task.hidden]
+    model = keras.Sequential([*layers, keras.layers.Dense(10)])
+    model.compile(
+        optimizer=keras.optimizers.SGD(task.rate, momentum=task.momentum),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        jit_compile=True,
+    )
+    images, labels = task.normalized()
+    per_epoch = task.size // task.batch
+
+    def block(steps: int) -> None:
+        while steps:
+            epochs, part = divmod(steps, per_epoch)
+            part, epochs = (per_epoch, epochs) if epochs else (part, 1)
+            rows = part * task.batch
+            model.fit(
+                images[:rows], labels[:rows], batch_size=task.batch, epochs=epochs, verbose=0
+            )
+            steps -= part * epochs
+
+    return block
+
+
+def matrix_product(_: str) -> Block:
+    """A step is one product of 2048 x 2048 matrices: what the machine can do at most."""
+    import jax
+    import jax.numpy as jnp
+
+    a = jnp.ones((2048, 2048))
+    multiply = jax.jit(lambda a: a @ a)
+
+    def block(steps: int) -> None:
+        for _ in range(steps):
+            jax.block_until_ready(multiply(a))
+
+    return block
