@@ -287,9 +287,7 @@ def keras_fit(name: str) -> Block:
             epochs, part = divmod(steps, per_epoch)
             part, epochs = (per_epoch, epochs) if epochs else (part, 1)
             rows = part * task.batch
-            model.fit(
-                images[:rows], labels[:rows], batch_size=task.batch, epochs=epochs, verbose=0
-            )
+            model.fit(images[:rows], labels[:rows], batch_size=task.batch, epochs=epochs, verbose=0)
             steps -= part * epochs
 
     return block

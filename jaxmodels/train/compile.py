@@ -10,6 +10,7 @@ from jaxtyping import Array, Key
 
 from jaxmodels.cache import cache_folder
 from jaxmodels.errors import InputError
+from jaxmodels.ops import cpu_compiler_options
 from jaxmodels.protocol import DATA_AXIS, Hyperparameters, Metrics, Objective, PyTree, State
 from jaxmodels.train.checkpoint import abstract
 from jaxmodels.train.experiment import Source
@@ -43,6 +44,10 @@ def make_mesh(axes: str = "") -> Mesh:
         raise InputError(f"mesh = '{axes}'; expected at most the {len(available)} devices here")
     # With explicit axes, the default, a gather by a sharded index is refused.
     return Mesh(np.array(available[:count]), (DATA_AXIS,), axis_types=(AxisType.Auto,))
+
+
+def _compiler_options() -> dict[str, str]:
+    return cpu_compiler_options() if jax.default_backend() == "cpu" else {}
 
 
 class Shardings(NamedTuple):
@@ -142,6 +147,7 @@ class TrainProgram:
             donate_argnums=(0, 1),
             in_shardings=(whole, whole, whole, whole, shardings.steps, whole),
             out_shardings=(whole, whole),
+            compiler_options=_compiler_options(),
         )
         like = self.like
         return compiled.lower(
@@ -218,8 +224,9 @@ class EvaluationProgram:
                 jnp.arange(batches),
             )
 
-        self._sums = jax.jit(sums, out_shardings=shardings.whole)
-        self._outputs = jax.jit(outputs)
+        options = _compiler_options()
+        self._sums = jax.jit(sums, out_shardings=shardings.whole, compiler_options=options)
+        self._outputs = jax.jit(outputs, compiler_options=options)
 
     def evaluate(self, state: State) -> Metrics:
         """The sums over all examples, on the host."""

@@ -212,16 +212,30 @@ def test_accelerators_get_native_convolutions(case, platform):
         assert "dot_general" not in text
 
 
-def test_cpu_gets_matrix_products_for_gradients():
-    """Values stay native; kernel gradients, and input gradients under strides, do not."""
+def test_cpu_gets_its_own_forms_of_gradients():
+    """Strides: matrix products. Unit strides and many channels: forward convolutions of others."""
     wide = Case(False, (4, 4), (3, 3), (1, 1), "SAME", (8, 8))
-    # Unit strides and many channels: the input gradient is a convolution again.
-    for case, input_gradient in ((SMALL[0], "dot_general"), (wide, "stablehlo.convolution")):
+    for case, gradient in ((SMALL[0], "dot_general"), (wide, "stablehlo.convolution")):
         x, kernel = case.arrays()
         value, pull = jax.vjp(case.ours(), x, kernel)
         assert _operations(case.ours(), x, kernel) == {"stablehlo.convolution"}
-        assert _operations(lambda g, pull=pull: pull(g)[0], value) == {input_gradient}
-        assert _operations(lambda g, pull=pull: pull(g)[1], value) == {"dot_general"}
+        for argument in (0, 1):
+            pulled = lambda g, pull=pull, n=argument: pull(g)[n]  # noqa: E731
+            assert _operations(pulled, value) == {gradient}
+            # Any other order of axes, and any dilation, XLA runs through its slow generic form.
+            text = _lowered(pulled, "cpu", value)
+            plain = text.count("[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]")
+            assert (
+                text.count("stablehlo.convolution") == plain == text.count("_dilate = [1, 1]") / 2
+            )
+
+
+def test_cpu_compiler_options_are_taken_by_this_xla():
+    x, kernel = Case(False, (6, 6), (3, 3), (1, 1), "SAME", (8, 8)).arrays()
+    options = convolution.cpu_compiler_options()
+    assert options
+    with_options = jax.jit(conv, compiler_options=options)(x, kernel)
+    np.testing.assert_allclose(with_options, jax.jit(conv)(x, kernel), rtol=1e-5, atol=1e-5)
 
 
 def _operations(function, *args):
