@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmodels.data import ImageData, load_images, normalization_of
+from jaxmodels.data import ImageData, Resident, load_images, normalization_of
 from jaxmodels.errors import InputError
 from jaxmodels.metrics import classification_report, expected_calibration_error
 from jaxmodels.models import create_model

@@ -51,7 +51,8 @@ def table(title: str, task: Task, timings: list[Timing], peak: float) -> str:
     lines = [
         "",
         f"{title}: {task.flops() / 1e6:,.1f} MFLOP a step, floor {floor * 1e6:,.0f} us",
-        f"{'':28}{'us/step':>10}{'min':>10}{'max':>10}{'threads':>9}{'ours is':>10}{'of floor':>10}",
+        f"{'':28}"
+        + "".join(f"{head:>10}" for head in ("us/step", "min", "max", "threads", "ours", "floor")),
     ]
     for timing in timings:
         name = PEERS[timing.peer]
@@ -62,7 +63,7 @@ def table(title: str, task: Task, timings: list[Timing], peak: float) -> str:
         columns = "".join(f"{1e6 * number:>10,.0f}" for number in numbers)
         ratio = "" if timing.peer == "ours" else f"{timing.median / mine:,.1f}x"
         share = f"{timing.median / floor:,.1f}x"
-        lines.append(f"{name:28}{columns}{timing.threads:>9}{ratio:>10}{share:>10}")
+        lines.append(f"{name:28}{columns}{timing.threads:>10}{ratio:>10}{share:>10}")
     return "\n".join(lines)
 
 

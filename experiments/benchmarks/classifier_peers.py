@@ -6,6 +6,7 @@ Keras hold the images normalised in float32; ours and the Flax loop do what they
 """
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -43,7 +44,7 @@ class Task(NamedTuple):
             total += height * width * 9 * inputs * outputs
             height, width, inputs = height // 2, width // 2, outputs
         sizes = (height * width * inputs, *self.hidden, 10)
-        return total + sum(a * b for a, b in zip(sizes, sizes[1:]))
+        return total + sum(a * b for a, b in pairwise(sizes))
 
     def flops(self) -> int:
         """Of a training step: forward, and both gradients but for that of the images."""
@@ -163,7 +164,7 @@ def _torch_model(task: Task):
         height, width, inputs = height // 2, width // 2, outputs
     layers.append(nn.Flatten())
     sizes = (height * width * inputs, *task.hidden)
-    for a, b in zip(sizes, sizes[1:]):
+    for a, b in pairwise(sizes):
         layers += [nn.Linear(a, b), nn.ReLU()]
     layers.append(nn.Linear(sizes[-1], 10))
     return nn.Sequential(*layers).to(memory_format=torch.channels_last)

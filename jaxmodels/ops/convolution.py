@@ -124,7 +124,7 @@ def cpu_compiler_options() -> dict[str, str]:
     types = "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"
     options = {"xla_cpu_experimental_ynn_fusion_type": types}
     try:
-        jax.jit(lambda: jnp.zeros(()), backend="cpu").lower().compile(compiler_options=options)
+        jax.jit(lambda: jnp.zeros(())).lower().compile(compiler_options=options)
     except (jax.errors.JaxRuntimeError, ValueError):
         return {}
     return options
