@@ -11,6 +11,7 @@ The run folder then holds config.json, metrics.jsonl, speed.jsonl, curves.png, e
 import json
 import sys
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +32,8 @@ from jaxmodels.train.run_folder import write_text
 @dataclass(frozen=True, kw_only=True)
 class ClassifierConfig(OptimizerConfig, TrainConfig):
     """Train, resume and evaluate an image classifier."""
+
+    experiment: ClassVar[str] = "classifier"
 
     model: str = "cnn"
     """Architecture: mlp or cnn."""
@@ -109,7 +112,6 @@ def build(config: ClassifierConfig) -> Experiment:
         return {**batch, "image": normalize(jnp.pad(batch["image"], sides))}
 
     return Experiment(
-        name="classifier",
         objective=with_preprocessing(objective, prepare),
         hyperparameters=hyperparameters(config, config.label_smoothing, config.dropout, config.ema),
         train=Resident(data.splits["train"]),
@@ -182,4 +184,4 @@ def _epoch_line(config: ClassifierConfig, data: ImageData):
 
 
 if __name__ == "__main__":
-    sys.exit(main("classifier", ClassifierConfig, build, PRESETS))
+    sys.exit(main(ClassifierConfig, build, PRESETS))

@@ -6,15 +6,19 @@ import io
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from jaxmodels.errors import InputError, RunError, require_known
-from jaxmodels.train.config import TrainConfig, default_workdir, from_json
+from jaxmodels.train.config import TrainConfig, from_json, workdir_of
+from jaxmodels.train.environment import source_hash
 from jaxmodels.train.experiment import Experiment
 from jaxmodels.train.run_folder import RunFolder
 
+if TYPE_CHECKING:
+    from jaxmodels.train.loop import Result
+
 
 def main(
-    name: str,
     config_class: type[TrainConfig],
     build: Callable[[TrainConfig], Experiment],
     presets: Mapping[str, TrainConfig] | None = None,
@@ -25,7 +29,8 @@ def main(
     0: done, or stopped on request and resumable. 1: the run failed. 2: bad input.
     """
     try:
-        print(_run(name, config_class, build, presets or {}, arguments))
+        arguments = list(sys.argv[1:] if arguments is None else arguments)
+        print(_run(parse(config_class, presets or {}, arguments), build, arguments))
         return 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -35,37 +40,51 @@ def main(
         return 1
 
 
-def _run(name, config_class, build, presets, arguments) -> str:
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    config = parse(config_class, presets, arguments)
-    folder = RunFolder(config.workdir or default_workdir(name, config))
-    if config.mode != "train":
-        config = _config_of_run(config_class, folder, arguments)
-    config.validate()
-    record = folder.record()
-
-    from jaxmodels.train import loop
-    from jaxmodels.train.environment import source_hash
-
-    source = source_hash(getattr(sys.modules[config_class.__module__], "__file__", None))
+def _run(config: TrainConfig, build: Callable, arguments: Sequence[str]) -> str:
+    folder = RunFolder(workdir_of(config))
     if config.mode == "train" and not config.debug:
-        if record and not config.overwrite:
-            folder.check(record, config, source)  # before the data is loaded
-        experiment = build(config)
-        result = loop.train(experiment, config, folder, source)
-        if result is None:
+        result = train(build, config)
+        if not result.trained:
             extend = "" if config.schedule_ends else "; a larger --steps extends it"
             print(f"the run in {folder.path} is finished{extend}")
         elif not result.finished:
             print(f"stopped at step {result.step} of {config.steps}; the same command goes on")
         return folder.summary()
+
+    from jaxmodels.train import modes
+
+    record = folder.record()
+    if config.mode != "train":
+        config = _config_of_run(config, folder, record, arguments)
+    config.validate()
     experiment = build(config)
     if record:
-        folder.check(
-            record, dataclasses.replace(config, accept_code_change=True), source, experiment.facts
-        )
-    mode = loop.debug if config.debug else getattr(loop, config.mode)
+        lenient = dataclasses.replace(config, accept_code_change=True)
+        folder.check(record, lenient, _source(config), experiment.facts)
+    mode = modes.debug if config.debug else getattr(modes, config.mode)
     return mode(experiment, config, folder)
+
+
+def train(build: Callable[[TrainConfig], Experiment], config: TrainConfig) -> "Result":
+    """Trains or resumes the run that a config describes, as the command line does.
+
+    Raises:
+      InputError: bad input; nothing has been written.
+      RunError: the run failed.
+    """
+    from jaxmodels.train import loop
+
+    config.validate()
+    folder, source = RunFolder(workdir_of(config)), _source(config)
+    record = folder.record()
+    if record and not config.overwrite:
+        folder.check(record, config, source)  # before the data is loaded
+    return loop.train(build(config), config, folder, source)
+
+
+def _source(config: TrainConfig) -> str:
+    script = getattr(sys.modules[type(config).__module__], "__file__", None)
+    return source_hash(script)
 
 
 def parse(
@@ -104,13 +123,12 @@ def _parse(config_class, arguments, default) -> TrainConfig:
         raise InputError(" ".join(text.split())) from None
 
 
-def _config_of_run(config_class, folder: RunFolder, arguments) -> TrainConfig:
+def _config_of_run(config, folder: RunFolder, record: dict | None, arguments) -> TrainConfig:
     """The recorded config with the flags given laid over it; they may not make it another run."""
-    record = folder.record()
     if record is None:
         raise InputError(
             f"workdir {folder.path} holds no run; name one with --workdir, or train it"
         )
-    recorded = from_json(config_class, record["config"])
+    recorded = from_json(type(config), record["config"])
     keep = {"mode": "train", "output": None, "overwrite": False, "debug": False}
-    return parse(config_class, {}, arguments, default=dataclasses.replace(recorded, **keep))
+    return parse(type(config), {}, arguments, default=dataclasses.replace(recorded, **keep))

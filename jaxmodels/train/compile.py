@@ -1,5 +1,6 @@
 """The compiled pieces of a run: initial state, many steps in one call, a pass over a split."""
 
+from functools import cached_property
 from typing import NamedTuple
 
 import jax
@@ -124,10 +125,11 @@ class TrainProgram:
         _, sums = jax.eval_shape(objective.step, state, spec, self.keys.step)
         self.like = abstract({"state": state, "window": sums}, self.shardings.whole)
         self._arrays = jax.device_put(dict(source.arrays), self.shardings.whole)
-        self._compiled = self._compile(objective)
+        self._objective = objective
 
-    def _compile(self, objective: Objective) -> jax.stages.Compiled:
-        shardings, source = self.shardings, self._source
+    @cached_property
+    def _compiled(self) -> jax.stages.Compiled:
+        shardings, source, objective = self.shardings, self._source, self._objective
 
         # The key is an argument, so that runs of all seeds share one program.
         def chunk(state, window, arrays, root, sent, count):
@@ -162,6 +164,10 @@ class TrainProgram:
             name: np.pad(column, [(0, missing)] + [(0, 0)] * (column.ndim - 1))
             for name, column in sent.items()
         }
+
+    def compile(self) -> None:
+        """Compiles the steps, if that is not done yet; `run` would do it at its first call."""
+        self._compiled  # noqa: B018
 
     def create(self) -> State:
         """The initial state."""

@@ -6,7 +6,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from jaxmodels.errors import InputError
 
@@ -35,6 +35,8 @@ _NOT_IDENTITY = {
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Flags of the engine. An experiment's config inherits them and adds its own."""
+
+    experiment: ClassVar[str] = "experiment"
 
     preset: str = ""
     """Start from a named set of flags; other flags given replace its values."""
@@ -148,8 +150,10 @@ def identity(config: TrainConfig) -> dict:
     return {name: value for name, value in to_json(config).items() if name not in left_out}
 
 
-def default_workdir(experiment: str, config: TrainConfig) -> Path:
-    """runs/EXPERIMENT/DATA-MODEL-SEED-HASH."""
+def workdir_of(config: TrainConfig) -> Path:
+    """The run folder: as named, or runs/EXPERIMENT/DATA-MODEL-SEED-HASH."""
+    if config.workdir:
+        return Path(config.workdir)
     text = json.dumps(identity(config), sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    return Path("runs") / experiment / f"{config.data}-{config.model}-{config.seed}-{digest}"
+    return Path("runs") / config.experiment / f"{config.data}-{config.model}-{config.seed}-{digest}"

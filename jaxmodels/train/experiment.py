@@ -47,7 +47,6 @@ class Evaluation(NamedTuple):
 class Experiment(NamedTuple):
     """An objective, its data and what the user is shown."""
 
-    name: str
     objective: Objective
     hyperparameters: Hyperparameters
     train: Source

@@ -2,11 +2,11 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import numpy as np
 
 from jaxmodels.errors import InputError, RunError
 from jaxmodels.protocol import Metrics, State
@@ -19,12 +19,12 @@ from jaxmodels.train.compile import (
 )
 from jaxmodels.train.config import TrainConfig
 from jaxmodels.train.curves import draw_curves
-from jaxmodels.train.debug import all_finite, first_non_finite
+from jaxmodels.train.debug import all_finite
 from jaxmodels.train.environment import changed_bits, environment
 from jaxmodels.train.experiment import Evaluation, Experiment
 from jaxmodels.train.log import Log, not_finite
 from jaxmodels.train.progress import Interruption, Progress
-from jaxmodels.train.run_folder import RunFolder, score_fields, write_atomically
+from jaxmodels.train.run_folder import RunFolder
 
 
 class Result(NamedTuple):
@@ -32,7 +32,10 @@ class Result(NamedTuple):
 
     state: State
     step: int
-    finished: bool  # False when it was asked to stop before
+    scores: dict[str, dict[str, float]]  # the last ones of each split
+    workdir: Path
+    finished: bool  # False when it was asked to stop before the end
+    trained: bool  # False when it was finished before
 
 
 def chunk_ends(config: TrainConfig, start: int) -> Iterator[int]:
@@ -82,7 +85,12 @@ class Trainer:
 
     def train(self) -> Result:
         """Trains from the last checkpoint, if there is one, to the end or until asked to stop."""
+        with Interruption() as interruption:
+            return self._train(interruption)
+
+    def _train(self, interruption: Interruption) -> Result:
         config, folder = self.config, self.folder
+        self.program.compile()
         checkpoints = Checkpoints(folder.checkpoints)
         last = checkpoints.last()
         if last is None:
@@ -92,7 +100,7 @@ class Trainer:
             start, state, window = last, tree["state"], tree["window"]
         folder.drop_lines_after(start if last is not None else -1)
         step = start
-        with Interruption() as interruption, Progress(config.steps, start) as progress:
+        with Progress(config.steps, start) as progress:
             log = Log(self.experiment, config, folder, progress, start)
             try:
                 for stop in chunk_ends(config, start):
@@ -113,11 +121,25 @@ class Trainer:
                         with log.paused(state):
                             self._save(checkpoints, step, state, window, improved)
                     if stopping:
-                        return Result(state, step, finished=False)
+                        break
             finally:
                 # What is being saved is good, whatever ended the loop.
                 checkpoints.close()
-        return Result(state, step, finished=True)
+        return self.result(state, step, trained=True)
+
+    def result(self, state: State, step: int, trained: bool) -> Result:
+        """What the run has come to."""
+        lines = {line.pop("split"): line for line in self.folder.lines()}
+        scores = {
+            split: {name: value for name, value in line.items() if name != "step"}
+            for split, line in lines.items()
+        }
+        finished = step == self.config.steps
+        return Result(state, step, scores, self.folder.path, finished, trained)
+
+    def last(self) -> int | None:
+        """Step of the last checkpoint; None when there is none."""
+        return Checkpoints(self.folder.checkpoints).last() if self.folder.record() else None
 
     def restored(self) -> tuple[int, State]:
         """Step and state of the checkpoint that the config names.
@@ -125,10 +147,10 @@ class Trainer:
         Raises:
           InputError: there is none.
         """
-        checkpoints = Checkpoints(self.folder.checkpoints) if self.folder.record() else None
-        step = checkpoints and getattr(checkpoints, self.config.checkpoint)()
-        if step is None:
+        if self.last() is None:
             raise InputError(f"workdir {self.folder.path} has no checkpoint; train the run first")
+        checkpoints = Checkpoints(self.folder.checkpoints)
+        step = getattr(checkpoints, self.config.checkpoint)()
         return step, checkpoints.restore(step, self.program.like)["state"]
 
     def _evaluate(self, state: State, step: int, is_last: bool, log: Log) -> float | None:
@@ -187,10 +209,8 @@ class Trainer:
         checkpoints.save(step, {"state": state, "window": window}, improved)
 
 
-def train(
-    experiment: Experiment, config: TrainConfig, folder: RunFolder, source: str
-) -> Result | None:
-    """Trains or resumes the run in `folder`; None when it was finished already.
+def train(experiment: Experiment, config: TrainConfig, folder: RunFolder, source: str) -> Result:
+    """Trains or resumes the run in `folder`; if it was finished already, only reads its state.
 
     source: hash of the code (see `source_hash`).
 
@@ -206,7 +226,9 @@ def train(
         if reached > config.steps:
             raise InputError(f"steps = {config.steps}; the run in {folder.path} is at {reached}")
         if reached == config.steps:
-            return None
+            trainer = Trainer(experiment, replace(config, checkpoint="last"), folder)
+            step, state = trainer.restored()
+            return trainer.result(state, step, trained=False)
     trainer = Trainer(experiment, config, folder)
     now = environment()
     with folder.locked():
@@ -216,69 +238,5 @@ def train(
             for change in changed_bits(record["environment"], now):
                 print(f"note: {change} since the run began; bits may differ", file=sys.stderr)
             now = record["environment"]
-        folder.write_record(experiment.name, config, source, experiment.facts, now)
+        folder.write_record(config, source, experiment.facts, now)
         return trainer.train()
-
-
-def evaluate(experiment: Experiment, config: TrainConfig, folder: RunFolder) -> str:
-    """Scores validation and test with a checkpoint, writing nothing; the line of all scores.
-
-    Raises:
-      InputError: there is no checkpoint.
-    """
-    trainer = Trainer(experiment, config, folder)
-    step, state = trainer.restored()
-    fields = [f"step={step}"]
-    for split, program in reversed(trainer.evaluations.items()):
-        scores = trainer.score(split, program, state, step, step == config.steps, workdir=None)
-        fields += score_fields(split, scores)
-    return " ".join([*fields, f"workdir={folder.path}"])
-
-
-def sample(experiment: Experiment, config: TrainConfig, folder: RunFolder) -> str:
-    """Draws `count` samples with a checkpoint into the file `output`; a line that says so.
-
-    Raises:
-      InputError: nothing to sample, no output, or no checkpoint.
-    """
-    draw = experiment.objective.sample
-    if draw is None:
-        raise InputError(f"mode = sample; {experiment.name} has nothing to sample")
-    if not config.output or not config.output.endswith(".npz"):
-        raise InputError(f"output = {config.output}; expected a file to write, --output FILE.npz")
-    trainer = Trainer(experiment, config, folder)
-    step, state = trainer.restored()
-    size = min(config.count, config.eval_batch_size)
-    draw_batch = jax.jit(lambda state, key: draw(state, key, size))
-    parts = []
-    for batch in range(-(-config.count // size)):
-        key = jax.random.fold_in(trainer.program.keys.sample, batch)
-        parts.append(jax.device_get(draw_batch(state, key)))
-    samples = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: config.count], *parts)
-    write_atomically(Path(config.output), lambda file: np.savez(file, **samples))
-    return f"step={step} count={config.count} output={config.output} workdir={folder.path}"
-
-
-def debug(experiment: Experiment, config: TrainConfig, folder: RunFolder) -> str:
-    """Steps from the last checkpoint, or the start, until one is not finite; what it names.
-
-    Raises:
-      RunError: it found one.
-    """
-    trainer = Trainer(experiment, config, folder)
-    if Checkpoints(folder.checkpoints).last() if folder.record() else None:
-        first, state = trainer.restored()
-    else:
-        first, state = 0, trainer.program.create()
-    step_function = experiment.objective.step
-    compiled = jax.jit(lambda *a: (out := step_function(*a), all_finite(out)))
-    until = min(first + config.checkpoint_every, max(config.steps, first + 1))
-    for step in range(first, until):
-        batch = trainer.program.batch(step)
-        key = jax.random.fold_in(trainer.program.keys.step, step)
-        (following, _), finite = compiled(state, batch, key)
-        if not finite:
-            culprit = first_non_finite(step_function, state, batch, key)
-            raise RunError(f"step {step} is not finite: {culprit or 'only as compiled'}")
-        state = following
-    return f"steps {first}..{until - 1} are finite in state and metrics"

@@ -84,12 +84,12 @@ class RunFolder:
                 )
 
     def write_record(
-        self, experiment: str, config: TrainConfig, source: str, facts: dict, environment: dict
+        self, config: TrainConfig, source: str, facts: dict, environment: dict
     ) -> None:
         """Writes config.json, whole or not at all."""
         self.path.mkdir(parents=True, exist_ok=True)
         record = {
-            "experiment": experiment,
+            "experiment": config.experiment,
             "config": to_json(config),
             "identity": identity(config),
             "source": source,

@@ -1,6 +1,7 @@
 """The classifier experiment as a user runs it."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -14,7 +15,8 @@ import pytest
 from PIL import Image
 
 from experiments.classifier import PRESETS, ClassifierConfig, build
-from jaxmodels.train import main
+from jaxmodels.errors import InputError
+from jaxmodels.train import main, train
 from tests.tfds_folder import write_image_dataset
 
 SMALL = ["--model", "mlp", "--hidden", "16", "--steps", "2", "--log-every", "1"]
@@ -24,7 +26,7 @@ def _run(*arguments):
     """Exit code, standard output and standard error of the command line."""
     out, error = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-        code = main("classifier", ClassifierConfig, build, PRESETS, [str(a) for a in arguments])
+        code = main(ClassifierConfig, build, PRESETS, [str(a) for a in arguments])
     return code, out.getvalue(), error.getvalue()
 
 
@@ -83,6 +85,19 @@ def test_it_learns_the_digits_and_reports_them(tmp_path):
             assert np.asarray(picture.convert("L")).std() > 10  # not blank
     record = json.loads((tmp_path / "config.json").read_text())
     assert record["facts"]["normalization"]["mean"] == pytest.approx([4.888], abs=1e-3)
+
+
+def test_from_a_notebook(tmp_path):
+    config = ClassifierConfig(model="mlp", hidden=(16,), steps=3, workdir=str(tmp_path))
+    result = train(build, config)
+    assert (result.step, result.finished, result.trained) == (3, True, True)
+    again = train(build, config)
+    assert (again.trained, again.scores) == (False, result.scores)
+    assert set(again.scores["test"]) == set(KEYS)
+    a, b = (jax.tree.leaves(r.state["params"]) for r in (result, again))
+    assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+    with pytest.raises(InputError, match="steps = 0"):
+        train(build, dataclasses.replace(config, steps=0))
 
 
 def test_best_checkpoint_can_be_evaluated(tmp_path):
@@ -216,7 +231,7 @@ def test_a_diverging_run_fails_with_advice_and_debug_names_the_layer(tmp_path):
 
 def test_help_explains_every_flag(capsys):
     with pytest.raises(SystemExit) as ended:
-        main("classifier", ClassifierConfig, build, PRESETS, ["--help"])
+        main(ClassifierConfig, build, PRESETS, ["--help"])
     assert ended.value.code == 0
     text = capsys.readouterr().out
     for name in ("--data", "--learning-rate", "--eval-every", "--overwrite", "--label-smoothing"):

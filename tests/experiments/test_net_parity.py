@@ -55,7 +55,7 @@ def test_printed_losses_equal_pytorch(tmp_path, seed):
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         flags = ["--preset", "net", "--seed", str(seed), "--workdir", str(tmp_path)]
-        assert main("classifier", ClassifierConfig, build, PRESETS, flags) == 0
+        assert main(ClassifierConfig, build, PRESETS, flags) == 0
     config = dataclasses.replace(PRESETS["net"], seed=seed)
     experiment = build(config)
     shapes = jax.eval_shape(

@@ -94,6 +94,7 @@ def test_seeds_share_one_program_but_not_their_numbers(monkeypatch):
     monkeypatch.setattr(jax.stages.Lowered, "compile", compile_and_note)
     for seed in (1, 2):
         program = TrainProgram(objective, _source(), numbers, BATCH, 4, seed, mesh)
+        program.compile()
         kernels.append(jnp.ravel(program.create()["params"]["Dense_0"]["kernel"]))
     assert len(texts) == 1
     assert not np.allclose(kernels[0], kernels[1])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from jaxmodels.errors import InputError, RunError
-from jaxmodels.train import TrainConfig, loop
+from jaxmodels.train import TrainConfig, loop, modes
 from jaxmodels.train.checkpoint import Checkpoints
 from jaxmodels.train.run_folder import RunFolder
 from tests.train.toys import experiment, regression, two_players
@@ -180,7 +180,8 @@ def test_a_finished_run_is_left_alone_and_a_longer_one_extends_it(tmp_path):
     toy = experiment(regression())
     _train(tmp_path / "a", toy)
     before = (tmp_path / "a" / "metrics.jsonl").read_bytes()
-    assert _train(tmp_path / "a", toy) is None
+    again = _train(tmp_path / "a", toy)
+    assert (again.trained, again.step) == (False, 60)
     assert (tmp_path / "a" / "metrics.jsonl").read_bytes() == before
     longer = dataclasses.replace(CONFIG, steps=100)
     assert _same(
@@ -202,7 +203,7 @@ def test_another_run_in_the_folder_is_refused_by_field(tmp_path):
         _train(tmp_path, toy._replace(facts={"data": {"name": "other"}}))
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     accepted = dataclasses.replace(CONFIG, accept_code_change=True)
-    assert _train(tmp_path, toy, accepted, source="edited") is None
+    assert not _train(tmp_path, toy, accepted, source="edited").trained
     anew = dataclasses.replace(CONFIG, batch_size=32, overwrite=True)
     assert _train(tmp_path, toy, anew).step == 60
     assert json.loads((tmp_path / "config.json").read_text())["config"]["batch_size"] == 32
@@ -278,28 +279,28 @@ def test_samples_are_drawn_by_count_and_seed(tmp_path):
     _train(tmp_path / "run", toy)
     before = (tmp_path / "run" / "metrics.jsonl").read_bytes()
     config = dataclasses.replace(CONFIG, mode="sample", count=37, output=str(tmp_path / "s.npz"))
-    loop.sample(toy, config, RunFolder(tmp_path / "run"))
+    modes.sample(toy, config, RunFolder(tmp_path / "run"))
     with np.load(tmp_path / "s.npz") as file:
         images = file["images"]
     assert images.shape == (37,)
     assert len(np.unique(images)) == 37
-    loop.sample(toy, config, RunFolder(tmp_path / "run"))
+    modes.sample(toy, config, RunFolder(tmp_path / "run"))
     with np.load(tmp_path / "s.npz") as file:
         np.testing.assert_array_equal(images, file["images"])
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
     with pytest.raises(InputError, match="output = None"):
-        loop.sample(toy, dataclasses.replace(config, output=None), RunFolder(tmp_path / "run"))
+        modes.sample(toy, dataclasses.replace(config, output=None), RunFolder(tmp_path / "run"))
     with pytest.raises(InputError, match="nothing to sample"):
-        loop.sample(experiment(regression()), config, RunFolder(tmp_path / "run"))
+        modes.sample(experiment(regression()), config, RunFolder(tmp_path / "run"))
     with pytest.raises(InputError, match="no checkpoint"):
-        loop.sample(toy, config, RunFolder(tmp_path / "empty"))
+        modes.sample(toy, config, RunFolder(tmp_path / "empty"))
 
 
 def test_evaluate_gives_the_scores_of_the_run_and_writes_nothing(tmp_path):
     toy = experiment(regression())
     _train(tmp_path, toy)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
-    line = loop.evaluate(toy, CONFIG, RunFolder(tmp_path))
+    line = modes.evaluate(toy, CONFIG, RunFolder(tmp_path))
     assert f"test/loss={_lines(tmp_path, 'test')[-1]['loss']:.5g}" in line
     assert f"validation/loss={_lines(tmp_path, 'validation')[-1]['loss']:.5g}" in line
     assert before == {
@@ -319,7 +320,7 @@ def test_debug_names_what_is_not_finite(tmp_path):
     with pytest.raises(
         RunError, match=r"step 3 is not finite: strange_layer, forward pass: 'sqrt'"
     ):
-        loop.debug(experiment(objective._replace(step=step)), CONFIG, RunFolder(tmp_path))
-    fine = loop.debug(experiment(objective), CONFIG, RunFolder(tmp_path))
+        modes.debug(experiment(objective._replace(step=step)), CONFIG, RunFolder(tmp_path))
+    fine = modes.debug(experiment(objective), CONFIG, RunFolder(tmp_path))
     assert fine == "steps 0..14 are finite in state and metrics"
     assert not list(tmp_path.iterdir())

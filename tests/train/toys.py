@@ -117,7 +117,6 @@ def experiment(objective: Objective, splits=("validation", "test"), **changes) -
         return {"x": x, "y": (x @ np.arange(5.0) + 1).astype(np.float32)}
 
     whole = Experiment(
-        name="toy",
         objective=objective,
         hyperparameters={"scale": 1.0},
         train=Resident(columns(203)),

@@ -1,0 +1,74 @@
+"""What can be done with a run besides training it: evaluate, sample, debug."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from jaxmodels.errors import InputError, RunError
+from jaxmodels.train.config import TrainConfig
+from jaxmodels.train.debug import all_finite, first_non_finite
+from jaxmodels.train.experiment import Experiment
+from jaxmodels.train.loop import Trainer
+from jaxmodels.train.run_folder import RunFolder, score_fields, write_atomically
+
+
+def evaluate(experiment: Experiment, config: TrainConfig, folder: RunFolder) -> str:
+    """Scores validation and test with a checkpoint, writing nothing; the line of all scores.
+
+    Raises:
+      InputError: there is no checkpoint.
+    """
+    trainer = Trainer(experiment, config, folder)
+    step, state = trainer.restored()
+    fields = [f"step={step}"]
+    for split, program in reversed(trainer.evaluations.items()):
+        scores = trainer.score(split, program, state, step, step == config.steps, workdir=None)
+        fields += score_fields(split, scores)
+    return " ".join([*fields, f"workdir={folder.path}"])
+
+
+def sample(experiment: Experiment, config: TrainConfig, folder: RunFolder) -> str:
+    """Draws `count` samples with a checkpoint into the file `output`; a line that says so.
+
+    Raises:
+      InputError: nothing to sample, no output, or no checkpoint.
+    """
+    draw = experiment.objective.sample
+    if draw is None:
+        raise InputError(f"mode = sample; {config.experiment} has nothing to sample")
+    if not config.output or not config.output.endswith(".npz"):
+        raise InputError(f"output = {config.output}; expected a file to write, --output FILE.npz")
+    trainer = Trainer(experiment, config, folder)
+    step, state = trainer.restored()
+    size = min(config.count, config.eval_batch_size)
+    draw_batch = jax.jit(lambda state, key: draw(state, key, size))
+    parts = []
+    for batch in range(-(-config.count // size)):
+        key = jax.random.fold_in(trainer.program.keys.sample, batch)
+        parts.append(jax.device_get(draw_batch(state, key)))
+    samples = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: config.count], *parts)
+    write_atomically(Path(config.output), lambda file: np.savez(file, **samples))
+    return f"step={step} count={config.count} output={config.output} workdir={folder.path}"
+
+
+def debug(experiment: Experiment, config: TrainConfig, folder: RunFolder) -> str:
+    """Steps from the last checkpoint, or the start, until one is not finite; what it names.
+
+    Raises:
+      RunError: it found one.
+    """
+    trainer = Trainer(experiment, config, folder)
+    first, state = trainer.restored() if trainer.last() else (0, trainer.program.create())
+    step_function = experiment.objective.step
+    compiled = jax.jit(lambda *a: (out := step_function(*a), all_finite(out)))
+    until = min(first + config.checkpoint_every, max(config.steps, first + 1))
+    for step in range(first, until):
+        batch = trainer.program.batch(step)
+        key = jax.random.fold_in(trainer.program.keys.step, step)
+        (following, _), finite = compiled(state, batch, key)
+        if not finite:
+            culprit = first_non_finite(step_function, state, batch, key)
+            raise RunError(f"step {step} is not finite: {culprit or 'only as compiled'}")
+        state = following
+    return f"steps {first}..{until - 1} are finite in state and metrics"
