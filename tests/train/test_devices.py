@@ -86,7 +86,8 @@ def test_seeds_share_one_program_but_not_their_numbers(monkeypatch):
     compile_lowered = jax.stages.Lowered.compile
 
     def compile_and_note(lowered, **options):
-        texts.add(lowered.as_text())
+        if "module @jit_chunk" in lowered.as_text():
+            texts.add(lowered.as_text())
         return compile_lowered(lowered, **options)
 
     _, objective, mesh = _program(1, "mlp")
