@@ -76,14 +76,14 @@ def _prepared_builder(name: str, data_dir: str | Path | None):
     if not prepared:
         raise InputError(
             f"data '{name}' is not prepared in --data-dir {root}; name the folder that has it, or"
-            f" prepare it once: pip install 'jaxmodels[prepare]' && tfds build {name}"
+            f" prepare it once: pip install -e '.[prepare]' && tfds build {name}"
             f" --file_format=array_record --data_dir={root}"
         )
     found = builder.info.file_format.value
     if found != "array_record":
         raise InputError(
             f"data '{name}' in {folder} is stored as {found}; expected array_record. Convert it:"
-            f" pip install 'jaxmodels[prepare]' && tfds convert_format"
+            f" pip install -e '.[prepare]' && tfds convert_format"
             f" --dataset_version_dir={folder} --out_file_format=array_record"
             f" --out_dir=NEW_DATA_DIR/{folder.relative_to(root)}"
         )

@@ -10,9 +10,12 @@ from jaxmodels.protocol import PyTree
 
 
 class Checkpoints:
-    """The checkpoints of one run folder."""
+    """The checkpoints of one run folder.
 
-    def __init__(self, folder: Path):
+    write: to save, and to clear away what a kill left half saved; only the process that trains may.
+    """
+
+    def __init__(self, folder: Path, write: bool = False):
         logging.getLogger("absl").setLevel(logging.ERROR)  # a page of notes for each save
         import orbax.checkpoint as ocp
         from orbax.checkpoint import checkpoint_managers
@@ -25,8 +28,9 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(
             folder.absolute(),
             options=ocp.CheckpointManagerOptions(
-                create=True,
-                cleanup_tmp_directories=True,
+                create=write,
+                cleanup_tmp_directories=write,
+                read_only=not write,
                 best_fn=score,
                 preservation_policy=checkpoint_managers.AnyPreservationPolicy(
                     [

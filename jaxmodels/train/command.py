@@ -38,6 +38,9 @@ def main(
     except RunError as error:
         print(f"failed: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted; the last checkpoint is kept", file=sys.stderr)
+        return 130
 
 
 def _run(config: TrainConfig, build: Callable, arguments: Sequence[str]) -> str:

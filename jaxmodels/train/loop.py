@@ -91,7 +91,7 @@ class Trainer:
     def _train(self, interruption: Interruption) -> Result:
         config, folder = self.config, self.folder
         self.program.compile()
-        checkpoints = Checkpoints(folder.checkpoints)
+        checkpoints = Checkpoints(folder.checkpoints, write=True)
         last = checkpoints.last()
         if last is None:
             start, state, window = 0, self.program.create(), self.program.zeros()

@@ -12,7 +12,8 @@ from typing import BinaryIO
 from jaxmodels.errors import InputError
 from jaxmodels.train.config import TrainConfig, identity, to_json
 
-FILES = ("config.json", "metrics.jsonl", "speed.jsonl", "curves.png", "evaluation.json")
+# config.json last: while it is there, what a kill leaves of the others is a run's.
+FILES = ("metrics.jsonl", "speed.jsonl", "curves.png", "evaluation.json", "config.json")
 FOLDERS = ("checkpoints", "samples")
 
 
@@ -37,7 +38,8 @@ class RunFolder:
             raise InputError(f"workdir {self.path} is a file; expected a folder")
         path = self.path / "config.json"
         if not path.exists():
-            found = sorted(entry.name for entry in self.path.iterdir() if entry.name != ".lock")
+            names = (entry.name for entry in self.path.iterdir())
+            found = sorted(n for n in names if n != ".lock" and not n.endswith(".partial"))
             if found:
                 raise InputError(
                     f"workdir {self.path} is no run folder and not empty (it holds {found[0]});"
@@ -100,10 +102,10 @@ class RunFolder:
 
     def clear(self) -> None:
         """Removes what a run wrote, and nothing else."""
-        for name in FILES:
-            (self.path / name).unlink(missing_ok=True)
         for name in FOLDERS:
             shutil.rmtree(self.path / name, ignore_errors=True)
+        for name in FILES:
+            (self.path / name).unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -324,3 +324,21 @@ def test_debug_names_what_is_not_finite(tmp_path):
     fine = modes.debug(experiment(objective), CONFIG, RunFolder(tmp_path))
     assert fine == "steps 0..14 are finite in state and metrics"
     assert not list(tmp_path.iterdir())
+
+
+def test_reading_checkpoints_touches_nothing_that_another_process_is_saving(tmp_path):
+    toy = experiment(regression())
+    _train(tmp_path, toy)
+    half_saved = tmp_path / "checkpoints" / "75.orbax-checkpoint-tmp"
+    half_saved.mkdir()
+    modes.evaluate(toy, CONFIG, RunFolder(tmp_path))
+    assert not _train(tmp_path, toy).trained
+    assert half_saved.exists()
+    _train(tmp_path, toy, dataclasses.replace(CONFIG, steps=70))
+    assert not half_saved.exists()
+
+
+def test_a_kill_while_a_run_begins_leaves_a_folder_that_can_be_used(tmp_path):
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".config.json.partial").write_text("{")
+    assert _train(tmp_path, experiment(regression()), dataclasses.replace(CONFIG, steps=2)).trained
