@@ -26,8 +26,8 @@ class Normalization(NamedTuple):
 
 
 def normalization_of(images: Num[np.ndarray, "example height width channels"]) -> Normalization:
-    """Statistics over all pixels of all images, in float64, rounded to seven digits: as many as
-    they are used with, so that every machine finds the same ones.
+    """Statistics over all pixels of all images, in float64, rounded to nine digits: as many as
+    float32 has, so that every machine finds the same ones.
 
     A channel that is constant keeps its scale (std 1), so that nothing is divided by zero.
     """
@@ -43,4 +43,4 @@ def normalization_of(images: Num[np.ndarray, "example height width channels"]) -
     std = np.sqrt(np.maximum(square / len(pixels) - np.square(mean), 0))
     mean = mean + pivot
     std = np.where(std > 1e-6 * np.maximum(np.abs(mean), 1e-6), std, 1.0)
-    return Normalization(*(tuple(float(f"{v:.7g}") for v in part) for part in (mean, std)))
+    return Normalization(*(tuple(float(f"{v:.9g}") for v in part) for part in (mean, std)))
