@@ -35,6 +35,8 @@ class ClassifierConfig(OptimizerConfig, TrainConfig):
 
     experiment: ClassVar[str] = "classifier"
 
+    preset: str = ""
+    """Start from a named set of flags, which others given replace. Known: net."""
     model: str = "cnn"
     """Architecture: mlp or cnn."""
     hidden: tuple[int, ...] = ()
@@ -50,7 +52,7 @@ class ClassifierConfig(OptimizerConfig, TrainConfig):
     pad: int = 0
     """Black pixels added on each side of an image."""
     epoch_lines: bool = False
-    """Print 'Epoch: 1, Loss: 2.249' after each epoch, which --log-every must be long."""
+    """Print lines like 'Epoch: 1, Loss: 2.249'; --log-every must be the steps of an epoch."""
 
     def validate(self) -> None:
         TrainConfig.validate(self)
@@ -147,25 +149,30 @@ class _Report:
             **classification_report(sums.confusion, names),
         }
         write_text(workdir / "evaluation.json", json.dumps(self._reports, indent=1) + "\n")
-        draw_confusion(sums.confusion, names, workdir / "samples" / "confusion.png")
-        _draw_misclassified(evaluation, names)
+        title = f"{evaluation.split}, step {evaluation.step}"
+        draw_confusion(sums.confusion, names, workdir / "samples" / "confusion.png", title)
+        _draw_misclassified(evaluation, names, title)
 
 
-def _draw_misclassified(evaluation: Evaluation, names: tuple[str, ...], most: int = 40) -> None:
+def _draw_misclassified(
+    evaluation: Evaluation, names: tuple[str, ...], title: str, most: int = 40
+) -> None:
     """The wrong predictions, the most confident first."""
     logits = evaluation.predict()["logits"]
     labels = np.asarray(evaluation.source.arrays["label"])
     confidence = jax.nn.softmax(logits).max(-1)
     wrong = np.flatnonzero(logits.argmax(-1) != labels)
+    title += f": {len(wrong)} of {len(labels)} wrong (true > predicted, confidence)"
     wrong = wrong[np.argsort(-np.asarray(confidence)[wrong], kind="stable")][:most]
     path = evaluation.workdir / "samples" / "misclassified.png"
     path.unlink(missing_ok=True)
     if len(wrong):
         titles = [
-            f"{names[labels[row]]} as {names[logits[row].argmax()]}\n{confidence[row]:.2f}"
+            f"{names[labels[row]]} > {names[logits[row].argmax()]}\n{confidence[row]:.2f}"
             for row in wrong
         ]
-        draw_image_grid(np.asarray(evaluation.source.arrays["image"][wrong]), path, titles)
+        images = np.asarray(evaluation.source.arrays["image"][wrong])
+        draw_image_grid(images, path, titles, title=title)
 
 
 def _epoch_line(config: ClassifierConfig, data: ImageData):

@@ -13,8 +13,9 @@ def draw_image_grid(
     titles: Sequence[str] | None = None,
     columns: int = 8,
     limits: tuple[float, float] | None = None,
+    title: str = "",
 ) -> None:
-    """A grid of grey or RGB images, left to right, with a title above each if given.
+    """A grid of grey or RGB images, left to right, with a title above each and above all if given.
 
     limits: the values that are black and white; None: the extremes of all the images.
     """
@@ -27,7 +28,10 @@ def draw_image_grid(
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
     height = 1.25 if titles else 1.0
-    figure = Figure(figsize=(1.1 * columns, height * 1.1 * rows), layout="constrained")
+    size = (max(1.1 * columns, 6.0 if title else 0), height * 1.1 * rows + (0.3 if title else 0))
+    figure = Figure(figsize=size, layout="constrained")
+    if title:
+        figure.suptitle(title, fontsize=9)
     panels = figure.subplots(rows, columns, squeeze=False).flat
     for panel in panels:
         panel.axis("off")
@@ -40,7 +44,10 @@ def draw_image_grid(
 
 
 def draw_confusion(
-    confusion: Int[np.ndarray, "label prediction"], class_names: Sequence[str], path: Path
+    confusion: Int[np.ndarray, "label prediction"],
+    class_names: Sequence[str],
+    path: Path,
+    title: str = "",
 ) -> None:
     """The confusion matrix, coloured by the share of the true class, with counts where legible."""
     from matplotlib.figure import Figure
@@ -61,6 +68,7 @@ def draw_confusion(
             panel.text(column, row, count, ha="center", va="center", color=colour, fontsize=7)
     panel.set_xlabel("predicted")
     panel.set_ylabel("true")
+    panel.set_title(title, fontsize=9)
     _save(figure, path)
 
 

@@ -57,7 +57,7 @@ def _run(config: TrainConfig, build: Callable, arguments: Sequence[str]) -> str:
     from jaxmodels.train import modes
 
     record = folder.record()
-    if config.mode != "train":
+    if config.mode != "train" or record:
         config = _config_of_run(config, folder, record, arguments)
     config.validate()
     experiment = build(config)
@@ -78,6 +78,8 @@ def train(build: Callable[[TrainConfig], Experiment], config: TrainConfig) -> "R
     from jaxmodels.train import loop
 
     config.validate()
+    if config.mode != "train" or config.debug:
+        raise InputError(f"mode = {config.mode}, debug = {config.debug}; train() only trains")
     folder, source = RunFolder(workdir_of(config)), _source(config)
     record = folder.record()
     if record and not config.overwrite:
@@ -116,7 +118,8 @@ def _parse(config_class, arguments, default) -> TrainConfig:
     printed = io.StringIO()
     try:
         with contextlib.redirect_stderr(printed):
-            return tyro.cli(config_class, args=arguments, default=default)
+            name = f"python -m experiments.{config_class.experiment}"
+            return tyro.cli(config_class, prog=name, args=arguments, default=default)
     except SystemExit as ended:
         if not ended.code:
             raise

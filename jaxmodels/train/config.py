@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from jaxmodels.errors import InputError
+from jaxmodels.errors import InputError, require_known
 
 # What may differ between two calls that mean the same run.
 _NOT_IDENTITY = {
@@ -71,7 +71,7 @@ class TrainConfig:
     log_every: int = 50
     """Steps between lines of training metrics, each their mean since the last line."""
     steps_per_dispatch: int = 100
-    """Most steps in one call of the compiled program."""
+    """Most steps in one call of the compiled program; fewer: SIGTERM is answered sooner."""
     parallel: Literal["jit"] = "jit"
     """How the step is spread over devices: jit over a mesh."""
     mesh: str = ""
@@ -79,13 +79,13 @@ class TrainConfig:
     precision: Literal["float32", "bfloat16"] = "float32"
     """Type of activations; parameters stay float32."""
     accumulate: int = 1
-    """Parts that a batch is taken in, gradients added up over them."""
+    """Compute a batch's gradient in this many parts, to save memory; BatchNorm sees each alone."""
     overwrite: bool = False
     """Start anew in a workdir that holds another run."""
     accept_code_change: bool = False
     """Go on with a run although the project's source was edited since it began."""
     debug: bool = False
-    """Look for the first non-finite layer, in steps run from the last checkpoint on."""
+    """Rerun the steps after the last checkpoint and name the first layer that is not finite."""
 
     def validate(self) -> None:
         """Raises InputError for a number out of range; experiments extend it."""
@@ -102,6 +102,8 @@ class TrainConfig:
         ):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} = {getattr(self, name)}; expected at least 1")
+        require_known("precision", self.precision, ("float32", "bfloat16"))
+        require_known("mode", self.mode, ("train", "evaluate", "sample"))
         if not 0 <= self.seed < 2**32:
             raise InputError(f"seed = {self.seed}; expected 0 <= seed < 2^32")
         if self.batch_size % self.accumulate:

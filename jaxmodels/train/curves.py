@@ -1,6 +1,5 @@
 """Curves of a run, drawn from its metrics.jsonl."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ def draw_curves(lines: Sequence[dict], path: Path) -> None:
     names = list(dict.fromkeys(n for line in lines for n in line if n not in ("step", "split")))
     if not names:
         return
+    path.parent.mkdir(parents=True, exist_ok=True)
     columns = min(4, len(names))
     rows = -(-len(names) // columns)
     figure = Figure(figsize=(3.6 * columns, 2.8 * rows), layout="constrained")
@@ -33,14 +33,17 @@ def draw_curves(lines: Sequence[dict], path: Path) -> None:
         # Losses fall by orders of magnitude; a linear axis would show only their beginning.
         if values and min(values) > 0 and max(values) > 50 * min(values):
             panel.set_yscale("log")
+        elif values and max(values) - min(values) < 0.02 * max(map(abs, values)):
+            # Else a difference in the fourth digit would fill the panel.
+            middle, half = (max(values) + min(values)) / 2, 0.01 * max(map(abs, values))
+            panel.set_ylim(middle - 2 * half, middle + 2 * half)
+        panel.set_xlim(0, 1.03 * lines[-1]["step"])
         panel.set_title(name, fontsize=10)
         panel.grid(alpha=0.3)
-        if math.isclose(*panel.get_xlim()):
-            panel.margins(x=0.1)
-    for panel in panels:
-        panel.set_visible(False)
-    for panel in list(figure.axes)[:columns]:
-        panel.legend(fontsize=8)
-    for panel in list(figure.axes)[-columns:]:
-        panel.set_xlabel("step", fontsize=9)
+    for number, panel in enumerate(figure.axes):
+        panel.set_visible(number < len(names))
+        if number < columns and panel.lines:
+            panel.legend(fontsize=8)
+        if number + columns >= len(names):
+            panel.set_xlabel("step", fontsize=9)
     figure.savefig(path, dpi=110)

@@ -75,11 +75,11 @@ class Log:
         elapsed, steps = now - self._clock - self._paused, step - self._step
         self._clock, self._step, self._paused = now, step, 0.0
         self._seconds += elapsed
+        rate = steps / elapsed
+        self.write(step, "train", scores)
         for name, value in scores.items():
             if not math.isfinite(value):
                 raise RunError(not_finite(f"train {name} is", step))
-        rate = steps / elapsed
-        self.write(step, "train", scores)
         self._folder.append_speed(
             step=step,
             steps_per_second=rate,
@@ -92,6 +92,6 @@ class Log:
 def not_finite(what: str, step: int) -> str:
     """The message of a run that diverged."""
     return (
-        f"{what} not finite by step {step}; the last checkpoint is kept. Try a lower"
-        " --learning-rate or --clip 1, or find the layer with --debug"
+        f"{what} not finite by step {step}; checkpoints saved before are kept. Try a lower"
+        " --learning-rate or --clip 1, or find the layer: the same command with --debug"
     )

@@ -101,6 +101,9 @@ class Trainer:
         folder.drop_lines_after(start if last is not None else -1)
         step = start
         with Progress(config.steps, start) as progress:
+            devices = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+            size = self.experiment.train.size
+            print(f"{folder.path}: {size:,} training examples, {devices}", file=sys.stderr)
             log = Log(self.experiment, config, folder, progress, start)
             try:
                 for stop in chunk_ends(config, start):
@@ -125,6 +128,7 @@ class Trainer:
             finally:
                 # What is being saved is good, whatever ended the loop.
                 checkpoints.close()
+                draw_curves(folder.lines(), folder.path / "curves.png")
         return self.result(state, step, trained=True)
 
     def result(self, state: State, step: int, trained: bool) -> Result:
@@ -154,16 +158,16 @@ class Trainer:
         return step, checkpoints.restore(step, self.program.like)["state"]
 
     def _evaluate(self, state: State, step: int, is_last: bool, log: Log) -> float | None:
-        """Scores the splits that are due; the validation score if it is the best so far."""
-        before = self.folder.best(self.experiment.monitor)
+        """Scores the splits that are due; the validation score (see `RunFolder.best`) if none so
+        far is better."""
         for split, program in self.evaluations.items():
             # Nothing is selected on test: with a validation split it is scored once, at the end.
             if split == "test" and "validation" in self.evaluations and not is_last:
                 continue
             scores = self.score(split, program, state, step, is_last, self.folder.path)
             log.write(step, split, scores)
-        after = self.folder.best(self.experiment.monitor)
-        return after if after is not None and (before is None or after > before) else None
+        best = self.folder.best(self.experiment.monitor)
+        return best[0] if best and best[1] == step else None
 
     def score(
         self,
@@ -191,6 +195,11 @@ class Trainer:
                 workdir=workdir,
             )
             scores = scores | (experiment.after_evaluation(evaluation) or {})
+        monitor, direction = experiment.monitor
+        if monitor not in scores or direction not in ("min", "max"):
+            raise ValueError(
+                f"monitor = {experiment.monitor}; expected 'min' or 'max' of one of {list(scores)}"
+            )
         return {name: float(value) for name, value in scores.items()}
 
     def _save(
@@ -203,8 +212,11 @@ class Trainer:
     ) -> None:
         if not self._all_finite(state):
             raise RunError(not_finite("the state is", step))
-        if step == self.config.steps:
-            draw_curves(self.folder.lines(), self.folder.path / "curves.png")
+        if state["step"] != step:
+            raise ValueError(
+                f"after {step} steps state['step'] is {state['step']}; the objective's step must"
+                " add 1 to it"
+            )
         self.folder.sync()
         checkpoints.save(step, {"state": state, "window": window}, improved)
 

@@ -14,6 +14,7 @@ from jaxmodels.train.config import TrainConfig, identity, to_json
 
 # config.json last: while it is there, what a kill leaves of the others is a run's.
 FILES = ("metrics.jsonl", "speed.jsonl", "curves.png", "evaluation.json", "config.json")
+RECORD = {"experiment", "config", "identity", "source", "facts", "environment"}
 FOLDERS = ("checkpoints", "samples")
 
 
@@ -30,7 +31,7 @@ class RunFolder:
         """config.json; None when there is none.
 
         Raises:
-          InputError: it cannot be read, or the folder has files but no config.json.
+          InputError: it is not a run's, or the folder has files but no config.json.
         """
         if not self.path.exists():
             return None
@@ -47,9 +48,12 @@ class RunFolder:
                 )
             return None
         try:
-            return json.loads(path.read_text())
+            record = json.loads(path.read_text())
         except ValueError:
-            raise InputError(f"{path} is not JSON; restore it or name another --workdir") from None
+            record = None
+        if not isinstance(record, dict) or not record.keys() >= RECORD:
+            raise InputError(f"{path} is not the record of a run; name another --workdir")
+        return record
 
     def check(
         self, record: dict, config: TrainConfig, source: str, facts: dict | None = None
@@ -112,10 +116,14 @@ class RunFolder:
         """Holds the folder against other processes. The lock ends with the process, even if killed.
 
         Raises:
-          InputError: another process holds it.
+          InputError: another process holds it, or it cannot be written.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / ".lock", "w") as file:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = open(self.path / ".lock", "w")  # noqa: SIM115
+        except OSError as error:
+            raise InputError(f"workdir {self.path} cannot be written: {error.strerror}") from None
+        with file:
             try:
                 import fcntl
 
@@ -163,24 +171,29 @@ class RunFolder:
         kept = [json.dumps(line) + "\n" for line in self.lines() if line["step"] <= step]
         write_text(self.metrics, "".join(kept))
 
-    def best(self, monitor: tuple[str, str]) -> float | None:
-        """The best validation score so far, larger being better: "min" scores are negated."""
+    def best(self, monitor: tuple[str, str]) -> tuple[float, int] | None:
+        """The best validation score so far, larger being better ("min" scores are negated), and
+        its step; of equal scores the last."""
         name, direction = monitor
-        sign = 1 if direction == "max" else -1
+        sign = {"max": 1, "min": -1}[direction]
         scores = [
-            sign * line[name]
+            (sign * line[name], line["step"])
             for line in self.lines()
-            if line["split"] == "validation" and line.get(name) is not None
+            if line["split"] == "validation" and line[name] is not None
         ]
         return max(scores, default=None)
 
     def summary(self) -> str:
         """The last line on standard output, for scripts."""
         lines = self.lines()
-        parts = [f"step={max((line['step'] for line in lines), default=0)}"]
+        step = max((line["step"] for line in lines), default=0)
+        parts = [f"step={step}"]
         last = {line["split"]: line for line in lines if line["split"] != "train"}
         for split in ("test", "validation"):
             if split in last:
+                # Of a run that was stopped between two evaluations, the scores are older.
+                if last[split]["step"] != step:
+                    parts.append(f"{split}/step={last[split]['step']}")
                 parts += score_fields(split, last[split])
                 break
         return " ".join([*parts, f"workdir={self.path}"])

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import os
+import re
 import signal
 
 import jax
@@ -253,7 +254,8 @@ def test_a_run_that_diverges_fails_and_keeps_its_last_checkpoint(tmp_path):
     with pytest.raises(RunError, match="not finite by step"):
         _train(tmp_path, experiment(objective._replace(step=step)))
     assert Checkpoints(tmp_path / "checkpoints").last() == 30
-    assert all(np.isfinite(line["loss"]) for line in _lines(tmp_path))
+    assert _lines(tmp_path)[-1]["loss"] is None
+    assert all(np.isfinite(line["loss"]) for line in _lines(tmp_path)[:-1])
 
 
 def test_a_state_that_is_not_finite_is_never_saved(tmp_path):
@@ -342,3 +344,52 @@ def test_a_kill_while_a_run_begins_leaves_a_folder_that_can_be_used(tmp_path):
     (tmp_path / ".lock").touch()
     (tmp_path / ".config.json.partial").write_text("{")
     assert _train(tmp_path, experiment(regression()), dataclasses.replace(CONFIG, steps=2)).trained
+
+
+def test_of_equal_scores_the_last_is_best(tmp_path):
+    toy = experiment(regression(), monitor=("score", "max"))
+    toy = toy._replace(after_evaluation=lambda e: {"score": min(e.step, 40)})
+    _train(tmp_path, toy)
+    assert Checkpoints(tmp_path / "checkpoints").best() == 60
+
+
+@pytest.mark.parametrize("monitor", [("loss", "minimum"), ("accuracy", "max")])
+def test_a_monitor_that_is_not_there_is_an_error(tmp_path, monitor):
+    with pytest.raises(ValueError, match=f"monitor = .*{monitor[0]}.*expected"):
+        _train(tmp_path, experiment(regression(), monitor=monitor))
+
+
+def test_a_step_that_does_not_count_is_an_error(tmp_path):
+    objective = regression()
+
+    def step(state, batch, key):
+        after, sums = objective.step(state, batch, key)
+        return {**after, "step": state["step"]}, sums
+
+    with pytest.raises(ValueError, match=r"must add 1 to it"):
+        _train(tmp_path, experiment(objective._replace(step=step)))
+
+
+def test_a_stopped_run_names_the_step_of_its_scores(tmp_path):
+    toy = experiment(regression())
+    config = dataclasses.replace(CONFIG, eval_every=25)
+
+    def stop(step, split, scores):
+        if step == 32:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    assert not _train(tmp_path, toy._replace(describe=stop), config).finished
+    summary = RunFolder(tmp_path).summary()
+    assert re.match(r"step=40 validation/step=25 validation/loss=\d", summary)
+    assert (tmp_path / "curves.png").exists()
+
+
+def test_a_folder_with_another_config_json_is_left_alone(tmp_path):
+    (tmp_path / "config.json").write_text('{"architectures": ["Bert"]}')
+    (tmp_path / "checkpoints").mkdir()
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match="not the record of a run"):
+            config = dataclasses.replace(CONFIG, overwrite=overwrite)
+            _train(tmp_path, experiment(regression()), config)
+    assert (tmp_path / "config.json").read_text() == '{"architectures": ["Bert"]}'
+    assert (tmp_path / "checkpoints").is_dir()
