@@ -66,6 +66,9 @@ def _prepared_builder(name: str, data_dir: str | Path | None):
             f"unknown data '{name}'{closest(name, known)} Known: digits, what lies prepared in"
             f" --data-dir {root} ({', '.join(found) or 'nothing'}), and image data sets of tfds"
         ) from None
+    except (ValueError, AssertionError) as error:  # its parser of names and versions
+        first = (str(error).splitlines() or ["not a name"])[0]
+        raise InputError(f"data '{name}': {first}; expected NAME or NAME:VERSION") from None
     except ImportError as error:
         raise InputError(
             f"data '{name}' has features that tfds reads only with '{error.name}' installed;"

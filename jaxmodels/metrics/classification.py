@@ -64,7 +64,8 @@ class CalibrationBins(NamedTuple):
     """Sums per bin of confidence; they add over batches. Bin b holds (b/bins, (b+1)/bins]."""
 
     count: Int[Array, " bins"]
-    confidence: Float[Array, " bins"]
+    # 1 - confidence: where confidences are near 1, float32 sums of them would drift.
+    doubt: Float[Array, " bins"]
     correct: Int[Array, " bins"]
 
 
@@ -86,16 +87,17 @@ def calibration_bins(
         raise InputError(f"calibration_bins: bins is {bins}; expected at least 1")
     # Float32 at least: bfloat16 has only 8 bits to tell 0.996 from 1.
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    confidence = jnp.exp(jnp.max(jax.nn.log_softmax(logits), axis=-1))
+    largest = jnp.max(jax.nn.log_softmax(logits), axis=-1)
+    confidence, doubt = jnp.exp(largest), -jnp.expm1(largest)
     correct = jnp.argmax(logits, axis=-1) == labels
     counted = jnp.ones(labels.shape, bool) if valid is None else valid
     # Rounding may put a confidence a hair above 1.
     index = jnp.clip(jnp.ceil(confidence * bins).astype(jnp.int32) - 1, 0, bins - 1)
     return CalibrationBins(
         count=jnp.zeros(bins, jnp.int32).at[index].add(counted.astype(jnp.int32)),
-        confidence=jnp.zeros(bins, jnp.float32)
+        doubt=jnp.zeros(bins, jnp.float32)
         .at[index]
-        .add(jnp.where(counted, confidence, 0).astype(jnp.float32)),
+        .add(jnp.where(counted, doubt, 0).astype(jnp.float32)),
         correct=jnp.zeros(bins, jnp.int32).at[index].add((counted & correct).astype(jnp.int32)),
     )
 
@@ -106,10 +108,10 @@ def expected_calibration_error(bins: CalibrationBins) -> float:
     NaN when nothing was counted. Empty bins weigh nothing.
     Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3.
     """
-    count, confidence, correct = (np.asarray(part, np.float64) for part in bins)
+    count, doubt, correct = (np.asarray(part, np.float64) for part in bins)
     total = count.sum()
     # count/total * |correct/count - confidence/count|: the counts of the bin cancel.
-    return float(np.abs(correct - confidence).sum() / total) if total else float("nan")
+    return float(np.abs(correct - (count - doubt)).sum() / total) if total else float("nan")
 
 
 class Scores(NamedTuple):

@@ -92,7 +92,8 @@ def scheduled_rate(
     if warmup:
         factor = jnp.where(step < warmup, (at + 1) / warmup, factor)
     if config.schedule == "step":
-        factor = hyperparameters["decay_rate"] ** jnp.floor(at / config.decay_every)
+        decays = (step // config.decay_every).astype(jnp.float32)
+        factor = hyperparameters["decay_rate"] ** decays
     return hyperparameters["learning_rate"] * factor
 
 

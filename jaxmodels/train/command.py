@@ -52,7 +52,7 @@ def _run(config: TrainConfig, build: Callable, arguments: Sequence[str]) -> str:
             print(f"the run in {folder.path} is finished{extend}")
         elif not result.finished:
             print(f"stopped at step {result.step} of {config.steps}; the same command goes on")
-        return folder.summary()
+        return folder.summary(result.step)
 
     from jaxmodels.train import modes
 
@@ -136,5 +136,10 @@ def _config_of_run(config, folder: RunFolder, record: dict | None, arguments) ->
             f"workdir {folder.path} holds no run; name one with --workdir, or train it"
         )
     recorded = from_json(type(config), record["config"])
+    if config.preset not in ("", recorded.preset):
+        raise InputError(
+            f"preset = {config.preset}; the run in {folder.path} has '{recorded.preset}';"
+            " leave the flag out"
+        )
     keep = {"mode": "train", "output": None, "overwrite": False, "debug": False}
     return parse(type(config), {}, arguments, default=dataclasses.replace(recorded, **keep))

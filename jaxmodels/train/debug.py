@@ -44,9 +44,22 @@ def _culprits(jaxpr: core.Jaxpr, consts: list, arguments: list, scope: str) -> I
             outputs = equation.primitive.bind(*inputs, **equation.params)
             outputs = outputs if equation.primitive.multiple_results else [outputs]
             if not all_finite(outputs) and all_finite([jnp.asarray(x) for x in inputs]):
+                if equation.primitive.name == "scan":
+                    yield from _culprits_in_scan(equation, inputs, name)
                 yield _describe(equation, name, outputs)
         values.update(zip(equation.outvars, outputs))
     return [v.val if isinstance(v, core.Literal) else values[v] for v in jaxpr.outvars]
+
+
+def _culprits_in_scan(equation: core.JaxprEqn, inputs: list, scope: str) -> Iterator[str]:
+    """The same for a loop over slices, as gradient accumulation is one."""
+    body, length = equation.params["jaxpr"], equation.params["length"]
+    fixed, carried = equation.params["num_consts"], equation.params["num_carry"]
+    consts, carry, slices = inputs[:fixed], inputs[fixed:][:carried], inputs[fixed + carried :]
+    for at in reversed(range(length)) if equation.params["reverse"] else range(length):
+        arguments = [*consts, *carry, *(leaf[at] for leaf in slices)]
+        outputs = yield from _culprits(body.jaxpr, body.consts, arguments, scope)
+        carry = outputs[:carried]
 
 
 _CALLS = {"jit", "pjit", "closed_call", "core_call", "remat", "checkpoint", "custom_jvp_call"}

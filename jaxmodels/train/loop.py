@@ -1,7 +1,7 @@
 """The training loop. It knows states, batches and metrics, not what they mean."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -83,12 +83,15 @@ class Trainer:
         }
         self._all_finite = jax.jit(all_finite)
 
-    def train(self) -> Result:
-        """Trains from the last checkpoint, if there is one, to the end or until asked to stop."""
-        with Interruption() as interruption:
-            return self._train(interruption)
+    def train(self, begin: Callable[[], None]) -> Result:
+        """Trains from the last checkpoint, if there is one, to the end or until asked to stop.
 
-    def _train(self, interruption: Interruption) -> Result:
+        begin: called when the checkpoint has been read, before anything is written.
+        """
+        with Interruption() as interruption:
+            return self._train(interruption, begin)
+
+    def _train(self, interruption: Interruption, begin: Callable[[], None]) -> Result:
         config, folder = self.config, self.folder
         self.program.compile()
         checkpoints = Checkpoints(folder.checkpoints, write=True)
@@ -98,6 +101,7 @@ class Trainer:
         else:
             tree = checkpoints.restore(last, self.program.like)
             start, state, window = last, tree["state"], tree["window"]
+        begin()
         folder.drop_lines_after(start if last is not None else -1)
         step = start
         with Progress(config.steps, start) as progress:
@@ -122,13 +126,17 @@ class Trainer:
                     due = step % config.checkpoint_every == 0 or is_last or stopping
                     if due or improved is not None:
                         with log.paused(state):
+                            if is_last or stopping:
+                                self._draw()
                             self._save(checkpoints, step, state, window, improved)
                     if stopping:
                         break
+            except RunError:
+                self._draw()
+                raise
             finally:
                 # What is being saved is good, whatever ended the loop.
                 checkpoints.close()
-                draw_curves(folder.lines(), folder.path / "curves.png")
         return self.result(state, step, trained=True)
 
     def result(self, state: State, step: int, trained: bool) -> Result:
@@ -202,6 +210,9 @@ class Trainer:
             )
         return {name: float(value) for name, value in scores.items()}
 
+    def _draw(self) -> None:
+        draw_curves(self.folder.lines(), self.folder.path / "curves.png")
+
     def _save(
         self,
         checkpoints: Checkpoints,
@@ -247,8 +258,22 @@ def train(experiment: Experiment, config: TrainConfig, folder: RunFolder, source
         if config.overwrite:
             folder.clear()
         elif record:
-            for change in changed_bits(record["environment"], now):
+            for change in [
+                *changed_bits(record["environment"], now),
+                *(
+                    f"{name} '{record['config'].get(name)}' -> '{getattr(config, name)}'"
+                    for name in ("mesh", "eval_batch_size")
+                    if record["config"].get(name) != getattr(config, name)
+                ),
+            ]:
                 print(f"note: {change} since the run began; bits may differ", file=sys.stderr)
             now = record["environment"]
-        folder.write_record(config, source, experiment.facts, now)
-        return trainer.train()
+
+        def write_record() -> None:
+            folder.write_record(config, source, experiment.facts, now)
+
+        if record and not config.overwrite:
+            return trainer.train(begin=write_record)
+        # A new run's record comes before everything else in its folder.
+        write_record()
+        return trainer.train(begin=lambda: None)

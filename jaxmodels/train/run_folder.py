@@ -15,7 +15,6 @@ from jaxmodels.train.config import TrainConfig, identity, to_json
 # config.json last: while it is there, what a kill leaves of the others is a run's.
 FILES = ("metrics.jsonl", "speed.jsonl", "curves.png", "evaluation.json", "config.json")
 RECORD = {"experiment", "config", "identity", "source", "facts", "environment"}
-FOLDERS = ("checkpoints", "samples")
 
 
 class RunFolder:
@@ -106,10 +105,11 @@ class RunFolder:
 
     def clear(self) -> None:
         """Removes what a run wrote, and nothing else."""
-        for name in FOLDERS:
-            shutil.rmtree(self.path / name, ignore_errors=True)
-        for name in FILES:
-            (self.path / name).unlink(missing_ok=True)
+        for path in [*self.checkpoints.glob("*")]:
+            if path.name.isdigit() or path.name.endswith(".orbax-checkpoint-tmp"):
+                shutil.rmtree(path)
+        for path in [*self.samples.glob("*.png"), *(self.path / name for name in FILES)]:
+            path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -183,12 +183,10 @@ class RunFolder:
         ]
         return max(scores, default=None)
 
-    def summary(self) -> str:
-        """The last line on standard output, for scripts."""
-        lines = self.lines()
-        step = max((line["step"] for line in lines), default=0)
+    def summary(self, step: int) -> str:
+        """The last line on standard output, for scripts, of a run that has come to a step."""
         parts = [f"step={step}"]
-        last = {line["split"]: line for line in lines if line["split"] != "train"}
+        last = {line["split"]: line for line in self.lines() if line["split"] != "train"}
         for split in ("test", "validation"):
             if split in last:
                 # Of a run that was stopped between two evaluations, the scores are older.

@@ -84,6 +84,9 @@ def test_bad_data_is_named(tmp_path):
         load_images("known_image", tmp_path)
     with pytest.raises(InputError, match=r"'mnist' is not prepared.*tfds build mnist"):
         load_images("mnist", tmp_path)
+    for name in ("", "a b", "mnist:9.9.9", "mnist/foo"):
+        with pytest.raises(InputError, match=f"data '{name}'"):
+            load_images(name, tmp_path)
     write_image_dataset(tmp_path, "records", {"train": _images(2)}, file_format="tfrecord")
     with pytest.raises(InputError, match=r"tfrecord.*tfds convert_format .*records/1\.2\.0"):
         load_images("records", tmp_path)

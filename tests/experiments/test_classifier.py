@@ -218,8 +218,10 @@ def test_another_run_is_refused_and_kept(tmp_path):
     assert _run(*flags, "--learning-rate", 0.5, "--overwrite")[0] == 0
 
 
-def test_a_diverging_run_fails_with_advice_and_debug_names_the_layer(tmp_path):
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_diverging_run_fails_with_advice_and_debug_names_the_layer(tmp_path, parts):
     flags = ["--model", "mlp", "--optimizer", "sgd", "--learning-rate", 1e25, "--dropout", 0]
+    flags += ["--accumulate", parts]
     code, _, error = _run("--workdir", tmp_path / "run", *flags)
     assert code == 1
     assert error.splitlines()[-1].startswith("failed: train loss is not finite")

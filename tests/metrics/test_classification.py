@@ -202,5 +202,19 @@ def test_certainty_falls_in_the_last_bin():
     bins = calibration_bins(jnp.array([[100.0, 0.0], [0.0, 0.0]]), jnp.array([0, 0]), 2)
     assert bins.count.tolist() == [1, 1]  # 0.5 belongs to (0, 0.5]
     half = calibration_bins(jnp.array([[100.0, 0.0]], jnp.bfloat16), jnp.array([0]))
-    assert half.confidence.dtype == jnp.float32
+    assert half.doubt.dtype == jnp.float32
     assert half.count[-1] == 1
+
+
+@pytest.mark.parametrize("size", [10_000, 500])
+def test_calibration_error_of_the_nearly_certain(size):
+    """Sums of ten thousand confidences near 1 must not drift in float32."""
+    generator = np.random.default_rng(0)
+    logits = generator.normal(size=(10_000, 10)).astype(np.float32)
+    labels = generator.integers(0, 10, 10_000)
+    logits[np.arange(10_000), labels] += 12
+    sums = _over_padded_batches(
+        lambda x, y, valid: calibration_bins(x, y, 15, valid), (logits, labels), size
+    )
+    expected = _plain_calibration_error(logits, labels, 15)
+    assert expected_calibration_error(sums) == pytest.approx(expected, abs=1e-7)

@@ -127,6 +127,15 @@ def test_schedules_by_closed_form():
     assert [_rate(stairs, s) for s in (0, 29, 30, 60)] == pytest.approx([0.2, 0.2, 0.1, 0.05])
 
 
+@pytest.mark.parametrize("period", [41, 47, 235, 4690])
+def test_steps_decay_at_the_step_itself(period):
+    config = OptimizerConfig(schedule="step", decay_every=period, learning_rate=1.0)
+    rate = jax.jit(lambda step: scheduled_rate(config, 10**6, _traced(config), step))
+    for times in (1, 2, 4, 8):
+        before, at = (float(rate(jnp.int32(period * times - back))) for back in (1, 0))
+        assert (before, at) == pytest.approx((0.1 ** (times - 1), 0.1**times), rel=1e-4)
+
+
 def test_schedules_that_are_laid_out_over_the_steps_say_so():
     ends = {name for name in SCHEDULES if OptimizerConfig(schedule=name).schedule_ends}
     assert ends == {"cosine", "warmup_cosine"}

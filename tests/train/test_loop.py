@@ -379,7 +379,7 @@ def test_a_stopped_run_names_the_step_of_its_scores(tmp_path):
             os.kill(os.getpid(), signal.SIGTERM)
 
     assert not _train(tmp_path, toy._replace(describe=stop), config).finished
-    summary = RunFolder(tmp_path).summary()
+    summary = RunFolder(tmp_path).summary(40)
     assert re.match(r"step=40 validation/step=25 validation/loss=\d", summary)
     assert (tmp_path / "curves.png").exists()
 
@@ -393,3 +393,32 @@ def test_a_folder_with_another_config_json_is_left_alone(tmp_path):
             _train(tmp_path, experiment(regression()), config)
     assert (tmp_path / "config.json").read_text() == '{"architectures": ["Bert"]}'
     assert (tmp_path / "checkpoints").is_dir()
+
+
+def test_overwrite_keeps_what_others_put_into_the_folders_and_follows_links(tmp_path):
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    _train(run, experiment(regression()))
+    (run / "checkpoints").rename(elsewhere)
+    (run / "checkpoints").symlink_to(elsewhere)
+    (run / "samples").mkdir()
+    (run / "samples" / "mine.npz").write_text("mine")
+    anew = dataclasses.replace(CONFIG, batch_size=32, steps=10, overwrite=True)
+    assert _train(run, experiment(regression()), anew).step == 10
+    assert [path.name for path in elsewhere.iterdir() if path.name.isdigit()] == ["10"]
+    assert (run / "samples" / "mine.npz").read_text() == "mine"
+
+
+def test_a_checkpoint_of_other_code_changes_nothing(tmp_path):
+    _train(tmp_path, experiment(regression()))
+    before = (tmp_path / "config.json").read_bytes(), (tmp_path / "metrics.jsonl").read_bytes()
+    objective = regression()
+
+    def init(key, spec, hyperparameters):
+        state = objective.init(key, spec, hyperparameters)
+        return {**state, "more": jnp.zeros(3)}
+
+    longer = dataclasses.replace(CONFIG, steps=80, accept_code_change=True)
+    with pytest.raises(InputError, match="does not fit this code"):
+        _train(tmp_path, experiment(objective._replace(init=init)), longer, source="edited")
+    after = (tmp_path / "config.json").read_bytes(), (tmp_path / "metrics.jsonl").read_bytes()
+    assert before == after
