@@ -31,7 +31,7 @@ class OptimizerConfig:
     decay_rate: float = 0.1
     """Factor of each decay (step)."""
     momentum: float = 0.9
-    """Decay of the first moment: momentum of sgd and muon, beta 1 of Adam and Lion."""
+    """Decay of the first moment: of momentum and muon, beta 1 of Adam, AdamW and Lion."""
     second_momentum: float = 0.999
     """Decay of the second moment (beta 2 of Adam, AdamW; Lion's usual value is 0.99)."""
     weight_decay: float = 0.0
