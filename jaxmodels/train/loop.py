@@ -149,20 +149,12 @@ class Trainer:
         finished = step == self.config.steps
         return Result(state, step, scores, self.folder.path, finished, trained)
 
-    def last(self) -> int | None:
-        """Step of the last checkpoint; None when there is none."""
-        return Checkpoints(self.folder.checkpoints).last() if self.folder.record() else None
-
-    def restored(self) -> tuple[int, State]:
-        """Step and state of the checkpoint that the config names.
-
-        Raises:
-          InputError: there is none.
-        """
-        if self.last() is None:
-            raise InputError(f"workdir {self.folder.path} has no checkpoint; train the run first")
+    def restored(self) -> tuple[int, State] | None:
+        """Step and state of the checkpoint that the config names; None when there is none."""
         checkpoints = Checkpoints(self.folder.checkpoints)
         step = getattr(checkpoints, self.config.checkpoint)()
+        if step is None:
+            return None
         return step, checkpoints.restore(step, self.program.like)["state"]
 
     def _evaluate(self, state: State, step: int, is_last: bool, log: Log) -> float | None:

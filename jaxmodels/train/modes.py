@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from jaxmodels.errors import InputError, RunError
+from jaxmodels.protocol import State
 from jaxmodels.train.config import TrainConfig
 from jaxmodels.train.debug import all_finite, first_non_finite
 from jaxmodels.train.experiment import Experiment
@@ -20,7 +21,7 @@ def evaluate(experiment: Experiment, config: TrainConfig, folder: RunFolder) -> 
       InputError: there is no checkpoint.
     """
     trainer = Trainer(experiment, config, folder)
-    step, state = trainer.restored()
+    step, state = _restored(trainer)
     fields = [f"step={step}"]
     for split, program in reversed(trainer.evaluations.items()):
         scores = trainer.score(split, program, state, step, step == config.steps, workdir=None)
@@ -40,7 +41,7 @@ def sample(experiment: Experiment, config: TrainConfig, folder: RunFolder) -> st
     if not config.output or not config.output.endswith(".npz"):
         raise InputError(f"output = {config.output}; expected a file to write, --output FILE.npz")
     trainer = Trainer(experiment, config, folder)
-    step, state = trainer.restored()
+    step, state = _restored(trainer)
     size = min(config.count, config.eval_batch_size)
     draw_batch = jax.jit(lambda state, key: draw(state, key, size))
     parts = []
@@ -59,7 +60,7 @@ def debug(experiment: Experiment, config: TrainConfig, folder: RunFolder) -> str
       RunError: it found one.
     """
     trainer = Trainer(experiment, config, folder)
-    first, state = trainer.restored() if trainer.last() else (0, trainer.program.create())
+    first, state = trainer.restored() or (0, trainer.program.create())
     step_function = experiment.objective.step
     compiled = jax.jit(lambda *a: (out := step_function(*a), all_finite(out)))
     until = min(first + config.checkpoint_every, max(config.steps, first + 1))
@@ -72,3 +73,10 @@ def debug(experiment: Experiment, config: TrainConfig, folder: RunFolder) -> str
             raise RunError(f"step {step} is not finite: {culprit or 'only as compiled'}")
         state = following
     return f"steps {first}..{until - 1} are finite in state and metrics"
+
+
+def _restored(trainer: Trainer) -> tuple[int, State]:
+    restored = trainer.restored()
+    if restored is None:
+        raise InputError(f"workdir {trainer.folder.path} has no checkpoint; train the run first")
+    return restored

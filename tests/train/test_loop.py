@@ -1,11 +1,11 @@
 """The loop: what it writes, exact resumption, best and last, stopping, failing."""
 
-import dataclasses
 import json
 import logging
 import os
 import re
 import signal
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -13,18 +13,10 @@ import numpy as np
 import pytest
 
 from jaxmodels.errors import InputError, RunError
-from jaxmodels.train import TrainConfig, loop, modes
+from jaxmodels.train import loop, modes
 from jaxmodels.train.checkpoint import Checkpoints
 from jaxmodels.train.run_folder import RunFolder
-from tests.train.toys import experiment, regression, two_players
-
-CONFIG = TrainConfig(
-    steps=60, batch_size=16, log_every=8, eval_every=20, checkpoint_every=15, eval_batch_size=16
-)
-
-
-def _train(path, toy, config=CONFIG, source="code"):
-    return loop.train(toy, config, RunFolder(path), source)
+from tests.train.toys import CONFIG, experiment, regression, train_toy, two_players
 
 
 def _leaves(state):
@@ -59,12 +51,12 @@ def _interrupting(toy, step, kind):
 @pytest.mark.parametrize("objective", [regression(noise=0.1), two_players()], ids=["one", "two"])
 def test_an_interrupted_run_ends_with_the_same_bits(tmp_path, objective):
     toy = experiment(objective)
-    whole = _train(tmp_path / "whole", toy)
+    whole = train_toy(tmp_path / "whole", toy)
     with pytest.raises(_Stop):
-        _train(tmp_path / "parts", _interrupting(toy, 20, "crash"))
-    stopped = _train(tmp_path / "parts", _interrupting(toy, 40, signal.SIGTERM))
+        train_toy(tmp_path / "parts", _interrupting(toy, 20, "crash"))
+    stopped = train_toy(tmp_path / "parts", _interrupting(toy, 40, signal.SIGTERM))
     assert (stopped.finished, stopped.step) == (False, 40)
-    resumed = _train(tmp_path / "parts", toy)
+    resumed = train_toy(tmp_path / "parts", toy)
     assert (resumed.finished, resumed.step) == (True, 60)
     assert _same(whole.state, resumed.state)
     texts = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("whole", "parts")]
@@ -72,7 +64,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(tmp_path, objective):
 
 
 def test_what_is_written_and_when(tmp_path):
-    _train(tmp_path, experiment(regression()))
+    train_toy(tmp_path, experiment(regression()))
     assert [line["step"] for line in _lines(tmp_path, "train")] == [8, 16, 24, 32, 40, 48, 56, 60]
     assert [line["step"] for line in _lines(tmp_path, "validation")] == [20, 40, 60]
     assert [line["step"] for line in _lines(tmp_path, "test")] == [60]
@@ -90,17 +82,15 @@ def test_what_is_written_and_when(tmp_path):
 def test_without_validation_test_is_scored_at_every_evaluation(tmp_path):
     toy = experiment(regression())
     toy = toy._replace(evaluation={"test": toy.evaluation["test"]})
-    _train(tmp_path, toy)
+    train_toy(tmp_path, toy)
     assert [line["step"] for line in _lines(tmp_path, "test")] == [20, 40, 60]
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     assert (checkpoints.last(), checkpoints.best()) == (60, 60)
 
 
 def test_training_metrics_are_means_over_the_window(tmp_path):
-    every = _train(
-        tmp_path / "1", experiment(regression()), dataclasses.replace(CONFIG, log_every=1)
-    )
-    _train(tmp_path / "8", experiment(regression()))
+    every = train_toy(tmp_path / "1", experiment(regression()), replace(CONFIG, log_every=1))
+    train_toy(tmp_path / "8", experiment(regression()))
     single = [line["loss"] for line in _lines(tmp_path / "1", "train")]
     windows = [line["loss"] for line in _lines(tmp_path / "8", "train")]
     assert windows[0] == pytest.approx(np.mean(single[:8]), rel=1e-5)
@@ -111,8 +101,8 @@ def test_training_metrics_are_means_over_the_window(tmp_path):
 @pytest.mark.parametrize("eval_batch_size", [1, 16, 37, 500])
 def test_evaluation_counts_every_example_once(tmp_path, eval_batch_size):
     toy = experiment(regression())
-    config = dataclasses.replace(CONFIG, eval_batch_size=eval_batch_size, steps=2)
-    state = _train(tmp_path, toy, config).state
+    config = replace(CONFIG, eval_batch_size=eval_batch_size, steps=2)
+    state = train_toy(tmp_path, toy, config).state
     for split, size in (("validation", 37), ("test", 51)):
         columns = toy.evaluation[split].arrays
         outputs = columns["x"] @ state["params"]["w"] + state["params"]["b"]
@@ -125,7 +115,7 @@ def test_predictions_are_of_all_examples_in_order(tmp_path):
     seen = {}
     toy = experiment(regression())
     toy = toy._replace(after_evaluation=lambda e: seen.update({e.split: (e.predict(), e.state)}))
-    _train(tmp_path, toy, dataclasses.replace(CONFIG, steps=2))
+    train_toy(tmp_path, toy, replace(CONFIG, steps=2))
     for split, (outputs, state) in seen.items():
         x = toy.evaluation[split].arrays["x"]
         np.testing.assert_allclose(
@@ -137,13 +127,13 @@ def test_best_and_last_are_kept(tmp_path):
     scores = {20: 3.0, 40: 1.0, 60: 2.0}
     toy = experiment(regression(), monitor=("score", "min"))
     toy = toy._replace(after_evaluation=lambda e: {"score": scores[e.step]})
-    _train(tmp_path, toy)
+    train_toy(tmp_path, toy)
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     assert (checkpoints.best(), checkpoints.last()) == (40, 60)
     assert sorted(
         int(p.name) for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()
     ) == [40, 60]
-    config = dataclasses.replace(CONFIG, checkpoint="best")
+    config = replace(CONFIG, checkpoint="best")
     trainer = loop.Trainer(toy, config, RunFolder(tmp_path))
     step, state = trainer.restored()
     assert (step, int(state["step"])) == (40, 40)
@@ -152,7 +142,7 @@ def test_best_and_last_are_kept(tmp_path):
 def test_one_compilation_for_a_whole_run(tmp_path, caplog):
     """Chunks of many lengths, two evaluations, checkpoints: the step is compiled once."""
     with jax.log_compiles(True), caplog.at_level(logging.WARNING):
-        _train(tmp_path, experiment(regression()))
+        train_toy(tmp_path, experiment(regression()))
     compiled = [
         r.getMessage() for r in caplog.records if "Finished XLA compilation" in r.getMessage()
     ]
@@ -161,7 +151,7 @@ def test_one_compilation_for_a_whole_run(tmp_path, caplog):
 
 
 def test_chunks_end_where_the_periods_say_whatever_the_start():
-    config = dataclasses.replace(CONFIG, steps_per_dispatch=6)
+    config = replace(CONFIG, steps_per_dispatch=6)
     whole = list(loop.chunk_ends(config, 0))
     assert {8, 15, 16, 20, 24, 30, 40, 45, 60} <= set(whole)
     assert max(np.diff([0, *whole])) <= 6
@@ -172,57 +162,24 @@ def test_chunks_end_where_the_periods_say_whatever_the_start():
 @pytest.mark.parametrize("steps_per_dispatch", [1, 7, 1000])
 def test_the_length_of_a_dispatch_changes_no_bit(tmp_path, steps_per_dispatch):
     toy = experiment(regression(noise=0.1))
-    a = _train(tmp_path / "a", toy)
-    config = dataclasses.replace(CONFIG, steps_per_dispatch=steps_per_dispatch)
-    assert _same(a.state, _train(tmp_path / "b", toy, config).state)
+    a = train_toy(tmp_path / "a", toy)
+    config = replace(CONFIG, steps_per_dispatch=steps_per_dispatch)
+    assert _same(a.state, train_toy(tmp_path / "b", toy, config).state)
 
 
 def test_a_finished_run_is_left_alone_and_a_longer_one_extends_it(tmp_path):
     toy = experiment(regression())
-    _train(tmp_path / "a", toy)
+    train_toy(tmp_path / "a", toy)
     before = (tmp_path / "a" / "metrics.jsonl").read_bytes()
-    again = _train(tmp_path / "a", toy)
+    again = train_toy(tmp_path / "a", toy)
     assert (again.trained, again.step) == (False, 60)
     assert (tmp_path / "a" / "metrics.jsonl").read_bytes() == before
-    longer = dataclasses.replace(CONFIG, steps=100)
+    longer = replace(CONFIG, steps=100)
     assert _same(
-        _train(tmp_path / "a", toy, longer).state, _train(tmp_path / "b", toy, longer).state
+        train_toy(tmp_path / "a", toy, longer).state, train_toy(tmp_path / "b", toy, longer).state
     )
     with pytest.raises(InputError, match=r"steps = 60; the run in .* is at 100"):
-        _train(tmp_path / "a", toy)
-
-
-def test_another_run_in_the_folder_is_refused_by_field(tmp_path):
-    toy = experiment(regression())
-    _train(tmp_path, toy)
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(InputError, match="batch_size 16 -> 32"):
-        _train(tmp_path, toy, dataclasses.replace(CONFIG, batch_size=32))
-    with pytest.raises(InputError, match=r"the code changed.*--accept-code-change"):
-        _train(tmp_path, toy, source="edited")
-    with pytest.raises(InputError, match="data changed"):
-        _train(tmp_path, toy._replace(facts={"data": {"name": "other"}}))
-    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    accepted = dataclasses.replace(CONFIG, accept_code_change=True)
-    assert not _train(tmp_path, toy, accepted, source="edited").trained
-    anew = dataclasses.replace(CONFIG, batch_size=32, overwrite=True)
-    assert _train(tmp_path, toy, anew).step == 60
-    assert json.loads((tmp_path / "config.json").read_text())["config"]["batch_size"] == 32
-
-
-def test_overwrite_leaves_what_no_run_wrote(tmp_path):
-    _train(tmp_path / "run", experiment(regression()))
-    (tmp_path / "run" / "notes.txt").write_text("mine")
-    _train(tmp_path / "run", experiment(regression()), dataclasses.replace(CONFIG, overwrite=True))
-    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "thesis.tex").write_text("mine")
-    with pytest.raises(InputError, match="no run folder and not empty"):
-        _train(
-            tmp_path / "other",
-            experiment(regression()),
-            dataclasses.replace(CONFIG, overwrite=True),
-        )
+        train_toy(tmp_path / "a", toy)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +195,7 @@ def test_numbers_that_do_not_fit_are_named_and_nothing_is_written(tmp_path, chan
     if jax.device_count() != 8:
         pytest.skip("needs 8 devices")
     with pytest.raises(InputError, match=message):
-        _train(tmp_path / "run", experiment(regression()), dataclasses.replace(CONFIG, **changes))
+        train_toy(tmp_path / "run", experiment(regression()), replace(CONFIG, **changes))
     assert not (tmp_path / "run").exists()
 
 
@@ -252,7 +209,7 @@ def test_a_run_that_diverges_fails_and_keeps_its_last_checkpoint(tmp_path):
         return state, sums
 
     with pytest.raises(RunError, match="not finite by step"):
-        _train(tmp_path, experiment(objective._replace(step=step)))
+        train_toy(tmp_path, experiment(objective._replace(step=step)))
     assert Checkpoints(tmp_path / "checkpoints").last() == 30
     assert _lines(tmp_path)[-1]["loss"] is None
     assert all(np.isfinite(line["loss"]) for line in _lines(tmp_path)[:-1])
@@ -265,22 +222,17 @@ def test_a_state_that_is_not_finite_is_never_saved(tmp_path):
         state, sums = objective.step(state, batch, key)
         return {**state, "params": jax.tree.map(lambda p: p * jnp.nan, state["params"])}, sums
 
-    config = dataclasses.replace(CONFIG, steps=1)
+    config = replace(CONFIG, steps=1)
     with pytest.raises(RunError, match="the state is not finite by step 1"):
-        _train(tmp_path, experiment(objective._replace(step=step)), config)
+        train_toy(tmp_path, experiment(objective._replace(step=step)), config)
     assert Checkpoints(tmp_path / "checkpoints").last() is None
-
-
-def test_two_processes_cannot_share_a_folder(tmp_path):
-    with RunFolder(tmp_path).locked(), pytest.raises(InputError, match="another process"):
-        _train(tmp_path, experiment(regression()))
 
 
 def test_samples_are_drawn_by_count_and_seed(tmp_path):
     toy = experiment(two_players())
-    _train(tmp_path / "run", toy)
+    train_toy(tmp_path / "run", toy)
     before = (tmp_path / "run" / "metrics.jsonl").read_bytes()
-    config = dataclasses.replace(CONFIG, mode="sample", count=37, output=str(tmp_path / "s.npz"))
+    config = replace(CONFIG, mode="sample", count=37, output=str(tmp_path / "s.npz"))
     modes.sample(toy, config, RunFolder(tmp_path / "run"))
     with np.load(tmp_path / "s.npz") as file:
         images = file["images"]
@@ -291,7 +243,7 @@ def test_samples_are_drawn_by_count_and_seed(tmp_path):
         np.testing.assert_array_equal(images, file["images"])
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
     with pytest.raises(InputError, match="output = None"):
-        modes.sample(toy, dataclasses.replace(config, output=None), RunFolder(tmp_path / "run"))
+        modes.sample(toy, replace(config, output=None), RunFolder(tmp_path / "run"))
     with pytest.raises(InputError, match="nothing to sample"):
         modes.sample(experiment(regression()), config, RunFolder(tmp_path / "run"))
     with pytest.raises(InputError, match="no checkpoint"):
@@ -300,7 +252,7 @@ def test_samples_are_drawn_by_count_and_seed(tmp_path):
 
 def test_evaluate_gives_the_scores_of_the_run_and_writes_nothing(tmp_path):
     toy = experiment(regression())
-    _train(tmp_path, toy)
+    train_toy(tmp_path, toy)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     line = modes.evaluate(toy, CONFIG, RunFolder(tmp_path))
     assert f"test/loss={_lines(tmp_path, 'test')[-1]['loss']:.5g}" in line
@@ -328,35 +280,17 @@ def test_debug_names_what_is_not_finite(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_reading_checkpoints_touches_nothing_that_another_process_is_saving(tmp_path):
-    toy = experiment(regression())
-    _train(tmp_path, toy)
-    half_saved = tmp_path / "checkpoints" / "75.orbax-checkpoint-tmp"
-    half_saved.mkdir()
-    modes.evaluate(toy, CONFIG, RunFolder(tmp_path))
-    assert not _train(tmp_path, toy).trained
-    assert half_saved.exists()
-    _train(tmp_path, toy, dataclasses.replace(CONFIG, steps=70))
-    assert not half_saved.exists()
-
-
-def test_a_kill_while_a_run_begins_leaves_a_folder_that_can_be_used(tmp_path):
-    (tmp_path / ".lock").touch()
-    (tmp_path / ".config.json.partial").write_text("{")
-    assert _train(tmp_path, experiment(regression()), dataclasses.replace(CONFIG, steps=2)).trained
-
-
 def test_of_equal_scores_the_last_is_best(tmp_path):
     toy = experiment(regression(), monitor=("score", "max"))
     toy = toy._replace(after_evaluation=lambda e: {"score": min(e.step, 40)})
-    _train(tmp_path, toy)
+    train_toy(tmp_path, toy)
     assert Checkpoints(tmp_path / "checkpoints").best() == 60
 
 
 @pytest.mark.parametrize("monitor", [("loss", "minimum"), ("accuracy", "max")])
 def test_a_monitor_that_is_not_there_is_an_error(tmp_path, monitor):
     with pytest.raises(ValueError, match=f"monitor = .*{monitor[0]}.*expected"):
-        _train(tmp_path, experiment(regression(), monitor=monitor))
+        train_toy(tmp_path, experiment(regression(), monitor=monitor))
 
 
 def test_a_step_that_does_not_count_is_an_error(tmp_path):
@@ -367,58 +301,18 @@ def test_a_step_that_does_not_count_is_an_error(tmp_path):
         return {**after, "step": state["step"]}, sums
 
     with pytest.raises(ValueError, match=r"must add 1 to it"):
-        _train(tmp_path, experiment(objective._replace(step=step)))
+        train_toy(tmp_path, experiment(objective._replace(step=step)))
 
 
 def test_a_stopped_run_names_the_step_of_its_scores(tmp_path):
     toy = experiment(regression())
-    config = dataclasses.replace(CONFIG, eval_every=25)
+    config = replace(CONFIG, eval_every=25)
 
     def stop(step, split, scores):
         if step == 32:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    assert not _train(tmp_path, toy._replace(describe=stop), config).finished
+    assert not train_toy(tmp_path, toy._replace(describe=stop), config).finished
     summary = RunFolder(tmp_path).summary(40)
     assert re.match(r"step=40 validation/step=25 validation/loss=\d", summary)
     assert (tmp_path / "curves.png").exists()
-
-
-def test_a_folder_with_another_config_json_is_left_alone(tmp_path):
-    (tmp_path / "config.json").write_text('{"architectures": ["Bert"]}')
-    (tmp_path / "checkpoints").mkdir()
-    for overwrite in (False, True):
-        with pytest.raises(InputError, match="not the record of a run"):
-            config = dataclasses.replace(CONFIG, overwrite=overwrite)
-            _train(tmp_path, experiment(regression()), config)
-    assert (tmp_path / "config.json").read_text() == '{"architectures": ["Bert"]}'
-    assert (tmp_path / "checkpoints").is_dir()
-
-
-def test_overwrite_keeps_what_others_put_into_the_folders_and_follows_links(tmp_path):
-    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
-    _train(run, experiment(regression()))
-    (run / "checkpoints").rename(elsewhere)
-    (run / "checkpoints").symlink_to(elsewhere)
-    (run / "samples").mkdir()
-    (run / "samples" / "mine.npz").write_text("mine")
-    anew = dataclasses.replace(CONFIG, batch_size=32, steps=10, overwrite=True)
-    assert _train(run, experiment(regression()), anew).step == 10
-    assert [path.name for path in elsewhere.iterdir() if path.name.isdigit()] == ["10"]
-    assert (run / "samples" / "mine.npz").read_text() == "mine"
-
-
-def test_a_checkpoint_of_other_code_changes_nothing(tmp_path):
-    _train(tmp_path, experiment(regression()))
-    before = (tmp_path / "config.json").read_bytes(), (tmp_path / "metrics.jsonl").read_bytes()
-    objective = regression()
-
-    def init(key, spec, hyperparameters):
-        state = objective.init(key, spec, hyperparameters)
-        return {**state, "more": jnp.zeros(3)}
-
-    longer = dataclasses.replace(CONFIG, steps=80, accept_code_change=True)
-    with pytest.raises(InputError, match="does not fit this code"):
-        _train(tmp_path, experiment(objective._replace(init=init)), longer, source="edited")
-    after = (tmp_path / "config.json").read_bytes(), (tmp_path / "metrics.jsonl").read_bytes()
-    assert before == after

@@ -13,7 +13,8 @@ from jaxmodels.protocol import (
     example_keys,
     mean_over,
 )
-from jaxmodels.train import Experiment
+from jaxmodels.train import Experiment, TrainConfig, loop
+from jaxmodels.train.run_folder import RunFolder
 
 
 def regression(noise: float = 0.0) -> Objective:
@@ -125,3 +126,13 @@ def experiment(objective: Objective, splits=("validation", "test"), **changes) -
         facts={"data": {"name": "toy"}},
     )
     return whole._replace(**changes)
+
+
+CONFIG = TrainConfig(
+    steps=60, batch_size=16, log_every=8, eval_every=20, checkpoint_every=15, eval_batch_size=16
+)
+
+
+def train_toy(path, toy, config=CONFIG, source="code"):
+    """Trains or resumes a toy in a folder."""
+    return loop.train(toy, config, RunFolder(path), source)
