@@ -1,4 +1,7 @@
-"""Metrics: pure functions to sums on the device, and the ratios of the sums on the host."""
+"""Metrics: pure functions to sums on the device, and the ratios of the sums on the host.
+
+Scores of generated images are functions of features, on the host alone, in float64.
+"""
 
 from jaxmodels.metrics.classification import (
     CalibrationBins,
@@ -11,15 +14,31 @@ from jaxmodels.metrics.classification import (
     expected_calibration_error,
     top_k_hits,
 )
+from jaxmodels.metrics.frechet import Moments, feature_moments, frechet_distance
+from jaxmodels.metrics.inception_score import InceptionScore, inception_score
+from jaxmodels.metrics.kernel_distance import KernelDistance, kernel_distance, squared_mmd
+from jaxmodels.metrics.neighbours import Nearest, NeighbourScores, nearest, neighbour_scores
 
 __all__ = [
     "CalibrationBins",
     "ClassificationScores",
+    "InceptionScore",
+    "KernelDistance",
+    "Moments",
+    "Nearest",
+    "NeighbourScores",
     "Scores",
     "calibration_bins",
     "classification_report",
     "classification_scores",
     "confusion_counts",
     "expected_calibration_error",
+    "feature_moments",
+    "frechet_distance",
+    "inception_score",
+    "kernel_distance",
+    "nearest",
+    "neighbour_scores",
+    "squared_mmd",
     "top_k_hits",
 ]

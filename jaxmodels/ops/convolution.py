@@ -183,26 +183,34 @@ def _windows(x, out_size, *, strides, padding, kernel_size):
 
 def _cpu_input_gradient(g, kernel, *, strides, padding, in_size):
     """Unit strides: a forward convolution with the flipped kernel (14x14, 64->32: 2.6 ms in a loop
-    against 20 ms). Otherwise, or for few channels, a matrix product and an overlap-add."""
+    against 20 ms). Otherwise matrix products and an overlap-add.
+
+    The sum runs over blocks of one stride, of which the kernel covers ceil(kernel / stride) each
+    way; only then is a block spread over its pixels (4x4 strides 2, 14x14, 64<-128: 10.8 ms; 20.5 ms
+    if every kernel position is added on its own; 7.8 ms is the floor)."""
     height, width, inputs, outputs = kernel.shape
-    if strides == (1, 1) and inputs > 4:
+    if strides == (1, 1):
         return _native_input_gradient(g, kernel, strides=strides, padding=padding, in_size=in_size)
-    batch, rows, columns, _ = g.shape
-    columns_of = g.reshape(-1, outputs) @ kernel.reshape(-1, outputs).T
-    columns_of = columns_of.reshape(batch, rows, columns, height, width, inputs)
+    (down, right), (batch, rows, columns, _) = strides, g.shape
+    blocks = -(-height // down), -(-width // right)
     zero = jnp.zeros((), g.dtype)
     total = None
-    for i in range(height):
-        for j in range(width):
-            edges = []
-            for offset, n, s, size, (low, _) in zip(
-                (i, j), (rows, columns), strides, in_size, padding, strict=True
-            ):
-                first = offset - low
-                edges.append((first, size - first - ((n - 1) * s + 1), s - 1))
-            part = lax.pad(columns_of[:, :, :, i, j], zero, ((0, 0, 0), *edges, (0, 0, 0)))
+    for i in range(blocks[0]):
+        for j in range(blocks[1]):
+            part = kernel[i * down : (i + 1) * down, j * right : (j + 1) * right]
+            product = g.reshape(-1, outputs) @ part.reshape(-1, outputs).T
+            product = product.reshape(batch, rows, columns, *part.shape[:3])
+            edges = ((i, blocks[0] - 1 - i, 0), (j, blocks[1] - 1 - j, 0))
+            rest = ((0, down - part.shape[0], 0), (0, right - part.shape[1], 0))
+            part = lax.pad(product, zero, ((0, 0, 0), *edges, *rest, (0, 0, 0)))
             total = part if total is None else total + part
-    return total
+    rows, columns = total.shape[1] * down, total.shape[2] * right
+    pixels = total.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows, columns, inputs)
+    crop = [
+        (-low, size + low - n, 0)
+        for n, size, (low, _) in zip((rows, columns), in_size, padding, strict=True)
+    ]
+    return lax.pad(pixels, zero, ((0, 0, 0), *crop, (0, 0, 0)))
 
 
 def _cpu_kernel_gradient(x, g, *, strides, padding, kernel_size):
