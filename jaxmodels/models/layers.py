@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, DTypeLike, Float
+from jaxtyping import Array, DTypeLike, Float, Int
 
 from jaxmodels import ops
 from jaxmodels.protocol import average_across_devices, example_keys
@@ -13,31 +13,92 @@ from jaxmodels.protocol import average_across_devices, example_keys
 default_kernel_init = nn.initializers.lecun_normal()
 
 
-class Conv(nn.Module):
+class SpectralNorm(nn.Module):
+    """A kernel divided by its largest singular value (Miyato et al. 2018, algorithm 1).
+
+    The kernel counts as the matrix [inputs, outputs]. Each call in which the collection "spectral"
+    is mutable takes one step of power iteration, which is kept; any other takes it and forgets it.
+    """
+
+    epsilon: float = 1e-12
+
+    @nn.compact
+    def __call__(self, kernel: Float[Array, "*inputs outputs"]) -> Float[Array, "*inputs outputs"]:
+        matrix = kernel.reshape(-1, kernel.shape[-1])
+
+        def normalize(vector):
+            return vector / (jnp.linalg.norm(vector) + self.epsilon)
+
+        u = self.variable(
+            "spectral",
+            "u",
+            lambda: normalize(jax.random.normal(self.make_rng("params"), matrix.shape[1:])),
+        )
+        fixed = jax.lax.stop_gradient(matrix)
+        v = normalize(fixed @ u.value)
+        new = normalize(v @ fixed)
+        if self.is_mutable_collection("spectral") and not self.is_initializing():
+            u.value = new
+        return kernel / (v @ matrix @ new)
+
+
+class _Linear(nn.Module):
+    """What all layers with a kernel share. Their fields are their own: the order differs."""
+
+    def kernel(self, shape: Sequence[int]) -> Array:
+        """The kernel parameter, spectrally normalised if asked for."""
+        kernel = self.param("kernel", self.kernel_init, tuple(shape))
+        kernel = SpectralNorm()(kernel) if self.spectral else kernel
+        return kernel.astype(self.dtype)
+
+    def biased(self, y: Array) -> Array:
+        """y plus the bias parameter, if there is one."""
+        if not self.use_bias:
+            return y
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return y + bias.astype(self.dtype)
+
+
+class Dense(_Linear):
+    """Linear layer; parameters and initialisation as `flax.linen.Dense`."""
+
+    features: int
+    use_bias: bool = True
+    dtype: DTypeLike = jnp.float32
+    kernel_init: Callable = default_kernel_init
+    spectral: bool = False
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch features"]:
+        return self.biased(x.astype(self.dtype) @ self.kernel((x.shape[-1], self.features)))
+
+
+class Conv(_Linear):
     """2-D convolution; parameters and initialisation as `flax.linen.Conv`."""
 
     features: int
     kernel_size: tuple[int, int] = (3, 3)
     strides: int | tuple[int, int] = 1
     padding: str | int | Sequence = "SAME"
+    groups: int = 1
     use_bias: bool = True
     dtype: DTypeLike = jnp.float32
     kernel_init: Callable = default_kernel_init
+    spectral: bool = False
     operation: Callable = ops.conv
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch height width inputs"]
     ) -> Float[Array, "batch out_height out_width features"]:
-        shape = (*self.kernel_size, x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape)
-        y = self.operation(
-            x.astype(self.dtype), kernel.astype(self.dtype), self.strides, self.padding
+        kernel = self.kernel((*self.kernel_size, x.shape[-1] // self.groups, self.features))
+        parts = zip(
+            jnp.split(x.astype(self.dtype), self.groups, axis=-1),
+            jnp.split(kernel, self.groups, axis=-1),
+            strict=True,
         )
-        if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, (self.features,))
-            y += bias.astype(self.dtype)
-        return y
+        y = [self.operation(x, kernel, self.strides, self.padding) for x, kernel in parts]
+        return self.biased(jnp.concatenate(y, axis=-1) if self.groups > 1 else y[0])
 
 
 class ConvTranspose(Conv):
@@ -49,16 +110,25 @@ class ConvTranspose(Conv):
 class BatchNorm(nn.Module):
     """Batch normalisation (Ioffe & Szegedy 2015); names and biased running variance as in flax.
 
-    Statistics are those of the global batch, whether jit over a mesh or pmap runs it.
+    Statistics are those of the global batch, whether jit over a mesh or pmap runs it. In training,
+    the moments of the batch itself go to the collection "batch_moments" if that is mutable.
+
+    classes: with more than 0, each class has its own scale and bias, and labels are an argument
+    (conditional BatchNorm, Dumoulin et al. 2017).
     """
 
     momentum: float = 0.9
     epsilon: float = 1e-5
     dtype: DTypeLike = jnp.float32
+    classes: int = 0
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch *rest channels"], *, train: bool
+        self,
+        x: Float[Array, "batch *rest channels"],
+        labels: Int[Array, " batch"] | None = None,
+        *,
+        train: bool,
     ) -> Float[Array, "batch *rest channels"]:
         shape = (x.shape[-1],)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
@@ -75,10 +145,16 @@ class BatchNorm(nn.Module):
                 keep = self.momentum
                 running_mean.value = keep * running_mean.value + (1 - keep) * mean
                 running_var.value = keep * running_var.value + (1 - keep) * var
+                for name, moment in (("mean", mean), ("square", square)):
+                    self.sow("batch_moments", name, moment, reduce_fn=lambda _, new: new)
         else:
             mean, var = running_mean.value, running_var.value
-        scale = self.param("scale", nn.initializers.ones, shape)
-        bias = self.param("bias", nn.initializers.zeros, shape)
+        table = (self.classes, *shape) if self.classes else shape
+        scale = self.param("scale", nn.initializers.ones, table)
+        bias = self.param("bias", nn.initializers.zeros, table)
+        if self.classes:
+            each = (-1, *[1] * (x.ndim - 2), shape[0])
+            scale, bias = scale[labels].reshape(each), bias[labels].reshape(each)
         factor = scale * jax.lax.rsqrt(var + self.epsilon)
         return (x * factor + (bias - mean * factor)).astype(self.dtype)
 

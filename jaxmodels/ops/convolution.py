@@ -186,8 +186,8 @@ def _cpu_input_gradient(g, kernel, *, strides, padding, in_size):
     against 20 ms). Otherwise matrix products and an overlap-add.
 
     The sum runs over blocks of one stride, of which the kernel covers ceil(kernel / stride) each
-    way; only then is a block spread over its pixels (4x4 strides 2, 14x14, 64<-128: 10.8 ms; 20.5 ms
-    if every kernel position is added on its own; 7.8 ms is the floor)."""
+    way; only then is a block spread over its pixels (4x4 strides 2, 14x14, 64<-128: 10.8 ms, and
+    20.5 ms if every kernel position is added on its own; 7.8 ms is the floor)."""
     height, width, inputs, outputs = kernel.shape
     if strides == (1, 1):
         return _native_input_gradient(g, kernel, strides=strides, padding=padding, in_size=in_size)

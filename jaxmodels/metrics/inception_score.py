@@ -1,0 +1,52 @@
+"""Inception score: how sure of each image, and how varied over all, a classifier is."""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxmodels.errors import InputError
+from jaxmodels.metrics.feature_rows import check_features
+
+
+class InceptionScore(NamedTuple):
+    """Mean and population standard deviation over splits; each score is in 1..classes."""
+
+    mean: float
+    standard_deviation: float
+
+
+def inception_score(logits: Float[np.ndarray, "count classes"], splits: int = 10) -> InceptionScore:
+    """exp of the mean KL divergence (nats) of predictions from the mean prediction of their split.
+
+    logits: unnormalised; log-probabilities (nats) are logits too, probabilities are not.
+    splits: contiguous and equal to within one example, in the order given; shuffle a set that is
+    sorted by class, or every split sees few classes.
+
+    Source: Salimans et al. 2016, "Improved Techniques for Training GANs", section 4.
+
+    Raises:
+      InputError: splits < 1, fewer examples than splits, or logits that are not a matrix of finite
+        numbers.
+    """
+    if splits < 1:
+        raise InputError(f"splits: {splits}; expected at least 1")
+    logits = check_features("logits", logits, splits, f"splits {splits}")
+    bounds = [split * len(logits) // splits for split in range(splits + 1)]
+    scores = [_score(logits[start:stop]) for start, stop in pairwise(bounds)]
+    return InceptionScore(float(np.mean(scores)), float(np.std(scores)))
+
+
+def _score(logits: np.ndarray) -> float:
+    logits = logits.astype(np.float64)
+    log_given = logits - _log_sum_exp(logits, axis=1)
+    # In log space a class of probability 0 in every example has a finite marginal, not log 0.
+    log_marginal = _log_sum_exp(log_given, axis=0) - np.log(len(logits))
+    divergence = (np.exp(log_given) * (log_given - log_marginal)).sum(1)
+    return float(np.exp(divergence.mean()))
+
+
+def _log_sum_exp(values: np.ndarray, axis: int) -> np.ndarray:
+    largest = values.max(axis, keepdims=True)
+    return largest + np.log(np.exp(values - largest).sum(axis, keepdims=True))
