@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, Num
 
+_DPI = 110
+
 
 def draw_image_grid(
     images: Num[np.ndarray, "count height width channels"],
@@ -16,6 +18,7 @@ def draw_image_grid(
     title: str = "",
 ) -> None:
     """A grid of grey or RGB images, left to right, with a title above each and above all if given.
+    Without titles of their own they lie side by side, a pixel apart.
 
     limits: the values that are black and white; None: the extremes of all the images.
     """
@@ -23,12 +26,14 @@ def draw_image_grid(
 
     low, high = limits or (images.min(), images.max())
     pictures = np.clip((images.astype(np.float64) - low) / max(high - low, 1e-12), 0, 1)
-    if pictures.shape[-1] == 1:
-        pictures = pictures[..., 0]
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
-    height = 1.25 if titles else 1.0
-    size = (max(1.1 * columns, 6.0 if title else 0), height * 1.1 * rows + (0.3 if title else 0))
+    if titles is None:
+        _draw_mosaic(pictures, path, rows, columns, title)
+        return
+    if pictures.shape[-1] == 1:
+        pictures = pictures[..., 0]
+    size = (max(1.1 * columns, 6.0 if title else 0), 1.375 * rows + (0.3 if title else 0))
     figure = Figure(figsize=size, layout="constrained")
     if title:
         figure.suptitle(title, fontsize=9)
@@ -38,8 +43,33 @@ def draw_image_grid(
     for index, picture in enumerate(pictures):
         panel = figure.axes[index]
         panel.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        if titles:
-            panel.set_title(titles[index], fontsize=8, pad=2)
+        panel.set_title(titles[index], fontsize=8, pad=2)
+    _save(figure, path)
+
+
+def _draw_mosaic(pictures: np.ndarray, path: Path, rows: int, columns: int, title: str) -> None:
+    """All pictures in one: a panel for each would take seconds."""
+    from matplotlib.figure import Figure
+
+    count, height, width, channels = pictures.shape
+    cells = np.ones((rows * columns, height + 1, width + 1, channels))
+    cells[:count, 1:, 1:] = pictures
+    mosaic = cells.reshape(rows, columns, height + 1, width + 1, channels).swapaxes(1, 2)
+    mosaic = mosaic.reshape(rows * (height + 1), columns * (width + 1), channels)
+    zoom = max(1, 64 // height)
+    size = np.array([mosaic.shape[1], mosaic.shape[0]]) * zoom / _DPI
+    figure = Figure(figsize=(max(size[0], 4.0), size[1] + (0.3 if title else 0)))
+    panel = figure.add_axes((0, 0, 1, size[1] / figure.get_figheight()))
+    panel.axis("off")
+    panel.imshow(
+        mosaic.squeeze(-1) if channels == 1 else mosaic,
+        "gray",
+        vmin=0,
+        vmax=1,
+        interpolation="nearest",
+    )
+    if title:
+        figure.suptitle(title, fontsize=9, y=0.995, va="top")
     _save(figure, path)
 
 
@@ -74,4 +104,4 @@ def draw_confusion(
 
 def _save(figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=_DPI)

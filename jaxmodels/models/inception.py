@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 from jaxmodels.errors import InputError
 from jaxmodels.models.layers import Conv
 
-# A score must not depend on the machine: by default a GPU multiplies 10 bits and a TPU 8.
+# A score must not depend on the machine: by default a GPU multiplies with 10 bits, a TPU with 7.
 _PRECISION = lax.Precision.HIGHEST
 _exact_conv = partial(
     lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=_PRECISION

@@ -44,6 +44,8 @@ def classifier(
     The numbers enter the state as hyperparameters (see `hyperparameters`); here they only say which
     terms exist. With `ema`, evaluation and prediction use the average of the parameters *and* of
     the running batch statistics, both averaged step by step at the same rate.
+
+    predict: "logits", and "features", what the last linear layer sees.
     """
 
     def init(key, spec, hyperparameters):
@@ -117,7 +119,16 @@ def classifier(
         )
 
     def predict(state, batch, key):
-        return {"logits": logits_of(state, batch)}
+        inputs = []
+
+        def note(call, args, kwargs, context):
+            if isinstance(context.module, nn.Dense):
+                inputs.append(args[0])
+            return call(*args, **kwargs)
+
+        with nn.intercept_methods(note):
+            logits = logits_of(state, batch)
+        return {"logits": logits, "features": inputs[-1].astype(jnp.float32)}
 
     return Objective(init, step, evaluate, summarize, predict)
 

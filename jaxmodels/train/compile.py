@@ -105,6 +105,7 @@ class TrainProgram:
         length: int,
         seed: int,
         mesh: Mesh,
+        batches_per_step: int = 1,
     ):
         devices = mesh.shape[DATA_AXIS]
         if batch_size % devices:
@@ -112,10 +113,12 @@ class TrainProgram:
                 f"batch_size = {batch_size}; expected a multiple of the {devices} devices, as"
                 f" {max(batch_size // devices, 1) * devices}"
             )
-        if batch_size > source.size:
+        if batch_size * batches_per_step > source.size:
             raise InputError(
-                f"batch_size = {batch_size}; expected at most the {source.size} training examples"
+                f"batch_size = {batch_size}, {batches_per_step} of them a step; expected at most"
+                f" the {source.size} training examples together"
             )
+        batch_size *= batches_per_step
         self._source, self._batch_size, self._seed, self.length = source, batch_size, seed, length
         self.shardings = shardings_of(mesh)
         self.keys = jax.device_put(keys_of(seed), self.shardings.whole)

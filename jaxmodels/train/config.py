@@ -37,6 +37,7 @@ class TrainConfig:
     """Flags of the engine. An experiment's config inherits them and adds its own."""
 
     experiment: ClassVar[str] = "experiment"
+    not_identity: ClassVar[frozenset[str]] = frozenset()  # flags of its own, as _NOT_IDENTITY
 
     preset: str = ""
     """Start from a named set of flags; other flags given replace its values."""
@@ -49,7 +50,7 @@ class TrainConfig:
     steps: int = 2000
     """Length of training in steps (updates)."""
     batch_size: int = 128
-    """Examples per step, over all devices."""
+    """Examples per step (per update, where a step has several), over all devices."""
     seed: int = 0
     """Root of all randomness: initial parameters, sample order, noise."""
     workdir: str | None = None
@@ -113,6 +114,11 @@ class TrainConfig:
             )
 
     @property
+    def batches_per_step(self) -> int:
+        """How many batches a step takes, as one of batches_per_step * batch_size examples."""
+        return 1
+
+    @property
     def schedule_ends(self) -> bool:
         """Whether training is laid out over `steps`, so that a run cannot be extended."""
         return False
@@ -148,7 +154,7 @@ def from_json(config_class: type[TrainConfig], values: dict) -> TrainConfig:
 
 def identity(config: TrainConfig) -> dict:
     """The fields that make a run what it is: another value is another run."""
-    left_out = _NOT_IDENTITY | (set() if config.schedule_ends else {"steps"})
+    left_out = _NOT_IDENTITY | config.not_identity | (set() if config.schedule_ends else {"steps"})
     return {name: value for name, value in to_json(config).items() if name not in left_out}
 
 

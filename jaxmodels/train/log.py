@@ -83,7 +83,7 @@ class Log:
         self._folder.append_speed(
             step=step,
             steps_per_second=rate,
-            examples_per_second=rate * self._config.batch_size,
+            examples_per_second=rate * self._config.batch_size * self._config.batches_per_step,
             seconds=self._seconds,
         )
         self._progress.show(scores, rate)

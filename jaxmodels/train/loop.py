@@ -70,6 +70,7 @@ class Trainer:
             min(config.steps, config.log_every, config.steps_per_dispatch),
             config.seed,
             mesh,
+            config.batches_per_step,
         )
         self.evaluations = {
             split: EvaluationProgram(

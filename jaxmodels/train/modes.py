@@ -1,13 +1,16 @@
 """What can be done with a run besides training it: evaluate, sample, debug."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from jaxmodels.errors import InputError, RunError
 from jaxmodels.protocol import State
-from jaxmodels.train.config import TrainConfig
+from jaxmodels.train.config import TrainConfig, from_json
 from jaxmodels.train.debug import all_finite, first_non_finite
 from jaxmodels.train.experiment import Experiment
 from jaxmodels.train.loop import Trainer
@@ -51,6 +54,44 @@ def sample(experiment: Experiment, config: TrainConfig, folder: RunFolder) -> st
     samples = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: config.count], *parts)
     write_atomically(Path(config.output), lambda file: np.savez(file, **samples))
     return f"step={step} count={config.count} output={config.output} workdir={folder.path}"
+
+
+class Run(NamedTuple):
+    """A run read back from its folder."""
+
+    config: TrainConfig
+    experiment: Experiment
+    step: int
+    state: State
+    scores: dict[str, dict[str, float]]  # the last ones of each split
+
+
+def load_run(
+    config_class: type[TrainConfig],
+    build: Callable[[TrainConfig], Experiment],
+    workdir: str | Path,
+    checkpoint: str = "last",
+) -> Run:
+    """The run in a folder, with the state of its "last" or "best" checkpoint.
+
+    Raises:
+      InputError: the folder holds no run of this experiment, or no checkpoint.
+    """
+    folder = RunFolder(workdir)
+    record = folder.record()
+    if record is None or record["experiment"] != config_class.experiment:
+        found = f"one of '{record['experiment']}'" if record else "none"
+        raise InputError(f"{workdir} holds no run of '{config_class.experiment}' but {found}")
+    config = replace(
+        from_json(config_class, record["config"]),
+        workdir=str(workdir),
+        checkpoint=checkpoint,
+        mesh="data=1",
+    )
+    experiment = build(config)
+    trainer = Trainer(experiment, config, folder)
+    step, state = _restored(trainer)
+    return Run(config, experiment, step, state, trainer.result(state, step, False).scores)
 
 
 def debug(experiment: Experiment, config: TrainConfig, folder: RunFolder) -> str:

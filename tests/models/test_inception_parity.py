@@ -45,12 +45,12 @@ def as_torch(images):
 
 def random_network():
     """pytorch-fid's network with all its parameters and statistics random."""
+    torch.manual_seed(0)
     with (
         mock.patch.object(fid, "load_state_dict_from_url"),
         mock.patch.object(torch.nn.Module, "load_state_dict"),
     ):
         network = fid.fid_inception_v3()
-    torch.manual_seed(0)
     norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     with torch.no_grad():
         for norm in norms:

@@ -1,0 +1,372 @@
+"""Train a generative adversarial network on images.
+
+    python -m experiments.gan                              # digits, under two minutes on a CPU
+    python -m experiments.gan --data mnist --data-dir DIR
+    python -m experiments.gan --conditional --preset r3gan --data fashion_mnist --data-dir DIR
+    python -m experiments.gan --workdir DIR --mode sample --count 1000 --output samples.npz
+
+The run folder then holds config.json, metrics.jsonl, speed.jsonl, curves.png, evaluation.json
+(scores with their protocol), checkpoints/ and samples/ (a grid per evaluation from always the same
+latents, interpolations, classes, nearest training images).
+"""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.judges import Judge, judges_of
+from jaxmodels.data import ImageData, Resident, load_images
+from jaxmodels.errors import InputError
+from jaxmodels.metrics.generative import NAMES, Features, generative_scores, scores_protocol
+from jaxmodels.metrics.neighbours import nearest
+from jaxmodels.models import GANS, create_gan
+from jaxmodels.objectives.gan import AdversarialConfig, draw_latents, gan
+from jaxmodels.objectives.preprocessing import with_preprocessing
+from jaxmodels.ops import cpu_compiler_options
+from jaxmodels.pictures import draw_image_grid
+from jaxmodels.protocol import Objective
+from jaxmodels.train import Evaluation, Experiment, TrainConfig, main, require_range
+from jaxmodels.train.run_folder import write_text
+
+# Samples have collapsed if they cover less of the real images, or if the discriminator tells
+# nearly every pair of held-out image and fake apart, so that the generator learns nothing.
+COLLAPSED_COVERAGE, SATURATED_ACCURACY = 0.1, 0.995
+
+
+@dataclass(frozen=True, kw_only=True)
+class GANConfig(AdversarialConfig, TrainConfig):
+    """Train, resume, evaluate and sample a generative adversarial network."""
+
+    experiment: ClassVar[str] = "gan"
+    not_identity: ClassVar[frozenset[str]] = frozenset(
+        {"judge", "inception", "samples", "neighbours", "truncation"}
+    )
+
+    preset: str = ""
+    """Start from a named set of flags, which others given replace. Known: dcgan, minimax,
+    least_squares, wgan_gp, sngan, r3gan."""
+    model: str = "dcgan"
+    """Architecture of both networks: dcgan, sngan or r3gan."""
+    width: int = 64
+    """Channels next to the image, which deeper layers have multiples of."""
+    latent_size: int = 64
+    """Normal random numbers that an image is made from."""
+    norm: str = ""
+    """Normalisation in the discriminator: none, batch, layer or spectral; empty: the architecture's
+    own (dcgan batch, sngan spectral, r3gan none)."""
+    conditional: bool = False
+    """Make images of a given class; the data must have labels."""
+    image_size: int = 0
+    """Resize images to this many pixels a side; 0: as they are."""
+    steps: int = 3000
+    """Length of training in steps (generator updates)."""
+    learning_rate: float = 2e-4
+    """Peak learning rate of the generator, and of the discriminator unless it has its own."""
+    momentum: float = 0.5
+    """Decay of the first moment: of momentum and muon, beta 1 of Adam, AdamW and Lion."""
+    eval_every: int = 500
+    """Steps between evaluations."""
+    judge: str = ""
+    """Run folder of experiments.classifier whose features scores are computed from; empty: a
+    classifier of this data that is trained once and kept (without labels: the pixels)."""
+    inception: str = ""
+    """File with the weights of the FID Inception network, for FID, KID and Inception score; from
+    the published one: python -m jaxmodels.models.inception_weights IN.pth OUT.safetensors."""
+    samples: int = 10_000
+    """Samples that an evaluation scores."""
+    neighbours: int = 5
+    """k of precision, recall, density and coverage."""
+    truncation: float = 0.0
+    """Draw latents beyond this anew, for better and less varied samples; 0: as in training."""
+
+    @property
+    def batches_per_step(self) -> int:
+        return self.critic_steps
+
+    def validate(self) -> None:
+        TrainConfig.validate(self)
+        AdversarialConfig.validate(self)
+        require_range(self, ("width", "latent_size", "neighbours"), 1)
+        require_range(self, ("image_size", "truncation"))
+        if self.samples <= self.neighbours:
+            raise InputError(
+                f"samples = {self.samples}; expected more than neighbours = {self.neighbours}"
+            )
+
+
+# Each loss with what keeps it stable, as its paper has it where it has anything.
+PRESETS = {
+    # Radford et al. 2016, as in the DCGAN of PyTorch's examples, at the data's own size.
+    "dcgan": GANConfig(latent_size=100, schedule="constant", ema=0.0),
+    # Goodfellow et al. 2014, eq. 1, which saturates where R1 does not keep the discriminator weak.
+    "minimax": GANConfig(loss="minimax", norm="none", r1=1.0),
+    # Mao et al. 2017.
+    "least_squares": GANConfig(loss="least_squares"),
+    # Gulrajani et al. 2017: five critic updates a step, Adam (0, 0.9), no BatchNorm in the critic.
+    "wgan_gp": GANConfig(
+        loss="wasserstein",
+        norm="layer",
+        gradient_penalty=10.0,
+        critic_steps=5,
+        learning_rate=1e-4,
+        momentum=0.0,
+        second_momentum=0.9,
+    ),
+    # Miyato et al. 2018: hinge loss and spectral normalisation, on the DCGAN's layers; --model
+    # sngan has the residual networks.
+    "sngan": GANConfig(loss="hinge", norm="spectral"),
+    # Huang et al. 2024: relativistic pairs, R1 and R2.
+    "r3gan": GANConfig(
+        loss="relativistic", norm="none", r1=1.0, r2=1.0, momentum=0.0, second_momentum=0.99
+    ),
+}
+
+
+def build(config: GANConfig) -> Experiment:
+    """The experiment that a config describes."""
+    data = load_images(config.data, config.data_dir)
+    if config.conditional and not data.class_names:
+        raise InputError(
+            f"data '{config.data}' has no labels, which --conditional needs; leave it out"
+        )
+    data = _resized(data, config.image_size)
+    shape = data.splits["train"]["image"].shape[1:]
+    white = float(data.splits["train"]["image"].max())
+    classes = len(data.class_names) if config.conditional else 0
+    norm = config.norm or GANS[config.model][1].norm
+    generator, discriminator = create_gan(
+        config.model,
+        norm,
+        shape=shape,
+        width=config.width,
+        classes=classes,
+        dtype=jnp.dtype(config.precision),
+    )
+    objective = gan(
+        generator,
+        discriminator,
+        config,
+        steps=config.steps,
+        latent_size=config.latent_size,
+        classes=classes,
+        truncation=config.truncation,
+        accumulate=config.accumulate,
+    )
+
+    def prepare(batch):
+        return {**batch, "image": batch["image"].astype(jnp.float32) * (2 / white) - 1}
+
+    evaluation = {
+        split: Resident(data.splits[split])
+        for split in ("validation", "test")
+        if split in data.splits
+    }
+    report, monitor = None, "generator_loss"
+    if config.mode != "sample" and not config.debug:
+        for split, source in evaluation.items():
+            if source.size <= config.neighbours:
+                raise InputError(
+                    f"neighbours = {config.neighbours}; the {split} split has {source.size} images;"
+                    f" expected fewer neighbours than images"
+                )
+        judges = judges_of(data, config.data_dir, config.judge, config.inception, shape)
+        report = _Report(config, data, objective, judges, white, norm)
+        monitor = NAMES[judges[0].space][0]
+    return Experiment(
+        objective=with_preprocessing(objective, prepare),
+        hyperparameters=config.hyperparameters(),
+        train=Resident(data.splits["train"]),
+        evaluation=evaluation,
+        monitor=(monitor, "min"),
+        facts={"data": data.facts(), "scaling": [0.0, white], "norm": norm},
+        after_evaluation=report,
+    )
+
+
+def _resized(data: ImageData, size: int) -> ImageData:
+    """The data with images of size x size, if that is not 0; on the host, once."""
+    shape = data.splits["train"]["image"].shape[1:]
+    if size in (0, shape[0]) and size in (0, shape[1]):
+        return data
+
+    def resize(images):
+        parts = []
+        for start in range(0, len(images), 1000):
+            part = jnp.asarray(images[start : start + 1000], jnp.float32)
+            part = jax.image.resize(part, (len(part), size, size, shape[2]), "bilinear")
+            parts.append(np.asarray(jnp.round(part)).astype(images.dtype))
+        return np.concatenate(parts)
+
+    splits = {
+        split: {**columns, "image": resize(columns["image"])}
+        for split, columns in data.splits.items()
+    }
+    return data._replace(splits=splits)
+
+
+class _Report:
+    """Scores of samples beside the real images of a split, and pictures."""
+
+    def __init__(
+        self,
+        config: GANConfig,
+        data: ImageData,
+        objective: Objective,
+        judges: list[Judge],
+        white: float,
+        norm: str,
+    ):
+        self._config, self._data, self._judges, self._white = config, data, judges, white
+        options = cpu_compiler_options() if jax.default_backend() == "cpu" else {}
+        self._sample = jax.jit(objective.sample, static_argnums=2, compiler_options=options)
+        self._draw = jax.jit(objective.sample, compiler_options=options)
+        self._real: dict[str, list[Features]] = {}
+        self._fake: tuple[int, list[Features]] = (-1, [])
+        self._reports: dict[str, dict] = {}
+        self._protocol = {
+            "generator": f"average, decay {config.ema:g}" if config.ema else "last parameters",
+            "batch_statistics": "recomputed for these parameters over 2,048 latents",
+            "latents": f"normal, {config.latent_size}, truncation {config.truncation or 'none'}",
+            "images": "rounded to 0..255",
+            "checkpoint": config.checkpoint if config.mode == "evaluate" else "last",
+        }
+
+    def __call__(self, evaluation: Evaluation) -> dict[str, float]:
+        # On one device: the samples are the same whatever the number of devices.
+        state = jax.device_put(jax.device_get(evaluation.state), jax.devices()[0])
+        if self._fake[0] != evaluation.step:
+            samples = self._sample(state, jax.random.key(0), self._config.samples)
+            images = np.asarray(samples["images"])
+            self._fake = (evaluation.step, [judge(images) for judge in self._judges])
+            if evaluation.workdir:
+                self._draw_pictures(evaluation, state, images)
+        if evaluation.split not in self._real:
+            images = self._to_bytes(evaluation.source.arrays["image"])
+            self._real[evaluation.split] = [judge(images) for judge in self._judges]
+        scores, protocols = {}, {}
+        for judge, real, fake in zip(self._judges, self._real[evaluation.split], self._fake[1]):
+            found = generative_scores(judge.space, real, fake, self._config.neighbours)
+            # Neighbours are those that the first judge sees.
+            scores = found | scores
+            sizes = len(real.features), len(fake.features)
+            protocols[judge.space] = judge.protocol | scores_protocol(
+                judge.space, *sizes, self._config.neighbours
+            )
+        if self._judges[0].space == "classifier":
+            scores |= _class_shares(self._fake[1][0], len(self._data.class_names))
+        problems = self._problems(evaluation.scores | scores)
+        for problem in problems:
+            print(f"step {evaluation.step}, {evaluation.split}: {problem}", file=sys.stderr)
+        scores["collapsed"] = float(bool(problems))
+        if evaluation.workdir:
+            self._reports[evaluation.split] = {
+                "step": evaluation.step,
+                "scores": evaluation.scores | scores,
+                "collapse": problems,
+                "protocol": self._protocol | {"reference": evaluation.split, "judges": protocols},
+            }
+            text = json.dumps(self._reports, indent=1) + "\n"
+            write_text(evaluation.workdir / "evaluation.json", text)
+        return scores
+
+    def _problems(self, scores: dict[str, float]) -> list[str]:
+        problems = []
+        if scores["coverage"] < COLLAPSED_COVERAGE:
+            problems.append(
+                f"collapse: coverage {scores['coverage']:.3f} is under {COLLAPSED_COVERAGE};"
+                " samples resemble few of the real images"
+            )
+        if scores["discriminator_accuracy"] > SATURATED_ACCURACY:
+            problems.append(
+                f"saturation: discriminator_accuracy {scores['discriminator_accuracy']:.4f} is over"
+                f" {SATURATED_ACCURACY}; the generator has little to learn from"
+            )
+        return problems
+
+    def _to_bytes(self, images: np.ndarray) -> np.ndarray:
+        scaled = np.asarray(images, np.float32) * (255 / self._white)
+        return np.round(scaled).astype(np.uint8)
+
+    def _images(self, state, latents, labels=None) -> np.ndarray:
+        conditions = {"latents": latents}
+        if self._config.conditional:
+            conditions["labels"] = jnp.asarray(labels)
+        return np.asarray(self._draw(state, jax.random.key(0), conditions)["images"])
+
+    def _draw_pictures(self, evaluation: Evaluation, state, samples: np.ndarray) -> None:
+        folder, step = evaluation.workdir / "samples", evaluation.step
+        classes = len(self._data.class_names) if self._config.conditional else 1
+        fixed = draw_latents(jax.random.key(1), 64, self._config.latent_size)
+        grid = self._images(state, fixed, np.arange(64) % classes)
+        limits = (0, 255)
+        draw_image_grid(
+            grid, folder / f"step-{step:08d}.png", limits=limits, title=f"samples, step {step}"
+        )
+        if not evaluation.is_last:
+            return
+        ends = fixed[:8, None], fixed[8:16, None]
+        between = _on_the_sphere(*ends, jnp.linspace(0, 1, 10)[None, :, None])
+        images = self._images(state, between.reshape(80, -1), np.repeat(np.arange(8) % classes, 10))
+        draw_image_grid(
+            images,
+            folder / "interpolations.png",
+            columns=10,
+            limits=limits,
+            title="each row from one latent to another",
+        )
+        if self._config.conditional:
+            columns = min(classes, 20)
+            labels = np.tile(np.arange(columns), 8)
+            images = self._images(state, jnp.repeat(fixed[:8], columns, axis=0), labels)
+            draw_image_grid(
+                images,
+                folder / "classes.png",
+                columns=columns,
+                limits=limits,
+                title="a column per class, a row per latent",
+            )
+        self._draw_nearest(samples[:16], folder / "nearest.png")
+
+    def _draw_nearest(self, samples: np.ndarray, path: Path) -> None:
+        """Each sample above its nearest training image: copies would be alike to the pixel."""
+        training = self._data.splits["train"]["image"]
+        flat = self._to_bytes(training).reshape(len(training), -1)
+        found = nearest(samples.reshape(len(samples), -1).astype(np.float32), flat)
+        copies = self._to_bytes(training[found.index[:, 0]])
+        rows = [
+            row
+            for start in range(0, len(samples), 8)
+            for row in (samples[start : start + 8], copies[start : start + 8])
+        ]
+        draw_image_grid(
+            np.concatenate(rows),
+            path,
+            limits=(0, 255),
+            title="samples, and below each the nearest training image",
+        )
+
+
+def _class_shares(fake: Features, classes: int) -> dict[str, float]:
+    """The shares of samples that the judge puts into the rarest and the most frequent class."""
+    counts = np.bincount(fake.logits.argmax(-1), minlength=classes) / len(fake.logits)
+    return {"rarest_class": float(counts.min()), "commonest_class": float(counts.max())}
+
+
+def _on_the_sphere(one, other, weight):
+    """Spherical interpolation: normal latents lie near a sphere, a straight line would leave it."""
+    cosine = jnp.sum(one * other, -1, keepdims=True) / (
+        jnp.linalg.norm(one, axis=-1, keepdims=True)
+        * jnp.linalg.norm(other, axis=-1, keepdims=True)
+    )
+    angle = jnp.arccos(jnp.clip(cosine, -0.9999, 0.9999))
+    return (jnp.sin((1 - weight) * angle) * one + jnp.sin(weight * angle) * other) / jnp.sin(angle)
+
+
+if __name__ == "__main__":
+    sys.exit(main(GANConfig, build, PRESETS))

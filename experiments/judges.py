@@ -1,0 +1,150 @@
+"""Feature spaces in which generated images are scored: what a judge sees in an image.
+
+A classifier trained by experiments.classifier, the FID Inception network with weights from a file,
+or, where there are neither labels nor weights, the pixels.
+"""
+
+import contextlib
+import hashlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import UInt8
+
+from experiments import classifier
+from jaxmodels.cache import cache_folder
+from jaxmodels.data import ImageData
+from jaxmodels.errors import InputError
+from jaxmodels.metrics.generative import Features
+from jaxmodels.ops import cpu_compiler_options
+from jaxmodels.train import train
+from jaxmodels.train.modes import load_run
+
+CHUNK = 250
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A space of features, by name (a key of `metrics.generative.NAMES`), and its record."""
+
+    space: str
+    protocol: dict[str, Any]
+    look: Callable[[UInt8[np.ndarray, "count height width channels"]], dict]
+
+    def __call__(self, images: UInt8[np.ndarray, "count height width channels"]) -> Features:
+        """Features and logits of images in 0..255, a chunk at a time."""
+        parts = []
+        for start in range(0, len(images), CHUNK):
+            chunk = images[start : start + CHUNK]
+            # Padded to whole chunks, so that one compiled program serves all.
+            padded = np.pad(chunk, [(0, CHUNK - len(chunk))] + [(0, 0)] * 3)
+            parts.append(jax.device_get(self.look(padded)))
+        whole = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(images)], *parts)
+        return Features(whole["features"], whole.get("logits"))
+
+
+def judges_of(
+    data: ImageData, data_dir: str | None, run: str, inception: str, shape: tuple[int, ...]
+) -> list[Judge]:
+    """The judges that flags ask for, the one that the monitored score is of first.
+
+    run: folder of a run of experiments.classifier; "": a classifier of this data that is trained
+    once and kept in the cache, or the pixels if there are no labels. inception: file of weights.
+
+    Raises:
+      InputError: no such run or weights, or images that the classifier cannot take.
+    """
+    found = []
+    if run or data.class_names:
+        found.append(_classifier(run or _train_classifier(data, data_dir), shape))
+    if inception:
+        found.append(_inception(inception))
+    return found or [Judge("pixels", {"features": "pixels, 0..1"}, _pixels)]
+
+
+def _pixels(images):
+    return {"features": images.reshape(len(images), -1).astype(np.float32) / 255}
+
+
+def _jit(function):
+    options = cpu_compiler_options() if jax.default_backend() == "cpu" else {}
+    return jax.jit(function, compiler_options=options)
+
+
+def _train_classifier(data: ImageData, data_dir: str | None) -> str:
+    folder = cache_folder("judges") / f"{data.name}-{data.version}-{data.fingerprint}"
+    config = classifier.ClassifierConfig(
+        data=data.name,
+        data_dir=data_dir,
+        workdir=str(folder),
+        mesh="data=1",
+        accept_code_change=True,
+    )
+    # What it prints is none of the experiment's output.
+    with contextlib.redirect_stdout(sys.stderr):
+        result = train(classifier.build, config)
+    if not result.finished:
+        print(f"stopped while training the judge in {folder}; the same command goes on")
+        sys.exit(0)
+    return str(folder)
+
+
+def _classifier(run: str, shape: tuple[int, ...]) -> Judge:
+    judge = load_run(classifier.ClassifierConfig, classifier.build, run)
+    images = judge.experiment.train.arrays["image"]
+    size, white = images.shape[1:], float(images.max())
+    if size[2] != shape[2]:
+        raise InputError(
+            f"judge {run} sees images of {size[2]} channels; these have {shape[2]}:"
+            " name a run on this data, or leave --judge out"
+        )
+    state = jax.device_put(jax.device_get(judge.state), jax.devices()[0])
+    digest = hashlib.sha256(b"".join(np.asarray(x).tobytes() for x in jax.tree.leaves(state)))
+
+    @_jit
+    def look(images):
+        images = images.astype(jnp.float32) * (white / 255)
+        if images.shape[1:3] != size[:2]:
+            images = jax.image.resize(images, (len(images), *size), "bilinear")
+        return judge.experiment.objective.predict(state, {"image": images}, jax.random.key(0))
+
+    resized = (
+        "none" if size[:2] == tuple(shape[:2]) else f"{size[0]}x{size[1]}, bilinear, antialias"
+    )
+    protocol = {
+        "features": "what the last linear layer of a classifier sees",
+        "classifier": f"{judge.config.data}-{judge.config.model}",
+        "classifier_step": judge.step,
+        "classifier_test_accuracy": judge.scores.get("test", {}).get("accuracy"),
+        "classifier_fingerprint": digest.hexdigest()[:16],
+        "resize": resized,
+        "scaling": f"0..255 to 0..{white:g}, then normalised as in its training",
+    }
+    return Judge("classifier", protocol, look)
+
+
+def _inception(path: str) -> Judge:
+    from jaxmodels.models.inception import FIDInception
+    from jaxmodels.models.inception_weights import load_inception
+
+    variables = load_inception(path)
+    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+
+    @_jit
+    def look(images):
+        seen = FIDInception().apply(variables, jnp.broadcast_to(images, (*images.shape[:3], 3)))
+        return {"features": seen["features"], "logits": seen["logits"]}
+
+    protocol = {
+        "features": "FID Inception, 2048 of its last pooling",
+        "weights_fingerprint": digest,
+        "resize": "299x299, bilinear as in TensorFlow 1",
+        "scaling": "(x - 128) / 128",
+    }
+    return Judge("inception", protocol, look)
