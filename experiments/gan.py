@@ -26,7 +26,9 @@ from jaxmodels.errors import InputError
 from jaxmodels.metrics.generative import NAMES, Features, generative_scores, scores_protocol
 from jaxmodels.metrics.neighbours import nearest
 from jaxmodels.models import GANS, create_gan
-from jaxmodels.objectives.gan import AdversarialConfig, draw_latents, gan
+from jaxmodels.objectives.adversarial_config import AdversarialConfig
+from jaxmodels.objectives.gan import gan
+from jaxmodels.objectives.generation import draw_latents
 from jaxmodels.objectives.preprocessing import with_preprocessing
 from jaxmodels.ops import cpu_compiler_options
 from jaxmodels.pictures import draw_image_grid

@@ -10,7 +10,7 @@ from jaxmodels.metrics.inception_score import inception_score
 from jaxmodels.metrics.kernel_distance import kernel_distance
 from jaxmodels.metrics.neighbours import neighbour_scores
 
-NEIGHBOUR_EXAMPLES, KERNEL_SUBSETS, KERNEL_SUBSET_SIZE = 5000, 100, 1000
+NEIGHBOUR_EXAMPLES, KERNEL_SUBSETS, KERNEL_SUBSET_SIZE = 5000, 20, 1000
 
 # As published for Inception's; a split of few examples underestimates the score.
 SCORE_SPLITS = {"inception": 10, "classifier": 1, "pixels": 1}
@@ -35,7 +35,7 @@ def generative_scores(
     """Fréchet distance and KID, precision, recall, density, coverage and, with logits, the
     Inception score, also of the real images (suffix "_real"), which is about the best there is.
 
-    The Fréchet distance takes all examples. KID: 100 subsets of 1000, or of all where there are
+    The Fréchet distance takes all examples. KID: 20 subsets of 1000, or of all where there are
     fewer. Neighbours: among equally many of each, at most 5000, taken evenly over the set.
 
     space: a key of NAMES. Raises InputError for fewer examples than a score needs.

@@ -142,7 +142,7 @@ def _squared_reach(
     for start, squared in _squared_distances(features, features, centre, chunk):
         stop = start + len(squared)
         # Itself is put first, so that the others start at index 1.
-        squared[np.arange(len(squared)), np.arange(start, stop)] = -1
+        squared[np.arange(len(squared)), np.arange(start, stop)] = -np.inf
         squared.partition(neighbours, axis=1)
         reach[start:stop] = squared[:, neighbours]
     return reach
@@ -151,7 +151,10 @@ def _squared_reach(
 def _squared_distances(
     queries: np.ndarray, references: np.ndarray, centre: np.ndarray, chunk: int, stretch: float = 1
 ) -> Iterator[tuple[int, Float[np.ndarray, "chunk references"]]]:
-    """Row number and squared distances of chunks of queries; the squared norms times `stretch`."""
+    """First row and squared distances of chunks of queries, with squared norms times `stretch`.
+
+    A distance of 0 may come out negative by round-off.
+    """
     start = 0
     for rows in float64_rows(queries, chunk):
         # Centred, the norms are of the size of the distances, and little cancels.
@@ -166,5 +169,5 @@ def _squared_distances(
             block += stretch * np.einsum("nd,nd->n", others, others)
             first += len(others)
         squared += stretch * np.einsum("nd,nd->n", rows, rows)[:, None]
-        yield start, np.maximum(squared, 0, out=squared)
+        yield start, squared
         start += len(rows)

@@ -15,14 +15,14 @@ NORMS = ("none", "batch", "layer", "spectral")
 
 
 def stages(shape: Shape) -> tuple[tuple[int, int], int]:
-    """The smallest image, at most 8 pixels a side, and how often it is doubled to `shape`: 28 = 7 *
-    2^2, 32 = 4 * 2^3, 64 = 4 * 2^4.
+    """The smallest image, at most 8 pixels a side, and how often it is doubled to `shape`: 8 = 2 *
+    2^2, 28 = 7 * 2^2, 32 = 4 * 2^3, 64 = 4 * 2^4.
 
     Raises:
       InputError: a size that doubling such a small image does not reach.
     """
     (height, width, _), doublings = shape, 0
-    while height % 2 == width % 2 == 0 and min(height, width) > 4:
+    while height % 2 == width % 2 == 0 and min(height, width) > (4 if doublings >= 2 else 2):
         height, width, doublings = height // 2, width // 2, doublings + 1
     if not doublings or max(height, width) > 8:
         size = max(shape[:2])

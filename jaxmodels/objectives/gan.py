@@ -1,98 +1,27 @@
 """Generative adversarial networks: two networks and two optimizers in one pure step."""
 
-from dataclasses import dataclass
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from jaxtyping import Array, Float, Int, Key, UInt8
+from jaxtyping import Array
 
-from jaxmodels.errors import InputError, require_known
+from jaxmodels.errors import InputError
+from jaxmodels.objectives.adversarial_config import AdversarialConfig
 from jaxmodels.objectives.adversarial_losses import LOSSES
 from jaxmodels.objectives.averaging import update_average
-from jaxmodels.objectives.batch_statistics import recomputed_statistics
-from jaxmodels.objectives.gradient_penalties import slope_from_one, squared_slope
-from jaxmodels.objectives.gradients import accumulate_gradients, gradients_of, split_batch
-from jaxmodels.objectives.optimizers import OptimizerConfig, make_optimizer, scheduled_rate
-from jaxmodels.ops import AUGMENTATIONS, diff_augment
-from jaxmodels.protocol import (
-    Hyperparameters,
-    Mean,
-    Objective,
-    example_keys,
-    mean_over,
+from jaxmodels.objectives.discriminator_penalties import penalty_gradient
+from jaxmodels.objectives.generation import (
+    draw_latents,
+    generate,
+    with_recomputed_statistics,
 )
+from jaxmodels.objectives.gradients import accumulate_gradients, gradients_of, split_batch
+from jaxmodels.objectives.optimizers import make_optimizer, scheduled_rate
+from jaxmodels.ops import diff_augment
+from jaxmodels.protocol import Mean, Objective, example_keys, mean_over
 
 PLAYERS = ("generator", "discriminator")
-
-
-@dataclass(frozen=True, kw_only=True)
-class AdversarialConfig(OptimizerConfig):
-    """What the two networks play for, and how they take turns."""
-
-    loss: str = "non_saturating"
-    """minimax, non_saturating, hinge, least_squares, wasserstein or relativistic (R3GAN)."""
-    updates: Literal["alternating", "simultaneous"] = "alternating"
-    """alternating: the generator answers the updated discriminator, with fresh fakes; simultaneous:
-    both learn from the same forward passes, for fewer operations."""
-    critic_steps: int = 1
-    """Discriminator updates per step (per generator update), each on a batch of its own."""
-    discriminator_learning_rate: float | None = None
-    """Peak learning rate of the discriminator; None: that of the generator."""
-    gradient_penalty: float = 0.0
-    """Weight of (slope - 1)^2 between real images and fakes (WGAN-GP: 10)."""
-    r1: float = 0.0
-    """Weight gamma of half the squared slope at real images (R1)."""
-    r2: float = 0.0
-    """Weight gamma of half the squared slope at fakes (R2)."""
-    lazy: int = 1
-    """Discriminator updates per computation of the three penalties, then that much heavier."""
-    consistency: float = 0.0
-    """Weight of (D(x) - D(augmented x))^2 at real images (CR-GAN: 10)."""
-    consistency_fake: float = 0.0
-    """The same at fakes (balanced consistency, bCR-GAN: 10)."""
-    diff_augment: tuple[str, ...] = ()
-    """Augment what the discriminator sees: any of color, translation, cutout."""
-    ema: float = 0.999
-    """Decay of the average of the generator's parameters, which samples come from; 0: none."""
-
-    @property
-    def penalizes_slope(self) -> bool:
-        """Whether a penalty needs the discriminator's gradient at single examples."""
-        return bool(self.gradient_penalty or self.r1 or self.r2)
-
-    def validate(self) -> None:
-        """Raises InputError for an unknown name or a number out of range."""
-        OptimizerConfig.validate(self)
-        require_known("loss", self.loss, LOSSES)
-        require_known("updates", self.updates, ("alternating", "simultaneous"))
-        for name in self.diff_augment:
-            require_known("diff_augment", name, AUGMENTATIONS)
-        weights = ("gradient_penalty", "r1", "r2", "consistency", "consistency_fake")
-        for name in (*weights, "discriminator_learning_rate"):
-            if not 0 <= (getattr(self, name) or 0) < float("inf"):
-                raise InputError(f"{name} = {getattr(self, name)}; expected a finite number >= 0")
-        for name in ("critic_steps", "lazy"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} = {getattr(self, name)}; expected at least 1")
-        if not 0 <= self.ema < 1:
-            raise InputError(f"ema = {self.ema}; expected 0 <= ema < 1")
-
-    def hyperparameters(self) -> Hyperparameters:
-        """The numbers of this config that are traced in the state."""
-        rate = self.discriminator_learning_rate
-        return {
-            **OptimizerConfig.hyperparameters(self),
-            "discriminator_learning_rate": self.learning_rate if rate is None else rate,
-            "gradient_penalty": self.gradient_penalty,
-            "r1": self.r1,
-            "r2": self.r2,
-            "consistency": self.consistency,
-            "consistency_fake": self.consistency_fake,
-            "ema": self.ema,
-        }
 
 
 def gan(
@@ -118,7 +47,7 @@ def gan(
     sample(state, key, n): uint8 images (and, with classes, labels 0, 1, ..., classes - 1, 0, ...).
     Instead of n: {"latents": ..., "labels": ...}. They come from the average of the generator's
     parameters if there is one, and batch statistics recomputed for these (see
-    `recomputed_statistics`). truncation: latents beyond it are drawn anew (Brock et al. 2019,
+    `with_recomputed_statistics`). truncation: latents beyond it are drawn anew (Brock et al. 2019,
     section 3.1); 0: none are.
     """
     loss = LOSSES[config.loss]
@@ -132,6 +61,11 @@ def gan(
             "discriminator": discriminator.init(keys[1], jnp.zeros((1, *shape[1:])), labels),
         }
         params = {player: variables[player].pop("params") for player in PLAYERS}
+        if config.penalizes_slope and "batch_stats" in variables["discriminator"]:
+            raise InputError(
+                "gradient_penalty, r1 and r2 need the discriminator's slope at single images, which"
+                " BatchNorm mixes; give the discriminator another: --norm none, layer or spectral"
+            )
         numbers = {name: jnp.float32(value) for name, value in hyperparameters.items()}
         return {
             "step": jnp.int32(0),
@@ -261,11 +195,16 @@ def gan(
             "discriminator_loss": mean_over(losses),
             "discriminator_accuracy": _accuracy(on_real, on_fake),
         }
-        for penalty, more in _penalties(
-            params, collections, real, fake, labels, penalty_key, when, numbers
-        ):
+        if config.has_penalty:
+
+            def score(params):
+                seen = collections["discriminator"]
+                return lambda images: _apply(discriminator, params, seen, images, labels)[0]
+
+            more, sums["penalty"] = penalty_gradient(
+                config, numbers, score, params["discriminator"], real, fake, penalty_key, when
+            )
             gradients["discriminator"] = jax.tree.map(jnp.add, gradients["discriminator"], more)
-            sums["penalty"] = penalty
         if generator_too:
             losses, pull_losses = jax.vjp(lambda logits: loss.generator(on_real, logits), on_fake)
             to_fake = pull_losses(mean)[0]
@@ -287,65 +226,6 @@ def gan(
         sums = {"generator_loss": mean_over(losses)}
         return jnp.mean(losses), ({**collections, "generator": changed}, sums)
 
-    def _penalties(params, collections, real, fake, labels, key, when, numbers):
-        """The Mean and the gradient of what is added to the discriminator's loss; none or one."""
-
-        def score(p):
-            seen = collections["discriminator"]
-            return lambda images: _apply(discriminator, p, seen, images, labels)[0]
-
-        def slope(p):
-            total = jnp.zeros(len(real))
-            if config.r1:
-                total += numbers["r1"] / 2 * squared_slope(score(p), real)
-            if config.r2:
-                total += numbers["r2"] / 2 * squared_slope(score(p), fake)
-            if config.gradient_penalty:
-                keys = example_keys(key, len(real))
-                total += numbers["gradient_penalty"] * slope_from_one(score(p), real, fake, keys)
-            return config.lazy * total
-
-        def consistency(p):
-            policy = config.diff_augment or ("translation",)
-            total = jnp.zeros(len(real))
-            for number, (name, images) in enumerate(
-                (("consistency", real), ("consistency_fake", fake))
-            ):
-                if getattr(config, name):
-                    keys = example_keys(jax.random.fold_in(key, number), len(real))
-                    difference = score(p)(images) - score(p)(diff_augment(images, keys, policy))
-                    total += numbers[name] * jnp.square(difference)
-            return total
-
-        def differentiated(term):
-            def mean(p):
-                values = term(p)
-                return jnp.mean(values), mean_over(values)
-
-            return lambda: jax.grad(mean, has_aux=True)(params["discriminator"])
-
-        found = []
-        if config.penalizes_slope:
-            compute = differentiated(slope)
-            if config.lazy > 1:
-                nothing = jax.tree.map(
-                    lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(compute)
-                )
-                nothing[1] = Mean(jnp.float32(0), jnp.int32(len(real)))
-                found.append(jax.lax.cond(when % config.lazy == 0, compute, lambda: nothing))
-            else:
-                found.append(compute())
-        if config.consistency or config.consistency_fake:
-            found.append(differentiated(consistency)())
-        if not found:
-            return []
-        gradients = found[0][0]
-        penalty = found[0][1]
-        for more, value in found[1:]:
-            gradients = jax.tree.map(jnp.add, gradients, more)
-            penalty = Mean(penalty.total + value.total, penalty.count)
-        return [(penalty, gradients)]
-
     def evaluate(state, batch, key):
         labels = batch.get("label") if classes else None
         seen = {"params": state["params"]["discriminator"], **state["collections"]["discriminator"]}
@@ -364,56 +244,17 @@ def gan(
     def sample(state, key, conditions):
         params = state["ema"] or state["params"]["generator"]
         variables = {"params": params, **state["collections"]["generator"]}
-        if "batch_stats" in variables:
-            variables["batch_stats"] = recomputed_statistics(
-                generator, variables, latent_size, classes
-            )
+        variables = with_recomputed_statistics(generator, variables, latent_size, classes)
         if isinstance(conditions, int):
             conditions = {
                 "latents": draw_latents(key, conditions, latent_size, truncation),
                 **({"labels": jnp.arange(conditions) % classes} if classes else {}),
             }
         latents, labels = conditions["latents"], conditions.get("labels")
-        images = _in_chunks(
-            lambda z, y: to_uint8(generator.apply(variables, z, y, train=False)), latents, labels
-        )
+        images = generate(generator, variables, latents, labels)
         return {"images": images, **({"labels": labels} if classes else {})}
 
     return Objective(init, step, evaluate, summarize, sample=sample)
-
-
-def draw_latents(
-    key: Key[Array, ""], count: int, size: int, truncation: float = 0.0
-) -> Float[Array, "count size"]:
-    """Standard normal numbers, keyed per example; those beyond `truncation` (if not 0) redrawn."""
-
-    def draw(key):
-        if truncation:
-            return jax.random.truncated_normal(key, -truncation, truncation, (size,))
-        return jax.random.normal(key, (size,))
-
-    return jax.vmap(draw)(example_keys(key, count))
-
-
-def to_uint8(images: Float[Array, "*shape"]) -> UInt8[Array, "*shape"]:
-    """From -1..1 to 0..255."""
-    return jnp.round((images.clip(-1, 1) + 1) * 127.5).astype(jnp.uint8)
-
-
-def _in_chunks(function, latents: Array, labels: Int[Array, " count"] | None, size: int = 500):
-    """function(latents, labels) over at most `size` examples at a time, to bound memory."""
-    count = len(latents)
-    if count <= size:
-        return function(latents, labels)
-    chunks = -(-count // size)
-
-    def split(column):
-        padding = [(0, chunks * size - count)] + [(0, 0)] * (column.ndim - 1)
-        return jnp.pad(column, padding).reshape(chunks, size, *column.shape[1:])
-
-    pairs = jax.tree.map(split, (latents, labels))
-    out = jax.lax.map(lambda pair: function(*pair), pairs)
-    return out.reshape(-1, *out.shape[2:])[:count]
 
 
 def _accuracy(real: Array, fake: Array, valid: Array | None = None) -> Mean:

@@ -38,6 +38,7 @@ def test_frechet_distance_equals_torch_fidelity():
     assert distance == pytest.approx(expected["frechet_inception_distance"], rel=1e-8)
 
 
+@pytest.mark.filterwarnings("ignore:The `disp` argument:DeprecationWarning")
 def test_frechet_distance_equals_pytorch_fid():
     fid_score = pytest.importorskip("pytorch_fid.fid_score")
     real, fake = _features()

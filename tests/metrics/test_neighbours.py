@@ -113,6 +113,13 @@ def test_collapsed_samples_have_no_recall():
     assert scores.coverage < 0.3
 
 
+def test_balls_of_no_size_hold_nothing():
+    """As by prdc: no distance is below a reach of 0, not even that of a copy."""
+    assert neighbour_scores(np.zeros((8, 3)), np.zeros((9, 3))) == (0, 0, 0, 0)
+    repeated = np.repeat(_two_sets()[0] * 1e6, 8, axis=0)
+    assert neighbour_scores(repeated, repeated) == (0, 0, 0, 0)
+
+
 def test_far_from_the_origin_distances_are_those_near_it():
     """Inner products of features near 1e6 would blur squared distances of 1 by 1e-4."""
     real, fake = (np.round(features * 2**20) / 2**20 for features in _two_sets())

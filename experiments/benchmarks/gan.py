@@ -1,0 +1,400 @@
+"""A DCGAN, ours beside its peers on this machine: training steps, and images after equal time.
+
+    python -m experiments.benchmarks.gan --data-dir DIR               # needs the extra 'bench'
+    python -m experiments.benchmarks.gan --parts steps --tasks 28
+    python -m experiments.benchmarks.gan --parts quality --data-dir DIR --minutes 5 --output FOLDER
+
+Steps: medians over alternating turns, each peer at the better of one thread and all; gan_peers.py
+says what exactly runs, alternate.py how it is timed. The floor of a row is the floating-point
+operations that its update has to do (`gan_peers.Task.flops`) at the pace of a 2048 x 2048 matrix
+product.
+
+Quality: the DCGAN of PyTorch's tutorial as published (images resized to 64 x 64, eager, all cores),
+the same code on the images as they are, and the default of experiments.gan train one after the
+other for the same time. Of PyTorch, the loop is timed, its images lying in memory as the network
+takes them. Of ours, what is counted is all that the engine does from the data to the first step
+(tracing and compiling, with nothing cached; putting the data on the device; initialising) and the
+loop of training, the "seconds" of speed.jsonl. Not counted on either side are imports, reading the
+data, and what comes after the last step: evaluation, saving, sampling. The length of our schedule
+has to be known in advance: it is computed from the pace of a short run, a little short of the
+budget, and what was really taken is printed.
+
+Samples are scored at the size of the data by a classifier of the data (experiments.judges) against
+all test images; those of the tutorial are brought down to it (bilinear, antialias, rounded). What
+that costs is printed, too: the distance between the test images and the same ones that went
+through both resizings. PyTorch's generators are sampled with running averages and with the moments
+of the batch in BatchNorm; the better one by Fréchet distance counts.
+"""
+
+import contextlib
+import importlib.util
+import json
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import tyro
+from jaxtyping import UInt8
+
+from experiments import gan
+from experiments.benchmarks.alternate import Timing, time_in_turns
+from experiments.benchmarks.gan_peers import TASKS, Task, torch_resize, torch_train
+from experiments.judges import Judge, judges_of
+from jaxmodels.data import ImageData, Resident, load_images
+from jaxmodels.errors import InputError, RunError, require_known
+from jaxmodels.metrics.frechet import feature_moments, frechet_distance
+from jaxmodels.metrics.generative import NAMES, Features, generative_scores
+from jaxmodels.models.gan_layers import stages
+from jaxmodels.ops import cpu_compiler_options
+from jaxmodels.pictures import draw_image_grid
+from jaxmodels.train import Experiment, require_range, train
+
+PARTS = ("steps", "quality")
+MODULE = "experiments.benchmarks.gan_peers"
+PEERS = {  # title, and which update (see Task.flops)
+    "ours": ("jaxmodels, alternating", "fresh"),
+    "simultaneous": ("jaxmodels, simultaneous", "simultaneous"),
+    "torch_eager": ("PyTorch eager", "shared"),
+    "torch_channels_last": ("PyTorch, channels_last", "shared"),
+    "torch_compiled": ("torch.compile", "shared"),
+    "flax_loop": ("Flax layers, loop", "fresh"),
+}
+TUTORIAL_SIZE = 64
+SAMPLES = 10_000
+CALIBRATION_STEPS = 100
+MARGIN = 0.97  # of the time left for training, that the schedule is laid out for
+
+Images = UInt8[np.ndarray, "count height width channels"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkConfig:
+    """Compare a DCGAN with peers: training steps, and images after equal time."""
+
+    parts: tuple[str, ...] = PARTS
+    """Which of steps, quality."""
+    tasks: tuple[str, ...] = tuple(TASKS)
+    """steps: pixels a side, of 28, 64."""
+    turns: int = 5
+    """steps: timed turns of each peer."""
+    seconds: float = 2.0
+    """steps: about how long a turn is, in seconds; at least one step."""
+    data: str = "fashion_mnist"
+    """quality: data set."""
+    data_dir: str | None = None
+    """quality: folder of tfds data sets; None: tfds's own default."""
+    minutes: float = 5.0
+    """quality: how long each is trained."""
+    peer_28: bool = True
+    """quality: also train PyTorch's networks on images as they are, not resized to 64 x 64."""
+    seed: int = 0
+    """quality: seed of every run."""
+    workdir: str | None = None
+    """quality: folder for our run, which must not hold anything; None: a temporary one."""
+    output: str | None = None
+    """quality: folder for a grid of samples of each; None: none."""
+
+    def validate(self) -> None:
+        """Raises InputError for an unknown name, a number out of range or a folder in use."""
+        for part in self.parts:
+            require_known("part", part, PARTS)
+        for task in self.tasks:
+            require_known("task", task, TASKS)
+        require_range(self, ("turns",), 1)
+        require_range(self, ("seed",), 0, 2**32)
+        for name in ("seconds", "minutes"):
+            require_range(self, (name,), 1e-6)
+        if self.workdir and Path(self.workdir).is_dir() and any(Path(self.workdir).iterdir()):
+            raise InputError(f"workdir {self.workdir} is not empty; name another --workdir")
+        if importlib.util.find_spec("torch") is None:
+            raise InputError(
+                "torch is missing; the benchmark needs the extra bench: pip install -e '.[bench]'"
+            )
+
+
+# Steps.
+
+
+def steps_table(task: Task, timings: list[Timing], peak: float) -> str:
+    """The rows of one task. peak: floating-point operations per second of a matrix product."""
+    heads = ("ms/step", "min", "max", "threads", "ours", "GFLOP", "floor")
+    lines = [
+        "",
+        f"DCGAN {task.size}x{task.size}x1, batch 128, width 64; floor: GFLOP at the matrix product",
+        f"{'':24}" + "".join(f"{head:>9}" for head in heads),
+    ]
+    for timing in timings:
+        title, update = PEERS[timing.peer]
+        if timing.unavailable:
+            lines.append(f"{title:24}  not run ({timing.unavailable})")
+            continue
+        numbers = [timing.median, min(timing.seconds), max(timing.seconds)]
+        columns = "".join(f"{1e3 * number:>9,.1f}" for number in numbers)
+        known = timing.peer != "ours" and not timings[0].unavailable
+        ratio = f"{timing.median / timings[0].median:,.2f}x" if known else ""
+        flops = task.flops(update)
+        share = f"{timing.median / (flops / peak):,.2f}x"
+        lines.append(
+            f"{title:24}{columns}{timing.threads:>9}{ratio:>9}{flops / 1e9:>9,.1f}{share:>9}"
+        )
+    return "\n".join(lines)
+
+
+def time_steps(config: BenchmarkConfig) -> None:
+    """Prints a table per task."""
+    (product,) = time_in_turns(
+        "experiments.benchmarks.classifier_peers",
+        ["matrix_product"],
+        "",
+        config.turns,
+        config.seconds,
+    )
+    peak = 2 * 2048**3 / min(product.seconds)
+    print(f"matrix product: {peak / 1e9:,.0f} GFLOP/s with {product.threads} threads", flush=True)
+    for name in config.tasks:
+        timings = time_in_turns(MODULE, list(PEERS), name, config.turns, config.seconds)
+        print(steps_table(TASKS[name], timings, peak), flush=True)
+
+
+# Quality.
+
+
+class Trained(NamedTuple):
+    """A run and its samples, in 0..255 at the size of the data."""
+
+    name: str
+    images: Images
+    steps: int
+    seen: int  # real images
+    seconds: float
+    note: str
+
+
+class _Clocked(Resident):
+    """Training images that note when the engine asks for batches: once to compile the steps, then
+    for each chunk of them."""
+
+    def __init__(self, columns):
+        super().__init__(columns)
+        self.asked: list[float] = []
+
+    def order(self, batch_size, seed, start, stop):
+        """As Resident's."""
+        self.asked.append(time.perf_counter())
+        return super().order(batch_size, seed, start, stop)
+
+
+class _Run(NamedTuple):
+    """One of our runs, with the seconds until its first step and those of training."""
+
+    experiment: Experiment
+    state: dict
+    batch_size: int
+    preparation: float
+    training: float
+
+
+def _train_ours(config: BenchmarkConfig, steps: int, workdir: str) -> _Run:
+    """The default of experiments.gan for that many steps."""
+    settings = gan.GANConfig(
+        data=config.data,
+        data_dir=config.data_dir,
+        seed=config.seed,
+        steps=steps,
+        workdir=workdir,
+        # No evaluation but the one after the last step: its time would not count.
+        eval_every=steps,
+        checkpoint_every=steps,
+    )
+    jax.clear_caches()
+    built = []
+
+    def build(settings):
+        experiment = gan.build(settings)
+        # Samples are scored below, those of all runs alike.
+        experiment = experiment._replace(
+            train=_Clocked(experiment.train.arrays),
+            after_evaluation=None,
+            monitor=("generator_loss", "min"),
+        )
+        built.append((experiment, time.perf_counter()))
+        return experiment
+
+    # What it prints is none of the benchmark's output.
+    with contextlib.redirect_stdout(sys.stderr):
+        result = train(build, settings)
+    if not result.finished:
+        raise RunError("our training was interrupted")
+    experiment, began = built[0]
+    lines = (Path(workdir) / "speed.jsonl").read_text().splitlines()
+    preparation = experiment.train.asked[1] - began
+    training = json.loads(lines[-1])["seconds"]
+    return _Run(experiment, result.state, settings.batch_size, preparation, training)
+
+
+def _ours(config: BenchmarkConfig, budget: float) -> Trained:
+    """Our run within the budget, in seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        _announce(f"jaxmodels: {CALIBRATION_STEPS} steps, to find its pace")
+        trial = _train_ours(config, CALIBRATION_STEPS, f"{folder}/trial")
+        pace = trial.training / CALIBRATION_STEPS
+        steps = int(MARGIN * (budget - trial.preparation) / pace)
+        if steps < 1:
+            raise InputError(
+                f"minutes = {config.minutes:g}; expected more than the"
+                f" {trial.preparation + pace:.0f} s that compiling and one step of ours take"
+            )
+        _announce(f"jaxmodels: {steps:,} steps, about {steps * pace + trial.preparation:.0f} s")
+        run = _train_ours(config, steps, config.workdir or f"{folder}/run")
+    options = cpu_compiler_options() if jax.default_backend() == "cpu" else {}
+    sample = jax.jit(run.experiment.objective.sample, static_argnums=2, compiler_options=options)
+    images = np.asarray(sample(run.state, jax.random.key(0), SAMPLES)["images"])
+    seconds = run.preparation + run.training
+    note = f"{run.preparation:.1f} s to the first step + {run.training:.1f} s of training"
+    if seconds > budget:
+        note += f"; OVER the budget of {budget:.1f} s: the comparison favours ours"
+    return Trained("jaxmodels", images, steps, steps * run.batch_size, seconds, note)
+
+
+def _torch(
+    name: str,
+    images: Images,
+    size: tuple[int, int],
+    config: BenchmarkConfig,
+    budget: float,
+    judge: Judge,
+    real: Features,
+) -> Trained:
+    """The tutorial on these images for the budget, in seconds; its samples brought to `size`."""
+    height, width = images.shape[1:3]
+    _announce(f"{name}, {height}x{width}: {budget:.0f} s")
+    training, steps, seen, seconds = torch_train(images, budget, config.seed)
+    found = []
+    for mode, batch_statistics in (("running averages", False), ("moments of the batch", True)):
+        samples = training.sample(SAMPLES, batch_statistics)
+        # At its own size, resizing only rounds.
+        samples = torch_resize(samples, size)
+        distance = _distance(real, judge(samples))
+        found.append((distance, mode, samples))
+    found.sort(key=lambda entry: entry[0])
+    (best, mode, samples), (other, other_mode, _) = found
+    note = f"BatchNorm sampled with {mode} (Fréchet {best:.3f}; with {other_mode} {other:.3f})"
+    return Trained(name, samples, steps, seen, seconds, note)
+
+
+def quality(config: BenchmarkConfig, data: ImageData) -> None:
+    """Trains all, prints their scores, and draws samples."""
+    # A program compiled before, by the trial run or earlier, would be read back in no time.
+    jax.config.update("jax_enable_compilation_cache", False)
+    training, test = (_to_bytes(data, split) for split in ("train", "test"))
+    size, budget = test.shape[1:3], 60 * config.minutes
+    judge = judges_of(data, config.data_dir, "", "", test.shape[1:])[0]
+    real = judge(test)
+    runs = []
+    tutorial = (TUTORIAL_SIZE, TUTORIAL_SIZE)
+    if size != tutorial:
+        resized = torch_resize(training, tutorial)
+        runs.append(_torch("PyTorch tutorial", resized, size, config, budget, judge, real))
+        del resized
+    if config.peer_28 or size == tutorial:
+        name = f"PyTorch at {size[0]}x{size[1]}"
+        runs.append(_torch(name, training, size, config, budget, judge, real))
+    runs.insert(0, _ours(config, budget))
+    scores = {}
+    for run in runs:
+        scores[run.name] = generative_scores(judge.space, real, judge(run.images))
+        if config.output:
+            path = Path(config.output) / f"{run.name.lower().replace(' ', '-')}.png"
+            title = f"{run.name}: {run.steps:,} steps in {run.seconds:.0f} s"
+            draw_image_grid(run.images[:64], path, limits=(0, 255), title=title)
+    print(quality_table(config, judge.space, runs, scores))
+    there = torch_resize(test, tutorial)
+    resized = _distance(real, judge(torch_resize(there, size)))
+    others = _distance(real, judge(training[:: max(1, len(training) // len(test))][: len(test)]))
+    print(f"\nFréchet distance of the test images to themselves by way of 64x64: {resized:.4f}")
+    print(f"and to as many training images, evenly taken: {others:.4f}", flush=True)
+
+
+def quality_table(
+    config: BenchmarkConfig, space: str, runs: list[Trained], scores: dict[str, dict[str, float]]
+) -> str:
+    """A column per run, ours first; in brackets the ratio to ours."""
+    frechet, kernel, classifier_score = NAMES[space]
+    rows: dict[str, list[float]] = {}
+    names = (frechet, kernel, "precision", "recall", "density", "coverage", classifier_score)
+    for name in filter(None, names):
+        rows[name] = [scores[run.name][name] for run in runs]
+    if classifier_score:
+        of_real = scores[runs[0].name][f"{classifier_score}_real"]
+        rows[f"{classifier_score} (real: {of_real:.2f})"] = rows.pop(classifier_score)
+    rows["steps"] = [run.steps for run in runs]
+    rows["steps/s"] = [run.steps / run.seconds for run in runs]
+    rows["images/s"] = [run.seen / run.seconds for run in runs]
+    rows["seconds"] = [run.seconds for run in runs]
+    lines = [
+        "",
+        f"{config.data}, {config.minutes:g} min of training each, {SAMPLES:,} samples,"
+        f" seed {config.seed}",
+        f"{'':32}" + "".join(f"{run.name:>24}" for run in runs),
+    ]
+    for name, values in rows.items():
+        cells = []
+        for index, value in enumerate(values):
+            ratio = f"({value / values[0]:.2f}x)" if index and values[0] else ""
+            cells.append(f"{_short(value):>15}{ratio:>9}")
+        lines.append(f"{name:32}" + "".join(cells))
+    lines += [f"{run.name}: {run.note}" for run in runs]
+    return "\n".join(lines)
+
+
+def _short(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+
+
+def _distance(real: Features, other: Features) -> float:
+    return frechet_distance(feature_moments(real.features), feature_moments(other.features))
+
+
+def _to_bytes(data: ImageData, split: str) -> Images:
+    """The images of a split in 0..255."""
+    white = float(data.splits["train"]["image"].max())
+    scaled = np.asarray(data.splits[split]["image"], np.float32) * (255 / white)
+    return np.round(scaled).astype(np.uint8)
+
+
+def _announce(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Runs the benchmark and prints its tables; the exit code, 2 for bad input."""
+    config = tyro.cli(BenchmarkConfig)
+    try:
+        config.validate()
+        data = None
+        if "quality" in config.parts:
+            # Before the long timings: whether there is such data.
+            data = load_images(config.data, config.data_dir)
+            if "test" not in data.splits:
+                raise InputError(f"data '{config.data}' has no test split; name other --data")
+            stages(data.splits["train"]["image"].shape[1:])
+        if "steps" in config.parts:
+            time_steps(config)
+        if data:
+            quality(config, data)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except RunError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""The flags of a generative adversarial network's objective."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxmodels.errors import InputError, require_known
+from jaxmodels.objectives.adversarial_losses import LOSSES
+from jaxmodels.objectives.optimizers import OptimizerConfig
+from jaxmodels.ops import AUGMENTATIONS
+from jaxmodels.protocol import Hyperparameters
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdversarialConfig(OptimizerConfig):
+    """What the two networks play for, and how they take turns."""
+
+    loss: str = "non_saturating"
+    """minimax, non_saturating, hinge, least_squares, wasserstein or relativistic (R3GAN)."""
+    updates: Literal["alternating", "simultaneous"] = "alternating"
+    """alternating: the generator answers the updated discriminator, with fresh fakes; simultaneous:
+    both learn from the same forward passes, for fewer operations."""
+    critic_steps: int = 1
+    """Discriminator updates per step (per generator update), each on a batch of its own."""
+    discriminator_learning_rate: float | None = None
+    """Peak learning rate of the discriminator; None: that of the generator."""
+    gradient_penalty: float = 0.0
+    """Weight of (slope - 1)^2 between real images and fakes (WGAN-GP: 10)."""
+    r1: float = 0.0
+    """Weight gamma of half the squared slope at real images (R1)."""
+    r2: float = 0.0
+    """Weight gamma of half the squared slope at fakes (R2)."""
+    lazy: int = 1
+    """Discriminator updates per computation of the three penalties, then that much heavier."""
+    consistency: float = 0.0
+    """Weight of (D(x) - D(augmented x))^2 at real images (CR-GAN: 10)."""
+    consistency_fake: float = 0.0
+    """The same at fakes (balanced consistency, bCR-GAN: 10)."""
+    diff_augment: tuple[str, ...] = ()
+    """Augment what the discriminator sees: any of color, translation, cutout."""
+    ema: float = 0.999
+    """Decay of the average of the generator's parameters, which samples come from; 0: none."""
+
+    @property
+    def penalizes_slope(self) -> bool:
+        """Whether a penalty needs the discriminator's gradient at single examples."""
+        return bool(self.gradient_penalty or self.r1 or self.r2)
+
+    @property
+    def has_penalty(self) -> bool:
+        """Whether anything is added to the discriminator's loss."""
+        return bool(self.penalizes_slope or self.consistency or self.consistency_fake)
+
+    def validate(self) -> None:
+        """Raises InputError for an unknown name or a number out of range."""
+        OptimizerConfig.validate(self)
+        require_known("loss", self.loss, LOSSES)
+        require_known("updates", self.updates, ("alternating", "simultaneous"))
+        for name in self.diff_augment:
+            require_known("diff_augment", name, AUGMENTATIONS)
+        weights = ("gradient_penalty", "r1", "r2", "consistency", "consistency_fake")
+        for name in (*weights, "discriminator_learning_rate"):
+            if not 0 <= (getattr(self, name) or 0) < float("inf"):
+                raise InputError(f"{name} = {getattr(self, name)}; expected a finite number >= 0")
+        for name in ("critic_steps", "lazy"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} = {getattr(self, name)}; expected at least 1")
+        if not 0 <= self.ema < 1:
+            raise InputError(f"ema = {self.ema}; expected 0 <= ema < 1")
+
+    def hyperparameters(self) -> Hyperparameters:
+        """The numbers of this config that are traced in the state."""
+        rate = self.discriminator_learning_rate
+        return {
+            **OptimizerConfig.hyperparameters(self),
+            "discriminator_learning_rate": self.learning_rate if rate is None else rate,
+            "gradient_penalty": self.gradient_penalty,
+            "r1": self.r1,
+            "r2": self.r2,
+            "consistency": self.consistency,
+            "consistency_fake": self.consistency_fake,
+            "ema": self.ema,
+        }

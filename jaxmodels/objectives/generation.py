@@ -1,0 +1,85 @@
+"""Images from a trained generator, with batch statistics that belong to its parameters."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int, Key, UInt8
+
+from jaxmodels.protocol import PyTree, example_keys
+
+STATISTICS_BATCHES, STATISTICS_BATCH = 8, 256
+CHUNK = 500
+
+
+def draw_latents(
+    key: Key[Array, ""], count: int, size: int, truncation: float = 0.0
+) -> Float[Array, "count size"]:
+    """Standard normal numbers, keyed per example; those beyond `truncation` (if not 0) redrawn."""
+
+    def draw(key):
+        if truncation:
+            return jax.random.truncated_normal(key, -truncation, truncation, (size,))
+        return jax.random.normal(key, (size,))
+
+    return jax.vmap(draw)(example_keys(key, count))
+
+
+def to_uint8(images: Float[Array, "*shape"]) -> UInt8[Array, "*shape"]:
+    """From -1..1 to 0..255."""
+    return jnp.round((images.clip(-1, 1) + 1) * 127.5).astype(jnp.uint8)
+
+
+def generate(
+    generator: nn.Module,
+    variables: PyTree,
+    latents: Float[Array, "count latent"],
+    labels: Int[Array, " count"] | None,
+) -> UInt8[Array, "count height width channels"]:
+    """The generator's images in evaluation mode, CHUNK at a time, to bound memory."""
+
+    def images(pair):
+        return to_uint8(generator.apply(variables, *pair, train=False))
+
+    count = len(latents)
+    if count <= CHUNK:
+        return images((latents, labels))
+    chunks = -(-count // CHUNK)
+
+    def split(column):
+        padding = [(0, chunks * CHUNK - count)] + [(0, 0)] * (column.ndim - 1)
+        return jnp.pad(column, padding).reshape(chunks, CHUNK, *column.shape[1:])
+
+    found = jax.lax.map(images, jax.tree.map(split, (latents, labels)))
+    return found.reshape(-1, *found.shape[2:])[:count]
+
+
+def with_recomputed_statistics(
+    generator: nn.Module, variables: PyTree, latent_size: int, classes: int
+) -> PyTree:
+    """The variables with "batch_stats", if there are any, as mean and variance over
+    STATISTICS_BATCHES batches of STATISTICS_BATCH fixed random latents (labels in turn).
+
+    The running averages of training belong to the parameters that were trained, not to their
+    average (Wu & Johnson 2021, section 3).
+    """
+    if not variables.get("batch_stats"):
+        return variables
+
+    def moments_of(key):
+        latents = jax.random.normal(key, (STATISTICS_BATCH, latent_size))
+        labels = jnp.arange(STATISTICS_BATCH) % classes if classes else None
+        _, changed = generator.apply(
+            variables, latents, labels, train=True, mutable=["batch_stats", "batch_moments"]
+        )
+        return changed["batch_moments"]
+
+    keys = jax.random.split(jax.random.key(0), STATISTICS_BATCHES)
+    moments = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), jax.lax.map(moments_of, keys))
+    return {**variables, "batch_stats": _to_statistics(moments)}
+
+
+def _to_statistics(moments: PyTree) -> PyTree:
+    if "square" in moments:
+        mean, square = moments["mean"], moments["square"]
+        return {"mean": mean, "var": jnp.maximum(square - jnp.square(mean), 0)}
+    return {name: _to_statistics(inner) for name, inner in moments.items()}
