@@ -34,7 +34,7 @@ from jaxmodels.ops import cpu_compiler_options
 from jaxmodels.pictures import draw_image_grid
 from jaxmodels.protocol import Objective
 from jaxmodels.train import Evaluation, Experiment, TrainConfig, main, require_range
-from jaxmodels.train.run_folder import write_text
+from jaxmodels.train.run_folder import RunFolder, write_text
 
 # Samples have collapsed if they cover less of the real images, or if the discriminator tells
 # nearly every pair of held-out image and fake apart, so that the generator learns nothing.
@@ -46,7 +46,7 @@ class GANConfig(AdversarialConfig, TrainConfig):
     """Train, resume, evaluate and sample a generative adversarial network."""
 
     experiment: ClassVar[str] = "gan"
-    not_identity: ClassVar[frozenset[str]] = frozenset(
+    free_when_read: ClassVar[frozenset[str]] = frozenset(
         {"judge", "inception", "samples", "neighbours", "truncation"}
     )
 
@@ -178,8 +178,8 @@ def build(config: GANConfig) -> Experiment:
                     f" expected fewer neighbours than images"
                 )
         judges = judges_of(data, config.data_dir, config.judge, config.inception, shape)
-        report = _Report(config, data, objective, judges, white, norm)
-        monitor = NAMES[judges[0].space][0]
+        report = _Report(config, data, objective, judges, white)
+        monitor = report.monitor
     return Experiment(
         objective=with_preprocessing(objective, prepare),
         hyperparameters=config.hyperparameters(),
@@ -222,8 +222,8 @@ class _Report:
         objective: Objective,
         judges: list[Judge],
         white: float,
-        norm: str,
     ):
+        self.monitor = NAMES[judges[0].space][0]
         self._config, self._data, self._judges, self._white = config, data, judges, white
         options = cpu_compiler_options() if jax.default_backend() == "cpu" else {}
         self._sample = jax.jit(objective.sample, static_argnums=2, compiler_options=options)
@@ -273,9 +273,17 @@ class _Report:
                 "collapse": problems,
                 "protocol": self._protocol | {"reference": evaluation.split, "judges": protocols},
             }
-            text = json.dumps(self._reports, indent=1) + "\n"
+            best = self._best(evaluation, scores)
+            text = json.dumps(self._reports | ({"best": best} if best else {}), indent=1) + "\n"
             write_text(evaluation.workdir / "evaluation.json", text)
         return scores
+
+    def _best(self, evaluation: Evaluation, scores: dict[str, float]) -> dict | None:
+        """The line of validation with the best score so far, this one's included."""
+        lines = [x for x in RunFolder(evaluation.workdir).lines() if x["split"] == "validation"]
+        if evaluation.split == "validation":
+            lines.append({"step": evaluation.step, "split": "validation"} | scores)
+        return min(lines, key=lambda line: line[self.monitor], default=None)
 
     def _problems(self, scores: dict[str, float]) -> list[str]:
         problems = []

@@ -11,16 +11,22 @@ the images scaled to -1..1 in float32; ours does what it does for a user.
 convolution of or to one pixel: the same operations.)
 """
 
+import json
 import os
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Num, UInt8
 
+from jaxmodels.errors import RunError
 from jaxmodels.models.gan_layers import Shape, stages
 
 if TYPE_CHECKING:
@@ -272,29 +278,6 @@ class TorchDCGAN:
         return (np.concatenate(parts)[:count] + 1) * 127.5
 
 
-def torch_train(
-    images: UInt8[np.ndarray, "count height width channels"], seconds: float, seed: int
-) -> tuple[TorchDCGAN, int, int, float]:
-    """The tutorial's training on images in 0..255 until that much time has passed, eager, on all
-    cores: networks, steps, images seen and seconds. Only the loop is timed, not what sets it up."""
-    import torch
-
-    torch.manual_seed(seed)
-    torch.set_num_threads(_cores())
-    training = TorchDCGAN(images.shape[1:])
-    scaled = torch.empty(len(images), images.shape[3], *images.shape[1:3])
-    for start in range(0, len(images), 1000):
-        part = torch.from_numpy(images[start : start + 1000]).permute(0, 3, 1, 2)
-        scaled[start : start + 1000] = part / 127.5 - 1
-    batches, seen = torch_batches(scaled), 0
-    began = time.perf_counter()
-    while (elapsed := time.perf_counter() - began) < seconds:
-        real = next(batches)
-        training.step(real)
-        seen += len(real)
-    return training, len(training.log), seen, elapsed
-
-
 def torch_resize(
     images: Num[np.ndarray, "count rows columns channels"], size: tuple[int, int]
 ) -> UInt8[np.ndarray, "count height width channels"]:
@@ -309,10 +292,114 @@ def torch_resize(
     return np.concatenate(parts)
 
 
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def undo_resize(
+    images: Num[np.ndarray, "count rows columns channels"], size: tuple[int, int]
+) -> UInt8[np.ndarray, "count height width channels"]:
+    """Images in 0..255 at a smaller size: those that `torch_resize` would bring nearest to these
+    (least squares), then rounded. Of images that were made larger, they are the originals."""
+    import torch
+
+    inverses = []
+    for small, large in zip(size, images.shape[1:3], strict=True):
+        identity = torch.eye(small, dtype=torch.float64)[None, None]
+        resize = torch.nn.functional.interpolate(
+            identity, (large, small), mode="bilinear", antialias=True
+        )
+        inverses.append(np.linalg.pinv(resize[0, 0].numpy()).astype(np.float32))
+    parts = []
+    for start in range(0, len(images), 1000):
+        part = images[start : start + 1000].astype(np.float32)
+        part = np.einsum("ih,nhwc,jw->nijc", inverses[0], part, inverses[1], optimize=True)
+        parts.append(np.round(part.clip(0, 255)).astype(np.uint8))
+    return np.concatenate(parts)
+
+
+RESIZINGS = {"bilinear": torch_resize, "least squares": undo_resize}
+STATISTICS = {"running averages": False, "moments of the batch": True}
+
+
+class TorchRun(NamedTuple):
+    """The tutorial's training for a given time."""
+
+    steps: int
+    seen: int  # real images
+    seconds: float  # of the loop alone
+    threads: int
+    # In 0..255, by name in STATISTICS and, where they were resized, in RESIZINGS.
+    samples: dict[tuple[str, str], UInt8[np.ndarray, "count height width channels"]]
+
+
+def torch_train(
+    images: UInt8[np.ndarray, "count height width channels"],
+    size: tuple[int, int],
+    seconds: float,
+    seed: int,
+    count: int,
+) -> TorchRun:
+    """Trains as the tutorial does, eager, on images in 0..255 resized to `size`, and draws `count`
+    samples, brought back to the size of the images. Runs in a process of its own.
+
+    The loop ends with the step during which the time is over. Before it, three steps that count
+    for nothing show whether all cores are faster than one; the faster is taken.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(f"{folder}/images.npy", images)
+        options = {"size": size, "seconds": seconds, "seed": seed, "count": count}
+        Path(folder, "options.json").write_text(json.dumps(options))
+        done = subprocess.run([sys.executable, "-m", "experiments.benchmarks.gan_peers", folder])
+        if done.returncode:
+            raise RunError(f"the process that trains with PyTorch ended with {done.returncode}")
+        numbers = json.loads(Path(folder, "numbers.json").read_text())
+        with np.load(f"{folder}/samples.npz") as file:
+            samples = {tuple(name.split("/")): file[name] for name in file.files}
+    return TorchRun(**numbers, samples=samples)
+
+
+def _train_in(folder: Path) -> None:
+    """What the process of `torch_train` does."""
+    import torch
+
+    images = np.load(folder / "images.npy")
+    options = json.loads((folder / "options.json").read_text())
+    original, size = images.shape[1:3], tuple(options["size"])
+    if size != original:
+        images = torch_resize(images, size)
+    scaled = torch.empty(len(images), images.shape[3], *size)
+    for start in range(0, len(images), 1000):
+        part = torch.from_numpy(images[start : start + 1000]).permute(0, 3, 1, 2)
+        scaled[start : start + 1000] = part / 127.5 - 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    paces = {}
+    for threads in dict.fromkeys((cores, 1)):
+        torch.set_num_threads(threads)
+        trial, batches = TorchDCGAN(images.shape[1:]), torch_batches(scaled)
+        trial.step(next(batches))
+        began = time.perf_counter()
+        for _ in range(2):
+            trial.step(next(batches))
+        paces[threads] = time.perf_counter() - began
+    threads = min(paces, key=paces.get)
+    torch.set_num_threads(threads)
+
+    torch.manual_seed(options["seed"])
+    training, batches, seen = TorchDCGAN(images.shape[1:]), torch_batches(scaled), 0
+    began = time.perf_counter()
+    while (elapsed := time.perf_counter() - began) < options["seconds"]:
+        real = next(batches)
+        training.step(real)
+        seen += len(real)
+
+    samples = {}
+    for statistics, of_batch in STATISTICS.items():
+        drawn = training.sample(options["count"], of_batch)
+        if size == original:
+            samples[f"{statistics}/"] = np.round(drawn).astype(np.uint8)
+            continue
+        for resizing, resize in RESIZINGS.items():
+            samples[f"{statistics}/{resizing}"] = resize(drawn, original)
+    numbers = {"steps": len(training.log), "seen": seen, "seconds": elapsed, "threads": threads}
+    np.savez(folder / "samples.npz", **samples)
+    (folder / "numbers.json").write_text(json.dumps(numbers))
 
 
 # Flax.
@@ -428,3 +515,7 @@ def flax_loop(name: str) -> Block:
         jax.block_until_ready((state, losses))
 
     return block
+
+
+if __name__ == "__main__":
+    _train_in(Path(sys.argv[1]))

@@ -37,7 +37,8 @@ class TrainConfig:
     """Flags of the engine. An experiment's config inherits them and adds its own."""
 
     experiment: ClassVar[str] = "experiment"
-    not_identity: ClassVar[frozenset[str]] = frozenset()  # flags of its own, as _NOT_IDENTITY
+    # Flags of its own that may be others when a run is evaluated or sampled than in its training.
+    free_when_read: ClassVar[frozenset[str]] = frozenset()
 
     preset: str = ""
     """Start from a named set of flags; other flags given replace its values."""
@@ -154,7 +155,7 @@ def from_json(config_class: type[TrainConfig], values: dict) -> TrainConfig:
 
 def identity(config: TrainConfig) -> dict:
     """The fields that make a run what it is: another value is another run."""
-    left_out = _NOT_IDENTITY | config.not_identity | (set() if config.schedule_ends else {"steps"})
+    left_out = _NOT_IDENTITY | (set() if config.schedule_ends else {"steps"})
     return {name: value for name, value in to_json(config).items() if name not in left_out}
 
 

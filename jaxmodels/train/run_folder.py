@@ -62,8 +62,9 @@ class RunFolder:
         facts: of the data; None: not known yet.
         """
         then, now = record["identity"], identity(config)
+        free = frozenset() if config.mode == "train" else config.free_when_read
         differ = sorted(
-            name for name in then.keys() | now.keys() if then.get(name) != now.get(name)
+            name for name in (then.keys() | now.keys()) - free if then.get(name) != now.get(name)
         )
         if differ:
             fields = ", ".join(f"{name} {then.get(name)} -> {now.get(name)}" for name in differ)

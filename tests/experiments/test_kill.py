@@ -9,31 +9,23 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pytest
 
-FLAGS = [
-    "--model",
-    "mlp",
-    "--hidden",
-    "64",
-    "--steps",
-    "6000",
-    "--batch-size",
-    "64",
-    "--log-every",
-    "15",
-    "--eval-every",
-    "500",
-    "--checkpoint-every",
-    "40",
-    "--ema",
-    "0.99",
-    "--batch-norm",
-]
+COMMON = ["--log-every", "15", "--eval-every", "500", "--checkpoint-every", "40"]
+FLAGS = {
+    "classifier": ["--steps", "6000", "--model", "mlp", "--hidden", "64", "--batch-size", "64"]
+    + ["--ema", "0.99", "--batch-norm"],
+    # Two networks and optimizers, an average, batch statistics, power iterations, lazy penalties.
+    "gan": ["--steps", "2000", "--width", "8", "--latent-size", "8", "--batch-size", "16"]
+    + ["--norm", "spectral", "--r1", "1", "--lazy", "7", "--critic-steps", "2"]
+    + ["--samples", "60"],
+}
 
 
-def _start(workdir: Path) -> subprocess.Popen:
+def _start(experiment: str, workdir: Path) -> subprocess.Popen:
+    command = [sys.executable, "-m", f"experiments.{experiment}", "--workdir", str(workdir)]
     return subprocess.Popen(
-        [sys.executable, "-m", "experiments.classifier", "--workdir", str(workdir), *FLAGS],
+        [*command, *COMMON, *FLAGS[experiment]],
         env={**os.environ, "XLA_FLAGS": ""},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -41,8 +33,8 @@ def _start(workdir: Path) -> subprocess.Popen:
     )
 
 
-def _finish(workdir: Path) -> str:
-    out, error = (process := _start(workdir)).communicate(timeout=300)
+def _finish(experiment: str, workdir: Path) -> str:
+    out, error = (process := _start(experiment, workdir)).communicate(timeout=300)
     assert process.returncode == 0, error
     return out.splitlines()[-1]
 
@@ -58,18 +50,21 @@ def _wait_for(process: subprocess.Popen, condition) -> None:
 def _final_tree(workdir: Path) -> list[np.ndarray]:
     import orbax.checkpoint as ocp
 
-    tree = ocp.StandardCheckpointer().restore((workdir / "checkpoints/6000/default").absolute())
+    last = max(int(path.name) for path in (workdir / "checkpoints").iterdir())
+    path = workdir / "checkpoints" / str(last) / "default"
+    tree = ocp.StandardCheckpointer().restore(path.absolute())
     return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
 
 
-def test_killed_and_rerun_gives_the_same_bytes(tmp_path):
+@pytest.mark.parametrize("experiment", FLAGS)
+def test_killed_and_rerun_gives_the_same_bytes(experiment, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    summary = _finish(whole)
+    summary = _finish(experiment, whole)
     metrics = parts / "metrics.jsonl"
     chance = random.Random(0)
     reached = []
     for attempt in range(4):
-        process = _start(parts)
+        process = _start(experiment, parts)
         before = metrics.stat().st_size if metrics.exists() else 0
         # Trains again: the lines after the checkpoint were dropped and are being written anew.
         _wait_for(
@@ -84,7 +79,7 @@ def test_killed_and_rerun_gives_the_same_bytes(tmp_path):
         reached.append(len(metrics.read_bytes()))
     assert reached == sorted(reached)
     assert reached[-1] < whole.joinpath("metrics.jsonl").stat().st_size, "killed after the end"
-    assert _finish(parts).split(" workdir=")[0] == summary.split(" workdir=")[0]
+    assert _finish(experiment, parts).split(" workdir=")[0] == summary.split(" workdir=")[0]
     assert metrics.read_bytes() == whole.joinpath("metrics.jsonl").read_bytes()
     trees = _final_tree(whole), _final_tree(parts)
     assert len(trees[0]) > 20

@@ -1,0 +1,251 @@
+"""The GAN experiment as a user runs it."""
+
+import contextlib
+import dataclasses
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import gan, judges
+from experiments.gan import PRESETS, GANConfig, build
+from jaxmodels.data import load_images
+from jaxmodels.errors import InputError
+from jaxmodels.metrics.generative import NAMES
+from jaxmodels.train import main, train
+from jaxmodels.train.modes import load_run
+from tests.tfds_folder import write_image_dataset
+
+SMALL = ["--width", "8", "--latent-size", "8", "--batch-size", "16", "--steps", "4"]
+SMALL += ["--eval-every", "2", "--log-every", "2", "--samples", "60", "--mesh", "data=1"]
+SCORES = ["frechet_classifier", "kid_classifier", "classifier_score", "classifier_score_real"]
+SCORES += ["precision", "recall", "density", "coverage", "rarest_class"]
+
+
+def _run(*arguments):
+    """Exit code, standard output and standard error of the command line."""
+    out, error = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+        code = main(GANConfig, build, PRESETS, [str(a) for a in arguments])
+    return code, out.getvalue(), error.getvalue()
+
+
+def _summary(out):
+    return dict(field.split("=", 1) for field in out.splitlines()[-1].split(" "))
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory):
+    """A quick classifier of the digits, so that tests need not train the default one."""
+    from experiments import classifier
+
+    folder = tmp_path_factory.mktemp("judge") / "run"
+    config = classifier.ClassifierConfig(
+        model="mlp", hidden=(32,), steps=300, workdir=str(folder), mesh="data=1"
+    )
+    train(classifier.build, config)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(judge, tmp_path_factory):
+    """A short conditional run, and what it printed."""
+    folder = tmp_path_factory.mktemp("gan") / "run"
+    flags = ["--conditional", "--workdir", folder, "--judge", judge, *SMALL]
+    code, out, error = _run(*flags)
+    assert code == 0, error
+    return folder, flags, out
+
+
+def test_scores_and_their_protocol(run):
+    folder, _, out = run
+    summary = _summary(out)
+    for name in SCORES:
+        assert np.isfinite(float(summary[f"test/{name}"]))
+    report = json.loads((folder / "evaluation.json").read_text())
+    assert set(report) == {"validation", "test", "best"}
+    protocol = report["test"]["protocol"]
+    assert protocol["reference"] == "test"
+    assert protocol["checkpoint"] == "last"
+    assert protocol["generator"] == "average, decay 0.999"
+    assert "recomputed" in protocol["batch_statistics"]
+    of_judge = protocol["judges"]["classifier"]
+    assert (of_judge["real"], of_judge["samples"]) == (360, 60)
+    assert of_judge["neighbour_examples"] == 60
+    assert of_judge["resize"] == "none"
+    assert of_judge["classifier_test_accuracy"] > 0.9
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
+    of_validation = [line for line in lines if line["split"] == "validation"]
+    assert [line["step"] for line in of_validation] == [2, 4]
+    best = min(of_validation, key=lambda line: line["frechet_classifier"])
+    assert report["best"]["step"] == best["step"]
+
+
+def test_pictures(run):
+    folder, _, _ = run
+    names = ["step-00000002", "step-00000004", "interpolations", "classes", "nearest"]
+    assert sorted(path.stem for path in (folder / "samples").iterdir()) == sorted(names)
+    for name in names:
+        pixels = np.asarray(Image.open(folder / f"samples/{name}.png").convert("L"))
+        assert pixels.std() > 10
+
+
+def test_a_longer_run_and_an_interrupted_one_agree(run, judge, tmp_path):
+    """The engine's resume, with the lines of all evaluations and their scores."""
+    flags = ["--schedule", "constant", "--judge", judge, *SMALL]
+    assert _run(*flags, "--workdir", tmp_path / "whole")[0] == 0
+    config = dataclasses.replace(
+        load_run(GANConfig, build, tmp_path / "whole").config, workdir=str(tmp_path / "parts")
+    )
+    parts = dataclasses.replace(config, steps=2, mesh="data=1")
+    train(build, parts)
+    result = train(build, dataclasses.replace(parts, steps=4))
+    assert result.step == 4
+    lines = {
+        name: [
+            json.loads(line)
+            for line in (tmp_path / name / "metrics.jsonl").open()
+            if '"test"' not in line
+        ]
+        for name in ("whole", "parts")
+    }
+    assert lines["whole"] == lines["parts"]
+
+
+def test_samples_of_a_run(run, tmp_path):
+    folder, _, _ = run
+    output = tmp_path / "samples.npz"
+    code, out, error = _run(
+        "--workdir", folder, "--mode", "sample", "--count", 23, "--output", output
+    )
+    assert code == 0, error
+    assert out.startswith("step=4 count=23")
+    samples = np.load(output)
+    assert samples["images"].shape == (23, 8, 8, 1)
+    assert samples["images"].dtype == np.uint8
+    np.testing.assert_array_equal(samples["labels"], np.arange(23) % 10)
+    narrow = tmp_path / "narrow.npz"
+    flags = ["--workdir", folder, "--mode", "sample", "--count", 23, "--output", narrow]
+    assert _run(*flags, "--truncation", 0.2)[0] == 0
+    spread = [np.load(path)["images"][::10].std(0).mean() for path in (output, narrow)]
+    assert spread[1] < spread[0]
+
+
+def test_evaluate_a_run(run, judge):
+    folder, _, out = run
+    code, again, error = _run("--workdir", folder, "--mode", "evaluate")
+    assert code == 0, error
+    trained, evaluated = _summary(out), _summary(again)
+    for name, value in trained.items():
+        if name.startswith("test/"):
+            assert float(evaluated[name]) == pytest.approx(float(value), rel=1e-4, abs=1e-4)
+    code, other, _ = _run(
+        "--workdir", folder, "--mode", "evaluate", "--samples", 40, "--neighbours", 3
+    )
+    assert code == 0
+    assert _summary(other)["test/coverage"] != trained["test/coverage"]
+
+
+def test_a_run_goes_on_only_under_its_own_judge(run, tmp_path):
+    _, flags, _ = run
+    code, _, error = _run(*flags, "--samples", 40)
+    assert code == 2
+    assert "samples" in error
+    assert "--overwrite" in error
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_run(preset, judge, tmp_path):
+    code, out, error = _run(
+        "--preset", preset, "--judge", judge, "--workdir", tmp_path / "r", *SMALL
+    )
+    assert code == 0, error
+    assert np.isfinite(float(_summary(out)["test/generator_loss"]))
+
+
+def test_unlabelled_images_of_another_size_are_scored_by_pixels(tmp_path):
+    generator = np.random.default_rng(0)
+    splits = {
+        split: list(generator.integers(0, 256, (count, 12, 12, 3), dtype=np.uint8))
+        for split, count in (("train", 64), ("test", 40))
+    }
+    write_image_dataset(tmp_path, "patches", splits)
+    flags = ["--data", "patches", "--data-dir", tmp_path, *SMALL]
+    code, out, error = _run(*flags, "--workdir", tmp_path / "r", "--image-size", 16)
+    assert code == 0, error
+    assert float(_summary(out)["test/frechet_pixels"]) > 0
+    code, _, error = _run(*flags, "--workdir", tmp_path / "other", "--conditional")
+    assert code == 2
+    assert "no labels" in error
+
+
+def test_collapse_is_said(judge, tmp_path, monkeypatch):
+    monkeypatch.setattr(gan, "COLLAPSED_COVERAGE", 2.0)
+    code, out, error = _run("--judge", judge, "--workdir", tmp_path / "r", *SMALL)
+    assert code == 0
+    assert "collapse: coverage" in error
+    assert _summary(out)["test/collapsed"] == "1"
+    report = json.loads((tmp_path / "r/evaluation.json").read_text())
+    assert report["test"]["collapse"]
+
+
+def test_judges_agree_with_the_run_they_come_from(judge):
+    data = load_images("digits")
+    shape = (8, 8, 1)
+    (found,) = judges.judges_of(data, None, str(judge), "", shape)
+    images, labels = data.splits["test"]["image"], data.splits["test"]["label"]
+    seen = found(np.round(images * (255 / 16)).astype(np.uint8))
+    assert np.mean(seen.logits.argmax(-1) == labels) == pytest.approx(
+        found.protocol["classifier_test_accuracy"], abs=0.006
+    )
+    assert seen.features.shape == (360, 32)
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--loss", "hinges"], "did you mean 'hinge'"),
+        (["--model", "dcgam"], "did you mean 'dcgan'"),
+        (["--norm", "btach"], "did you mean 'batch'"),
+        (["--norm", "batch", "--r1", "1"], "--norm none, layer or spectral"),
+        (["--model", "r3gan", "--norm", "spectral"], "--norm none"),
+        (["--image-size", "27"], "--image-size 28"),
+        (["--neighbours", "200", "--samples", "300"], "157 images"),
+        (["--samples", "5"], "more than neighbours"),
+        (["--judge", "nowhere"], "no run"),
+        (["--inception", "nowhere.npz"], "nowhere.npz"),
+        (["--ema", "1"], "ema = 1"),
+        (["--batch-size", "500", "--critic-steps", "5"], "1280"),
+        (["--width", "0"], "width = 0"),
+    ],
+)
+def test_bad_input_is_one_line(flags, message, judge, tmp_path):
+    workdir = tmp_path / "run"
+    judging = [] if "--judge" in flags else ["--judge", judge]
+    code, out, error = _run("--workdir", workdir, *judging, *flags)
+    assert code == 2
+    assert message in error
+    assert (out, error.count("\n")) == ("", 1)
+    assert not workdir.exists()
+
+
+def test_weights_that_lack_keys_are_refused_by_name(judge, tmp_path):
+    np.savez(tmp_path / "weights.npz", nothing=np.zeros(3))
+    flags = ["--judge", judge, "--inception", tmp_path / "weights.npz"]
+    code, _, error = _run("--workdir", tmp_path / "run", *flags)
+    assert code == 2
+    assert "Conv2d_1a_3x3" in error
+
+
+def test_a_judge_of_other_channels_is_refused(judge, tmp_path):
+    data = load_images("digits")
+    with pytest.raises(InputError, match="1 channels"):
+        judges.judges_of(data, None, str(judge), "", (8, 8, 3))
+
+
+def test_scores_have_the_names_of_their_space():
+    assert NAMES["classifier"][0] == "frechet_classifier"
+    assert "fid" not in NAMES["classifier"]
+    assert NAMES["inception"][0] == "fid"
