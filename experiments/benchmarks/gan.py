@@ -18,7 +18,8 @@ timed, its images lying in memory as the network takes them (on one thread, if t
 counted on either side are imports, reading and resizing the data, and what comes after the last
 step: evaluation, saving, sampling. The length of our schedule has to be known in advance: it is
 computed from the pace of a short run, a little short of the budget. Should ours take longer than
-that all the same, PyTorch gets as long. What each really took is printed.
+that all the same, PyTorch gets as long. What each really took is printed; steps and images per
+second are those of this time, so that ours contain compiling.
 
 Samples are scored at the size of the data by a classifier of the data (experiments.judges) against
 all test images. Those of the tutorial are brought back to that size in two ways, by the bilinear
@@ -57,7 +58,7 @@ from jaxmodels.data import ImageData, Resident, load_images
 from jaxmodels.errors import InputError, RunError, require_known
 from jaxmodels.metrics.frechet import feature_moments, frechet_distance
 from jaxmodels.metrics.generative import NAMES, Features, generative_scores
-from jaxmodels.models.gan_layers import stages
+from jaxmodels.models.dcgan import halved_sizes
 from jaxmodels.ops import cpu_compiler_options
 from jaxmodels.pictures import draw_image_grid
 from jaxmodels.train import Experiment, require_range, train
@@ -284,7 +285,7 @@ def _torch(
     ways = "; ".join(
         f"{', '.join(filter(None, names))} {distance:.4g}" for names, distance in distances.items()
     )
-    note = f"{run.threads} threads; Fréchet distance by how it is sampled: {ways}"
+    note = f"threads: {run.threads}; Fréchet distance by how it is sampled: {ways}"
     return Trained(name, run.samples[best], run.steps, run.seen, run.seconds, note)
 
 
@@ -383,7 +384,7 @@ def main() -> int:
             data = load_images(config.data, config.data_dir)
             if "test" not in data.splits:
                 raise InputError(f"data '{config.data}' has no test split; name other --data")
-            stages(data.splits["train"]["image"].shape[1:])
+            halved_sizes(data.splits["train"]["image"].shape[1:])
         if "steps" in config.parts:
             time_steps(config)
         if data:

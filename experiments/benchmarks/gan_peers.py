@@ -19,7 +19,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,7 +26,8 @@ import numpy as np
 from jaxtyping import Float, Num, UInt8
 
 from jaxmodels.errors import RunError
-from jaxmodels.models.gan_layers import Shape, stages
+from jaxmodels.models.dcgan import halved_sizes
+from jaxmodels.models.gan_layers import Shape
 
 if TYPE_CHECKING:
     import torch
@@ -72,16 +72,13 @@ class Task(NamedTuple):
         Left out are BatchNorm, activations, losses, Adam, random numbers, and what a peer computes
         and throws away: the tutorial's second gradient of the discriminator's kernels.
         """
-        (rows, columns), doublings = stages(self.shape)
-        channels = WIDTH * 2 ** (doublings - 1)
-        smallest = rows * columns * channels
-        # The layers between two sizes are the same convolutions, one way and the other.
-        between = 0
-        height, width = rows, columns
-        for _ in range(doublings - 1):
-            between += height * width * 16 * channels * (channels // 2)
-            height, width, channels = 2 * height, 2 * width, channels // 2
-        image = height * width * 16 * channels * self.shape[2]
+        # From one size to another, both have the same convolutions, one way and the other.
+        inputs, image, between = self.shape[2], 0, 0
+        for layer, (height, width) in enumerate(halved_sizes(self.shape)[1:]):
+            channels = WIDTH * 2**layer
+            products = height * width * 16 * inputs * channels
+            image, between = (image, between + products) if layer else (products, 0)
+            inputs, smallest = channels, height * width * channels
         first = LATENTS * smallest
         generator, discriminator = first + between + image, image + between + smallest
         turn = generator + 2 * discriminator + 2 * (2 * discriminator - image)
@@ -185,21 +182,24 @@ def torch_networks(shape: Shape) -> tuple["nn.Module", "nn.Module"]:
     """Generator and discriminator of the tutorial, here for images of any size."""
     from torch import nn
 
-    (rows, columns), doublings = stages(shape)
-    sizes = [WIDTH * 2**index for index in range(doublings)]  # channels, from the image inwards
-    options = {"bias": False}
-    strided = {"kernel_size": 4, "stride": 2, "padding": 1, **options}
-    layers = [nn.ConvTranspose2d(LATENTS, sizes[-1], (rows, columns), **options)]
-    for before, after in zip(sizes[::-1], [*sizes[-2::-1], shape[2]], strict=True):
-        layers += [nn.BatchNorm2d(before), nn.ReLU(True)]
-        layers += [nn.ConvTranspose2d(before, after, **strided)]
-    generator = nn.Sequential(*layers, nn.Tanh())
-    layers = [nn.Conv2d(shape[2], WIDTH, **strided), nn.LeakyReLU(0.2, inplace=True)]
-    for before, after in pairwise(sizes):
-        layers += [nn.Conv2d(before, after, **strided), nn.BatchNorm2d(after)]
-        layers += [nn.LeakyReLU(0.2, inplace=True)]
-    layers += [nn.Conv2d(sizes[-1], 1, (rows, columns), **options), nn.Sigmoid()]
-    discriminator = nn.Sequential(*layers)
+    *larger, smallest = halved_sizes(shape)
+    widths = [shape[2]] + [WIDTH * 2**layer for layer in range(len(larger))]
+    ups = [nn.ConvTranspose2d(LATENTS, widths[-1], smallest, bias=False)]
+    downs = []
+    for layer, size in enumerate(larger):
+        few, many = widths[layer : layer + 2]
+        # At even sizes padding 1, as in the tutorial; an odd one is halved rounding up.
+        odd = [side % 2 for side in size]
+        options = {"stride": 2, "padding": [1 + rest for rest in odd], "bias": False}
+        downs += [nn.Conv2d(few, many, 4, **options)]
+        downs += [nn.BatchNorm2d(many)] if layer else []
+        downs += [nn.LeakyReLU(0.2, inplace=True)]
+        up = nn.ConvTranspose2d(many, few, 4, output_padding=odd, **options)
+        # From the image inwards, while the generator runs outwards.
+        ups[1:1] = [nn.BatchNorm2d(many), nn.ReLU(True), up]
+    generator = nn.Sequential(*ups, nn.Tanh())
+    head = nn.Conv2d(widths[-1], 1, smallest, bias=False)
+    discriminator = nn.Sequential(*downs, head, nn.Sigmoid())
     for network in (generator, discriminator):
         for layer in network:
             if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
@@ -414,26 +414,27 @@ def flax_loop(name: str) -> Block:
     from flax import linen as nn
 
     task = TASKS[name]
-    (rows, columns), doublings = stages(task.shape)
+    *larger, (rows, columns) = halved_sizes(task.shape)
     init = nn.initializers.normal(0.02)
     options = {"kernel_size": (4, 4), "strides": (2, 2), "use_bias": False, "kernel_init": init}
 
     class Generator(nn.Module):
         @nn.compact
         def __call__(self, x):
-            channels = WIDTH * 2 ** (doublings - 1)
+            channels = WIDTH * 2 ** (len(larger) - 1)
             x = nn.Dense(rows * columns * channels, use_bias=False, kernel_init=init)(x)
             x = x.reshape(-1, rows, columns, channels)
-            for layer in reversed(range(doublings)):
+            for layer, size in reversed(list(enumerate(larger))):
                 x = nn.relu(nn.BatchNorm(use_running_average=False, momentum=0.9)(x))
                 channels = WIDTH * 2 ** (layer - 1) if layer else task.shape[2]
-                x = nn.ConvTranspose(channels, **options)(x)
+                padding = [(2, 2 - side % 2) for side in size]
+                x = nn.ConvTranspose(channels, padding=padding, **options)(x)
             return jnp.tanh(x)
 
     class Discriminator(nn.Module):
         @nn.compact
         def __call__(self, x):
-            for layer in range(doublings):
+            for layer in range(len(larger)):
                 x = nn.Conv(WIDTH * 2**layer, **options)(x)
                 if layer:
                     x = nn.BatchNorm(use_running_average=False, momentum=0.9)(x)

@@ -1,4 +1,4 @@
-"""DCGAN (Radford et al. 2016), for images of any size it can double to, grey or RGB."""
+"""DCGAN (Radford et al. 2016), for images of any size, grey or RGB."""
 
 from typing import ClassVar
 
@@ -6,10 +6,29 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, DTypeLike, Float, Int
 
-from jaxmodels.models.gan_layers import Normalization, Projection, Shape, stages
+from jaxmodels.errors import InputError
+from jaxmodels.models.gan_layers import Normalization, Projection, Shape
 from jaxmodels.models.layers import BatchNorm, Conv, ConvTranspose, Dense
 
 kernel_init = nn.initializers.normal(0.02)
+
+
+def halved_sizes(shape: Shape) -> list[tuple[int, int]]:
+    """Sizes from the image's own to one of at most 4 pixels a side, each half of the one before,
+    rounded up, and at least two times: 28, 14, 7, 4 or 64, 32, 16, 8, 4 or 8, 4, 2.
+
+    Raises:
+      InputError: an image of fewer than 4 pixels a side.
+    """
+    if min(shape[:2]) < 4:
+        raise InputError(
+            f"image size {shape[0]}x{shape[1]}; the dcgan makes images from 4 pixels a side on;"
+            " resize them with --image-size 8"
+        )
+    sizes = [shape[:2]]
+    while max(sizes[-1]) > 4 or len(sizes) < 3:
+        sizes.append(tuple(-(-side // 2) for side in sizes[-1]))
+    return sizes
 
 
 class DCGANGenerator(nn.Module):
@@ -33,17 +52,19 @@ class DCGANGenerator(nn.Module):
         train: bool = False,
     ) -> Float[Array, "batch height width channels"]:
         options = {"kernel_init": kernel_init, "dtype": self.dtype}
-        (rows, columns), doublings = stages(self.shape)
-        channels = self.width * 2 ** (doublings - 1)
+        *larger, (rows, columns) = halved_sizes(self.shape)
+        channels = self.width * 2 ** (len(larger) - 1)
         # No bias before BatchNorm: it has no gradient, only noise that Adam would amplify.
         x = Dense(rows * columns * channels, use_bias=False, **options)(latents)
         x = x.reshape(-1, rows, columns, channels)
-        for _ in range(doublings - 1):
+        for left, size in reversed(list(enumerate(larger))):
             x = nn.relu(BatchNorm(classes=self.classes, dtype=self.dtype)(x, labels, train=train))
-            channels //= 2
-            x = ConvTranspose(channels, (4, 4), strides=2, use_bias=False, **options)(x)
-        x = nn.relu(BatchNorm(classes=self.classes, dtype=self.dtype)(x, labels, train=train))
-        x = ConvTranspose(self.shape[2], (4, 4), strides=2, **options)(x)
+            channels = self.width * 2 ** (left - 1) if left else self.shape[2]
+            # That of the transpose of a convolution that halves `size`, rounding up.
+            padding = [(2, 2 - side % 2) for side in size]
+            x = ConvTranspose(
+                channels, (4, 4), strides=2, padding=padding, use_bias=not left, **options
+            )(x)
         return jnp.tanh(x.astype(jnp.float32))
 
 
@@ -71,9 +92,8 @@ class DCGANDiscriminator(nn.Module):
     ) -> Float[Array, " batch"]:
         spectral = self.norm == "spectral"
         options = {"kernel_init": kernel_init, "dtype": self.dtype, "spectral": spectral}
-        _, halvings = stages(self.shape)
         x = images
-        for layer in range(halvings):
+        for layer in range(len(halved_sizes(self.shape)) - 1):
             normalized = layer > 0 and self.norm in ("batch", "layer")
             width = self.width * 2**layer
             x = Conv(width, (4, 4), strides=2, use_bias=not normalized, **options)(x)

@@ -13,19 +13,17 @@ import pytest
 
 COMMON = ["--log-every", "15", "--eval-every", "500", "--checkpoint-every", "40"]
 FLAGS = {
-    "classifier": ["--steps", "6000", "--model", "mlp", "--hidden", "64", "--batch-size", "64"]
-    + ["--ema", "0.99", "--batch-norm"],
+    "classifier": "--steps 6000 --model mlp --hidden 64 --batch-size 64 --ema 0.99 --batch-norm",
     # Two networks and optimizers, an average, batch statistics, power iterations, lazy penalties.
-    "gan": ["--steps", "2000", "--width", "8", "--latent-size", "8", "--batch-size", "16"]
-    + ["--norm", "spectral", "--r1", "1", "--lazy", "7", "--critic-steps", "2"]
-    + ["--samples", "60"],
+    "gan": "--steps 2000 --width 8 --latent-size 8 --batch-size 16 --norm spectral --r1 1"
+    " --lazy 7 --critic-steps 2 --samples 60",
 }
 
 
 def _start(experiment: str, workdir: Path) -> subprocess.Popen:
     command = [sys.executable, "-m", f"experiments.{experiment}", "--workdir", str(workdir)]
     return subprocess.Popen(
-        [*command, *COMMON, *FLAGS[experiment]],
+        [*command, *COMMON, *FLAGS[experiment].split()],
         env={**os.environ, "XLA_FLAGS": ""},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

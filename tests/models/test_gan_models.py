@@ -7,6 +7,7 @@ import pytest
 
 from jaxmodels.errors import InputError
 from jaxmodels.models import GANS, create_gan
+from jaxmodels.models.dcgan import halved_sizes
 from jaxmodels.models.gan_layers import stages
 
 LATENTS = 12
@@ -134,6 +135,26 @@ def test_stages(shape, expected):
 def test_sizes_that_no_doubling_reaches_are_refused_with_the_nearest(shape, near):
     with pytest.raises(InputError, match=rf"{shape[0]}x{shape[1]}.*--image-size {near}$"):
         stages(shape)
+
+
+@pytest.mark.parametrize("shape", [(27, 30, 1), (4, 4, 1), (33, 50, 3)])
+def test_dcgan_makes_any_size(shape):
+    generator, discriminator = create_gan("dcgan", "none", shape=shape, width=4)
+
+    def both():
+        made = generator.init_with_output(jax.random.key(0), jnp.zeros((2, LATENTS)))[0]
+        return made, discriminator.init_with_output(jax.random.key(0), made)[0]
+
+    images, logits = jax.eval_shape(both)
+    assert (images.shape, logits.shape) == ((2, *shape), (2,))
+
+
+def test_dcgan_halves_to_four_pixels():
+    assert halved_sizes((28, 28, 1)) == [(28, 28), (14, 14), (7, 7), (4, 4)]
+    assert halved_sizes((64, 64, 3))[-1] == (4, 4)
+    assert halved_sizes((8, 8, 1)) == [(8, 8), (4, 4), (2, 2)]
+    with pytest.raises(InputError, match=r"3x9.*--image-size"):
+        halved_sizes((3, 9, 1))
 
 
 def test_unknown_names_and_norms():
