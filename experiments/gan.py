@@ -55,25 +55,31 @@ class GANConfig(AdversarialConfig, TrainConfig):
     least_squares, wgan_gp, sngan, r3gan."""
     model: str = "dcgan"
     """Architecture of both networks: dcgan, sngan or r3gan."""
-    width: int = 64
+    width: int = 32
     """Channels next to the image, which deeper layers have multiples of."""
     latent_size: int = 64
     """Normal random numbers that an image is made from."""
     norm: str = ""
     """Normalisation in the discriminator: none, batch, layer or spectral; empty: the architecture's
     own (dcgan batch, sngan spectral, r3gan none)."""
-    conditional: bool = False
-    """Make images of a given class; the data must have labels."""
+    conditional: bool = True
+    """Make images of a given class; without labels in the data, --no-conditional."""
     image_size: int = 0
     """Resize images to this many pixels a side; 0: as they are."""
-    steps: int = 3000
+    steps: int = 16_000
     """Length of training in steps (generator updates)."""
-    learning_rate: float = 2e-4
+    batch_size: int = 32
+    """Real images per update of the discriminator, over all devices."""
+    learning_rate: float = 2e-3
     """Peak learning rate of the generator, and of the discriminator unless it has its own."""
     momentum: float = 0.5
     """Decay of the first moment: of momentum and muon, beta 1 of Adam, AdamW and Lion."""
-    eval_every: int = 500
+    eval_every: int = 2000
     """Steps between evaluations."""
+    checkpoint_every: int = 2000
+    """Steps between checkpoints."""
+    log_every: int = 200
+    """Steps between lines of training metrics, each their mean since the last line."""
     judge: str = ""
     """Run folder of experiments.classifier whose features scores are computed from; empty: a
     classifier of this data that is trained once and kept (without labels: the pixels)."""
@@ -105,27 +111,42 @@ class GANConfig(AdversarialConfig, TrainConfig):
 # Each loss with what keeps it stable, as its paper has it where it has anything.
 PRESETS = {
     # Radford et al. 2016, as in the DCGAN of PyTorch's examples, at the data's own size.
-    "dcgan": GANConfig(latent_size=100, schedule="constant", ema=0.0),
-    # Goodfellow et al. 2014, eq. 1, which saturates where R1 does not keep the discriminator weak.
-    "minimax": GANConfig(loss="minimax", norm="none", r1=1.0),
+    "dcgan": GANConfig(
+        width=64,
+        latent_size=100,
+        conditional=False,
+        steps=3000,
+        batch_size=128,
+        learning_rate=2e-4,
+        schedule="constant",
+        ema=0.0,
+    ),
+    # Goodfellow et al. 2014, eq. 1. It saturates when the discriminator wins, which R1 prevents.
+    "minimax": GANConfig(loss="minimax", norm="none", r1=0.1, lazy=8, learning_rate=1e-3),
     # Mao et al. 2017.
-    "least_squares": GANConfig(loss="least_squares"),
+    "least_squares": GANConfig(loss="least_squares", learning_rate=1e-3),
     # Gulrajani et al. 2017: five critic updates a step, Adam (0, 0.9), no BatchNorm in the critic.
     "wgan_gp": GANConfig(
         loss="wasserstein",
         norm="layer",
         gradient_penalty=10.0,
         critic_steps=5,
-        learning_rate=1e-4,
+        learning_rate=5e-4,
         momentum=0.0,
         second_momentum=0.9,
     ),
-    # Miyato et al. 2018: hinge loss and spectral normalisation, on the DCGAN's layers; --model
-    # sngan has the residual networks.
-    "sngan": GANConfig(loss="hinge", norm="spectral"),
-    # Huang et al. 2024: relativistic pairs, R1 and R2.
+    # Miyato et al. 2018: hinge loss and spectral normalisation; --model sngan has their networks.
+    "sngan": GANConfig(loss="hinge", norm="spectral", learning_rate=1e-3),
+    # Huang et al. 2024: relativistic pairs, R1 and R2; --model r3gan has their networks.
     "r3gan": GANConfig(
-        loss="relativistic", norm="none", r1=1.0, r2=1.0, momentum=0.0, second_momentum=0.99
+        loss="relativistic",
+        norm="none",
+        r1=0.1,
+        r2=0.1,
+        lazy=4,
+        learning_rate=1e-3,
+        momentum=0.0,
+        second_momentum=0.99,
     ),
 }
 
@@ -135,7 +156,7 @@ def build(config: GANConfig) -> Experiment:
     data = load_images(config.data, config.data_dir)
     if config.conditional and not data.class_names:
         raise InputError(
-            f"data '{config.data}' has no labels, which --conditional needs; leave it out"
+            f"conditional = True; data '{config.data}' has no labels: give --no-conditional"
         )
     data = _resized(data, config.image_size)
     shape = data.splits["train"]["image"].shape[1:]

@@ -53,7 +53,7 @@ def judge(tmp_path_factory):
 def run(judge, tmp_path_factory):
     """A short conditional run, and what it printed."""
     folder = tmp_path_factory.mktemp("gan") / "run"
-    flags = ["--conditional", "--workdir", folder, "--judge", judge, *SMALL]
+    flags = ["--workdir", folder, "--judge", judge, *SMALL]
     code, out, error = _run(*flags)
     assert code == 0, error
     return folder, flags, out
@@ -173,10 +173,12 @@ def test_unlabelled_images_of_another_size_are_scored_by_pixels(tmp_path):
     }
     write_image_dataset(tmp_path, "patches", splits)
     flags = ["--data", "patches", "--data-dir", tmp_path, *SMALL]
-    code, out, error = _run(*flags, "--workdir", tmp_path / "r", "--image-size", 16)
+    code, out, error = _run(
+        *flags, "--no-conditional", "--workdir", tmp_path / "r", "--image-size", 16
+    )
     assert code == 0, error
     assert float(_summary(out)["test/frechet_pixels"]) > 0
-    code, _, error = _run(*flags, "--workdir", tmp_path / "other", "--conditional")
+    code, _, error = _run(*flags, "--workdir", tmp_path / "other")
     assert code == 2
     assert "no labels" in error
 
