@@ -21,14 +21,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.judges import Judge, judges_of
-from jaxmodels.data import ImageData, Resident, load_images
+from jaxmodels.data import ImageData, Resident, load_images, resize_images
 from jaxmodels.errors import InputError
 from jaxmodels.metrics.generative import NAMES, Features, generative_scores, scores_protocol
 from jaxmodels.metrics.neighbours import nearest
 from jaxmodels.models import GANS, create_gan
 from jaxmodels.objectives.adversarial_config import AdversarialConfig
 from jaxmodels.objectives.gan import gan
-from jaxmodels.objectives.generation import draw_latents
+from jaxmodels.objectives.generation import draw_latents, interpolate_latents
 from jaxmodels.objectives.preprocessing import with_preprocessing
 from jaxmodels.ops import cpu_compiler_options
 from jaxmodels.pictures import draw_image_grid
@@ -158,7 +158,7 @@ def build(config: GANConfig) -> Experiment:
         raise InputError(
             f"conditional = True; data '{config.data}' has no labels: give --no-conditional"
         )
-    data = _resized(data, config.image_size)
+    data = resize_images(data, config.image_size)
     shape = data.splits["train"]["image"].shape[1:]
     white = float(data.splits["train"]["image"].max())
     classes = len(data.class_names) if config.conditional else 0
@@ -210,27 +210,6 @@ def build(config: GANConfig) -> Experiment:
         facts={"data": data.facts(), "scaling": [0.0, white], "norm": norm},
         after_evaluation=report,
     )
-
-
-def _resized(data: ImageData, size: int) -> ImageData:
-    """The data with images of size x size, if that is not 0; on the host, once."""
-    shape = data.splits["train"]["image"].shape[1:]
-    if size in (0, shape[0]) and size in (0, shape[1]):
-        return data
-
-    def resize(images):
-        parts = []
-        for start in range(0, len(images), 1000):
-            part = jnp.asarray(images[start : start + 1000], jnp.float32)
-            part = jax.image.resize(part, (len(part), size, size, shape[2]), "bilinear")
-            parts.append(np.asarray(jnp.round(part)).astype(images.dtype))
-        return np.concatenate(parts)
-
-    splits = {
-        split: {**columns, "image": resize(columns["image"])}
-        for split, columns in data.splits.items()
-    }
-    return data._replace(splits=splits)
 
 
 class _Report:
@@ -342,7 +321,7 @@ class _Report:
         if not evaluation.is_last:
             return
         ends = fixed[:8, None], fixed[8:16, None]
-        between = _on_the_sphere(*ends, jnp.linspace(0, 1, 10)[None, :, None])
+        between = interpolate_latents(*ends, jnp.linspace(0, 1, 10)[None, :, None])
         images = self._images(state, between.reshape(80, -1), np.repeat(np.arange(8) % classes, 10))
         draw_image_grid(
             images,
@@ -387,16 +366,6 @@ def _class_shares(fake: Features, classes: int) -> dict[str, float]:
     """The shares of samples that the judge puts into the rarest and the most frequent class."""
     counts = np.bincount(fake.logits.argmax(-1), minlength=classes) / len(fake.logits)
     return {"rarest_class": float(counts.min()), "commonest_class": float(counts.max())}
-
-
-def _on_the_sphere(one, other, weight):
-    """Spherical interpolation: normal latents lie near a sphere, a straight line would leave it."""
-    cosine = jnp.sum(one * other, -1, keepdims=True) / (
-        jnp.linalg.norm(one, axis=-1, keepdims=True)
-        * jnp.linalg.norm(other, axis=-1, keepdims=True)
-    )
-    angle = jnp.arccos(jnp.clip(cosine, -0.9999, 0.9999))
-    return (jnp.sin((1 - weight) * angle) * one + jnp.sin(weight * angle) * other) / jnp.sin(angle)
 
 
 if __name__ == "__main__":

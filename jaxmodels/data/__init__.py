@@ -4,6 +4,7 @@ from jaxmodels.data.images import Columns, ImageData, load_images
 from jaxmodels.data.normalization import Normalization, normalization_of
 from jaxmodels.data.order import sample_order
 from jaxmodels.data.resident import Resident
+from jaxmodels.data.resize import resize_images
 
 __all__ = [
     "Columns",
@@ -12,5 +13,6 @@ __all__ = [
     "Resident",
     "load_images",
     "normalization_of",
+    "resize_images",
     "sample_order",
 ]

@@ -24,6 +24,20 @@ def draw_latents(
     return jax.vmap(draw)(example_keys(key, count))
 
 
+def interpolate_latents(
+    one: Float[Array, "*batch size"], other: Float[Array, "*batch size"], weight: Float[Array, "*w"]
+) -> Float[Array, "*batch size"]:
+    """From `one` (weight 0) to `other` (1) along a sphere: normal latents lie near one, which a
+    straight line would leave (White 2016, section 2.1)."""
+    norms = (
+        jnp.linalg.norm(one, axis=-1, keepdims=True),
+        jnp.linalg.norm(other, axis=-1, keepdims=True),
+    )
+    cosine = jnp.sum(one * other, -1, keepdims=True) / (norms[0] * norms[1])
+    angle = jnp.arccos(jnp.clip(cosine, -0.9999, 0.9999))
+    return (jnp.sin((1 - weight) * angle) * one + jnp.sin(weight * angle) * other) / jnp.sin(angle)
+
+
 def to_uint8(images: Float[Array, "*shape"]) -> UInt8[Array, "*shape"]:
     """From -1..1 to 0..255."""
     return jnp.round((images.clip(-1, 1) + 1) * 127.5).astype(jnp.uint8)
