@@ -22,7 +22,7 @@ import numpy as np
 
 from experiments.judges import Judge, judges_of
 from jaxmodels.data import ImageData, Resident, load_images, resize_images
-from jaxmodels.errors import InputError
+from jaxmodels.errors import InputError, require_known
 from jaxmodels.metrics.generative import NAMES, Features, generative_scores, scores_protocol
 from jaxmodels.metrics.neighbours import nearest
 from jaxmodels.models import GANS, create_gan
@@ -34,7 +34,8 @@ from jaxmodels.ops import cpu_compiler_options
 from jaxmodels.pictures import draw_image_grid
 from jaxmodels.protocol import Objective
 from jaxmodels.train import Evaluation, Experiment, TrainConfig, main, require_range
-from jaxmodels.train.run_folder import RunFolder, write_text
+from jaxmodels.train.config import workdir_of
+from jaxmodels.train.run_folder import write_text
 
 # Samples have collapsed if they cover less of the real images, or if the discriminator tells
 # nearly every pair of held-out image and fake apart, so that the generator learns nothing.
@@ -66,7 +67,7 @@ class GANConfig(AdversarialConfig, TrainConfig):
     """Make images of a given class; without labels in the data, --no-conditional."""
     image_size: int = 0
     """Resize images to this many pixels a side; 0: as they are."""
-    steps: int = 16_000
+    steps: int = 10_000
     """Length of training in steps (generator updates)."""
     batch_size: int = 32
     """Real images per update of the discriminator, over all devices."""
@@ -158,10 +159,12 @@ def build(config: GANConfig) -> Experiment:
         raise InputError(
             f"conditional = True; data '{config.data}' has no labels: give --no-conditional"
         )
+    # Before resizing, which blurs the brightest pixel.
+    white = float(data.splits["train"]["image"].max())
     data = resize_images(data, config.image_size)
     shape = data.splits["train"]["image"].shape[1:]
-    white = float(data.splits["train"]["image"].max())
     classes = len(data.class_names) if config.conditional else 0
+    require_known("model", config.model, GANS)
     norm = config.norm or GANS[config.model][1].norm
     generator, discriminator = create_gan(
         config.model,
@@ -190,21 +193,30 @@ def build(config: GANConfig) -> Experiment:
         for split in ("validation", "test")
         if split in data.splits
     }
+    objective = with_preprocessing(objective, prepare)
+    train = Resident(data.splits["train"])
     report, monitor = None, "generator_loss"
     if config.mode != "sample" and not config.debug:
+        # What is wrong with the networks should be said before a judge is trained for minutes.
+        numbers = config.hyperparameters()
+        jax.eval_shape(lambda key: objective.init(key, train.spec(1), numbers), jax.random.key(0))
         for split, source in evaluation.items():
-            if source.size <= config.neighbours:
+            least = max(config.neighbours + 1, 10 if config.inception else 0)
+            if min(source.size, config.samples) < least:
                 raise InputError(
-                    f"neighbours = {config.neighbours}; the {split} split has {source.size} images;"
-                    f" expected fewer neighbours than images"
+                    f"neighbours = {config.neighbours}, samples = {config.samples}; the scores need"
+                    f" at least {least} samples and as many images of the {split} split, which has"
+                    f" {source.size}"
                 )
         judges = judges_of(data, config.data_dir, config.judge, config.inception, shape)
         report = _Report(config, data, objective, judges, white)
         monitor = report.monitor
+        if not evaluation:
+            print("note: without a validation or test split nothing is scored", file=sys.stderr)
     return Experiment(
-        objective=with_preprocessing(objective, prepare),
+        objective=objective,
         hyperparameters=config.hyperparameters(),
-        train=Resident(data.splits["train"]),
+        train=train,
         evaluation=evaluation,
         monitor=(monitor, "min"),
         facts={"data": data.facts(), "scaling": [0.0, white], "norm": norm},
@@ -225,19 +237,47 @@ class _Report:
     ):
         self.monitor = NAMES[judges[0].space][0]
         self._config, self._data, self._judges, self._white = config, data, judges, white
-        options = cpu_compiler_options() if jax.default_backend() == "cpu" else {}
+        self._splits = data.splits
+        options = cpu_compiler_options()
         self._sample = jax.jit(objective.sample, static_argnums=2, compiler_options=options)
         self._draw = jax.jit(objective.sample, compiler_options=options)
         self._real: dict[str, list[Features]] = {}
         self._fake: tuple[int, list[Features]] = (-1, [])
-        self._reports: dict[str, dict] = {}
         self._protocol = {
-            "generator": f"average, decay {config.ema:g}" if config.ema else "last parameters",
-            "batch_statistics": "recomputed for these parameters over 2,048 latents",
+            "samples_from": f"average of parameters, decay {config.ema:g}"
+            if config.ema
+            else "last parameters",
+            "batch_statistics": "where there are any, recomputed for these parameters over 2,048"
+            " latents, not truncated",
             "latents": f"normal, {config.latent_size}, truncation {config.truncation or 'none'}",
+            "labels": "in turn" if config.conditional else "none",
             "images": "rounded to 0..255",
+            "losses_and_accuracy": "of the last parameters, with running batch statistics",
             "checkpoint": config.checkpoint if config.mode == "evaluate" else "last",
         }
+        self._reports = {}
+        if config.mode == "train" and not config.overwrite:
+            self._reports = self._earlier_reports(workdir_of(config) / "evaluation.json")
+
+    def _earlier_reports(self, path: Path) -> dict[str, dict]:
+        """What earlier calls of this run have scored.
+
+        Raises:
+          InputError: they did so by another judge.
+        """
+        if not path.exists():
+            return {}
+        reports = json.loads(path.read_text())
+        for report in reports.values():
+            for judge in self._judges:
+                then = report.get("protocol", {}).get("judges", {}).get(judge.space, {})
+                now = judge.protocol.get("fingerprint")
+                if then.get("fingerprint", now) != now:
+                    raise InputError(
+                        f"{path}: its scores are by another {judge.space} ({then['fingerprint']},"
+                        f" now {now}); bring that one back, or --overwrite to start anew"
+                    )
+        return reports
 
     def __call__(self, evaluation: Evaluation) -> dict[str, float]:
         # On one device: the samples are the same whatever the number of devices.
@@ -261,29 +301,31 @@ class _Report:
                 judge.space, *sizes, self._config.neighbours
             )
         if self._judges[0].space == "classifier":
-            scores |= _class_shares(self._fake[1][0], len(self._data.class_names))
+            scores |= _class_shares(self._fake[1][0])
         problems = self._problems(evaluation.scores | scores)
         for problem in problems:
             print(f"step {evaluation.step}, {evaluation.split}: {problem}", file=sys.stderr)
         scores["collapsed"] = float(bool(problems))
-        if evaluation.workdir:
-            self._reports[evaluation.split] = {
-                "step": evaluation.step,
-                "scores": evaluation.scores | scores,
-                "collapse": problems,
-                "protocol": self._protocol | {"reference": evaluation.split, "judges": protocols},
-            }
-            best = self._best(evaluation, scores)
-            text = json.dumps(self._reports | ({"best": best} if best else {}), indent=1) + "\n"
-            write_text(evaluation.workdir / "evaluation.json", text)
+        report = {
+            "step": evaluation.step,
+            "scores": evaluation.scores | scores,
+            "collapse": problems,
+            "protocol": self._protocol | {"reference": evaluation.split, "judges": protocols},
+        }
+        if evaluation.workdir is None:
+            print(json.dumps(report, indent=1), file=sys.stderr)
+            return scores
+        self._reports[evaluation.split] = report
+        # Selected on validation if there is any, and else not at all: the best is the last.
+        chosen = "validation" if "validation" in self._splits else "test"
+        before = self._reports.get("best", report)
+        if evaluation.split == chosen:
+            worse = before["scores"][self.monitor] < report["scores"][self.monitor]
+            is_best = chosen == "test" or before["step"] > evaluation.step or not worse
+            self._reports["best"] = report if is_best else before
+        text = json.dumps(self._reports, indent=1) + "\n"
+        write_text(evaluation.workdir / "evaluation.json", text)
         return scores
-
-    def _best(self, evaluation: Evaluation, scores: dict[str, float]) -> dict | None:
-        """The line of validation with the best score so far, this one's included."""
-        lines = [x for x in RunFolder(evaluation.workdir).lines() if x["split"] == "validation"]
-        if evaluation.split == "validation":
-            lines.append({"step": evaluation.step, "split": "validation"} | scores)
-        return min(lines, key=lambda line: line[self.monitor], default=None)
 
     def _problems(self, scores: dict[str, float]) -> list[str]:
         problems = []
@@ -292,7 +334,9 @@ class _Report:
                 f"collapse: coverage {scores['coverage']:.3f} is under {COLLAPSED_COVERAGE};"
                 " samples resemble few of the real images"
             )
-        if scores["discriminator_accuracy"] > SATURATED_ACCURACY:
+        # A Wasserstein critic may know all pairs and still teach.
+        saturates = self._config.loss != "wasserstein"
+        if saturates and scores["discriminator_accuracy"] > SATURATED_ACCURACY:
             problems.append(
                 f"saturation: discriminator_accuracy {scores['discriminator_accuracy']:.4f} is over"
                 f" {SATURATED_ACCURACY}; the generator has little to learn from"
@@ -301,7 +345,7 @@ class _Report:
 
     def _to_bytes(self, images: np.ndarray) -> np.ndarray:
         scaled = np.asarray(images, np.float32) * (255 / self._white)
-        return np.round(scaled).astype(np.uint8)
+        return np.round(scaled.clip(0, 255)).astype(np.uint8)
 
     def _images(self, state, latents, labels=None) -> np.ndarray:
         conditions = {"latents": latents}
@@ -362,9 +406,9 @@ class _Report:
         )
 
 
-def _class_shares(fake: Features, classes: int) -> dict[str, float]:
+def _class_shares(fake: Features) -> dict[str, float]:
     """The shares of samples that the judge puts into the rarest and the most frequent class."""
-    counts = np.bincount(fake.logits.argmax(-1), minlength=classes) / len(fake.logits)
+    counts = np.bincount(fake.logits.argmax(-1), minlength=fake.logits.shape[1]) / len(fake.logits)
     return {"rarest_class": float(counts.min()), "commonest_class": float(counts.max())}
 
 

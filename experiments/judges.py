@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from jaxtyping import UInt8
 from experiments import classifier
 from jaxmodels.cache import cache_folder
 from jaxmodels.data import ImageData
-from jaxmodels.errors import InputError
+from jaxmodels.errors import InputError, Stopped
 from jaxmodels.metrics.generative import Features
 from jaxmodels.ops import cpu_compiler_options
 from jaxmodels.train import train
+from jaxmodels.train.config import workdir_of
 from jaxmodels.train.modes import load_run
 
 CHUNK = 250
@@ -58,13 +59,15 @@ def judges_of(
     once and kept in the cache, or the pixels if there are no labels. inception: file of weights.
 
     Raises:
-      InputError: no such run or weights, or images that the classifier cannot take.
+      InputError: no such run or weights, or images that a judge cannot take.
+      Stopped: on request, while training the classifier.
     """
-    found = []
-    if run or data.class_names:
-        found.append(_classifier(run or _train_classifier(data, data_dir), shape))
-    if inception:
-        found.append(_inception(inception))
+    found = [_inception(inception, shape)] if inception else []
+    if run:
+        found.insert(0, _classifier(run, shape))
+    elif data.class_names:
+        folder = _train_classifier(data, data_dir)
+        found.insert(0, _classifier(folder, shape, data_dir=data_dir))
     return found or [Judge("pixels", {"features": "pixels, 0..1"}, _pixels)]
 
 
@@ -73,30 +76,31 @@ def _pixels(images):
 
 
 def _jit(function):
-    options = cpu_compiler_options() if jax.default_backend() == "cpu" else {}
-    return jax.jit(function, compiler_options=options)
+    return jax.jit(function, compiler_options=cpu_compiler_options())
 
 
 def _train_classifier(data: ImageData, data_dir: str | None) -> str:
-    folder = cache_folder("judges") / f"{data.name}-{data.version}-{data.fingerprint}"
+    """The folder of a run with the classifier's defaults on this data, trained if it is not yet."""
     config = classifier.ClassifierConfig(
         data=data.name,
         data_dir=data_dir,
-        workdir=str(folder),
+        batch_size=min(128, len(data.splits["train"]["image"])),
         mesh="data=1",
         accept_code_change=True,
     )
+    # Other defaults of the classifier are another judge.
+    name = f"{workdir_of(config).name}-{data.version}-{data.fingerprint}"
+    config = replace(config, workdir=str(cache_folder("judges") / name))
     # What it prints is none of the experiment's output.
     with contextlib.redirect_stdout(sys.stderr):
         result = train(classifier.build, config)
     if not result.finished:
-        print(f"stopped while training the judge in {folder}; the same command goes on")
-        sys.exit(0)
-    return str(folder)
+        raise Stopped(f"stopped while training the judge in {config.workdir}; run it again")
+    return config.workdir
 
 
-def _classifier(run: str, shape: tuple[int, ...]) -> Judge:
-    judge = load_run(classifier.ClassifierConfig, classifier.build, run)
+def _classifier(run: str, shape: tuple[int, ...], **changes: object) -> Judge:
+    judge = load_run(classifier.ClassifierConfig, classifier.build, run, **changes)
     images = judge.experiment.train.arrays["image"]
     size, white = images.shape[1:], float(images.max())
     if size[2] != shape[2]:
@@ -122,17 +126,21 @@ def _classifier(run: str, shape: tuple[int, ...]) -> Judge:
         "classifier": f"{judge.config.data}-{judge.config.model}",
         "classifier_step": judge.step,
         "classifier_test_accuracy": judge.scores.get("test", {}).get("accuracy"),
-        "classifier_fingerprint": digest.hexdigest()[:16],
+        "fingerprint": digest.hexdigest()[:16],
         "resize": resized,
         "scaling": f"0..255 to 0..{white:g}, then normalised as in its training",
     }
     return Judge("classifier", protocol, look)
 
 
-def _inception(path: str) -> Judge:
+def _inception(path: str, shape: tuple[int, ...]) -> Judge:
     from jaxmodels.models.inception import FIDInception
     from jaxmodels.models.inception_weights import load_inception
 
+    if shape[2] not in (1, 3):
+        raise InputError(
+            f"inception = {path}; sees images of 1 or 3 channels, these have {shape[2]}"
+        )
     variables = load_inception(path)
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
@@ -143,7 +151,7 @@ def _inception(path: str) -> Judge:
 
     protocol = {
         "features": "FID Inception, 2048 of its last pooling",
-        "weights_fingerprint": digest,
+        "fingerprint": digest,
         "resize": "299x299, bilinear as in TensorFlow 1",
         "scaling": "(x - 128) / 128",
     }

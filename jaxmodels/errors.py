@@ -12,6 +12,10 @@ class RunError(RuntimeError):
     """A run that failed while running (say, a non-finite loss). Exit code 1."""
 
 
+class Stopped(Exception):
+    """Stopped on request before the run itself began; resumable. Exit code 0."""
+
+
 def closest(name: str, known: Iterable[str]) -> str:
     """ "; did you mean '...'?" with the known name most like this one, or "." if none is."""
     near = difflib.get_close_matches(name, list(known), n=1)

@@ -28,7 +28,8 @@ class Objective(NamedTuple):
     step: one update of everything that learns; the key is fold_in(root, step).
     evaluate: sums over the examples of one batch that `batch["valid"]` marks.
     summarize: on the host, in float64: ratios of the sums. Takes the metrics of step or evaluate.
-    predict: per-example outputs. sample: a key and conditions (labels, a count) -> samples.
+    predict: per-example outputs. sample: a key and conditions (labels, a count) -> samples, in
+    chunks where they are many.
     """
 
     init: Callable[[Key, BatchSpec, Hyperparameters], State]

@@ -36,7 +36,7 @@ def generative_scores(
     Inception score, also of the real images (suffix "_real"), which is about the best there is.
 
     The Fréchet distance takes all examples. KID: 20 subsets of 1000, or of all where there are
-    fewer. Neighbours: among equally many of each, at most 5000, taken evenly over the set.
+    fewer. Neighbours: among equally many of each, at most 5000, chosen at random.
 
     space: a key of NAMES. Raises InputError for fewer examples than a score needs.
     """
@@ -51,7 +51,7 @@ def generative_scores(
     for suffix, images in (("", fake), ("_real", real)):
         if images.logits is not None:
             scores[score + suffix] = inception_score(images.logits, SCORE_SPLITS[space]).mean
-    near = neighbour_scores(_evenly(real.features, some), _evenly(fake.features, some), neighbours)
+    near = neighbour_scores(_some(real.features, some), _some(fake.features, some), neighbours)
     return scores | near._asdict()
 
 
@@ -68,6 +68,8 @@ def scores_protocol(space: str, real: int, fake: int, neighbours: int) -> dict:
     }
 
 
-def _evenly(features: np.ndarray, count: int) -> np.ndarray:
-    # Not the first ones: of MNIST's test images those are by other writers than the last.
-    return features[np.arange(count) * len(features) // count]
+def _some(features: np.ndarray, count: int) -> np.ndarray:
+    """A random choice, always the same: the first ones may be by other writers than the last, every
+    second one of labels in turn has only even classes."""
+    order = np.random.Generator(np.random.Philox(0)).permutation(len(features))
+    return features[np.sort(order[:count])]

@@ -35,7 +35,8 @@ class DCGANGenerator(nn.Module):
     """A linear layer to the smallest image, then 4x4 transposed convolutions that double it.
 
     BatchNorm and ReLU between the layers, tanh after the last. The last but one has `width`
-    channels, each before it twice as many. At 64x64 with width 64: the generator of the paper.
+    channels, each before it twice as many. At 64x64 with width 64: the generator
+    of PyTorch's examples.
     """
 
     shape: Shape

@@ -75,8 +75,14 @@ class OptimizerConfig:
 
 
 def decayed(params: PyTree) -> PyTree:
-    """True for the parameters that weight decay acts on: kernels, not biases or norms."""
-    return jax.tree.map(lambda p: p.ndim > 1, params)
+    """True for the parameters that weight decay acts on: kernels, not biases or norms (which of a
+    conditional BatchNorm are tables)."""
+
+    def is_kernel(path, p):
+        name = getattr(path[-1], "key", "") if path else ""
+        return p.ndim > 1 and name not in ("scale", "bias")
+
+    return jax.tree_util.tree_map_with_path(is_kernel, params)
 
 
 def scheduled_rate(
@@ -156,7 +162,7 @@ def _scale_by_muon_and_adam(
         ),
     )
     labels = lambda params: jax.tree.map(  # noqa: E731
-        lambda p: "muon" if p.ndim > 1 else "adam", params
+        lambda is_kernel: "muon" if is_kernel else "adam", decayed(params)
     )
     adam = optax.scale_by_adam(b1=beta, b2=beta2)
     return optax.partition({"muon": muon, "adam": adam}, labels)

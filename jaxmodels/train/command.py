@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from jaxmodels.errors import InputError, RunError, require_known
+from jaxmodels.errors import InputError, RunError, Stopped, require_known
 from jaxmodels.train.config import TrainConfig, from_json, workdir_of
 from jaxmodels.train.environment import source_hash
 from jaxmodels.train.experiment import Experiment
@@ -32,6 +32,9 @@ def main(
     try:
         arguments = list(sys.argv[1:] if arguments is None else arguments)
         print(_run(parse(config_class, presets or {}, arguments), build, arguments))
+        return 0
+    except Stopped as stopped:
+        print(stopped)
         return 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

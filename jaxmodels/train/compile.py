@@ -47,10 +47,6 @@ def make_mesh(axes: str = "") -> Mesh:
     return Mesh(np.array(available[:count]), (DATA_AXIS,), axis_types=(AxisType.Auto,))
 
 
-def _compiler_options() -> dict[str, str]:
-    return cpu_compiler_options() if jax.default_backend() == "cpu" else {}
-
-
 class Shardings(NamedTuple):
     """How things lie on the mesh."""
 
@@ -114,9 +110,10 @@ class TrainProgram:
                 f" {max(batch_size // devices, 1) * devices}"
             )
         if batch_size * batches_per_step > source.size:
+            each = f", {batches_per_step} a step" if batches_per_step > 1 else ""
             raise InputError(
-                f"batch_size = {batch_size}, {batches_per_step} of them a step; expected at most"
-                f" the {source.size} training examples together"
+                f"batch_size = {batch_size}{each}; expected at most the {source.size} training"
+                " examples"
             )
         batch_size *= batches_per_step
         self._source, self._batch_size, self._seed, self.length = source, batch_size, seed, length
@@ -152,7 +149,7 @@ class TrainProgram:
             donate_argnums=(0, 1),
             in_shardings=(whole, whole, whole, whole, shardings.steps, whole),
             out_shardings=(whole, whole),
-            compiler_options=_compiler_options(),
+            compiler_options=cpu_compiler_options(),
         )
         like = self.like
         return compiled.lower(
@@ -233,7 +230,7 @@ class EvaluationProgram:
                 jnp.arange(batches),
             )
 
-        options = _compiler_options()
+        options = cpu_compiler_options()
         self._sums = jax.jit(sums, out_shardings=shardings.whole, compiler_options=options)
         self._outputs = jax.jit(outputs, compiler_options=options)
 

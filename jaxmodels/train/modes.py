@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jaxmodels.errors import InputError, RunError
+from jaxmodels.ops import cpu_compiler_options
 from jaxmodels.protocol import State
 from jaxmodels.train.config import TrainConfig, from_json
 from jaxmodels.train.debug import all_finite, first_non_finite
@@ -45,13 +46,8 @@ def sample(experiment: Experiment, config: TrainConfig, folder: RunFolder) -> st
         raise InputError(f"output = {config.output}; expected a file to write, --output FILE.npz")
     trainer = Trainer(experiment, config, folder)
     step, state = _restored(trainer)
-    size = min(config.count, config.eval_batch_size)
-    draw_batch = jax.jit(lambda state, key: draw(state, key, size))
-    parts = []
-    for batch in range(-(-config.count // size)):
-        key = jax.random.fold_in(trainer.program.keys.sample, batch)
-        parts.append(jax.device_get(draw_batch(state, key)))
-    samples = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: config.count], *parts)
+    draw = jax.jit(draw, static_argnums=2, compiler_options=cpu_compiler_options())
+    samples = jax.device_get(draw(state, trainer.program.keys.sample, config.count))
     write_atomically(Path(config.output), lambda file: np.savez(file, **samples))
     return f"step={step} count={config.count} output={config.output} workdir={folder.path}"
 
@@ -70,25 +66,24 @@ def load_run(
     config_class: type[TrainConfig],
     build: Callable[[TrainConfig], Experiment],
     workdir: str | Path,
-    checkpoint: str = "last",
+    **changes: object,
 ) -> Run:
-    """The run in a folder, with the state of its "last" or "best" checkpoint.
+    """The run in a folder, with the state of its last checkpoint, on one device.
+
+    changes: of the recorded config, as data_dir="..." where the data has moved, checkpoint="best".
 
     Raises:
-      InputError: the folder holds no run of this experiment, or no checkpoint.
+      InputError: the folder holds no run of this experiment or no checkpoint, or the data changed.
     """
     folder = RunFolder(workdir)
     record = folder.record()
     if record is None or record["experiment"] != config_class.experiment:
         found = f"one of '{record['experiment']}'" if record else "none"
         raise InputError(f"{workdir} holds no run of '{config_class.experiment}' but {found}")
-    config = replace(
-        from_json(config_class, record["config"]),
-        workdir=str(workdir),
-        checkpoint=checkpoint,
-        mesh="data=1",
-    )
+    recorded = {"workdir": str(workdir), "mesh": "data=1", "accept_code_change": True}
+    config = replace(from_json(config_class, record["config"]), **recorded | changes)
     experiment = build(config)
+    folder.check(record, config, record["source"], experiment.facts)
     trainer = Trainer(experiment, config, folder)
     step, state = _restored(trainer)
     return Run(config, experiment, step, state, trainer.result(state, step, False).scores)

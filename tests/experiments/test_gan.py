@@ -69,7 +69,7 @@ def test_scores_and_their_protocol(run):
     protocol = report["test"]["protocol"]
     assert protocol["reference"] == "test"
     assert protocol["checkpoint"] == "last"
-    assert protocol["generator"] == "average, decay 0.999"
+    assert protocol["samples_from"] == "average of parameters, decay 0.999"
     assert "recomputed" in protocol["batch_statistics"]
     of_judge = protocol["judges"]["classifier"]
     assert (of_judge["real"], of_judge["samples"]) == (360, 60)

@@ -45,3 +45,16 @@ def test_the_protocol_states_what_was_taken():
 def test_too_few_real_images():
     with pytest.raises(InputError, match="neighbours 5"):
         generative_scores("pixels", _features(5), _features(100))
+
+
+def test_neighbours_are_chosen_from_all_classes():
+    """Labels in turn: every second example would leave half of the classes out."""
+    generator = np.random.default_rng(0)
+
+    def features(count):
+        places = 10.0 * np.eye(10)[np.arange(count) % 10]
+        return Features((places + 0.1 * generator.normal(size=places.shape)).astype(np.float32))
+
+    scores = generative_scores("pixels", features(6000), features(12_000))
+    assert scores["recall"] > 0.9
+    assert scores["coverage"] > 0.9
