@@ -9,24 +9,25 @@ says what exactly runs, alternate.py how it is timed. The floor of a row is the 
 operations that its update has to do (`gan_peers.Task.flops`) at the pace of a 2048 x 2048 matrix
 product.
 
-Quality: the default of experiments.gan, the DCGAN of PyTorch's tutorial as published (images
-resized to 64 x 64, eager, all cores) and the same code on the images as they are train one after
-the other for the same time. Of ours, what is counted is all that the engine does from the data to
-the first step (tracing and compiling, with nothing cached; putting the data on the device;
-initialising) and the loop of training, the "seconds" of speed.jsonl. Of PyTorch, only the loop is
-timed, its images lying in memory as the network takes them (on one thread, if that is faster). Not
-counted on either side are imports, reading and resizing the data, and what comes after the last
-step: evaluation, saving, sampling. The length of our schedule has to be known in advance: it is
-computed from the pace of a short run, a little short of the budget. Should ours take longer than
-that all the same, PyTorch gets as long. What each really took is printed; steps and images per
-second are those of this time, so that ours contain compiling.
+Quality: the default of experiments.gan (which uses labels) and that without them, the DCGAN of
+PyTorch's tutorial as published (images resized to 64 x 64, eager, all cores) and the same code on
+the images as they are train one after the other for the same time. Of ours, what is counted is all
+that the engine does from the data to the first step (tracing and compiling, with nothing cached;
+putting the data on the device; initialising) and the loop of training, the "seconds" of
+speed.jsonl. Of PyTorch, only the loop is timed, its images lying in memory as the network takes
+them (on one thread, if that is faster). Not counted on either side are imports, reading and
+resizing the data, and what comes after the last step: evaluation, saving, sampling. The length of
+our schedule has to be known in advance: it is computed from the pace of a short run, a little short
+of the budget. Should ours take longer than that all the same, PyTorch gets as long. What each
+really took is printed; steps and images per second are those of this time, so that ours contain
+compiling.
 
 Samples are scored at the size of the data by a classifier of the data (experiments.judges) against
 all test images. Those of the tutorial are brought back to that size in two ways, by the bilinear
 filter with antialias and by undoing the resizing of the training images (least squares), which
 loses nothing: how far real images get from themselves either way is printed, too. PyTorch's
-generators are sampled both with running averages and with the moments of the batch in BatchNorm.
-Of all these, the one of the least Fréchet distance counts.
+generators are sampled both with running averages and with the moments of the batch in BatchNorm. Of
+all these, the one of the least Fréchet distance counts.
 """
 
 import contextlib
@@ -99,6 +100,8 @@ class BenchmarkConfig:
     """quality: folder of tfds data sets; None: tfds's own default."""
     minutes: float = 5.0
     """quality: how long each is trained, our compiling included."""
+    no_labels: bool = True
+    """quality: also train ours without labels, which PyTorch's has not either."""
     peer_28: bool = True
     """quality: also train PyTorch's networks on images as they are, not resized to 64 x 64."""
     seed: int = 0
@@ -208,12 +211,13 @@ class _Run(NamedTuple):
     training: float
 
 
-def _train_ours(config: BenchmarkConfig, steps: int, workdir: str) -> _Run:
-    """The default of experiments.gan for that many steps."""
+def _train_ours(config: BenchmarkConfig, conditional: bool, steps: int, workdir: str) -> _Run:
+    """The default of experiments.gan, or that without labels, for that many steps."""
     settings = gan.GANConfig(
         data=config.data,
         data_dir=config.data_dir,
         seed=config.seed,
+        conditional=conditional,
         steps=steps,
         workdir=workdir,
         # No evaluation but the one after the last step: its time would not count.
@@ -246,11 +250,11 @@ def _train_ours(config: BenchmarkConfig, steps: int, workdir: str) -> _Run:
     return _Run(experiment, result.state, settings.batch_size, preparation, training)
 
 
-def _ours(config: BenchmarkConfig, budget: float) -> Trained:
+def _ours(config: BenchmarkConfig, name: str, conditional: bool, budget: float) -> Trained:
     """Our run within the budget, in seconds."""
     with tempfile.TemporaryDirectory() as folder:
-        _announce(f"jaxmodels: {CALIBRATION_STEPS} steps, to find its pace")
-        trial = _train_ours(config, CALIBRATION_STEPS, f"{folder}/trial")
+        _announce(f"{name}: {CALIBRATION_STEPS} steps, to find its pace")
+        trial = _train_ours(config, conditional, CALIBRATION_STEPS, f"{folder}/trial")
         pace = trial.training / CALIBRATION_STEPS
         steps = int(MARGIN * (budget - trial.preparation) / pace)
         if steps < 1:
@@ -258,14 +262,15 @@ def _ours(config: BenchmarkConfig, budget: float) -> Trained:
                 f"minutes = {config.minutes:g}; expected more than the"
                 f" {trial.preparation + pace:.0f} s that compiling and one step of ours take"
             )
-        _announce(f"jaxmodels: {steps:,} steps, about {steps * pace + trial.preparation:.0f} s")
-        run = _train_ours(config, steps, config.workdir or f"{folder}/run")
-    options = cpu_compiler_options() if jax.default_backend() == "cpu" else {}
+        _announce(f"{name}: {steps:,} steps, about {steps * pace + trial.preparation:.0f} s")
+        workdir = config.workdir if conditional and config.workdir else f"{folder}/run"
+        run = _train_ours(config, conditional, steps, workdir)
+    options = cpu_compiler_options()
     sample = jax.jit(run.experiment.objective.sample, static_argnums=2, compiler_options=options)
     images = np.asarray(sample(run.state, jax.random.key(0), SAMPLES)["images"])
     seconds = run.preparation + run.training
     note = f"{run.preparation:.1f} s to the first step + {run.training:.1f} s of training"
-    return Trained("jaxmodels", images, steps, steps * run.batch_size, seconds, note)
+    return Trained(name, images, steps, steps * run.batch_size, seconds, note)
 
 
 def _torch(
@@ -301,8 +306,10 @@ def quality(config: BenchmarkConfig, data: ImageData) -> None:
     sizes = {"PyTorch tutorial": tutorial}
     if config.peer_28 and size != tutorial:
         sizes[f"PyTorch at {size[0]}x{size[1]}"] = size
-    runs = [_ours(config, budget)]
-    budget = max(budget, runs[0].seconds)
+    runs = [_ours(config, "jaxmodels", bool(data.class_names), budget)]
+    if data.class_names and config.no_labels:
+        runs.append(_ours(config, "jaxmodels, no labels", False, budget))
+    budget = max(budget, *(run.seconds for run in runs))
     for name, trained_at in sizes.items():
         runs.append(_torch(name, training, trained_at, config, budget, judge, real))
     scores = {}

@@ -160,3 +160,15 @@ def test_schedules_that_are_laid_out_over_the_steps_say_so():
 def test_bad_values_are_named(field, value):
     with pytest.raises(InputError, match=f"{field}.*{value}"):
         OptimizerConfig(**{field: value}).validate()
+
+
+def test_weight_decay_spares_norms_even_where_they_are_tables():
+    """A conditional BatchNorm has a row of scales and biases per class."""
+    params = {
+        "BatchNorm_0": {"scale": jnp.ones((3, 4)), "bias": jnp.ones((3, 4))},
+        "Dense_0": {"kernel": jnp.ones((4, 2)), "bias": jnp.ones(2)},
+    }
+    assert decayed(params) == {
+        "BatchNorm_0": {"scale": False, "bias": False},
+        "Dense_0": {"kernel": True, "bias": False},
+    }
