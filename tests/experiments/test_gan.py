@@ -215,7 +215,7 @@ def test_judges_agree_with_the_run_they_come_from(judge):
         (["--model", "r3gan", "--norm", "spectral"], "--norm none"),
         (["--image-size", "3"], "3x3"),
         (["--model", "sngan", "--image-size", "27"], "--image-size 28"),
-        (["--neighbours", "200", "--samples", "300"], "157 images"),
+        (["--neighbours", "200", "--samples", "300"], "has 157"),
         (["--samples", "5"], "more than neighbours"),
         (["--judge", "nowhere"], "no run"),
         (["--inception", "nowhere.npz"], "nowhere.npz"),

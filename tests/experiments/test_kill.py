@@ -48,7 +48,8 @@ def _wait_for(process: subprocess.Popen, condition) -> None:
 def _final_tree(workdir: Path) -> list[np.ndarray]:
     import orbax.checkpoint as ocp
 
-    last = max(int(path.name) for path in (workdir / "checkpoints").iterdir())
+    names = [path.name for path in (workdir / "checkpoints").iterdir()]
+    last = max(int(name) for name in names if name.isdigit())
     path = workdir / "checkpoints" / str(last) / "default"
     tree = ocp.StandardCheckpointer().restore(path.absolute())
     return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]

@@ -168,6 +168,20 @@ def test_penalties_are_linear_in_their_traced_weight(flags, weight):
     assert any(not np.allclose(a, b) for a, b in zip(*map(jax.tree.leaves, (none, once))))
 
 
+@pytest.mark.parametrize("name", LOSSES)
+def test_any_loss_goes_with_all_regularisers_at_once(name):
+    penalties = {"r1": 0.5, "r2": 0.5, "gradient_penalty": 1.0, "lazy": 2}
+    consistency = {"consistency": 1.0, "consistency_fake": 1.0}
+    objective, config = toy_gan(
+        loss=name, norm="spectral", diff_augment=("translation",), **penalties, **consistency
+    )
+    step, state = jax.jit(objective.step), _start(objective, config)
+    for number in range(3):
+        state, sums = step(state, _batch(), jax.random.fold_in(KEY, number))
+        assert sums["penalty"].value() > 0
+    assert all(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((state, sums)))
+
+
 def test_lazy_penalties_come_every_so_many_updates_and_weigh_as_much():
     penalties = {}
     for lazy in (1, 3):
