@@ -145,7 +145,8 @@ def test_evaluate_a_run(run, judge):
         "--workdir", folder, "--mode", "evaluate", "--samples", 40, "--neighbours", 3
     )
     assert code == 0
-    assert _summary(other)["test/coverage"] != trained["test/coverage"]
+    name = "test/frechet_classifier"
+    assert float(_summary(other)[name]) != pytest.approx(float(trained[name]), rel=1e-3)
 
 
 def test_a_run_goes_on_only_under_its_own_judge(run, tmp_path):
@@ -220,7 +221,7 @@ def test_judges_agree_with_the_run_they_come_from(judge):
         (["--judge", "nowhere"], "no run"),
         (["--inception", "nowhere.npz"], "nowhere.npz"),
         (["--ema", "1"], "ema = 1"),
-        (["--batch-size", "500", "--critic-steps", "5"], "1280"),
+        (["--batch-size", "400", "--critic-steps", "5"], "1280"),
         (["--width", "0"], "width = 0"),
     ],
 )
