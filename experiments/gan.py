@@ -2,7 +2,7 @@
 
     python -m experiments.gan                              # digits, under two minutes on a CPU
     python -m experiments.gan --data mnist --data-dir DIR
-    python -m experiments.gan --conditional --preset r3gan --data fashion_mnist --data-dir DIR
+    python -m experiments.gan --preset r3gan --data fashion_mnist --data-dir DIR
     python -m experiments.gan --workdir DIR --mode sample --count 1000 --output samples.npz
 
 The run folder then holds config.json, metrics.jsonl, speed.jsonl, curves.png, evaluation.json
@@ -237,7 +237,6 @@ class _Report:
     ):
         self.monitor = NAMES[judges[0].space][0]
         self._config, self._data, self._judges, self._white = config, data, judges, white
-        self._splits = data.splits
         options = cpu_compiler_options()
         self._sample = jax.jit(objective.sample, static_argnums=2, compiler_options=options)
         self._draw = jax.jit(objective.sample, compiler_options=options)
@@ -317,7 +316,7 @@ class _Report:
             return scores
         self._reports[evaluation.split] = report
         # Selected on validation if there is any, and else not at all: the best is the last.
-        chosen = "validation" if "validation" in self._splits else "test"
+        chosen = "validation" if "validation" in self._data.splits else "test"
         before = self._reports.get("best", report)
         if evaluation.split == chosen:
             worse = before["scores"][self.monitor] < report["scores"][self.monitor]

@@ -146,8 +146,8 @@ def _inception(path: str, shape: tuple[int, ...]) -> Judge:
 
     @_jit
     def look(images):
-        seen = FIDInception().apply(variables, jnp.broadcast_to(images, (*images.shape[:3], 3)))
-        return {"features": seen["features"], "logits": seen["logits"]}
+        coloured = jnp.broadcast_to(images, (*images.shape[:3], 3))
+        return FIDInception().apply(variables, coloured)._asdict()
 
     protocol = {
         "features": "FID Inception, 2048 of its last pooling",

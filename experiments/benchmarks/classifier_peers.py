@@ -66,8 +66,7 @@ TASKS = {
 
 def ours(name: str) -> Block:
     """The engine of this project, as experiments.classifier runs it."""
-    import jax
-
+    from experiments.benchmarks.engine_block import engine_block
     from jaxmodels.data import Resident, normalization_of
     from jaxmodels.models import create_model
     from jaxmodels.objectives.classifier import classifier, hyperparameters
@@ -90,23 +89,10 @@ def ours(name: str) -> Block:
         classifier(model, 10, optimizer, steps=1),
         lambda batch: {**batch, "image": normalize(batch["image"])},
     )
-    length = 100
     source = Resident({"image": images, "label": labels})
     numbers = hyperparameters(optimizer)
-    program = TrainProgram(objective, source, numbers, task.batch, length, 0, make_mesh())
-    state, at = program.create(), 0
-
-    def block(steps: int) -> None:
-        nonlocal state, at
-        window = program.zeros()
-        end = at + steps
-        while at < end:
-            stop = min(at + length, end)
-            state, window = program.run(state, window, at, stop)
-            at = stop
-        jax.device_get(window)
-
-    return block
+    program = TrainProgram(objective, source, numbers, task.batch, 100, 0, make_mesh())
+    return engine_block(program)
 
 
 def torch_loader(name: str) -> Block:

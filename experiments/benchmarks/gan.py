@@ -47,13 +47,8 @@ from jaxtyping import UInt8
 
 from experiments import gan
 from experiments.benchmarks.alternate import Timing, time_in_turns
-from experiments.benchmarks.gan_peers import (
-    RESIZINGS,
-    TASKS,
-    Task,
-    torch_resize,
-    torch_train,
-)
+from experiments.benchmarks.gan_peers import TASKS, Task
+from experiments.benchmarks.torch_dcgan import RESIZINGS, torch_resize, torch_train
 from experiments.judges import Judge, judges_of
 from jaxmodels.data import ImageData, Resident, load_images
 from jaxmodels.errors import InputError, RunError, require_known

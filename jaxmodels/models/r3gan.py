@@ -14,12 +14,6 @@ BLOCKS = 2  # per resolution
 CARDINALITY = 4  # groups of the 3x3 convolutions (the authors: groups of 16 channels)
 
 
-def _init(gain: float) -> nn.initializers.Initializer:
-    return nn.initializers.variance_scaling(gain**2, "fan_in", "normal") if gain else _zeros
-
-
-_zeros = nn.initializers.zeros
-_leaky = jax.nn.leaky_relu
 _GAIN = (2 / (1 + 0.2**2)) ** 0.5  # of a leaky ReLU with slope 0.2
 
 
@@ -36,12 +30,12 @@ class _Block(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         width, gain = 2 * x.shape[-1], _GAIN * self.depth ** (-1 / 4)
-        y = Conv(width, (1, 1), kernel_init=_init(gain), dtype=self.dtype)(x)
-        y = Conv(width, groups=CARDINALITY, kernel_init=_init(gain), dtype=self.dtype)(
-            _leaky(y, 0.2)
-        )
-        options = {"kernel_init": _init(0.0), "use_bias": False, "dtype": self.dtype}
-        return x + Conv(x.shape[-1], (1, 1), **options)(_leaky(y, 0.2))
+        init = nn.initializers.variance_scaling(gain**2, "fan_in", "normal")
+        options = {"kernel_init": init, "dtype": self.dtype}
+        y = nn.leaky_relu(Conv(width, (1, 1), **options)(x), 0.2)
+        y = nn.leaky_relu(Conv(width, groups=CARDINALITY, **options)(y), 0.2)
+        options |= {"kernel_init": nn.initializers.zeros, "use_bias": False}
+        return x + Conv(x.shape[-1], (1, 1), **options)(y)
 
 
 def _resize(x: Array, factor: float) -> Array:

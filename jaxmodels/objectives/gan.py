@@ -138,13 +138,13 @@ def gan(
         def one_of_many(state, index_and_part):
             return criticize(state, *index_and_part)
 
-        first = config.critic_steps - 1
-        more = []
+        first, earlier = config.critic_steps - 1, {}
         if first:
             before = jax.tree.map(lambda column: column[:-1], parts)
-            state, sums = jax.lax.scan(one_of_many, state, (jnp.arange(first), before))
-            more = [jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), sums)]
+            state, earlier = jax.lax.scan(one_of_many, state, (jnp.arange(first), before))
         state, sums = criticize(state, first, last, generator_too=together)
+        for name, each in earlier.items():
+            sums[name] = jax.tree.map(lambda one, many: one + jnp.sum(many, 0), sums[name], each)
         if not together:
             gradients, collections, answer = gradients_of(
                 lambda *args: _generator_loss(state["params"]["discriminator"], *args),
@@ -155,9 +155,7 @@ def gan(
                 accumulate,
             )
             state = _update({**state, "collections": collections}, "generator", gradients)
-            sums = {**sums, **answer}
-        for others in more:
-            sums |= {name: jax.tree.map(jnp.add, sums[name], others[name]) for name in others}
+            sums |= answer
         average = state["ema"]
         if config.ema:
             new = state["params"]["generator"]

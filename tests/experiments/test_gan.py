@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -247,6 +248,36 @@ def test_a_judge_of_other_channels_is_refused(judge, tmp_path):
     data = load_images("digits")
     with pytest.raises(InputError, match="1 channels"):
         judges.judges_of(data, None, str(judge), "", (8, 8, 3))
+
+
+def test_inception_sees_grey_images_as_coloured_ones(tmp_path, monkeypatch):
+    """With random weights in a file, as the published ones would lie in it."""
+    from flax.traverse_util import flatten_dict
+
+    from jaxmodels.models.inception import FIDInception
+
+    generator = np.random.default_rng(0)
+    spec = jax.ShapeDtypeStruct((1, 8, 8, 3), np.float32)
+    shapes = jax.eval_shape(FIDInception().init, jax.random.key(0), spec)
+    weights = {
+        name: (0.1 * generator.normal(size=leaf.shape)).astype(np.float32) + name.endswith("_var")
+        for name, leaf in flatten_dict(shapes["params"], sep="/").items()
+    }
+    np.savez(tmp_path / "weights.npz", **weights)
+    monkeypatch.setattr(judges, "CHUNK", 4)
+    data = load_images("digits")._replace(class_names=())
+    (found,) = judges.judges_of(data, None, "", str(tmp_path / "weights.npz"), (8, 8, 1))
+    grey = generator.integers(0, 256, (6, 8, 8, 1), dtype=np.uint8)
+    seen = found(grey)
+    assert (found.space, seen.features.shape, seen.logits.shape) == (
+        "inception",
+        (6, 2048),
+        (6, 1008),
+    )
+    assert np.ptp(seen.features, axis=0).max() > 0
+    coloured = found(np.repeat(grey, 3, axis=-1))
+    np.testing.assert_allclose(seen.features, coloured.features, rtol=1e-5)
+    assert len(found.protocol["fingerprint"]) == 16
 
 
 def test_scores_have_the_names_of_their_space():
