@@ -109,7 +109,7 @@ def build(config: ClassifierConfig) -> Experiment:
         accumulate=config.accumulate,
     )
 
-    def prepare(batch):
+    def prepare(batch, key):
         sides = ((0, 0), (config.pad, config.pad), (config.pad, config.pad), (0, 0))
         return {**batch, "image": normalize(jnp.pad(batch["image"], sides))}
 

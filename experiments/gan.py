@@ -185,7 +185,7 @@ def build(config: GANConfig) -> Experiment:
         accumulate=config.accumulate,
     )
 
-    def prepare(batch):
+    def prepare(batch, key):
         return {**batch, "image": batch["image"].astype(jnp.float32) * (2 / white) - 1}
 
     evaluation = {

@@ -105,3 +105,29 @@ def draw_confusion(
 def _save(figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=_DPI)
+
+
+def draw_scatter(
+    points: Num[np.ndarray, "count 2"],
+    path: Path,
+    labels: Int[np.ndarray, " count"] | None = None,
+    class_names: Sequence[str] = (),
+    title: str = "",
+) -> None:
+    """Points in the plane (one coordinate: along a line), coloured by label if there are any."""
+    from matplotlib.figure import Figure
+
+    x, y = points[:, 0], points[:, 1] if points.shape[1] > 1 else np.zeros(len(points))
+    figure = Figure(figsize=(6.5, 5.5), layout="constrained")
+    panel = figure.subplots()
+    named = labels is not None and 0 < len(class_names) <= 20
+    options = {"c": labels, "cmap": "tab10" if len(class_names) <= 10 else "tab20"} if named else {}
+    marks = panel.scatter(x, y, s=5, linewidths=0, alpha=0.7, **options)
+    if named:
+        # Not from the points: a class may have none.
+        colours = [marks.cmap(marks.norm(label)) for label in range(len(class_names))]
+        handles = [panel.scatter([], [], color=[colour], s=20) for colour in colours]
+        figure.legend(handles, class_names, loc="outside right upper", fontsize=8, frameon=False)
+    panel.set_aspect("equal", "datalim")
+    panel.set_title(title, fontsize=9)
+    _save(figure, path)

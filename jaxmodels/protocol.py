@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 PyTree = Any
-Batch = dict[str, Array]  # every leaf leads with the batch axis; evaluation adds "valid" (bool)
+# Every leaf leads with the batch axis; evaluation adds "valid" (bool), "position" (in the split).
+Batch = dict[str, Array]
 BatchSpec = dict[str, jax.ShapeDtypeStruct]
 State = PyTree  # named parts; must have an int32 scalar `step`
 Metrics = PyTree  # leaves that add over batches, steps and devices
@@ -26,7 +27,8 @@ class Objective(NamedTuple):
 
     init: traceable, so the engine can jit it with shardings or only take its shape.
     step: one update of everything that learns; the key is fold_in(root, step).
-    evaluate: sums over the examples of one batch that `batch["valid"]` marks.
+    evaluate: sums over the examples of one batch that `batch["valid"]` marks. The key is the same
+    for all batches; `example_keys` makes noise of it that does not depend on how they are divided.
     summarize: on the host, in float64: ratios of the sums. Takes the metrics of step or evaluate.
     predict: per-example outputs. sample: a key and conditions (labels, a count) -> samples, in
     chunks where they are many.
@@ -75,12 +77,16 @@ def average_across_devices(tree: PyTree) -> PyTree:
     return jax.lax.pmean(tree, DATA_AXIS) if _data_axis_is_bound() else tree
 
 
-def example_keys(key: Key[Array, ""], count: int) -> Key[Array, " batch"]:
-    """One key per example, from its *global* position in the batch.
+def example_keys(
+    key: Key[Array, ""], count: int, positions: Int[Array, " batch"] | None = None
+) -> Key[Array, " batch"]:
+    """One key per example, from its *global* position in the batch, or from `positions` (in
+    evaluation `batch["position"]`, that in the split).
 
     Noise, dropout and augmentation drawn from these do not depend on the number of devices.
     """
-    positions = jnp.arange(count)
-    if _data_axis_is_bound():
-        positions += jax.lax.axis_index(DATA_AXIS) * count
+    if positions is None:
+        positions = jnp.arange(count)
+        if _data_axis_is_bound():
+            positions += jax.lax.axis_index(DATA_AXIS) * count
     return jax.vmap(lambda position: jax.random.fold_in(key, position))(positions)

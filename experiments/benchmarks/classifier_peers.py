@@ -87,7 +87,7 @@ def ours(name: str) -> Block:
     )
     objective = with_preprocessing(
         classifier(model, 10, optimizer, steps=1),
-        lambda batch: {**batch, "image": normalize(batch["image"])},
+        lambda batch, key: {**batch, "image": normalize(batch["image"])},
     )
     source = Resident({"image": images, "label": labels})
     numbers = hyperparameters(optimizer)

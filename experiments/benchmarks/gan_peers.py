@@ -110,7 +110,7 @@ def _ours(task: Task, updates: str) -> Block:
     networks = create_gan(config.model, "batch", shape=task.shape, width=config.width)
     objective = with_preprocessing(
         gan(*networks, config, steps=config.steps, latent_size=config.latent_size),
-        lambda batch: {"image": batch["image"].astype("float32") * (2 / 255) - 1},
+        lambda batch, key: {"image": batch["image"].astype("float32") * (2 / 255) - 1},
     )
     source, numbers = Resident({"image": task.images()}), config.hyperparameters()
     program = TrainProgram(objective, source, numbers, BATCH, 100, 0, make_mesh())

@@ -40,7 +40,8 @@ class Resident:
         return {"index": sample_order(self.size, batch_size, seed, start, stop)}
 
     def once(self, batch_size: int) -> dict[str, np.ndarray]:
-        """For one pass over all examples in order, the last batch padded and marked in "valid"."""
+        """For one pass over all examples in order, the last batch padded and marked in "valid",
+        each example with its "position" in the split."""
         batches = -(-self.size // batch_size)
         index = np.arange(batches * batch_size, dtype=np.int32).reshape(batches, batch_size)
         return {"index": np.minimum(index, self.size - 1), "valid": index < self.size}
@@ -52,4 +53,6 @@ class Resident:
             name: column.at[sent["index"]].get(mode="promise_in_bounds")
             for name, column in arrays.items()
         }
-        return rows | ({"valid": sent["valid"]} if "valid" in sent else {})
+        if "valid" not in sent:
+            return rows
+        return rows | {"valid": sent["valid"], "position": sent["index"]}

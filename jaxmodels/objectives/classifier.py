@@ -4,15 +4,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import linen as nn
 from jaxtyping import Array, Int
 
 from jaxmodels import metrics
 from jaxmodels.metrics import CalibrationBins
-from jaxmodels.objectives.averaging import update_average
+from jaxmodels.objectives.descent import descend, initial_state, learned_of
 from jaxmodels.objectives.gradients import gradients_of
-from jaxmodels.objectives.optimizers import OptimizerConfig, make_optimizer, scheduled_rate
+from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.ops import softmax_cross_entropy
 from jaxmodels.protocol import Mean, Objective, mean_over
 
@@ -52,16 +51,7 @@ def classifier(
         example = jnp.zeros((1, *spec[input_name].shape[1:]), spec[input_name].dtype)
         variables = dict(model.init(key, example, train=False))
         learned = {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
-        hyperparameters = {name: jnp.float32(value) for name, value in hyperparameters.items()}
-        rule = make_optimizer(optimizer, hyperparameters, hyperparameters["learning_rate"])
-        return {
-            "step": jnp.int32(0),
-            "hyperparameters": hyperparameters,
-            **learned,
-            "optimizer": rule.init(learned["params"]),
-            # A copy: two leaves of one buffer cannot both be donated.
-            "ema": jax.tree.map(jnp.copy, learned) if ema else {},
-        }
+        return initial_state(optimizer, learned, hyperparameters, bool(ema))
 
     def step(state, batch, key):
         hyperparameters = state["hyperparameters"]
@@ -84,29 +74,11 @@ def classifier(
         gradients, batch_stats, sums = gradients_of(
             loss, state["params"], state["batch_stats"], batch, key, accumulate
         )
-        rate = scheduled_rate(optimizer, steps, hyperparameters, state["step"])
-        rule = make_optimizer(optimizer, hyperparameters, rate)
-        updates, moments = rule.update(gradients, state["optimizer"], state["params"])
-        learned = {
-            "params": optax.apply_updates(state["params"], updates),
-            "batch_stats": batch_stats,
-        }
-        average = (
-            update_average(state["ema"], learned, hyperparameters["ema"], state["step"])
-            if ema
-            else {}
-        )
-        return {
-            **state,
-            **learned,
-            "step": state["step"] + 1,
-            "optimizer": moments,
-            "ema": average,
-        }, sums
+        state = descend(optimizer, steps, state, gradients, batch_stats=batch_stats)
+        return state, sums
 
     def logits_of(state, batch):
-        learned = state["ema"] or state
-        variables = {"params": learned["params"], "batch_stats": learned["batch_stats"]}
+        variables = learned_of(state, "batch_stats")
         return model.apply(variables, batch[input_name], train=False)
 
     def evaluate(state, batch, key):

@@ -227,7 +227,7 @@ def gan(
     def evaluate(state, batch, key):
         labels = batch.get("label") if classes else None
         seen = {"params": state["params"]["discriminator"], **state["collections"]["discriminator"]}
-        latents = draw_latents(key, len(batch["image"]), latent_size)
+        latents = draw_latents(key, len(batch["image"]), latent_size, positions=batch["position"])
         made = {"params": state["params"]["generator"], **state["collections"]["generator"]}
         fake = generator.apply(made, latents, labels, train=False)
         on_real = discriminator.apply(seen, batch["image"], labels, train=False)

@@ -1,5 +1,7 @@
 """Images from a trained generator, with batch statistics that belong to its parameters."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -12,16 +14,21 @@ CHUNK = 500
 
 
 def draw_latents(
-    key: Key[Array, ""], count: int, size: int, truncation: float = 0.0
+    key: Key[Array, ""],
+    count: int,
+    size: int,
+    truncation: float = 0.0,
+    positions: Int[Array, " count"] | None = None,
 ) -> Float[Array, "count size"]:
-    """Standard normal numbers, keyed per example; those beyond `truncation` (if not 0) redrawn."""
+    """Standard normal numbers, keyed per example (see `example_keys`); those beyond `truncation`
+    (if not 0) redrawn."""
 
     def draw(key):
         if truncation:
             return jax.random.truncated_normal(key, -truncation, truncation, (size,))
         return jax.random.normal(key, (size,))
 
-    return jax.vmap(draw)(example_keys(key, count))
+    return jax.vmap(draw)(example_keys(key, count, positions))
 
 
 def interpolate_latents(
@@ -54,17 +61,23 @@ def generate(
     def images(pair):
         return to_uint8(generator.apply(variables, *pair, train=False))
 
-    count = len(latents)
+    return in_chunks(images, (latents, labels))
+
+
+def in_chunks(function: Callable[[PyTree], PyTree], columns: PyTree) -> PyTree:
+    """function(columns), CHUNK rows at a time, to bound memory."""
+    count = len(jax.tree.leaves(columns)[0])
     if count <= CHUNK:
-        return images((latents, labels))
+        return function(columns)
     chunks = -(-count // CHUNK)
 
     def split(column):
-        padding = [(0, chunks * CHUNK - count)] + [(0, 0)] * (column.ndim - 1)
-        return jnp.pad(column, padding).reshape(chunks, CHUNK, *column.shape[1:])
+        # The last row again, not zeros, which would be no key.
+        index = jnp.minimum(jnp.arange(chunks * CHUNK), count - 1)
+        return column[index].reshape(chunks, CHUNK, *column.shape[1:])
 
-    found = jax.lax.map(images, jax.tree.map(split, (latents, labels)))
-    return found.reshape(-1, *found.shape[2:])[:count]
+    found = jax.lax.map(function, jax.tree.map(split, columns))
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], found)
 
 
 def with_recomputed_statistics(

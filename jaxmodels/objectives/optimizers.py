@@ -1,6 +1,7 @@
 """optax optimizers and schedules by name, every rate of theirs a traced hyperparameter."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from jaxmodels.errors import InputError, require_known
 from jaxmodels.protocol import Hyperparameters, PyTree
 
 OPTIMIZERS = ("sgd", "momentum", "adam", "adamw", "lion", "muon")
-SCHEDULES = ("constant", "cosine", "warmup_cosine", "step")
+SCHEDULES = ("constant", "cosine", "warmup_cosine", "step", "milestones")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,17 +24,22 @@ class OptimizerConfig:
     learning_rate: float = 1e-3
     """Peak learning rate."""
     schedule: str = "cosine"
-    """Course of the learning rate: constant, cosine (to 0 at --steps), warmup_cosine, step."""
+    """Course of the learning rate: constant, cosine (to 0 at --steps), warmup_cosine, step,
+    milestones."""
     warmup_steps: int = 100
     """Steps of linear warm-up (warmup_cosine)."""
     decay_every: int = 1000
     """Steps between decays (step)."""
+    milestones: tuple[int, ...] = ()
+    """Steps at which the rate decays (milestones)."""
     decay_rate: float = 0.1
-    """Factor of each decay (step)."""
+    """Factor of each decay (step, milestones)."""
     momentum: float = 0.9
     """Decay of the first moment: of momentum and muon, beta 1 of Adam, AdamW and Lion."""
     second_momentum: float = 0.999
     """Decay of the second moment (beta 2 of Adam, AdamW; Lion's usual value is 0.99)."""
+    epsilon: float = 1e-8
+    """Added to the root of the second moment (Adam, AdamW)."""
     weight_decay: float = 0.0
     """Weight decay, biases and norms excepted: decoupled for adamw, lion, muon; L2 otherwise."""
     clip: float = 0.0
@@ -48,7 +54,7 @@ class OptimizerConfig:
         """Raises InputError for an unknown name or a rate out of range."""
         require_known("optimizer", self.optimizer, OPTIMIZERS)
         require_known("schedule", self.schedule, SCHEDULES)
-        for name in ("learning_rate", "decay_rate", "weight_decay", "clip"):
+        for name in ("learning_rate", "decay_rate", "weight_decay", "clip", "epsilon"):
             value = getattr(self, name)
             if not 0 <= value < float("inf"):
                 raise InputError(f"{name} = {value}; expected a finite number >= 0")
@@ -60,6 +66,12 @@ class OptimizerConfig:
                 f"warmup_steps = {self.warmup_steps}, decay_every = {self.decay_every};"
                 " expected warmup_steps >= 0 and decay_every >= 1"
             )
+        ascending = all(a < b for a, b in pairwise((0, *self.milestones)))
+        if not ascending or (self.schedule == "milestones") != bool(self.milestones):
+            raise InputError(
+                f"schedule = {self.schedule}, milestones = {self.milestones}; expected increasing"
+                " steps with --schedule milestones, and none without"
+            )
 
     def hyperparameters(self) -> Hyperparameters:
         """The numbers of this config that are traced in the state."""
@@ -68,6 +80,7 @@ class OptimizerConfig:
             "decay_rate",
             "momentum",
             "second_momentum",
+            "epsilon",
             "weight_decay",
             "clip",
         )
@@ -100,6 +113,9 @@ def scheduled_rate(
     if config.schedule == "step":
         decays = (step // config.decay_every).astype(jnp.float32)
         factor = hyperparameters["decay_rate"] ** decays
+    if config.schedule == "milestones":
+        decays = jnp.sum(step >= jnp.array(config.milestones)).astype(jnp.float32)
+        factor = hyperparameters["decay_rate"] ** decays
     return hyperparameters["learning_rate"] * factor
 
 
@@ -111,11 +127,12 @@ def make_optimizer(
     Built anew inside each traced step, so that no number of it is a constant of the program.
     """
     beta, beta2 = hyperparameters["momentum"], hyperparameters["second_momentum"]
+    epsilon = hyperparameters["epsilon"]
     rules = {
         "sgd": optax.identity,
         "momentum": lambda: optax.trace(decay=beta),
-        "adam": lambda: optax.scale_by_adam(b1=beta, b2=beta2),
-        "adamw": lambda: optax.scale_by_adam(b1=beta, b2=beta2),
+        "adam": lambda: optax.scale_by_adam(b1=beta, b2=beta2, eps=epsilon),
+        "adamw": lambda: optax.scale_by_adam(b1=beta, b2=beta2, eps=epsilon),
         "lion": lambda: optax.scale_by_lion(b1=beta, b2=beta2),
         "muon": lambda: _scale_by_muon_and_adam(beta, beta2),
     }

@@ -3,18 +3,28 @@
 from collections.abc import Callable
 
 import jax
+from jaxtyping import Array, Key
 
 from jaxmodels.protocol import Batch, Objective
 
+# No index of a step, part or example is as large.
+_PREPARE = 2**31 - 1
 
-def with_preprocessing(objective: Objective, prepare: Callable[[Batch], Batch]) -> Objective:
-    """The objective on batches as stored: each passes through `prepare` (traceable) first."""
+
+def with_preprocessing(
+    objective: Objective, prepare: Callable[[Batch, Key[Array, ""]], Batch]
+) -> Objective:
+    """The objective on batches as stored: each passes through `prepare` (traceable) first, which
+    has a key of its own for what is random (augmentation, binarisation)."""
 
     def init(key, spec, hyperparameters):
-        return objective.init(key, jax.eval_shape(prepare, spec), hyperparameters)
+        return objective.init(key, jax.eval_shape(prepare, spec, key), hyperparameters)
 
     def prepared(function):
-        return function and (lambda state, batch, key: function(state, prepare(batch), key))
+        def call(state, batch, key):
+            return function(state, prepare(batch, jax.random.fold_in(key, _PREPARE)), key)
+
+        return function and call
 
     return objective._replace(
         init=init,

@@ -210,12 +210,12 @@ class EvaluationProgram:
         self._sent = jax.device_put(source.once(batch_size), shardings.steps)
         batches = len(next(iter(self._sent.values())))
 
-        def batch_and_key(arrays, sent, key, at):
-            return _batch_at(source, arrays, sent, at, shardings), jax.random.fold_in(key, at)
+        def batch_at(arrays, sent, at):
+            return _batch_at(source, arrays, sent, at, shardings)
 
         def sums(state, arrays, sent, key):
             def of(at):
-                return objective.evaluate(state, *batch_and_key(arrays, sent, key, at))
+                return objective.evaluate(state, batch_at(arrays, sent, at), key)
 
             zeros = jax.tree.map(
                 lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(of, jnp.int32(0))
@@ -226,7 +226,7 @@ class EvaluationProgram:
 
         def outputs(state, arrays, sent, key):
             return jax.lax.map(
-                lambda at: objective.predict(state, *batch_and_key(arrays, sent, key, at)),
+                lambda at: objective.predict(state, batch_at(arrays, sent, at), key),
                 jnp.arange(batches),
             )
 

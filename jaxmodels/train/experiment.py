@@ -23,7 +23,8 @@ class Source(Protocol):
         """What the host sends for training steps start..stop-1, leading with the step."""
 
     def once(self, batch_size: int) -> dict[str, np.ndarray]:
-        """What it sends for one pass over all examples, padded and marked in "valid"."""
+        """What it sends for one pass over all examples, padded and marked in "valid", each
+        with its "position"."""
 
     @staticmethod
     def batch(arrays: Mapping[str, Array], sent: Mapping[str, Array]) -> Batch:

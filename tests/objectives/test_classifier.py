@@ -169,7 +169,7 @@ def test_every_optimizer_fits_a_batch(name):
 def test_preprocessing_comes_before_everything():
     objective, _, _ = _make()
 
-    def prepare(batch):
+    def prepare(batch, key):
         return {**batch, "image": (batch["image"].astype(jnp.float32) - 3) / 2}
 
     wrapped = with_preprocessing(objective, prepare)
@@ -180,7 +180,7 @@ def test_preprocessing_comes_before_everything():
     for name in ("step", "predict"):
         a, b = (
             getattr(wrapped, name)(state, raw, key),
-            getattr(objective, name)(state, prepare(raw), key),
+            getattr(objective, name)(state, prepare(raw, key), key),
         )
         jax.tree.map(np.testing.assert_array_equal, a, b)
     assert wrapped.sample is None

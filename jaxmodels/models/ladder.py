@@ -1,0 +1,236 @@
+"""Hierarchical VAE with a top-down ladder of latents, in the manner of VDVAE (Child 2021)."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, DTypeLike, Float, Int, Key
+
+from jaxmodels.models.latent import Gaussian, Inference, normal_noise, one_hot_planes
+from jaxmodels.models.layers import Conv, ConvTranspose, Dense
+from jaxmodels.models.vae_networks import Shape, quartered_sizes
+from jaxmodels.ops.likelihoods import gaussian_kl, gaussian_log_likelihood
+
+Labels = Int[Array, " batch"] | None
+_WIDEST_LOG_RATIO = 5.0
+
+
+class Bottleneck(nn.Module):
+    """Convolutions 1x1, 3x3, 3x3, 1x1 through half the width (1x1 where the image is one pixel).
+
+    scale: of the last one's initial kernel, which keeps deep stacks stable (section 3.2 of the
+    paper); 0: it starts at zero.
+    """
+
+    width: int
+    outputs: int
+    scale: float = 1.0
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width inputs"]
+    ) -> Float[Array, "batch height width outputs"]:
+        size = (1, 1) if x.shape[1] == x.shape[2] == 1 else (3, 3)
+        middle = max(self.width // 2, 1)
+        for kernel in ((1, 1), size, size):
+            x = Conv(middle, kernel, dtype=self.dtype)(nn.gelu(x))
+        init = (
+            nn.initializers.variance_scaling(self.scale, "fan_in", "truncated_normal")
+            if self.scale
+            else nn.initializers.zeros
+        )
+        return Conv(self.outputs, (1, 1), kernel_init=init, dtype=self.dtype)(nn.gelu(x))
+
+
+class Group(nn.Module):
+    """One layer of latents: prior and posterior at the state of the way down, and the new state.
+
+    The posterior is given relative to the prior, with a bounded ratio of scales (Vahdat & Kautz
+    2020, section 3.2): the KL starts near zero and no step can make it explode, so that no update
+    has to be skipped.
+    """
+
+    width: int
+    size: int  # latents per position
+    scale: float
+    dtype: DTypeLike
+
+    def setup(self):
+        options = {"width": self.width, "dtype": self.dtype}
+        self.prior_net = Bottleneck(outputs=2 * self.size + self.width, scale=0, **options)
+        self.posterior_net = Bottleneck(outputs=2 * self.size, scale=0, **options)
+        init = nn.initializers.variance_scaling(self.scale, "fan_in", "truncated_normal")
+        self.project = Conv(self.width, (1, 1), kernel_init=init, dtype=self.dtype)
+        self.after = Bottleneck(outputs=self.width, scale=self.scale, **options)
+
+    def prior(self, state) -> tuple[Gaussian, Array]:
+        """p(z | latents above), and the state with what the prior's network adds to it."""
+        found = self.prior_net(state)
+        mean, raw, added = jnp.split(found, [self.size, 2 * self.size], axis=-1)
+        wide = mean.astype(jnp.float32), _bounded(raw.astype(jnp.float32))
+        return Gaussian(*wide), state + added
+
+    def posterior(self, state, seen, prior: Gaussian) -> Gaussian:
+        """q(z | latents above, x)."""
+        found = self.posterior_net(jnp.concatenate([state, seen], axis=-1)).astype(jnp.float32)
+        shift, ratio = jnp.split(found, 2, axis=-1)
+        return Gaussian(
+            prior.mean + jnp.exp(prior.log_scale) * shift, prior.log_scale + _bounded(ratio)
+        )
+
+    def descend(self, state, latents):
+        """The state that the groups below see."""
+        state = state + self.project(latents.astype(self.dtype))
+        return state + self.after(state)
+
+
+def _bounded(x: Array) -> Array:
+    return _WIDEST_LOG_RATIO * jnp.tanh(x / _WIDEST_LOG_RATIO)
+
+
+class LadderVAE(nn.Module):
+    """Latents at a half (`depth` has four numbers), a quarter, an eighth of the image's size and of
+    one pixel; depth: groups at each, from one pixel up.
+
+    The way up is convolutional; the way down starts from a learned vector at one pixel.
+    """
+
+    shape: Shape
+    parameters: int
+    latent_size: int = 8
+    width: int = 32
+    depth: tuple[int, ...] = (1, 2, 3)
+    classes: int = 0
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self):
+        image, half, quarter = quartered_sizes(self.shape)
+        eighth = tuple(-(-side // 2) for side in quarter)
+        self.sizes = [(1, 1), eighth, quarter, half][: len(self.depth)]
+        scale = 1 / sum(self.depth)
+        options = {"dtype": self.dtype}
+        self.stem = Conv(self.width, (4, 4), strides=2, **options)
+        levels = range(len(self.sizes))
+        self.up = [
+            [Bottleneck(self.width, self.width, scale, self.dtype) for _ in range(2)]
+            for _ in range(3)
+        ]
+        self.shrink = [Conv(self.width, (3, 3), strides=2, **options) for _ in range(2)]
+        self.flatten = Dense(self.width, **options)
+        self.root = self.param("root", nn.initializers.zeros, (self.width,))
+        self.groups = [
+            [Group(self.width, self.latent_size, scale, self.dtype) for _ in range(self.depth[at])]
+            for at in levels
+        ]
+        self.spread = [
+            Dense(self.width * eighth[0] * eighth[1], **options),
+            *[ConvTranspose(self.width, (4, 4), strides=2, padding=_doubling(size), **options)
+              for size in (quarter, half)],
+        ]  # fmt: skip
+        self.last = ConvTranspose(
+            self.parameters, (4, 4), strides=2, padding=_doubling(image), **options
+        )
+        if self.classes:
+            self.label = Dense(self.width, use_bias=False, **options)
+
+    def _up(self, images, labels) -> list[Array]:
+        """What each level sees of the image, from one pixel up."""
+        x = self.stem(one_hot_planes(images, labels, self.classes))
+        seen = []
+        for level in range(3):
+            for block in self.up[level]:
+                x = x + block(x)
+            seen.append(x)
+            if level < 2:
+                x = self.shrink[level](nn.gelu(x))
+        flat = self.flatten(nn.gelu(x).reshape(len(x), -1))
+        return [flat[:, None, None], *reversed(seen)][: len(self.depth)]
+
+    def _grow(self, state, level: int):
+        """From the size of a level to that of the next one."""
+        if level == 0:
+            found = self.spread[0](nn.gelu(state).reshape(len(state), -1))
+            # A convolution halves a quarter of the image to the eighth.
+            height, width = (-(-side // 2) for side in quartered_sizes(self.shape)[-1])
+            return found.reshape(-1, height, width, self.width)
+        return self.spread[level](nn.gelu(state))
+
+    def _down(self, count: int, labels, choose) -> tuple[list[Array], Array]:
+        """The latents of all groups as `choose(group, index, level, state, prior)` takes them, and
+        the decoder's output."""
+        state = jnp.broadcast_to(self.root, (count, 1, 1, self.width)).astype(self.dtype)
+        if self.classes:
+            state = state + self.label(jax.nn.one_hot(labels, self.classes))[:, None, None]
+        chosen, index = [], 0
+        for level in range(3 if len(self.depth) < 4 else 4):
+            for group in self.groups[level] if level < len(self.depth) else []:
+                before, (prior, state) = state, group.prior(state)
+                chosen.append(choose(group, index, level, before, prior))
+                state = group.descend(state, chosen[-1])
+                index += 1
+            if level < 3:
+                state = self._grow(state, level)
+        return chosen, self.last(nn.gelu(state)).astype(jnp.float32)
+
+    def decode(
+        self, latents: list[Float[Array, "batch height width size"]], labels: Labels
+    ) -> Float[Array, "batch height width parameters"]:
+        return self._down(len(latents[0]), labels, lambda group, index, *_: latents[index])[1]
+
+    def prior(
+        self, keys: Key[Array, " batch"], labels: Labels
+    ) -> list[Float[Array, "batch height width size"]]:
+        def choose(group, index, level, state, prior):
+            each = jax.vmap(lambda key: jax.random.fold_in(key, index))(keys)
+            noise = normal_noise(each, 1, len(keys), prior.mean.shape[1:])[0]
+            return prior.mean + jnp.exp(prior.log_scale) * noise
+
+        return self._down(len(keys), labels, choose)[0]
+
+    def infer(
+        self,
+        images: Float[Array, "batch height width channels"],
+        labels: Labels,
+        keys: Key[Array, " batch"] | None,
+        samples: int = 1,
+    ) -> Inference:
+        batch = len(images)
+
+        def repeat(x):
+            return jnp.broadcast_to(x, (samples, *x.shape)).reshape(-1, *x.shape[1:])
+
+        seen = jax.tree.map(repeat, self._up(images, labels))
+        labels = None if labels is None else repeat(labels)
+        priors, posteriors = [], []
+
+        def choose(group, index, level, state, prior):
+            posterior = group.posterior(state, seen[level], prior)
+            each = keys if keys is None else jax.vmap(lambda k: jax.random.fold_in(k, index))(keys)
+            noise = normal_noise(each, samples, batch, prior.mean.shape[1:])
+            priors.append(prior)
+            posteriors.append(posterior)
+            return posterior.mean + jnp.exp(posterior.log_scale) * noise.reshape(prior.mean.shape)
+
+        latents, parameters = self._down(samples * batch, labels, choose)
+
+        def apart(x):
+            return x.reshape(samples, batch, *x.shape[1:])
+
+        def summed(x):
+            return apart(jnp.sum(x, axis=(1, 2, 3)))
+
+        kl = [gaussian_kl(*q, *p) for q, p in zip(posteriors, priors)]
+        log_prior = [gaussian_log_likelihood(*p, z) for p, z in zip(priors, latents)]
+        log_posterior = [gaussian_log_likelihood(*q, z) for q, z in zip(posteriors, latents)]
+        return Inference(
+            parameters=apart(parameters),
+            latents=[apart(z) for z in latents],
+            log_prior=sum(map(summed, log_prior)),
+            log_posterior=sum(map(summed, log_posterior)),
+            kl=jnp.stack([jnp.mean(summed(each), axis=0) for each in kl], axis=-1),
+        )
+
+
+def _doubling(size: tuple[int, int]) -> list[tuple[int, int]]:
+    """Padding of the transpose of a 4x4 convolution that halves `size`, rounding up."""
+    return [(2, 2 - side % 2) for side in size]

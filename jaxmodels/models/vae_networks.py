@@ -1,0 +1,184 @@
+"""Encoders (images to features) and decoders (latents to numbers per pixel) of VAEs."""
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, DTypeLike, Float, Int
+
+from jaxmodels.errors import InputError
+from jaxmodels.models.latent import one_hot_columns, one_hot_planes
+from jaxmodels.models.layers import Conv, ConvTranspose, Dense
+
+ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh, "gelu": nn.gelu, "elu": nn.elu}
+Shape = tuple[int, int, int]
+Labels = Int[Array, " batch"] | None
+
+
+class MLPEncoder(nn.Module):
+    """Linear layers of widths `hidden`, each followed by the activation."""
+
+    hidden: tuple[int, ...] = (400,)
+    activation: str = "relu"
+    classes: int = 0
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "batch height width channels"], labels: Labels = None
+    ) -> Float[Array, "batch features"]:
+        x = one_hot_columns(images.reshape(images.shape[0], -1), labels, self.classes)
+        for width in self.hidden:
+            x = ACTIVATIONS[self.activation](Dense(width, dtype=self.dtype)(x))
+        return x
+
+
+class MLPDecoder(nn.Module):
+    """The encoder's layers in reverse, and a linear layer to `parameters` numbers per pixel."""
+
+    shape: Shape
+    parameters: int
+    hidden: tuple[int, ...] = (400,)
+    activation: str = "relu"
+    classes: int = 0
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, latents: Float[Array, "batch size"], labels: Labels = None
+    ) -> Float[Array, "batch height width parameters"]:
+        x = one_hot_columns(latents, labels, self.classes)
+        for width in reversed(self.hidden):
+            x = ACTIVATIONS[self.activation](Dense(width, dtype=self.dtype)(x))
+        height, width, _ = self.shape
+        x = Dense(height * width * self.parameters, dtype=self.dtype)(x)
+        return x.reshape(-1, height, width, self.parameters).astype(jnp.float32)
+
+
+def quartered_sizes(shape: Shape) -> list[tuple[int, int]]:
+    """Sizes from the image's own, halved two times and rounded up: 28, 14, 7 or 8, 4, 2.
+
+    Raises:
+      InputError: an image of fewer than 4 pixels a side.
+    """
+    if min(shape[:2]) < 4:
+        raise InputError(
+            f"image size {shape[0]}x{shape[1]}; convolutional VAEs make images from 4 pixels a side"
+            " on; --model mlp makes any, --image-size resizes them"
+        )
+    sizes = [shape[:2]]
+    for _ in range(2):
+        sizes.append(tuple(-(-side // 2) for side in sizes[-1]))
+    return sizes
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions added to their input (He et al. 2016, activations first)."""
+
+    width: int
+    activation: str
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width width"]
+    ) -> Float[Array, "batch height width width"]:
+        activate = ACTIVATIONS[self.activation]
+        y = Conv(self.width, dtype=self.dtype)(activate(x))
+        # Zero at first: deep stacks start as the identity.
+        y = Conv(self.width, kernel_init=nn.initializers.zeros, dtype=self.dtype)(activate(y))
+        return x + y
+
+
+class ConvTrunk(nn.Module):
+    """Two strided convolutions to a quarter of the size, with `width` and 2 `width` channels, and
+    `blocks` residual blocks."""
+
+    width: int = 32
+    blocks: int = 0
+    activation: str = "elu"
+    classes: int = 0
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "batch height width channels"], labels: Labels = None
+    ) -> Float[Array, "batch small_height small_width features"]:
+        activate = ACTIVATIONS[self.activation]
+        x = one_hot_planes(images, labels, self.classes)
+        x = activate(Conv(self.width, (4, 4), strides=2, dtype=self.dtype)(x))
+        x = Conv(2 * self.width, (4, 4), strides=2, dtype=self.dtype)(x)
+        for _ in range(self.blocks):
+            x = ResidualBlock(2 * self.width, self.activation, self.dtype)(x)
+        return activate(x)
+
+
+class ConvHead(nn.Module):
+    """The way back of a `ConvTrunk`, to `parameters` numbers per pixel."""
+
+    shape: Shape
+    parameters: int
+    width: int = 32
+    blocks: int = 0
+    activation: str = "elu"
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch small_height small_width features"]
+    ) -> Float[Array, "batch height width parameters"]:
+        activate = ACTIVATIONS[self.activation]
+        image, half, _ = quartered_sizes(self.shape)
+        for _ in range(self.blocks):
+            x = ResidualBlock(2 * self.width, self.activation, self.dtype)(x)
+        for size, width in ((half, self.width), (image, self.parameters)):
+            # That of the transpose of a convolution that halves `size`, rounding up.
+            padding = [(2, 2 - side % 2) for side in size]
+            x = ConvTranspose(width, (4, 4), strides=2, padding=padding, dtype=self.dtype)(
+                activate(x)
+            )
+        return x.astype(jnp.float32)
+
+
+class ConvEncoder(nn.Module):
+    """A `ConvTrunk` and a linear layer."""
+
+    features: int = 256
+    width: int = 32
+    blocks: int = 0
+    activation: str = "elu"
+    classes: int = 0
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "batch height width channels"], labels: Labels = None
+    ) -> Float[Array, "batch features"]:
+        x = ConvTrunk(self.width, self.blocks, self.activation, self.classes, self.dtype)(
+            images, labels
+        )
+        x = Dense(self.features, dtype=self.dtype)(x.reshape(x.shape[0], -1))
+        return ACTIVATIONS[self.activation](x)
+
+
+class ConvDecoder(nn.Module):
+    """Two linear layers and a `ConvHead`."""
+
+    shape: Shape
+    parameters: int
+    features: int = 256
+    width: int = 32
+    blocks: int = 0
+    activation: str = "elu"
+    classes: int = 0
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, latents: Float[Array, "batch size"], labels: Labels = None
+    ) -> Float[Array, "batch height width parameters"]:
+        x = one_hot_columns(latents, labels, self.classes)
+        x = ACTIVATIONS[self.activation](Dense(self.features, dtype=self.dtype)(x))
+        height, width = quartered_sizes(self.shape)[-1]
+        x = Dense(height * width * 2 * self.width, dtype=self.dtype)(x)
+        return ConvHead(
+            self.shape, self.parameters, self.width, self.blocks, self.activation, self.dtype
+        )(x.reshape(-1, height, width, 2 * self.width))

@@ -1,0 +1,151 @@
+"""VAE with discrete latents from a codebook (van den Oord et al. 2017)."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, DTypeLike, Float, Int, Key
+
+from jaxmodels.models.code_prior import CodePrior
+from jaxmodels.models.latent import Inference, one_hot_planes
+from jaxmodels.models.layers import Conv
+from jaxmodels.models.vae_networks import ConvHead, ConvTrunk, Shape, quartered_sizes
+from jaxmodels.protocol import average_across_devices
+
+Labels = Int[Array, " batch"] | None
+
+
+class Quantizer(nn.Module):
+    """The nearest code of each vector; the codes follow averages of the vectors that chose them.
+
+    Where the collection "codebook" is mutable, sums and counts of those vectors are averaged over
+    steps with `decay` (appendix A.1), counts smoothed by Laplace's rule. A code whose average count
+    falls below `least` moves to a vector of the batch, chosen at random (needs the rng "restart"),
+    which keeps the whole codebook in use (Dhariwal et al. 2020, section 3.1).
+    """
+
+    codes: int
+    size: int
+    decay: float = 0.99
+    least: float = 0.01
+    epsilon: float = 1e-5
+
+    def setup(self):
+        def uniform():
+            key = self.make_rng("params")
+            return jax.random.uniform(key, (self.codes, self.size), minval=-1.0) / self.codes
+
+        self.embeddings = self.variable("codebook", "embeddings", uniform)
+        self.sums = self.variable("codebook", "sums", lambda: self.embeddings.value + 0)
+        self.counts = self.variable("codebook", "counts", jnp.ones, (self.codes,))
+
+    def __call__(
+        self, vectors: Float[Array, "*batch size"]
+    ) -> tuple[Float[Array, "*batch size"], Int[Array, "*batch"]]:
+        """The codes' embeddings, whose gradient is that of the vectors, and which they are."""
+        flat = vectors.reshape(-1, self.size)
+        embeddings = self.embeddings.value
+        distances = jnp.sum(jnp.square(embeddings), -1) - 2 * jnp.matmul(
+            flat, embeddings.T, precision="highest"
+        )
+        chosen = jnp.argmin(distances, axis=-1)
+        if self.is_mutable_collection("codebook") and not self.is_initializing():
+            self._follow(jax.lax.stop_gradient(flat), chosen)
+        nearest = embeddings[chosen].reshape(vectors.shape)
+        return (
+            vectors + jax.lax.stop_gradient(nearest - vectors),
+            chosen.reshape(vectors.shape[:-1]),
+        )
+
+    def lookup(self, codes: Int[Array, "*batch"]) -> Float[Array, "*batch size"]:
+        """The embeddings of codes."""
+        return self.embeddings.value[codes]
+
+    def _follow(self, vectors, chosen):
+        member = jax.nn.one_hot(chosen, self.codes)
+        # As shares of the vectors, so that the devices' averages are those of the global batch.
+        count, total = average_across_devices(
+            (jnp.mean(member, axis=0), member.T @ vectors / len(vectors))
+        )
+        keep = self.decay
+        counts = keep * self.counts.value + (1 - keep) * count * self.codes
+        sums = keep * self.sums.value + (1 - keep) * total * self.codes
+        smooth = (counts + self.epsilon) / (1 + self.epsilon)
+        # Sums to `codes` like the counts themselves, in which 1 is an even share.
+        dead = counts < self.least
+        rows = jax.random.randint(self.make_rng("restart"), (self.codes,), 0, len(vectors))
+        fresh = vectors[rows]
+        self.counts.value = jnp.where(dead, 1.0, counts)
+        self.sums.value = jnp.where(dead[:, None], fresh, sums)
+        self.embeddings.value = jnp.where(dead[:, None], fresh, sums / smooth[:, None])
+
+
+class VQVAE(nn.Module):
+    """Convolutions to a grid of a quarter of the image's size, a codebook, and a transformer that
+    models the codes, which learns from them without changing them.
+
+    q(z|x) is the nearest code with certainty, so that log p(x|z) + log p(z) is a lower bound of
+    log p(x): the KL is -log p(z).
+    """
+
+    shape: Shape
+    parameters: int
+    codes: int = 128
+    code_size: int = 32
+    width: int = 32
+    blocks: int = 1
+    activation: str = "relu"
+    classes: int = 0
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self):
+        self.grid = quartered_sizes(self.shape)[-1]
+        common = (self.width, self.blocks, self.activation)
+        self.encoder = ConvTrunk(*common, self.classes, self.dtype)
+        self.before = Conv(self.code_size, (1, 1), dtype=self.dtype)
+        self.quantizer = Quantizer(self.codes, self.code_size)
+        self.after = Conv(2 * self.width, (3, 3), dtype=self.dtype)
+        self.decoder = ConvHead(self.shape, self.parameters, *common, self.dtype)
+        self.code_prior = CodePrior(
+            self.codes, math.prod(self.grid), classes=self.classes, dtype=self.dtype
+        )
+
+    def _decode(self, embedded, labels):
+        return self.decoder(self.after(one_hot_planes(embedded, labels, self.classes)))
+
+    def decode(
+        self, latents: Int[Array, "batch positions"], labels: Labels
+    ) -> Float[Array, "batch height width parameters"]:
+        return self._decode(self.quantizer.lookup(latents.reshape(-1, *self.grid)), labels)
+
+    def prior(self, keys: Key[Array, " batch"], labels: Labels) -> Int[Array, "batch positions"]:
+        return self.code_prior.sample(keys, labels)
+
+    def infer(
+        self,
+        images: Float[Array, "batch height width channels"],
+        labels: Labels,
+        keys: Key[Array, " batch"] | None,
+        samples: int = 1,
+    ) -> Inference:
+        vectors = self.before(self.encoder(images, labels)).astype(jnp.float32)
+        embedded, codes = self.quantizer(vectors)
+        parameters = self._decode(embedded, labels)
+        codes = codes.reshape(len(codes), -1)
+        log_each = jax.nn.log_softmax(self.code_prior(codes, labels))
+        log_prior = jnp.sum(jnp.take_along_axis(log_each, codes[..., None], -1), axis=(1, 2))
+        distance = jnp.square(vectors - jax.lax.stop_gradient(embedded))
+
+        def alike(x):
+            return jnp.broadcast_to(x, (samples, *x.shape))
+
+        return Inference(
+            parameters=alike(parameters),
+            latents=alike(codes),
+            log_prior=alike(log_prior),
+            log_posterior=jnp.zeros((samples, len(images))),
+            kl=-log_prior[:, None],
+            commitment=jnp.sum(distance, axis=(1, 2, 3)),
+            codes=codes,
+        )

@@ -1,0 +1,87 @@
+"""What a variational autoencoder minimises, as functions of log-probabilities, in nats per image.
+
+With z ~ q(z|x) the log-weight of a sample is log w = log p(x|z) + log p(z) - log q(z|x).
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxmodels.ops.likelihoods import gaussian_log_likelihood
+
+# Widths of the multiquadratic kernels (Tolstikhin et al. 2018, appendix B, their code's scales).
+_KERNEL_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+
+
+def regularised_kl(
+    kl: Float[Array, "batch groups"], free_bits: Float[Array, ""] | float = 0.0
+) -> Float[Array, " batch"]:
+    """The sum over groups of latents of the KL; a group whose mean over the batch is below
+    `free_bits` (nats) counts as that, so that it has no gradient (Kingma et al. 2016, eq. 15)."""
+    mean = jnp.mean(kl, axis=0)
+    return jnp.sum(jnp.where(mean < free_bits, free_bits, kl), axis=-1)
+
+
+def importance_weighted_bound(
+    log_weights: Float[Array, "samples batch"],
+) -> Float[Array, " batch"]:
+    """log of the mean weight, a lower bound of log p(x) that rises with the number of samples; with
+    one sample it is the ELBO (Burda et al. 2016, eq. 8)."""
+    return jax.nn.logsumexp(log_weights, axis=0) - math.log(len(log_weights))
+
+
+def total_correlation_terms(
+    latents: Float[Array, "batch size"],
+    mean: Float[Array, "batch size"],
+    log_scale: Float[Array, "batch size"],
+    dataset_size: int,
+    stratified: bool = False,
+) -> tuple[Float[Array, " batch"], Float[Array, " batch"], Float[Array, " batch"]]:
+    """Mutual information, total correlation and dimension-wise KL, whose sum is the sampled KL, from
+    estimates of the aggregate q(z) over a batch (Chen et al. 2018, eq. 2).
+
+    They are estimates by minibatch-weighted sampling (section 4.1 there) or, `stratified`,
+    minibatch-stratified sampling (appendix C.2).
+    """
+    batch = len(latents)
+    of_pairs = gaussian_log_likelihood(mean[None], log_scale[None], latents[:, None])
+    if stratified:
+        log_weights = _stratified_log_weights(batch, dataset_size)
+    else:
+        log_weights = jnp.full((batch, batch), -math.log(batch * dataset_size))
+    log_joint = jax.nn.logsumexp(log_weights + jnp.sum(of_pairs, axis=-1), axis=1)
+    log_marginals = jnp.sum(jax.nn.logsumexp(log_weights[..., None] + of_pairs, axis=1), axis=-1)
+    log_posterior = jnp.sum(gaussian_log_likelihood(mean, log_scale, latents), axis=-1)
+    log_prior = jnp.sum(gaussian_log_likelihood(jnp.zeros(()), jnp.zeros(()), latents), axis=-1)
+    return log_posterior - log_joint, log_joint - log_marginals, log_marginals - log_prior
+
+
+def _stratified_log_weights(batch: int, size: int) -> Float[Array, "batch batch"]:
+    """Weights of example j in the estimate at z_i: 1/N for its own, one other stands for the rest
+    of the data, (N - M) / (N M), and the others have 1/M each, with M = batch - 1."""
+    others = batch - 1
+    rows = jnp.arange(batch)
+    weights = jnp.full((batch, batch), 1 / others)
+    weights = weights.at[rows, rows].set(1 / size)
+    return jnp.log(weights.at[rows, (rows + 1) % batch].set((size - others) / (size * others)))
+
+
+def maximum_mean_discrepancy(
+    latents: Float[Array, "batch size"], of_prior: Float[Array, "batch size"]
+) -> Float[Array, ""]:
+    """Squared MMD between two batches, unbiased, by a sum of inverse multiquadratic kernels
+    C / (C + |a - b|^2), C = 2 size scale (Tolstikhin et al. 2018, algorithm 2)."""
+    count, size = latents.shape
+
+    def kernel(a, b):
+        squares = jnp.sum(jnp.square(a), 1)[:, None] + jnp.sum(jnp.square(b), 1)[None]
+        distance = jnp.maximum(squares - 2 * jnp.matmul(a, b.T, precision="highest"), 0)
+        return sum(1 / (1 + distance / (2 * size * scale)) for scale in _KERNEL_SCALES)
+
+    def within(a):
+        # Each is one at distance zero.
+        return (jnp.sum(kernel(a, a)) - count * len(_KERNEL_SCALES)) / (count * (count - 1))
+
+    return within(latents) + within(of_prior) - 2 * jnp.mean(kernel(latents, of_prior))
