@@ -25,7 +25,7 @@ from jaxmodels.data import ImageData, Resident, load_images, resize_images
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.models import VAES, create_vae
 from jaxmodels.models.vae_networks import ACTIVATIONS
-from jaxmodels.objectives.likelihoods import LIKELIHOODS, make_likelihood
+from jaxmodels.objectives.likelihoods import LIKELIHOODS, Likelihood, make_likelihood
 from jaxmodels.objectives.preprocessing import with_preprocessing
 from jaxmodels.objectives.vae import importance_sampled, vae
 from jaxmodels.objectives.variational_config import VariationalConfig
@@ -45,7 +45,7 @@ class VAEConfig(VariationalConfig, TrainConfig):
     preset: str = ""
     """Start from a named set of flags, which others given replace. Known: pythae, flax, burda-vae,
     burda-iwae-5, burda-iwae-50, beta, beta-tc, wae, vqvae, ladder, iaf, conditional."""
-    model: str = "mlp"
+    model: str = "conv"
     """Network: mlp, conv, ladder (hierarchical) or vqvae (codebook and autoregressive prior)."""
     latent_size: int = 16
     """Latents; of a ladder, per position and group."""
@@ -69,8 +69,9 @@ class VAEConfig(VariationalConfig, TrainConfig):
     """Numbers that a code stands for (vqvae)."""
     conditional: bool = False
     """Tell encoder and decoder the class."""
-    likelihood: str = "bernoulli"
-    """p(x|z): bernoulli, gaussian or logistic_mixture (of the stored levels of grey)."""
+    likelihood: str = ""
+    """p(x|z): bernoulli, gaussian or logistic_mixture (of the stored levels of grey); empty:
+    bernoulli for images that are black and white, and else logistic_mixture."""
     binarize: Literal["", "dynamic", "none"] = ""
     """Binarise images at random, with their grey as probability: dynamic, anew at every step (fixed
     in validation and test); none: as they are; empty: dynamic for bernoulli."""
@@ -80,7 +81,7 @@ class VAEConfig(VariationalConfig, TrainConfig):
     """Standard deviation of gaussian, for pixels in 0..1; 0: learned for each pixel."""
     image_size: int = 0
     """Resize images to this many pixels a side; 0: as they are."""
-    steps: int = 5000
+    steps: int = 3000
     """Length of training in steps (updates)."""
     ema: float = 0.995
     """Decay of the average of parameters to evaluate and sample with; 0: no average."""
@@ -105,7 +106,8 @@ class VAEConfig(VariationalConfig, TrainConfig):
     def validate(self) -> None:
         TrainConfig.validate(self)
         VariationalConfig.validate(self)
-        require_known("likelihood", self.likelihood, LIKELIHOODS)
+        if self.likelihood:
+            require_known("likelihood", self.likelihood, LIKELIHOODS)
         require_range(
             self, ("latent_size", "width", "features", "codes", "code_size", "mixtures"), 1
         )
@@ -133,6 +135,8 @@ class VAEConfig(VariationalConfig, TrainConfig):
 
 _BURDA = VAEConfig(
     data="mnist",
+    model="mlp",
+    likelihood="bernoulli",
     hidden=(200, 200),
     activation="tanh",
     latent_size=50,
@@ -154,6 +158,7 @@ PRESETS = {
     # pythae's reproduction of the VAE: 500 epochs of the fixed binarisation.
     "pythae": VAEConfig(
         data="binarized_mnist",
+        model="mlp",
         hidden=(400,),
         latent_size=40,
         batch_size=100,
@@ -171,6 +176,7 @@ PRESETS = {
     # Flax's example: 10 epochs of the fixed binarisation.
     "flax": VAEConfig(
         data="binarized_mnist",
+        model="mlp",
         hidden=(500,),
         latent_size=20,
         batch_size=128,
@@ -192,7 +198,7 @@ PRESETS = {
     # Tolstikhin et al. 2018.
     "wae": VAEConfig(objective="wae", mmd=100.0),
     # van den Oord et al. 2017, with a transformer for the codes.
-    "vqvae": VAEConfig(model="vqvae", blocks=1, batch_size=64),
+    "vqvae": VAEConfig(model="vqvae", blocks=1),
     # Child 2021, small.
     "ladder": VAEConfig(model="ladder", kl_warmup=1000, batch_size=64),
     # Kingma et al. 2016.
@@ -218,15 +224,22 @@ def build(config: VAEConfig) -> Experiment:
     data = resize_images(data, config.image_size)
     shape = data.splits["train"]["image"].shape[1:]
     classes = len(data.class_names) if config.conditional else 0
-    levels = _levels(config, data, white)
-    binarized = (config.binarize or "dynamic") == "dynamic" and config.likelihood == "bernoulli"
+    levels = _levels(data, white)
+    name = config.likelihood or ("bernoulli" if levels == 2 else "logistic_mixture")
+    binarized = (config.binarize or "dynamic") == "dynamic" and name == "bernoulli"
     if config.binarize == "dynamic" and not binarized:
         raise InputError(
-            f"binarize = dynamic, likelihood = {config.likelihood}; binary images have --likelihood"
-            " bernoulli"
+            f"binarize = dynamic, likelihood = {name}; binary images have --likelihood bernoulli"
         )
+    binarized &= levels != 2  # black and white images would stay as they are
+    if name == "logistic_mixture" and not levels:
+        raise InputError(
+            f"likelihood = {name}; pixels of '{config.data}' are no integers (are they resized?);"
+            " expected stored levels of grey, or --likelihood gaussian"
+        )
+    levels = levels or 256
     likelihood = make_likelihood(
-        config.likelihood, shape[2], levels, mixtures=config.mixtures, scale=config.scale
+        name, shape[2], levels, mixtures=config.mixtures, scale=config.scale
     )
     options = {name: getattr(config, name) for name in VAES.get(config.model, ((), ()))[1]}
     if not config.activation:
@@ -280,8 +293,8 @@ def build(config: VAEConfig) -> Experiment:
             evaluate=importance_sampled(model, likelihood, config.samples, classes)
         )
         protocol = {
-            "likelihood": config.likelihood,
-            "images": _image_protocol(config, binarized, likelihood.dequantized, white, levels),
+            "likelihood": name,
+            "images": _image_protocol(likelihood, binarized, white, levels),
             "importance_samples": config.samples,
             "parameters": f"average, decay {config.ema:g}" if config.ema else "last",
         }
@@ -299,16 +312,10 @@ def build(config: VAEConfig) -> Experiment:
     )
 
 
-def _levels(config: VAEConfig, data: ImageData, white: float) -> int:
-    """How many values a pixel may have."""
-    if np.issubdtype(data.splits["train"]["image"].dtype, np.integer):
-        return int(white) + 1
-    if config.likelihood == "logistic_mixture":
-        raise InputError(
-            f"likelihood = logistic_mixture; pixels of '{config.data}' are no integers (are they"
-            " resized?); expected stored levels of grey, or --likelihood gaussian"
-        )
-    return 256
+def _levels(data: ImageData, white: float) -> int:
+    """How many values a pixel may have; 0 where pixels are no integers."""
+    integers = np.issubdtype(data.splits["train"]["image"].dtype, np.integer)
+    return int(white) + 1 if integers else 0
 
 
 def _binarized(images: np.ndarray, white: float) -> np.ndarray:
@@ -317,12 +324,14 @@ def _binarized(images: np.ndarray, white: float) -> np.ndarray:
     return np.where(noise * white < images, images.dtype.type(white), images.dtype.type(0))
 
 
-def _image_protocol(config, binarized: bool, dequantized: bool, white: float, levels: int) -> str:
+def _image_protocol(likelihood: Likelihood, binarized: bool, white: float, levels: int) -> str:
     if binarized:
         return f"binarised with probability pixel / {white:g}, validation and test once for all"
-    if config.likelihood == "bernoulli":
+    if levels == 2:
+        return "stored as black and white"
+    if likelihood.name == "bernoulli":
         return "pixels in 0..1: unless they are binary the elbo is a cross-entropy, no likelihood"
-    if dequantized:
+    if likelihood.dequantized:
         return f"uniform noise in each of {levels} levels; a bound for the discrete images"
     return f"{levels} levels"
 

@@ -4,8 +4,7 @@
     python -m experiments.benchmarks.classifier --models cnn --turns 9
 
 Medians over alternating turns, each peer at the better of one thread and all; see alternate.py and
-classifier_peers.py for what exactly runs. The floor is the step's floating-point operations at
-the pace of a 2048 x 2048 matrix product.
+classifier_peers.py for what exactly runs, step_table.py for what the floor is.
 """
 
 import sys
@@ -13,8 +12,9 @@ from dataclasses import dataclass
 
 import tyro
 
-from experiments.benchmarks.alternate import Timing, time_in_turns
-from experiments.benchmarks.classifier_peers import TASKS, Task
+from experiments.benchmarks.alternate import time_in_turns
+from experiments.benchmarks.classifier_peers import TASKS
+from experiments.benchmarks.step_table import Row, matrix_product_pace, step_table
 
 MODULE = "experiments.benchmarks.classifier_peers"
 PEERS = {
@@ -44,41 +44,17 @@ class BenchmarkConfig:
     """About how long a turn is, in seconds."""
 
 
-def table(title: str, task: Task, timings: list[Timing], peak: float) -> str:
-    """The rows of one model. peak: floating-point operations per second of a matrix product."""
-    mine = timings[0].median
-    floor = task.flops() / peak
-    lines = [
-        "",
-        f"{title}: {task.flops() / 1e6:,.1f} MFLOP a step, floor {floor * 1e6:,.0f} us",
-        f"{'':28}"
-        + "".join(f"{head:>10}" for head in ("us/step", "min", "max", "threads", "ours", "floor")),
-    ]
-    for timing in timings:
-        name = PEERS[timing.peer]
-        if timing.unavailable:
-            lines.append(f"{name:28}  not run ({timing.unavailable})")
-            continue
-        numbers = [timing.median, min(timing.seconds), max(timing.seconds)]
-        columns = "".join(f"{1e6 * number:>10,.0f}" for number in numbers)
-        ratio = "" if timing.peer == "ours" else f"{timing.median / mine:,.1f}x"
-        share = f"{timing.median / floor:,.1f}x"
-        lines.append(f"{name:28}{columns}{timing.threads:>10}{ratio:>10}{share:>10}")
-    return "\n".join(lines)
-
-
 def main() -> None:
     """Runs the benchmark and prints a table per model."""
     config = tyro.cli(BenchmarkConfig)
     unknown = sorted(set(config.models) - TASKS.keys())
     if unknown:
         sys.exit(f"error: unknown model '{unknown[0]}'; known: {', '.join(TASKS)}")
-    (product,) = time_in_turns(MODULE, ["matrix_product"], "", config.turns, config.seconds)
-    peak = 2 * 2048**3 / min(product.seconds)
-    print(f"matrix product: {peak / 1e9:,.0f} GFLOP/s with {product.threads} threads")
+    pace = matrix_product_pace(config.turns, config.seconds)
     for name in config.models:
         timings = time_in_turns(MODULE, list(PEERS), name, config.turns, config.seconds)
-        print(table(TITLES[name], TASKS[name], timings, peak), flush=True)
+        rows = [Row(PEERS[timing.peer], timing, TASKS[name].flops()) for timing in timings]
+        print(step_table(TITLES[name], rows, pace, "us"), flush=True)
 
 
 if __name__ == "__main__":

@@ -278,18 +278,3 @@ def keras_fit(name: str) -> Block:
             steps -= part * epochs
 
     return block
-
-
-def matrix_product(_: str) -> Block:
-    """A step is one product of 2048 x 2048 matrices: what the machine can do at most."""
-    import jax
-    import jax.numpy as jnp
-
-    a = jnp.ones((2048, 2048))
-    multiply = jax.jit(lambda a: a @ a)
-
-    def block(steps: int) -> None:
-        for _ in range(steps):
-            jax.block_until_ready(multiply(a))
-
-    return block

@@ -5,9 +5,8 @@
     python -m experiments.benchmarks.gan --parts quality --data-dir DIR --minutes 5 --output FOLDER
 
 Steps: medians over alternating turns, each peer at the better of one thread and all; gan_peers.py
-says what exactly runs, alternate.py how it is timed. The floor of a row is the floating-point
-operations that its update has to do (`gan_peers.Task.flops`) at the pace of a 2048 x 2048 matrix
-product.
+says what exactly runs, alternate.py how it is timed, step_table.py what the floor of a row is; its
+floating-point operations are those that its update has to do (`gan_peers.Task.flops`).
 
 Quality: the default of experiments.gan (which uses labels) and that without them, the DCGAN of
 PyTorch's tutorial as published (images resized to 64 x 64, eager, all cores) and the same code on
@@ -46,8 +45,9 @@ import tyro
 from jaxtyping import UInt8
 
 from experiments import gan
-from experiments.benchmarks.alternate import Timing, time_in_turns
-from experiments.benchmarks.gan_peers import TASKS, Task
+from experiments.benchmarks.alternate import time_in_turns
+from experiments.benchmarks.gan_peers import TASKS
+from experiments.benchmarks.step_table import Row, matrix_product_pace, step_table
 from experiments.benchmarks.torch_dcgan import RESIZINGS, torch_resize, torch_train
 from experiments.judges import Judge, judges_of
 from jaxmodels.data import ImageData, Resident, load_images
@@ -127,45 +127,17 @@ class BenchmarkConfig:
 # Steps.
 
 
-def steps_table(task: Task, timings: list[Timing], peak: float) -> str:
-    """The rows of one task. peak: floating-point operations per second of a matrix product."""
-    heads = ("ms/step", "min", "max", "threads", "ours", "GFLOP", "floor")
-    lines = [
-        "",
-        f"DCGAN {task.size}x{task.size}x1, batch 128, width 64; floor: GFLOP at the matrix product",
-        f"{'':24}" + "".join(f"{head:>9}" for head in heads),
-    ]
-    for timing in timings:
-        title, update = PEERS[timing.peer]
-        if timing.unavailable:
-            lines.append(f"{title:24}  not run ({timing.unavailable})")
-            continue
-        numbers = [timing.median, min(timing.seconds), max(timing.seconds)]
-        columns = "".join(f"{1e3 * number:>9,.1f}" for number in numbers)
-        known = timing.peer != "ours" and not timings[0].unavailable
-        ratio = f"{timing.median / timings[0].median:,.2f}x" if known else ""
-        flops = task.flops(update)
-        share = f"{timing.median / (flops / peak):,.2f}x"
-        lines.append(
-            f"{title:24}{columns}{timing.threads:>9}{ratio:>9}{flops / 1e9:>9,.1f}{share:>9}"
-        )
-    return "\n".join(lines)
-
-
 def time_steps(config: BenchmarkConfig) -> None:
     """Prints a table per task."""
-    (product,) = time_in_turns(
-        "experiments.benchmarks.classifier_peers",
-        ["matrix_product"],
-        "",
-        config.turns,
-        config.seconds,
-    )
-    peak = 2 * 2048**3 / min(product.seconds)
-    print(f"matrix product: {peak / 1e9:,.0f} GFLOP/s with {product.threads} threads", flush=True)
+    pace = matrix_product_pace(config.turns, config.seconds)
     for name in config.tasks:
-        timings = time_in_turns(MODULE, list(PEERS), name, config.turns, config.seconds)
-        print(steps_table(TASKS[name], timings, peak), flush=True)
+        task = TASKS[name]
+        rows = []
+        for timing in time_in_turns(MODULE, list(PEERS), name, config.turns, config.seconds):
+            title, update = PEERS[timing.peer]
+            rows.append(Row(title, timing, task.flops(update)))
+        title = f"DCGAN {task.size}x{task.size}x1, batch 128, width 64"
+        print(step_table(title, rows, pace, "ms"), flush=True)
 
 
 # Quality.

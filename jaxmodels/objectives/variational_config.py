@@ -54,6 +54,8 @@ class VariationalConfig(OptimizerConfig):
             ("free_bits", 0, ("elbo",)),
             ("alpha", 0, ("infovae",)),
             ("stratified", False, ("beta_tc",)),
+            ("beta", 1, BOUNDS[:-1]),
+            ("kl_warmup", 0, BOUNDS[:-1]),
         ):
             if getattr(self, name) != standard and self.objective not in bounds:
                 raise InputError(

@@ -1,0 +1,118 @@
+"""The training step of the VAE example of Flax (google/flax, examples/vae), written anew.
+
+Two layers of latents' moments, one key for the noise of a batch, the cross-entropy through
+log_sigmoid and expm1, TrainState with optax's Adam; batches of float32 come from the host.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+from flax.training import train_state
+
+from experiments.vae import VAEConfig
+
+if TYPE_CHECKING:
+    from experiments.benchmarks.vae_peers import Task
+
+
+class _Encoder(nn.Module):
+    config: VAEConfig
+
+    @nn.compact
+    def __call__(self, x):
+        width = self.config.width
+        if self.config.model == "conv":
+            for channels in (width, 2 * width):
+                x = nn.elu(nn.Conv(channels, (4, 4), strides=2)(x))
+            x = nn.elu(nn.Dense(self.config.features)(x.reshape(len(x), -1)))
+        else:
+            for units in self.config.hidden:
+                x = nn.relu(nn.Dense(units)(x))
+        return nn.Dense(self.config.latent_size)(x), nn.Dense(self.config.latent_size)(x)
+
+
+class _Decoder(nn.Module):
+    config: VAEConfig
+
+    @nn.compact
+    def __call__(self, z):
+        width = self.config.width
+        if self.config.model == "conv":
+            z = nn.elu(nn.Dense(self.config.features)(z))
+            z = nn.Dense(7 * 7 * 2 * width)(z).reshape(-1, 7, 7, 2 * width)
+            for channels in (width, 1):
+                z = nn.ConvTranspose(channels, (4, 4), strides=(2, 2))(nn.elu(z))
+            return z
+        for units in reversed(self.config.hidden):
+            z = nn.relu(nn.Dense(units)(z))
+        return nn.Dense(784)(z)
+
+
+class _VAE(nn.Module):
+    config: VAEConfig
+
+    @nn.compact
+    def __call__(self, x, key):
+        mean, log_variance = _Encoder(self.config)(x)
+        noise = jax.random.normal(key, log_variance.shape)
+        z = mean + jnp.exp(0.5 * log_variance) * noise
+        return _Decoder(self.config)(z), mean, log_variance
+
+
+@jax.vmap
+def _cross_entropy(logits, x):
+    log_p = nn.log_sigmoid(logits)
+    return -jnp.sum(x * log_p + (1 - x) * jnp.log(-jnp.expm1(log_p)))
+
+
+@jax.vmap
+def _kl(mean, log_variance):
+    return -0.5 * jnp.sum(1 + log_variance - mean**2 - jnp.exp(log_variance))
+
+
+def _train_step(config: VAEConfig, state, x, key):
+    def loss(params):
+        logits, mean, log_variance = _VAE(config).apply({"params": params}, x, key)
+        return jnp.mean(_cross_entropy(logits, x)) + jnp.mean(_kl(mean, log_variance))
+
+    return state.apply_gradients(grads=jax.grad(loss)(state.params))
+
+
+def flax_block(task: "Task", jitted: bool) -> Callable[[int], None]:
+    """block(steps) of the step, jitted or not."""
+    config, images = task.config, task.rows()
+    if task.convolutional:
+        images = images.reshape(-1, 28, 28, 1)
+    batch = config.batch_size
+    step = functools.partial(_train_step, config)
+    step = jax.jit(step) if jitted else step
+    root = jax.random.key(0)
+    state = train_state.TrainState.create(
+        apply_fn=None,
+        params=_VAE(config).init(root, images[:batch], root)["params"],
+        tx=optax.adam(config.learning_rate),
+    )
+    generator = np.random.default_rng(0)
+
+    def batches() -> Iterator[np.ndarray]:
+        while True:
+            order = generator.permutation(len(images))
+            for at in range(0, len(images) - batch + 1, batch):
+                yield images[order[at : at + batch]]
+
+    stream = batches()
+
+    def block(steps: int) -> None:
+        nonlocal root, state
+        for _ in range(steps):
+            root, key = jax.random.split(root)
+            state = step(state, next(stream), key)
+        jax.block_until_ready(state)
+
+    return block

@@ -1,0 +1,235 @@
+"""The same VAE in ours, PyTorch, pythae and Flax, for experiments.benchmarks.vae.
+
+All have the same networks, a Bernoulli likelihood, the analytic KL, one sample per image and Adam,
+train in float32 and see a new batch of binary images in random order at every step. "flax" and
+"pythae" are presets of experiments.vae (784-500-20, batch 128, and 784-400-40, batch 100), "conv"
+is its convolutional network of width 32 with 32 latents, batch 128. PyTorch, pythae and Flax hold
+the images in float32; ours does what it does for a user.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from experiments.vae import PRESETS, VAEConfig
+
+Block = Callable[[int], None]
+SHAPE = (28, 28, 1)
+PIXELS = 784
+
+
+class Task(NamedTuple):
+    """What experiments.vae would train; its data apart."""
+
+    config: VAEConfig
+    size: int = 50_000
+
+    def images(self) -> UInt8[np.ndarray, "count height width 1"]:
+        """Binary noise; the speed does not depend on what is seen."""
+        return np.random.default_rng(0).integers(0, 2, (self.size, *SHAPE), dtype=np.uint8)
+
+    def rows(self) -> Float[np.ndarray, "count pixels"]:
+        """The same in float32."""
+        return self.images().reshape(self.size, PIXELS).astype(np.float32)
+
+    @property
+    def convolutional(self) -> bool:
+        """Or linear layers only."""
+        return self.config.model == "conv"
+
+    def multiplications(self) -> list[int]:
+        """Multiply-adds of one image's forward pass, layer by layer."""
+        latents = self.config.latent_size
+        if not self.convolutional:
+            down = (PIXELS, *self.config.hidden, 2 * latents)
+            up = (latents, *reversed(self.config.hidden), PIXELS)
+            return [a * b for sizes in (down, up) for a, b in itertools.pairwise(sizes)]
+        width, features, flat = self.config.width, self.config.features, 49 * 2 * self.config.width
+        convolutions = [14 * 14 * 16 * width, 7 * 7 * 16 * width * 2 * width]
+        down = [*convolutions, flat * features, features * 2 * latents]
+        # A transposed convolution has the products of the one whose way back it is.
+        return [*down, latents * features, features * flat, *reversed(convolutions)]
+
+    def flops(self) -> int:
+        """Of a training step in these layers: forward, and both gradients but for that of the
+        images. Left out are activations, losses, random numbers and Adam."""
+        products = self.multiplications()
+        return self.config.batch_size * (6 * sum(products) - 2 * products[0])
+
+
+_CONV = {"model": "conv", "width": 32, "latent_size": 32, "features": 256, "activation": "elu"}
+TASKS = {
+    "flax": Task(PRESETS["flax"]),
+    "pythae": Task(PRESETS["pythae"]),
+    "conv": Task(replace(PRESETS["flax"], **_CONV)),
+}
+
+
+# Ours.
+
+
+def ours(name: str) -> Block:
+    """The engine of this project, as experiments.vae runs it."""
+    from unittest import mock
+
+    from experiments import vae
+    from experiments.benchmarks.engine_block import engine_block
+    from jaxmodels.data import ImageData
+    from jaxmodels.train.compile import TrainProgram, make_mesh
+
+    task = TASKS[name]
+    data = ImageData("noise", "1", "", {"train": {"image": task.images()}}, ())
+    with mock.patch.object(vae, "load_images", lambda *_: data):
+        experiment = vae.build(replace(task.config, scored=0))
+    program = TrainProgram(
+        experiment.objective,
+        experiment.train,
+        experiment.hyperparameters,
+        task.config.batch_size,
+        task.config.steps_per_dispatch,
+        0,
+        make_mesh(),
+    )
+    return engine_block(program)
+
+
+# PyTorch.
+
+
+def torch_eager(name: str) -> Block:
+    """PyTorch eager, batches indexed from one tensor in memory."""
+    return _torch_block(TASKS[name])
+
+
+def torch_channels_last(name: str) -> Block:
+    """The same with networks and images in the memory format channels_last."""
+    return _torch_block(TASKS[name], channels_last=True)
+
+
+def torch_compiled(name: str) -> Block:
+    """As torch_eager, with torch.compile over networks and loss."""
+    return _torch_block(TASKS[name], compiled=True)
+
+
+def _torch_networks(config: VAEConfig):
+    """Encoder to mean and log-variance side by side, and decoder to logits."""
+    from torch import nn
+
+    from experiments.benchmarks.pythae_vae import relu_layers
+
+    latents = config.latent_size
+    if config.model == "mlp":
+        encoder = relu_layers(PIXELS, *config.hidden)
+        decoder = relu_layers(latents, *reversed(config.hidden))
+        ends = nn.Linear(config.hidden[-1], 2 * latents), nn.Linear(config.hidden[0], PIXELS)
+        return nn.Sequential(*encoder, ends[0]), nn.Sequential(*decoder, ends[1])
+    width, features, flat = config.width, config.features, 49 * 2 * config.width
+    halve = {"kernel_size": 4, "stride": 2, "padding": 1}
+    encoder = [nn.Conv2d(1, width, **halve), nn.ELU(), nn.Conv2d(width, 2 * width, **halve)]
+    encoder += [nn.ELU(), nn.Flatten(), nn.Linear(flat, features), nn.ELU()]
+    decoder = [nn.Linear(latents, features), nn.ELU(), nn.Linear(features, flat)]
+    decoder += [nn.Unflatten(1, (2 * width, 7, 7)), nn.ELU()]
+    decoder += [nn.ConvTranspose2d(2 * width, width, **halve), nn.ELU()]
+    decoder += [nn.ConvTranspose2d(width, 1, **halve)]
+    return nn.Sequential(*encoder, nn.Linear(features, 2 * latents)), nn.Sequential(*decoder)
+
+
+def _torch_block(task: Task, channels_last: bool = False, compiled: bool = False) -> Block:
+    import torch
+    from torch.nn import functional
+
+    encoder, decoder = networks = torch.nn.ModuleList(_torch_networks(task.config))
+    images = torch.tensor(task.rows())
+    if task.convolutional:
+        images = images.reshape(-1, 1, 28, 28)
+    if channels_last:
+        networks.to(memory_format=torch.channels_last)
+        images = images.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(networks.parameters(), lr=task.config.learning_rate)
+    batch = task.config.batch_size
+
+    def loss(x):
+        mean, log_variance = encoder(x).chunk(2, dim=-1)
+        latents = mean + torch.exp(log_variance / 2) * torch.randn_like(mean)
+        logits = decoder(latents)
+        error = functional.binary_cross_entropy_with_logits(logits, x, reduction="sum")
+        kl = -0.5 * torch.sum(1 + log_variance - mean.square() - log_variance.exp())
+        return (error + kl) / batch
+
+    run = torch.compile(loss) if compiled else loss
+
+    def batches() -> Iterator:
+        while True:
+            for rows in torch.randperm(task.size)[: task.size // batch * batch].split(batch):
+                yield images[rows]
+
+    stream = batches()
+
+    def block(steps: int) -> None:
+        for _ in range(steps):
+            optimizer.zero_grad()
+            run(next(stream)).backward()
+            optimizer.step()
+
+    return block
+
+
+# pythae.
+
+
+class _Some:
+    """The next `count` batches of a loader that starts anew when it ends."""
+
+    def __init__(self, loader):
+        self.dataset, self.count = loader.dataset, 0
+        self._stream = itertools.chain.from_iterable(itertools.repeat(loader))
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator:
+        return itertools.islice(self._stream, self.count)
+
+
+def pythae_trainer(name: str) -> Block:
+    """pythae's trainer: its model, loss, DataLoader, `train_step` (an epoch, here of as many steps
+    as are asked for) and callbacks, whose progress bar nobody sees."""
+    from experiments.benchmarks.pythae_vae import pythae_images, pythae_vae, trainer_without_files
+
+    config, images = TASKS[name].config, TASKS[name].images()
+    trainer = trainer_without_files(
+        pythae_vae(config.hidden, config.latent_size, PIXELS, seed=0),
+        pythae_images(images),
+        per_device_train_batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+    )
+    trainer.prepare_training()
+    trainer.train_loader = _Some(trainer.train_loader)
+
+    def block(steps: int) -> None:
+        trainer.train_loader.count = steps
+        trainer.train_step(epoch=1)
+        trainer.callback_handler.on_epoch_end(trainer.training_config)
+
+    return block
+
+
+# Flax.
+
+
+def flax_published(name: str) -> Block:
+    """The step of Flax's VAE example as it is published: eager, one operation after the other."""
+    from experiments.benchmarks.flax_vae import flax_block
+
+    return flax_block(TASKS[name], jitted=False)
+
+
+def flax_jitted(name: str) -> Block:
+    """The same step jitted, as the example was until 2023: one call for each batch."""
+    from experiments.benchmarks.flax_vae import flax_block
+
+    return flax_block(TASKS[name], jitted=True)

@@ -1,0 +1,231 @@
+"""Does pythae's protocol give the test likelihood that it publishes, and does ours give the same?
+
+pythae's own trainer and our engine train the same network, `--preset pythae` of experiments.vae, on
+the fixed binarisation of MNIST, epoch by epoch in turn. Both are scored by our evaluator: pythae's
+weights are copied into our parameters, which is checked on random images.
+"""
+
+import math
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import numpy as np
+
+from experiments.benchmarks.pythae_vae import (
+    params_of,
+    pythae_logits,
+    pythae_vae,
+    train_pythae,
+)
+from experiments.vae import PRESETS, VAEConfig, build
+from jaxmodels.data import Resident
+from jaxmodels.errors import RunError
+from jaxmodels.models import create_vae
+from jaxmodels.objectives.likelihoods import make_likelihood
+from jaxmodels.objectives.vae import importance_sampled
+from jaxmodels.protocol import PyTree, State
+from jaxmodels.train import Experiment
+from jaxmodels.train.compile import EvaluationProgram, TrainProgram, make_mesh
+
+if TYPE_CHECKING:
+    from pythae.models import VAE
+
+CHECKED = 200  # test images on which pythae's get_nll is compared with our estimate
+TOLERANCE = 1e-5
+
+
+class Scores(NamedTuple):
+    """Nats per image: negative ELBOs, and the negative log-likelihood (NaN: not estimated)."""
+
+    train: float  # mean over the epoch, as it is trained
+    validation: float
+    test: float
+    nll: float
+    seconds: float  # of training
+
+
+class Best(NamedTuple):
+    """The epoch of the best validation ELBO."""
+
+    epoch: int
+    validation: float
+    nll: float
+    params: PyTree
+
+
+class Ours:
+    """Our run of the preset, a training epoch at a time, and our scores of any parameters."""
+
+    def __init__(self, config: VAEConfig, experiment: Experiment):
+        mesh = make_mesh()
+        self._experiment = experiment
+        self.epoch_steps = experiment.train.size // config.batch_size
+        self.program = TrainProgram(
+            experiment.objective,
+            experiment.train,
+            experiment.hyperparameters,
+            config.batch_size,
+            config.steps_per_dispatch,
+            config.seed,
+            mesh,
+        )
+        self.program.compile()
+        self.state, self._at = self.program.create(), 0
+        key = self.program.keys.evaluate
+        self._elbos = {
+            split: EvaluationProgram(
+                experiment.objective, source, config.eval_batch_size, key, mesh
+            )
+            for split, source in experiment.evaluation.items()
+        }
+        shape = experiment.train.arrays["image"].shape[1:]
+        options = {"hidden": config.hidden, "latent_size": config.latent_size}
+        self.model = create_vae("mlp", shape, 1, **options)
+        estimate = importance_sampled(
+            self.model, make_likelihood("bernoulli", 1, 2), config.samples
+        )
+        objective = experiment.objective._replace(evaluate=estimate)
+        test = np.asarray(experiment.evaluation["test"].arrays["image"], np.float32)
+        self._nlls = {
+            count: EvaluationProgram(objective, Resident({"image": test[:count]}), 500, key, mesh)
+            for count in (CHECKED, len(test))
+        }
+        self.test = test
+
+    def start_from(self, params: PyTree) -> None:
+        """Replaces the initial parameters."""
+        if jax.tree.map(np.shape, params) != jax.tree.map(np.shape, self.state["params"]):
+            raise RunError("pythae's parameters do not fit ours")
+        self.state = self._with(params)
+
+    def _with(self, params: PyTree) -> State:
+        """The state with other parameters."""
+        return {**self.state, "params": jax.device_put(params, self.program.shardings.whole)}
+
+    def epoch(self) -> tuple[float, float]:
+        """Trains an epoch; its mean negative ELBO, and seconds."""
+        began, window = time.perf_counter(), self.program.zeros()
+        end = self._at + self.epoch_steps
+        while self._at < end:
+            stop = min(self._at + self.program.length, end)
+            self.state, window = self.program.run(self.state, window, self._at, stop)
+            self._at = stop
+        sums = jax.device_get(window)
+        seconds = time.perf_counter() - began
+        return -self._experiment.objective.summarize(sums)["elbo"], seconds
+
+    def elbo(self, split: str, params: PyTree) -> float:
+        """The negative ELBO, nats per image."""
+        sums = self._elbos[split].evaluate(self._with(params))
+        return -self._experiment.objective.summarize(sums)["elbo"]
+
+    def nll(self, params: PyTree, count: int = 0) -> float:
+        """The negative log-likelihood of the first `count` test images, or of all."""
+        program = self._nlls[count or len(self.test)]
+        return program.evaluate(self._with(params))["nll"].value()
+
+    def logits(self, params: PyTree, images: np.ndarray) -> np.ndarray:
+        """Logits of p(x|z) at the mean of q(z|x)."""
+        found = self.model.apply({"params": params}, images, None, None, method="infer")
+        return np.asarray(found.parameters[0])
+
+
+def _line(*scores: Scores) -> str:
+    """The columns of an epoch."""
+    cells = []
+    for score in scores:
+        nll = f"{'' if math.isnan(score.nll) else f'{score.nll:.2f}':>9}"
+        elbos = "".join(f"{value:>9.2f}" for value in score[:3])
+        cells.append(f"{elbos}{nll}{score.seconds:>7.1f}")
+    return "   ".join(cells)
+
+
+def protocol(
+    epochs: int, layers: int, seed: int, data_dir: str | None, own_start: bool, torch_threads: int
+) -> None:
+    """Trains both and prints a line per epoch, and what the end comes to.
+
+    own_start: ours starts from its own distribution of initial weights instead of PyTorch's.
+    torch_threads: of PyTorch; 0: its own choice.
+
+    Raises:
+      RunError: pythae's network and ours differ although they have the same weights.
+    """
+    import torch
+
+    torch.set_num_threads(torch_threads or torch.get_num_threads())
+    config = replace(
+        PRESETS["pythae"], hidden=(400,) * layers, seed=seed, data_dir=data_dir, scored=0
+    )
+    experiment = build(config)
+    ours = Ours(config, experiment)
+    sizes = config.hidden, config.latent_size, ours.test[0].size
+    theirs = pythae_vae(*sizes, seed=seed + 1)
+    noise = np.random.default_rng(seed).integers(0, 2, ours.test[:100].shape).astype(np.float32)
+    difference = np.abs(ours.logits(params_of(theirs), noise) - pythae_logits(theirs, noise)).max()
+    if not difference <= TOLERANCE:
+        raise RunError(f"logits of pythae's network and of ours differ by {difference:.2g}")
+    if not own_start:
+        ours.start_from(params_of(pythae_vae(*sizes, seed=seed + 2)))
+    start = "its own initial weights" if own_start else "initial weights distributed as PyTorch's"
+    print(f"binarized_mnist, 784-{'400-' * layers}40, seed {seed}; ours from {start}")
+    print(f"PyTorch with {torch.get_num_threads()} threads")
+    print(f"the same weights in both: logits differ by at most {difference:.1e}")
+    print("nats per image, -ELBO of one sample but for the NLL of 200; test by our evaluator")
+    heads = f"{'train':>9}{'valid':>9}{'test':>9}{'NLL':>9}{'s':>7}"
+    print(f"{'':6}{'pythae':<46}jaxmodels\nepoch {heads}   {heads}", flush=True)
+    every = 1 if epochs <= 10 else epochs // 10
+    best: dict[str, Best] = {}
+
+    def score(name: str, epoch: int, train, validation, seconds, params) -> Scores:
+        due = epoch % every == 0 or epoch == epochs
+        nll = ours.nll(params) if due else math.nan
+        if name not in best or validation < best[name].validation:
+            # A copy: the next steps take the state over.
+            best[name] = Best(epoch, validation, nll, jax.tree.map(np.array, params))
+        return Scores(train, validation, ours.elbo("test", params), nll, seconds)
+
+    def after_epoch(epoch: int, train: float, validation: float, seconds: float) -> None:
+        of_theirs = score("pythae", epoch, train, validation, seconds, params_of(theirs))
+        train, seconds = ours.epoch()
+        params = ours.state["params"]
+        validation = ours.elbo("validation", params)
+        of_ours = score("jaxmodels", epoch, train, validation, seconds, params)
+        print(f"{epoch:<6}{_line(of_theirs, of_ours)}", flush=True)
+
+    saved = train_pythae(
+        theirs,
+        experiment.train.arrays["image"],
+        experiment.evaluation["validation"].arrays["image"],
+        after_epoch,
+        num_epochs=epochs,
+        per_device_train_batch_size=config.batch_size,
+        per_device_eval_batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        scheduler_cls="MultiStepLR",
+        scheduler_params={
+            "milestones": [step // ours.epoch_steps for step in config.milestones],
+            "gamma": config.decay_rate,
+        },
+        seed=seed,
+    )
+    for name, (epoch, _, nll, params) in best.items():
+        nll = ours.nll(params) if math.isnan(nll) else nll
+        print(f"{name}, best validation (epoch {epoch}): test NLL {nll:.2f}")
+    _compare_estimates(saved, ours)
+
+
+def _compare_estimates(saved: "VAE", ours: Ours) -> None:
+    """Prints pythae's estimate of what it saved beside ours of the same weights and images."""
+    import torch
+
+    images = torch.tensor(ours.test[:CHECKED].reshape(CHECKED, -1))
+    with torch.no_grad():
+        by_pythae = -saved.get_nll(images, n_samples=200)
+    by_ours = ours.nll(params_of(saved), CHECKED)
+    print(
+        f"NLL of the first {CHECKED} test images, weights that pythae saved:"
+        f" {by_pythae:.3f} by its get_nll, {by_ours:.3f} by ours"
+    )
