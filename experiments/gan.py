@@ -123,7 +123,7 @@ PRESETS = {
         ema=0.0,
     ),
     # Goodfellow et al. 2014, eq. 1. It saturates when the discriminator wins, which R1 prevents.
-    "minimax": GANConfig(loss="minimax", norm="none", r1=0.1, lazy=8, learning_rate=1e-3),
+    "minimax": GANConfig(loss="minimax", norm="none", r1=0.1, lazy=8),
     # Mao et al. 2017.
     "least_squares": GANConfig(loss="least_squares", learning_rate=1e-3),
     # Gulrajani et al. 2017: five critic updates a step, Adam (0, 0.9), no BatchNorm in the critic.
