@@ -63,7 +63,10 @@ def _one_layer(encoder: type[nn.Module], decoder: type[nn.Module]) -> Callable[.
 # Each with the options that it has of its own, beside shape, parameters, classes and dtype.
 VAES = {
     "mlp": (_one_layer(MLPEncoder, MLPDecoder), ("latent_size", "flows", "hidden", "activation")),
-    "conv": (_one_layer(ConvEncoder, ConvDecoder), ("latent_size", "flows", "width", "blocks", "features", "activation")),
+    "conv": (
+        _one_layer(ConvEncoder, ConvDecoder),
+        ("latent_size", "flows", "width", "blocks", "features", "activation"),
+    ),
     "ladder": (LadderVAE, ("latent_size", "width", "depth")),
     "vqvae": (VQVAE, ("codes", "code_size", "width", "blocks", "activation")),
 }

@@ -59,7 +59,9 @@ def one_hot_columns(
 
 
 def one_hot_planes(
-    x: Float[Array, "batch height width channels"], labels: Int[Array, " batch"] | None, classes: int
+    x: Float[Array, "batch height width channels"],
+    labels: Int[Array, " batch"] | None,
+    classes: int,
 ) -> Float[Array, "batch height width planes"]:
     """x with a plane per class behind its channels, if the model knows classes."""
     if not classes:

@@ -67,10 +67,7 @@ class VAE(nn.Module):
                 latents, log_slope = step(jnp.flip(latents, -1), context)
                 log_posterior = jnp.flip(log_posterior, -1) - log_slope
         log_prior = gaussian_log_likelihood(0.0, 0.0, latents)
-        if self.flows:
-            kl = jnp.mean(log_posterior - log_prior, axis=0)
-        else:
-            kl = gaussian_kl(*normal)
+        kl = jnp.mean(log_posterior - log_prior, axis=0) if self.flows else gaussian_kl(*normal)
         return Inference(
             parameters=decode_samples(self.decode, latents, labels),
             latents=latents,

@@ -253,8 +253,8 @@ def _check(config: VariationalConfig, kind: str, found: Inference) -> None:
     bound, refused = config.objective, None
     if found.codes is not None:
         if bound != "elbo" or config.free_bits or config.particles > 1:
-            refused = "its posterior is one code with certainty, of which more samples, free bits or"
-            refused += " distances to the prior are none; it has --objective elbo"
+            refused = "its posterior is one code with certainty, for which more samples, free bits"
+            refused += " or distances to the prior mean nothing; it has --objective elbo"
     elif bound in ("dreg", "beta_tc") and found.posterior is None:
         refused = "needs the density of q(z|x) at any z, which is known where it is one normal"
         refused += " distribution: --model mlp or conv, --flows 0"

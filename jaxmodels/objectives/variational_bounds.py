@@ -39,8 +39,8 @@ def total_correlation_terms(
     dataset_size: int,
     stratified: bool = False,
 ) -> tuple[Float[Array, " batch"], Float[Array, " batch"], Float[Array, " batch"]]:
-    """Mutual information, total correlation and dimension-wise KL, whose sum is the sampled KL, from
-    estimates of the aggregate q(z) over a batch (Chen et al. 2018, eq. 2).
+    """Mutual information, total correlation and dimension-wise KL, whose sum is the sampled KL,
+    from estimates of the aggregate q(z) over a batch (Chen et al. 2018, eq. 2).
 
     They are estimates by minibatch-weighted sampling (section 4.1 there) or, `stratified`,
     minibatch-stratified sampling (appendix C.2).
