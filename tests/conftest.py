@@ -25,3 +25,20 @@ def float64():
     """Runs the test with 64-bit types, which stay off elsewhere."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="module")
+def fast_compiling():
+    """For modules whose tests run many programs a few times each: programs that XLA compiles in a
+    quarter of the time, and optimises hardly at all."""
+    jit, quick = jax.jit, {"xla_cpu_use_fusion_emitters": False}
+
+    def quick_jit(function, **options):
+        return jit(function, **options | {"compiler_options": quick})
+
+    before = jax.config.read("jax_disable_most_optimizations")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "jit", quick_jit)
+        jax.config.update("jax_disable_most_optimizations", True)
+        yield
+        jax.config.update("jax_disable_most_optimizations", before)

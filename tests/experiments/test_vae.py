@@ -1,0 +1,313 @@
+"""The VAE experiment as a user runs it."""
+
+import contextlib
+import dataclasses
+import io
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import vae
+from experiments.vae import PRESETS, VAEConfig, build
+from jaxmodels.data import load_images
+from jaxmodels.objectives.preprocessing import with_preprocessing
+from jaxmodels.protocol import Objective
+from jaxmodels.train import main, train
+from jaxmodels.train.compile import keys_of
+
+pytestmark = pytest.mark.usefixtures("fast_compiling")
+
+MLP = ["--model", "mlp", "--hidden", "8", "--latent-size", "3", "--likelihood", "bernoulli"]
+SMALL = ["--batch-size", "16", "--steps", "4", "--eval-every", "2", "--log-every", "2"]
+SMALL += ["--samples", "5", "--mesh", "data=1"]
+SCORES = ["elbo", "reconstruction", "kl", "nll", "bits_per_dim", "active_units"]
+SCORES += ["frechet_classifier", "frechet_classifier_reconstructions"]
+
+
+def _run(*arguments):
+    """Exit code, standard output and standard error of the command line."""
+    out, error = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+        code = main(VAEConfig, build, PRESETS, [str(a) for a in arguments])
+    return code, out.getvalue(), error.getvalue()
+
+
+def _summary(out):
+    return dict(field.split("=", 1) for field in out.splitlines()[-1].split(" "))
+
+
+def _files(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def run(fast_compiling, tmp_path_factory):
+    """A short conditional run with a quick judge, and what it printed."""
+    from experiments import classifier
+
+    folder = tmp_path_factory.mktemp("vae")
+    config = classifier.ClassifierConfig(
+        model="mlp", hidden=(32,), steps=200, workdir=str(folder / "judge"), mesh="data=1"
+    )
+    train(classifier.build, config)
+    flags = ["--workdir", folder / "run", "--judge", folder / "judge", "--conditional"]
+    code, out, error = _run(*flags, *MLP, *SMALL, "--scored", "50")
+    assert code == 0, error
+    return folder / "run", out
+
+
+def test_scores_and_their_protocol(run):
+    folder, out = run
+    summary = {name: value for name, value in _summary(out).items() if name.startswith("test/")}
+    assert set(summary) == {f"test/{name}" for name in SCORES}
+    scores = {name: float(summary[f"test/{name}"]) for name in SCORES}
+    assert all(map(np.isfinite, scores.values()))
+    assert scores["elbo"] == pytest.approx(-scores["reconstruction"] - scores["kl"], abs=1e-3)
+    assert scores["bits_per_dim"] == pytest.approx(-scores["elbo"] / 64 / np.log(2), rel=1e-3)
+    assert scores["nll"] < -scores["elbo"] + 0.5
+    report = json.loads((folder / "evaluation.json").read_text())
+    assert set(report) == {"validation", "test"}
+    assert report["test"]["scores"]["nll"] == pytest.approx(scores["nll"], rel=1e-4)
+    assert "nll" not in report["validation"]["scores"]
+    protocol = report["test"]["protocol"]
+    assert protocol["likelihood"] == "bernoulli"
+    assert "binarised with probability pixel / 16" in protocol["images"]
+    assert (protocol["split"], protocol["importance_samples"]) == ("test", 5)
+    assert protocol["parameters"] == "average, decay 0.995"
+    of_judge = protocol["distances"]["classifier"]
+    assert (of_judge["real"], of_judge["samples"], of_judge["labels"]) == (360, 50, "in turn")
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
+    steps = {split: [line["step"] for line in lines if line["split"] == split]
+             for split in ("train", "validation", "test")}  # fmt: skip
+    assert steps == {"train": [2, 4], "validation": [2, 4], "test": [4]}
+
+
+def test_pictures(run):
+    folder, _ = run
+    names = ["step-00000002", "step-00000004", "reconstructions", "interpolations"]
+    names += ["traversals", "latents"]
+    assert sorted(path.stem for path in (folder / "samples").iterdir()) == sorted(names)
+    for name in names:
+        pixels = np.asarray(Image.open(folder / f"samples/{name}.png").convert("L"))
+        assert pixels.std() > 5
+    assert (folder / "curves.png").exists()
+
+
+def test_evaluation_is_the_same_whenever_it_is_made(run):
+    """The binarisation of validation and test, too; and it writes nothing."""
+    folder, out = run
+    before = _files(folder)
+    flags = ["--workdir", folder, "--mode", "evaluate", "--scored", 0]
+    results = [_run(*flags) for _ in range(2)]
+    assert [code for code, _, _ in results] == [0, 0]
+    trained, one, other = (_summary(text) for text in (out, results[0][1], results[1][1]))
+    assert one == other
+    for name in ("elbo", "reconstruction", "kl", "nll", "active_units"):
+        assert float(one[f"test/{name}"]) == pytest.approx(float(trained[f"test/{name}"]), rel=1e-4)
+    code, out, _ = _run(*flags, "--samples", 40)
+    assert code == 0
+    more = _summary(out)
+    assert more["test/elbo"] == one["test/elbo"]
+    assert float(more["test/nll"]) < float(one["test/nll"])
+    assert _files(folder) == before
+
+
+@pytest.mark.parametrize("draw", ["mean", "sample"])
+def test_samples_of_a_run(draw, run, tmp_path):
+    folder, _ = run
+    found = []
+    for name in ("one.npz", "other.npz"):
+        flags = ["--mode", "sample", "--count", 23, "--output", tmp_path / name, "--draw", draw]
+        code, out, error = _run("--workdir", folder, *flags)
+        assert code == 0, error
+        assert out.startswith("step=4 count=23")
+        found.append((tmp_path / name).read_bytes())
+    assert found[0] == found[1]
+    samples = np.load(tmp_path / "one.npz")
+    assert samples["images"].shape == (23, 8, 8, 1)
+    assert samples["images"].dtype == np.uint8
+    np.testing.assert_array_equal(samples["labels"], np.arange(23) % 10)
+    assert samples["images"].std(0).mean() > 0
+    assert (set(np.unique(samples["images"])) == {0, 255}) == (draw == "sample")
+
+
+def test_a_ladder_of_levels_of_grey(tmp_path):
+    flags = ["--model", "ladder", "--width", 4, "--depth", 0, 1, "--latent-size", 2, *SMALL]
+    flags += ["--likelihood", "logistic_mixture", "--mixtures", 2, "--scored", 0]
+    code, out, error = _run(*flags, "--kl-warmup", 3, "--workdir", tmp_path / "run")
+    assert code == 0, error
+    summary = _summary(out)
+    assert float(summary["test/nll"]) < -float(summary["test/elbo"]) + 0.5
+    report = json.loads((tmp_path / "run/evaluation.json").read_text())
+    assert report["test"]["protocol"]["images"] == "17 levels"
+    assert "distances" not in report["test"]["protocol"]
+    pictures = {path.stem for path in (tmp_path / "run/samples").iterdir()}
+    assert {"interpolations", "traversals", "latents", "reconstructions"} < pictures
+
+
+def _prepare(config, monkeypatch):
+    """How the experiment prepares a batch."""
+    found = []
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            vae, "with_preprocessing", lambda objective, prepare: found.append(prepare) or objective
+        )
+        experiment = build(dataclasses.replace(config, mode="sample"))
+    return found[0], experiment
+
+
+CONFIG = VAEConfig(model="mlp", hidden=(8,), likelihood="bernoulli", scored=0)
+
+
+def test_images_are_binarised_anew_at_every_step_with_their_grey_as_probability(monkeypatch):
+    prepare, experiment = _prepare(CONFIG, monkeypatch)
+    batch = {"image": experiment.train.arrays["image"][:6], "label": np.arange(6)}
+    count = 1500
+    keys = jax.random.split(jax.random.key(0), count)
+    drawn = jax.jit(lambda keys: jax.lax.map(lambda k: prepare(batch, k)["image"], keys))(keys)
+    assert set(np.unique(drawn)) == {0, 1}
+    grey = batch["image"] / 16
+    error = np.sqrt(grey * (1 - grey) / count)
+    np.testing.assert_array_less(np.abs(np.mean(drawn, axis=0) - grey), 4.5 * error + 1e-6)
+    np.testing.assert_array_equal(prepare(batch, jax.random.key(0))["label"], batch["label"])
+
+
+def test_binarisation_is_keyed_by_seed_and_step(monkeypatch):
+    prepare, experiment = _prepare(CONFIG, monkeypatch)
+    batch = {"image": experiment.train.arrays["image"][:6]}
+    plain = Objective(None, lambda state, batch, key: batch["image"], None, None)
+    step = with_preprocessing(plain, prepare).step
+
+    def seen(seed, number):
+        return np.asarray(step(None, batch, jax.random.fold_in(keys_of(seed).step, number)))
+
+    np.testing.assert_array_equal(seen(3, 5), seen(3, 5))
+    assert np.any(seen(3, 5) != seen(3, 6))
+    assert np.any(seen(3, 5) != seen(4, 5))
+
+
+def test_noise_of_preprocessing_is_that_of_the_position(monkeypatch):
+    """Of levels of grey, filled by noise: in an evaluation it does not depend on the batch."""
+    config = dataclasses.replace(CONFIG, likelihood="gaussian")
+    prepare, experiment = _prepare(config, monkeypatch)
+    images, key = experiment.train.arrays["image"][:6], jax.random.key(0)
+    whole = prepare({"image": images, "position": np.arange(6)}, key)["image"]
+    part = prepare({"image": images[3:5], "position": np.array([3, 4])}, key)["image"]
+    np.testing.assert_array_equal(whole[3:5], part)
+    np.testing.assert_array_equal(np.floor(np.asarray(whole) * 17), images)
+    filled = np.asarray(whole) * 17 - images
+    assert abs(filled.mean() - 0.5) < 4.5 * np.sqrt(1 / 12 / filled.size)
+
+
+def test_evaluated_images_are_binarised_once(monkeypatch):
+    prepare, experiment = _prepare(CONFIG, monkeypatch)
+    images = experiment.evaluation["test"].arrays["image"]
+    assert set(np.unique(images)) == {0, 16}
+    batch = {"image": images[:9], "position": np.arange(9)}
+    for seed in (0, 1):
+        prepared = prepare(batch, jax.random.key(seed))["image"]
+        np.testing.assert_array_equal(prepared, images[:9] / 16)
+    again = build(dataclasses.replace(CONFIG, mode="sample", seed=5)).evaluation["test"]
+    np.testing.assert_array_equal(again.arrays["image"], images)
+    stored = load_images("digits").splits["test"]["image"] / 16
+    error = np.sqrt(np.sum(stored * (1 - stored), axis=0)) / len(stored)
+    np.testing.assert_array_less(np.abs((images / 16 - stored).mean(0)), 4.5 * error + 1e-9)
+
+
+def _with_images(change, monkeypatch, labelled=True):
+    """Digits with other pixels."""
+    data = load_images("digits")
+    splits = {
+        name: {"image": change(columns["image"]), "label": columns["label"]}
+        for name, columns in data.splits.items()
+    }
+    names = data.class_names if labelled else ()
+    data = data._replace(splits=splits, class_names=names)
+    monkeypatch.setattr(vae, "load_images", lambda *_: data)
+
+
+@pytest.mark.parametrize("white", [1, 255])
+def test_images_that_are_binary_stay_as_they_are(white, monkeypatch):
+    _with_images(lambda images: (images > 7).astype(np.uint8) * np.uint8(white), monkeypatch)
+    prepare, experiment = _prepare(CONFIG, monkeypatch)
+    for source in (experiment.train, experiment.evaluation["test"]):
+        images = source.arrays["image"]
+        prepared = prepare({"image": images[:50]}, jax.random.key(3))["image"]
+        np.testing.assert_array_equal(prepared, images[:50] / white)
+    splits = load_images("digits").splits
+    expected = (splits["test"]["image"] > 7) * white
+    np.testing.assert_array_equal(experiment.evaluation["test"].arrays["image"], expected)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_build(preset):
+    config = dataclasses.replace(PRESETS[preset], data="digits", mode="sample")
+    config.validate()
+    experiment = build(config)
+    spec = experiment.train.spec(config.batch_size)
+    numbers = experiment.hyperparameters
+    state = jax.eval_shape(
+        lambda key: experiment.objective.init(key, spec, numbers), jax.random.key(0)
+    )
+    assert state["step"].dtype == jnp.int32
+    assert sum(leaf.size for leaf in jax.tree.leaves(state["params"])) > 1000
+
+
+BAD = [
+    (["--samples", "0"], "samples = 0"),
+    (["--latent-size", "0"], "latent_size = 0"),
+    (["--particles", "0"], "particles = 0"),
+    (["--hidden", "0"], "hidden = (0,)"),
+    (["--model", "ladder", "--depth", "0"], "depth = (0,)"),
+    (["--ema", "1"], "ema = 1"),
+    (["--likelihood", "bernouli"], "did you mean 'bernoulli'"),
+    (["--objective", "elbow"], "did you mean 'elbo'"),
+    (["--model", "vqave"], "did you mean 'vqvae'"),
+    (["--activation", "tahn"], "did you mean 'tanh'"),
+    (["--preset", "nonsense"], "unknown preset 'nonsense'"),
+    (["--model", "ladder", "--flows", "2"], "--model mlp or conv"),
+    (["--model", "vqvae", "--flows", "2"], "--model mlp or conv"),
+    (["--flows", "1", "--objective", "dreg"], "--flows 0"),
+    (["--free-bits", "0.1", "--objective", "wae"], "--objective elbo"),
+    (["--binarize", "dynamic", "--likelihood", "gaussian"], "--likelihood bernoulli"),
+    (["--model", "conv", "--image-size", "3"], "3x3"),
+    (["--objective", "wae", "--batch-size", "4", "--accumulate", "4"], "at least 2"),
+    (["--objective", "beta_tc", "--batch-size", "1"], "at least 2"),
+    (
+        ["--objective", "beta_tc", "--stratified", "--batch-size", "4", "--accumulate", "4"],
+        "at least 2",
+    ),
+]
+
+
+def _is_refused(flags, message, workdir):
+    code, out, error = _run("--workdir", workdir, "--scored", 0, *SMALL, *MLP, *flags)
+    assert code == 2
+    assert message in error
+    assert (out, error.count("\n")) == ("", 1)
+    assert not workdir.exists()
+
+
+@pytest.mark.parametrize("flags, message", BAD, ids=lambda value: str(value)[:60])
+def test_bad_input_is_one_line(flags, message, tmp_path):
+    _is_refused(flags, message, tmp_path / "run")
+
+
+def test_negative_pixels_are_refused(monkeypatch, tmp_path):
+    _with_images(lambda images: images.astype(np.float32) / 8 - 1, monkeypatch)
+    _is_refused([], "span -1..1", tmp_path / "run")
+
+
+def test_classes_of_images_without_labels_are_refused(monkeypatch, tmp_path):
+    _with_images(lambda images: images, monkeypatch, labelled=False)
+    _is_refused(["--conditional"], "--no-conditional", tmp_path / "run")
+
+
+def test_levels_of_pixels_that_are_no_integers_are_refused(monkeypatch, tmp_path):
+    _with_images(lambda images: images.astype(np.float32) / 16, monkeypatch)
+    flags = ["--likelihood", "logistic_mixture"]
+    _is_refused(flags, "--likelihood gaussian", tmp_path / "run")
