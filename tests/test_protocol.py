@@ -65,6 +65,20 @@ def test_example_keys_do_not_depend_on_the_batch_size():
     np.testing.assert_array_equal(longer[:5], shorter)
 
 
+def test_example_keys_of_positions_are_those_of_the_examples_there():
+    """However the examples are divided into batches, and over devices."""
+    key, data = jax.random.key(1), jax.random.key_data
+    whole = data(example_keys(key, 12))
+    positions = jnp.array([7, 0, 11, 7])
+    np.testing.assert_array_equal(data(example_keys(key, 4, positions)), whole[positions])
+
+    def keys(positions):
+        return data(example_keys(key, len(positions), positions))
+
+    sharded = _pmap(keys)(jnp.arange(12).reshape(DEVICES, 3))
+    np.testing.assert_array_equal(sharded.reshape(whole.shape), whole)
+
+
 def test_average_across_devices_is_the_mean_under_pmap():
     tree = {"a": jnp.arange(4.0), "b": (jnp.arange(8.0).reshape(4, 2),)}
     out = _pmap(average_across_devices)(tree)

@@ -41,6 +41,19 @@ def test_once_shows_every_example_exactly_once(source, batch_size):
     assert seen == list(range(11))
 
 
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 11, 16])
+def test_examples_of_an_evaluation_know_their_position_in_the_split(source, batch_size):
+    sent, arrays = source.once(batch_size), jax.device_put(dict(source.arrays))
+    seen = []
+    for row in range(len(sent["index"])):
+        batch = source.batch(arrays, _at(sent, row))
+        np.testing.assert_array_equal(batch["x"], source.arrays["x"][batch["position"]])
+        seen += batch["position"][batch["valid"]].tolist()
+    assert seen == list(range(11))
+    trained = source.batch(arrays, _at(source.order(4, 5, 0, 1), 0))
+    assert set(trained) == {"x", "label"}
+
+
 @pytest.mark.parametrize("lengths", [(3, 4), (0, 0)])
 def test_bad_columns(lengths):
     with pytest.raises(InputError, match="lengths"):

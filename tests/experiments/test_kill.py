@@ -18,8 +18,8 @@ FLAGS = {
     "gan": "--steps 2000 --width 8 --latent-size 8 --batch-size 16 --norm spectral --r1 1"
     " --lazy 7 --critic-steps 2 --samples 60",
     # A codebook with codes that start again, its average, noise in the pixels, a warm-up.
-    "vae": "--steps 2500 --model vqvae --width 4 --codes 24 --code-size 3 --batch-size 16"
-    " --likelihood gaussian --kl-warmup 2000 --ema 0.99 --scored 0",
+    "vae": "--steps 1500 --model vqvae --width 4 --codes 24 --code-size 3 --batch-size 16"
+    " --likelihood gaussian --kl-warmup 1000 --ema 0.99 --scored 0",
 }
 
 

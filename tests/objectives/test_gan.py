@@ -321,7 +321,11 @@ def test_a_minimax_gan_finds_both_modes_of_a_mixture():
     # The equilibrium: the discriminator knows nothing, its loss is 2 log 2.
     sums = jax.jit(objective.evaluate)(
         state,
-        {"image": source.arrays["image"][:1000], "valid": np.ones(1000, bool)},
+        {
+            "image": source.arrays["image"][:1000],
+            "valid": np.ones(1000, bool),
+            "position": np.arange(1000),
+        },
         KEY,
     )
     assert objective.summarize(sums)["discriminator_loss"] == pytest.approx(2 * np.log(2), abs=0.1)

@@ -3,8 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from jaxmodels.objectives.generation import interpolate_latents, to_uint8
+from jaxmodels.objectives import generation
+from jaxmodels.objectives.generation import in_chunks, interpolate_latents, to_uint8
+from jaxmodels.protocol import example_keys
 
 
 def test_interpolation_keeps_the_norm_and_the_angle():
@@ -24,3 +27,24 @@ def test_bytes():
     images = jnp.array([-1.0, 1.0, 0.0, -2.0, 3.0, 0.5])
     np.testing.assert_array_equal(to_uint8(images), [0, 255, 128, 0, 255, 191])
     assert jax.eval_shape(to_uint8, images).dtype == jnp.uint8
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 7, 9])
+def test_chunks_of_keys_give_what_the_whole_gives(count, monkeypatch):
+    """Trees with keys and with parts that are absent; the last chunk is filled up and cut."""
+    monkeypatch.setattr(generation, "CHUNK", 3)
+    sizes = []
+
+    def draw(columns):
+        keys, numbers, labels = columns
+        assert labels is None
+        sizes.append(len(keys))
+        noise = jax.vmap(lambda key: jax.random.normal(key, (2,)))(keys)
+        return {"noise": noise, "sum": noise[:, 0] + numbers["some"]}
+
+    columns = (example_keys(jax.random.key(0), count), {"some": jnp.arange(count)}, None)
+    found = in_chunks(draw, columns)
+    assert set(sizes) == {min(count, 3)}
+    expected = draw(columns)
+    assert found["noise"].shape == (count, 2)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), found, expected)

@@ -101,7 +101,7 @@ def test_every_rate_is_traced():
     base = {"optimizer": "adamw", "weight_decay": 0.1, "clip": 1.0}
     config = OptimizerConfig(**base)
     for name, value in {"learning_rate": 0.3, "momentum": 0.5, "second_momentum": 0.9,
-                        "weight_decay": 0.7, "clip": 0.2}.items():  # fmt: skip
+                        "weight_decay": 0.7, "clip": 0.2, "epsilon": 0.1}.items():  # fmt: skip
         changed = _run(config, changes={name: jnp.float32(value)})
         expected = _run(OptimizerConfig(**(base | {name: value})))
         jax.tree.map(np.testing.assert_array_equal, changed, expected)
@@ -125,6 +125,49 @@ def test_schedules_by_closed_form():
     assert _rate(warm, 100) == pytest.approx(0, abs=1e-7)
     stairs = OptimizerConfig(schedule="step", decay_every=30, decay_rate=0.5, **common)
     assert [_rate(stairs, s) for s in (0, 29, 30, 60)] == pytest.approx([0.2, 0.2, 0.1, 0.05])
+
+
+def test_milestones_by_closed_form():
+    """From the step of a milestone on, however long the run is, as torch's MultiStepLR."""
+    config = OptimizerConfig(
+        schedule="milestones", milestones=(3, 4, 90), decay_rate=0.5, learning_rate=0.8
+    )
+    config.validate()
+    rates = {0: 0.8, 2: 0.8, 3: 0.4, 4: 0.2, 89: 0.2, 90: 0.1, 5000: 0.1}
+    for steps in (10, 1000):
+        found = [_rate(config, step, steps) for step in rates]
+        assert found == pytest.approx(list(rates.values()), rel=1e-6)
+    other = _traced(config) | {"decay_rate": jnp.float32(0.1)}
+    assert scheduled_rate(config, 10, other, jnp.int32(4)) == pytest.approx(0.008, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "schedule, milestones",
+    [
+        ("milestones", ()),
+        ("milestones", (5, 5)),
+        ("milestones", (9, 4)),
+        ("milestones", (0, 4)),
+        ("milestones", (-3,)),
+        ("cosine", (4, 9)),
+        ("step", (4,)),
+    ],
+)
+def test_bad_milestones_are_named(schedule, milestones):
+    config = OptimizerConfig(schedule=schedule, milestones=milestones)
+    with pytest.raises(InputError, match=rf"schedule = {schedule}, milestones = .*increasing"):
+        config.validate()
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_epsilon_is_added_to_the_root_of_the_second_moment(name):
+    """Of the first update: both moments are then those of the gradient."""
+    config = OptimizerConfig(optimizer=name, learning_rate=0.1, epsilon=0.5)
+    gradients = jax.tree.map(lambda p: p - 1, PARAMS)
+    expected = jax.tree.map(lambda p, g: p - 0.1 * g / (np.abs(g) + 0.5), PARAMS, gradients)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), _run(config, 1), expected
+    )
 
 
 @pytest.mark.parametrize("period", [41, 47, 235, 4690])
@@ -151,6 +194,8 @@ def test_schedules_that_are_laid_out_over_the_steps_say_so():
         ("learning_rate", float("inf")),
         ("weight_decay", -1.0),
         ("clip", float("nan")),
+        ("epsilon", -1e-4),
+        ("decay_rate", float("nan")),
         ("momentum", 1.0),
         ("second_momentum", -0.1),
         ("warmup_steps", -1),

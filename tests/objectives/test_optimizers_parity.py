@@ -29,11 +29,27 @@ CASES = {
         lambda p: torch.optim.Adam(p, 0.05),
         lambda o: torch.optim.lr_scheduler.StepLR(o, 30, 0.5),
     ),
+    "adam, epsilon, milestones": (
+        OptimizerConfig(
+            optimizer="adam",
+            learning_rate=0.05,
+            epsilon=1e-4,
+            schedule="milestones",
+            milestones=(20, 70, 71),
+            decay_rate=0.3,
+        ),
+        lambda p: torch.optim.Adam(p, 0.05, eps=1e-4),
+        lambda o: torch.optim.lr_scheduler.MultiStepLR(o, [20, 70, 71], 0.3),
+    ),
     "adamw": (
         OptimizerConfig(
-            optimizer="adamw", learning_rate=0.05, schedule="constant", weight_decay=0.1
+            optimizer="adamw",
+            learning_rate=0.05,
+            schedule="constant",
+            weight_decay=0.1,
+            epsilon=1e-4,
         ),
-        lambda p: torch.optim.AdamW(p, 0.05, weight_decay=0.1),
+        lambda p: torch.optim.AdamW(p, 0.05, weight_decay=0.1, eps=1e-4),
         None,
     ),
 }
