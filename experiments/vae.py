@@ -124,9 +124,8 @@ class VAEConfig(VariationalConfig, TrainConfig):
             raise InputError(
                 f"depth = {self.depth}; expected 1 to 4 numbers of groups, not all of them 0"
             )
-        if self.objective == "beta_tc" and self.batch_size < 2:
-            raise InputError("batch_size = 1; beta_tc compares the images of a batch: at least 2")
-        if self.objective in ("infovae", "wae") and self.batch_size < 2 * self.accumulate:
+        pairs = self.objective in ("beta_tc", "infovae", "wae")
+        if pairs and self.batch_size < 2 * self.accumulate:
             raise InputError(
                 f"batch_size = {self.batch_size}; {self.objective} compares the images of a batch:"
                 " at least 2 in each part"

@@ -151,7 +151,8 @@ def vae(
     def _doubly_reparameterized(weight):
         """Gradients of the importance-weighted bound: the decoder's are those of iwae; the
         encoder's go through the samples alone, with squared normalised weights, which has the same
-        mean and less noise (Tucker et al. 2019, eq. 8)."""
+        mean and less noise (Tucker et al. 2019, eq. 8; where the KL has a weight w, their step from
+        the score to the path gives (1 - w) share + w share^2)."""
 
         def differentiate(params, carried, batch, key):
             labels = batch.get("label") if classes else None
@@ -178,7 +179,8 @@ def vae(
             weights, pull, log_likelihood = jax.vjp(log_weights, params, latents, has_aux=True)
             shares = jax.nn.softmax(weights, axis=0)
             gradients, to_latents = pull(-shares / shares.shape[1])
-            of_encoder = pull_latents(shares[..., None] * to_latents)[0]
+            kept = 1 - weight + weight * shares
+            of_encoder = pull_latents(kept[..., None] * to_latents)[0]
             sums = {
                 "loss": mean_over(-importance_weighted_bound(weights)),
                 **_terms(log_likelihood, found),

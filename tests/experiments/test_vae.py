@@ -136,7 +136,7 @@ def test_samples_of_a_run(draw, run, tmp_path):
 
 
 def test_a_ladder_of_levels_of_grey(tmp_path):
-    flags = ["--model", "ladder", "--width", 4, "--depth", 0, 1, "--latent-size", 2, *SMALL]
+    flags = ["--model", "ladder", "--width", 4, "--depth", 2, "--latent-size", 2, *SMALL]
     flags += ["--likelihood", "logistic_mixture", "--mixtures", 2, "--scored", 0]
     code, out, error = _run(*flags, "--kl-warmup", 3, "--workdir", tmp_path / "run")
     assert code == 0, error
