@@ -308,13 +308,17 @@ def importance_sampled(
         chunk = max(1, min(samples, _ROWS // len(images)))
         chunks = -(-samples // chunk)
 
+        def log_weight(number):
+            # Keyed by its number, so that chunks, which depend on the batch, do not matter.
+            each = jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
+            found = model.apply(variables, images, labels, each, method="infer")
+            log_likelihood = likelihood.log_probability(found.parameters, images)
+            return (log_likelihood + found.log_prior - found.log_posterior)[0]
+
         def more(so_far, index):
-            each = jax.vmap(lambda key: jax.random.fold_in(key, index))(keys)
-            found = model.apply(variables, images, labels, each, chunk, method="infer")
-            log_weights = likelihood.log_probability(found.parameters, images)
-            log_weights += found.log_prior - found.log_posterior
-            wanted = index * chunk + jnp.arange(chunk)[:, None] < samples
-            log_weights = jnp.where(wanted, log_weights, -jnp.inf)
+            numbers = index * chunk + jnp.arange(chunk)
+            log_weights = jax.vmap(log_weight)(numbers)
+            log_weights = jnp.where(numbers[:, None] < samples, log_weights, -jnp.inf)
             return jnp.logaddexp(so_far, jax.nn.logsumexp(log_weights, axis=0)), None
 
         start = jnp.full(len(images), -jnp.inf)

@@ -330,6 +330,21 @@ def test_noise_of_an_evaluation_is_that_of_the_position_in_the_split():
     assert abs(difference) > 0.01
 
 
+@pytest.mark.parametrize("rows", [5000, 12])
+def test_noise_of_importance_samples_does_not_depend_on_the_batch_size(rows, monkeypatch):
+    """Also where the samples of an image do not fit into one call of the decoder."""
+    monkeypatch.setattr("jaxmodels.objectives.vae._ROWS", rows)
+    objective, config, module, likelihood = small_vae()
+    state = start(objective, config, _batch())
+    nll = objective._replace(evaluate=importance_sampled(module, likelihood, 4))
+    found = [
+        EvaluationProgram(nll, source(37), batch_size, KEY, make_mesh("data=1")).evaluate(state)
+        for batch_size in (3, 5, 37)
+    ]
+    for other in found[1:]:
+        _close(found[0], other, rtol=1e-5, atol=1e-4)
+
+
 @needs_8
 @pytest.mark.parametrize("model, likelihood", [("mlp", "logistic_mixture"), ("vqvae", "gaussian")])
 def test_eight_devices_give_what_one_gives(model, likelihood):

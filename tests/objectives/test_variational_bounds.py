@@ -234,17 +234,17 @@ def test_doubly_reparameterized_gradient_is_quieter_with_many_samples(each):
     assert noise["dreg"] < noise["iwae"] / 3
 
 
-@pytest.mark.parametrize("rows, chunk", [(1, 1), (15, 5), (5000, 13)])
-def test_importance_samples_are_streamed_exactly(rows, chunk, each, monkeypatch):
+@pytest.mark.parametrize("rows", [1, 15, 5000])
+def test_importance_samples_are_streamed_exactly(rows, each, monkeypatch):
     """13 samples of 3 images, however many rows the decoder takes at once."""
     monkeypatch.setattr("jaxmodels.objectives.vae._ROWS", rows)
     params, positions = linear_params(), (4, 0, 9)
     keys = example_keys(KEY, 3, jnp.array(positions))
     fold = jax.jit(jax.vmap(jax.random.fold_in, (0, None)))
     log_weights = np.concatenate(
-        [_log_weights(params, fold(keys, index), chunk)[0] for index in range(-(-13 // chunk))]
+        [_log_weights(params, fold(keys, number), 1)[0] for number in range(13)]
     )
-    expected = np.log(13) - logsumexp(log_weights[:13], axis=0)
+    expected = np.log(13) - logsumexp(log_weights, axis=0)
     _close(_importance_sampled(params, 13, positions), expected)
 
 
