@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.judges import Judge, judges_of
+from experiments.judges import Judge, judges_of, to_bytes
 from jaxmodels.data import ImageData, Resident, load_images, resize_images
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.metrics.generative import NAMES, Features, generative_scores, scores_protocol
@@ -31,7 +31,7 @@ from jaxmodels.objectives.gan import gan
 from jaxmodels.objectives.generation import draw_latents, interpolate_latents
 from jaxmodels.objectives.preprocessing import with_preprocessing
 from jaxmodels.ops import cpu_compiler_options
-from jaxmodels.pictures import draw_image_grid
+from jaxmodels.pictures import draw_image_grid, in_pairs
 from jaxmodels.protocol import Objective
 from jaxmodels.train import Evaluation, Experiment, TrainConfig, main, require_range
 from jaxmodels.train.config import workdir_of
@@ -288,7 +288,7 @@ class _Report:
             if evaluation.workdir:
                 self._draw_pictures(evaluation, state, images)
         if evaluation.split not in self._real:
-            images = self._to_bytes(evaluation.source.arrays["image"])
+            images = to_bytes(evaluation.source.arrays["image"], self._white)
             self._real[evaluation.split] = [judge(images) for judge in self._judges]
         scores, protocols = {}, {}
         for judge, real, fake in zip(self._judges, self._real[evaluation.split], self._fake[1]):
@@ -342,10 +342,6 @@ class _Report:
             )
         return problems
 
-    def _to_bytes(self, images: np.ndarray) -> np.ndarray:
-        scaled = np.asarray(images, np.float32) * (255 / self._white)
-        return np.round(scaled.clip(0, 255)).astype(np.uint8)
-
     def _images(self, state, latents, labels=None) -> np.ndarray:
         conditions = {"latents": latents}
         if self._config.conditional:
@@ -389,16 +385,11 @@ class _Report:
     def _draw_nearest(self, samples: np.ndarray, path: Path) -> None:
         """Each sample above its nearest training image: copies would be alike to the pixel."""
         training = self._data.splits["train"]["image"]
-        flat = self._to_bytes(training).reshape(len(training), -1)
+        flat = to_bytes(training, self._white).reshape(len(training), -1)
         found = nearest(samples.reshape(len(samples), -1).astype(np.float32), flat)
-        copies = self._to_bytes(training[found.index[:, 0]])
-        rows = [
-            row
-            for start in range(0, len(samples), 8)
-            for row in (samples[start : start + 8], copies[start : start + 8])
-        ]
+        copies = to_bytes(training[found.index[:, 0]], self._white)
         draw_image_grid(
-            np.concatenate(rows),
+            in_pairs(samples, copies),
             path,
             limits=(0, 255),
             title="samples, and below each the nearest training image",

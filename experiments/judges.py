@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Num, UInt8
 
 from experiments import classifier
 from jaxmodels.cache import cache_folder
@@ -48,6 +48,14 @@ class Judge:
             parts.append(jax.device_get(self.look(padded)))
         whole = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(images)], *parts)
         return Features(whole["features"], whole.get("logits"))
+
+
+def to_bytes(
+    images: Num[np.ndarray, "count height width channels"], white: float
+) -> UInt8[np.ndarray, "count height width channels"]:
+    """Images in 0..white as judges see them, in 0..255."""
+    scaled = np.asarray(images, np.float32) * (255 / white)
+    return np.round(scaled.clip(0, 255)).astype(np.uint8)
 
 
 def judges_of(

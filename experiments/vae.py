@@ -21,7 +21,7 @@ import numpy as np
 
 from experiments.judges import judges_of
 from experiments.vae_report import VAEReport
-from jaxmodels.data import ImageData, Resident, load_images, resize_images
+from jaxmodels.data import Resident, load_images, resize_images
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.models import VAES, create_vae
 from jaxmodels.models.vae_networks import ACTIVATIONS
@@ -223,7 +223,7 @@ def build(config: VAEConfig) -> Experiment:
     data = resize_images(data, config.image_size)
     shape = data.splits["train"]["image"].shape[1:]
     classes = len(data.class_names) if config.conditional else 0
-    levels = _levels(data, white)
+    levels = _levels(data.splits["train"]["image"], white)
     name = config.likelihood or ("bernoulli" if levels == 2 else "logistic_mixture")
     binarized = (config.binarize or "dynamic") == "dynamic" and name == "bernoulli"
     if config.binarize == "dynamic" and not binarized:
@@ -240,12 +240,8 @@ def build(config: VAEConfig) -> Experiment:
     likelihood = make_likelihood(
         name, shape[2], levels, mixtures=config.mixtures, scale=config.scale
     )
-    options = {name: getattr(config, name) for name in VAES.get(config.model, ((), ()))[1]}
-    if not config.activation:
-        options.pop("activation", None)
-    if config.flows:
-        options["flows"] = config.flows
     dtype = jnp.dtype(config.precision)
+    options = _model_options(config)
     model = create_vae(config.model, shape, likelihood.size, classes, dtype, **options)
     splits = {
         name: {**columns, "image": _binarized(columns["image"], white)}
@@ -311,10 +307,23 @@ def build(config: VAEConfig) -> Experiment:
     )
 
 
-def _levels(data: ImageData, white: float) -> int:
+def _model_options(config: VAEConfig) -> dict:
+    """The model's own options, and those of other models that were asked for, to be refused."""
+    require_known("model", config.model, VAES)
+    options = {}
+    for name in {option: None for _, known in VAES.values() for option in known}:
+        value, standard = getattr(config, name), getattr(VAEConfig, name)
+        if value != standard or (name in VAES[config.model][1] and value != ""):
+            options[name] = value
+    return options
+
+
+def _levels(images: np.ndarray, white: float) -> int:
     """How many values a pixel may have; 0 where pixels are no integers."""
-    integers = np.issubdtype(data.splits["train"]["image"].dtype, np.integer)
-    return int(white) + 1 if integers else 0
+    if not np.issubdtype(images.dtype, np.integer):
+        return 0
+    black_and_white = bool(((images == 0) | (images == white)).all())
+    return 2 if black_and_white else int(white) + 1
 
 
 def _binarized(images: np.ndarray, white: float) -> np.ndarray:

@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.judges import Judge
+from experiments.judges import Judge, to_bytes
 from jaxmodels.data import ImageData
 from jaxmodels.metrics import feature_moments, frechet_distance
 from jaxmodels.metrics.generative import NAMES
 from jaxmodels.ops import cpu_compiler_options
-from jaxmodels.pictures import draw_image_grid, draw_scatter
+from jaxmodels.pictures import draw_image_grid, draw_scatter, in_pairs
 from jaxmodels.protocol import Objective, PyTree
 from jaxmodels.train import Evaluation
 from jaxmodels.train.compile import EvaluationProgram, keys_of, make_mesh
@@ -40,7 +40,7 @@ class VAEReport:
         protocol: dict,
     ):
         self._config, self._data, self._white = config, data, white
-        self._objective, self._estimate, self._judges = objective, estimate, judges
+        self._estimate, self._judges = estimate, judges
         self._reference = "test" if "test" in data.splits else "validation"
         self._protocol = protocol
         self._reports: dict[str, dict] = {}
@@ -52,7 +52,8 @@ class VAEReport:
     def __call__(self, evaluation: Evaluation) -> dict[str, float]:
         # On one device: the samples are the same whatever the number of devices.
         state = jax.device_put(jax.device_get(evaluation.state), jax.devices()[0])
-        ends = evaluation.is_last or self._config.mode == "evaluate"
+        evaluating = self._config.mode == "evaluate"
+        ends = evaluation.is_last or evaluating
         more, protocol = {}, dict(self._protocol)
         if ends and evaluation.split == self._reference:
             more |= self._nll(evaluation)
@@ -63,7 +64,7 @@ class VAEReport:
                 protocol["distances"] = judged
             if evaluation.workdir:
                 self._draw_latents(evaluation, state, predicted)
-        protocol["checkpoint"] = self._config.checkpoint if ends else "last"
+        protocol["checkpoint"] = self._config.checkpoint if evaluating else "last"
         report = {
             "step": evaluation.step,
             "scores": evaluation.scores | more,
@@ -84,8 +85,7 @@ class VAEReport:
         program = EvaluationProgram(
             self._estimate,
             evaluation.source,
-            # Importance samples make rows enough.
-            min(self._config.eval_batch_size, 500),
+            self._config.eval_batch_size,
             keys_of(self._config.seed).evaluate,
             make_mesh(self._config.mesh),
         )
@@ -94,9 +94,8 @@ class VAEReport:
     def _distances(self, evaluation: Evaluation, state: PyTree, predicted: PyTree):
         """Fréchet distances to the grey images of the split, and how they were taken."""
         samples = np.asarray(self._sample(state, jax.random.key(0), self._config.scored)["images"])
-        rebuilt = np.round(255 * predicted["reconstruction"]).astype(np.uint8)
-        stored = np.asarray(self._data.splits[evaluation.split]["image"], np.float32)
-        real = np.round((stored * (255 / self._white)).clip(0, 255)).astype(np.uint8)
+        rebuilt = to_bytes(predicted["reconstruction"], 1.0)
+        real = to_bytes(self._data.splits[evaluation.split]["image"], self._white)
         scores, protocol = {}, {}
         for judge in self._judges:
             name = NAMES[judge.space][0]
@@ -124,13 +123,8 @@ class VAEReport:
         draw_image_grid(samples, folder / f"step-{step:08d}.png", limits=(0, 255), title=title)
         batch = self._shown(evaluation, 32)
         rebuilt = self._predict(state, batch, jax.random.key(0))["reconstruction"]
-        rows = [
-            row
-            for start in range(0, len(rebuilt), 8)
-            for row in (batch["image"][start : start + 8], rebuilt[start : start + 8])
-        ]
         draw_image_grid(
-            np.concatenate(rows),
+            in_pairs(batch["image"], np.asarray(rebuilt)),
             folder / "reconstructions.png",
             limits=(0, 1),
             title=f"{evaluation.split} images, and below each its reconstruction, step {step}",

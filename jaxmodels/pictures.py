@@ -47,6 +47,13 @@ def draw_image_grid(
     _save(figure, path)
 
 
+def in_pairs(above: np.ndarray, below: np.ndarray, columns: int = 8) -> np.ndarray:
+    """Images for a grid of so many columns with each of `above` over its counterpart."""
+    starts = range(0, len(above), columns)
+    rows = [row[start : start + columns] for start in starts for row in (above, below)]
+    return np.concatenate(rows)
+
+
 def _draw_mosaic(pictures: np.ndarray, path: Path, rows: int, columns: int, title: str) -> None:
     """All pictures in one: a panel for each would take seconds."""
     from matplotlib.figure import Figure
@@ -121,10 +128,13 @@ def draw_scatter(
     figure = Figure(figsize=(6.5, 5.5), layout="constrained")
     panel = figure.subplots()
     named = labels is not None and 0 < len(class_names) <= 20
-    options = {"c": labels, "cmap": "tab10" if len(class_names) <= 10 else "tab20"} if named else {}
+    options = {}
+    if named:
+        # Scaled by the classes there are, not by those that have points.
+        options = {"c": labels, "cmap": "tab10" if len(class_names) <= 10 else "tab20"}
+        options |= {"vmin": 0, "vmax": max(len(class_names) - 1, 1)}
     marks = panel.scatter(x, y, s=5, linewidths=0, alpha=0.7, **options)
     if named:
-        # Not from the points: a class may have none.
         colours = [marks.cmap(marks.norm(label)) for label in range(len(class_names))]
         handles = [panel.scatter([], [], color=[colour], s=20) for colour in colours]
         figure.legend(handles, class_names, loc="outside right upper", fontsize=8, frameon=False)

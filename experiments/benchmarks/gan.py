@@ -49,7 +49,7 @@ from experiments.benchmarks.alternate import time_in_turns
 from experiments.benchmarks.gan_peers import TASKS
 from experiments.benchmarks.step_table import Row, matrix_product_pace, step_table
 from experiments.benchmarks.torch_dcgan import RESIZINGS, torch_resize, torch_train
-from experiments.judges import Judge, judges_of
+from experiments.judges import Judge, judges_of, to_bytes
 from jaxmodels.data import ImageData, Resident, load_images
 from jaxmodels.errors import InputError, RunError, require_known
 from jaxmodels.metrics.frechet import feature_moments, frechet_distance
@@ -338,9 +338,7 @@ def _distance(real: Features, other: Features) -> float:
 
 def _to_bytes(data: ImageData, split: str) -> Images:
     """The images of a split in 0..255."""
-    white = float(data.splits["train"]["image"].max())
-    scaled = np.asarray(data.splits[split]["image"], np.float32) * (255 / white)
-    return np.round(scaled).astype(np.uint8)
+    return to_bytes(data.splits[split]["image"], float(data.splits["train"]["image"].max()))
 
 
 def _announce(text: str) -> None:

@@ -8,7 +8,14 @@ from jaxtyping import Array, DTypeLike, Float, Int
 
 from jaxmodels.errors import InputError
 from jaxmodels.models.gan_layers import Normalization, Projection, Shape
-from jaxmodels.models.layers import BatchNorm, Conv, ConvTranspose, Dense
+from jaxmodels.models.layers import (
+    BatchNorm,
+    Conv,
+    ConvTranspose,
+    Dense,
+    doubling_padding,
+    halved,
+)
 
 kernel_init = nn.initializers.normal(0.02)
 
@@ -27,7 +34,7 @@ def halved_sizes(shape: Shape) -> list[tuple[int, int]]:
         )
     sizes = [shape[:2]]
     while max(sizes[-1]) > 4 or len(sizes) < 3:
-        sizes.append(tuple(-(-side // 2) for side in sizes[-1]))
+        sizes.append(halved(sizes[-1]))
     return sizes
 
 
@@ -61,8 +68,7 @@ class DCGANGenerator(nn.Module):
         for left, size in reversed(list(enumerate(larger))):
             x = nn.relu(BatchNorm(classes=self.classes, dtype=self.dtype)(x, labels, train=train))
             channels = self.width * 2 ** (left - 1) if left else self.shape[2]
-            # That of the transpose of a convolution that halves `size`, rounding up.
-            padding = [(2, 2 - side % 2) for side in size]
+            padding = doubling_padding(size)
             x = ConvTranspose(
                 channels, (4, 4), strides=2, padding=padding, use_bias=not left, **options
             )(x)

@@ -1,12 +1,15 @@
 """Hierarchical VAE with a top-down ladder of latents, in the manner of VDVAE (Child 2021)."""
 
+import math
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, DTypeLike, Float, Int, Key
 
 from jaxmodels.models.latent import Gaussian, Inference, normal_noise, one_hot_planes
-from jaxmodels.models.layers import Conv, ConvTranspose, Dense
+from jaxmodels.models.layers import Conv, ConvTranspose, Dense, doubling_padding, halved
 from jaxmodels.models.vae_networks import Shape, quartered_sizes
 from jaxmodels.ops.likelihoods import gaussian_kl, gaussian_log_likelihood
 
@@ -105,12 +108,11 @@ class LadderVAE(nn.Module):
 
     def setup(self):
         image, half, quarter = quartered_sizes(self.shape)
-        eighth = tuple(-(-side // 2) for side in quarter)
-        self.sizes = [(1, 1), eighth, quarter, half][: len(self.depth)]
+        self.eighth = halved(quarter)
         scale = 1 / sum(self.depth)
         options = {"dtype": self.dtype}
+        double = partial(ConvTranspose, kernel_size=(4, 4), strides=2, **options)
         self.stem = Conv(self.width, (4, 4), strides=2, **options)
-        levels = range(len(self.sizes))
         self.up = [
             [Bottleneck(self.width, self.width, scale, self.dtype) for _ in range(2)]
             for _ in range(3)
@@ -119,17 +121,14 @@ class LadderVAE(nn.Module):
         self.flatten = Dense(self.width, **options)
         self.root = self.param("root", nn.initializers.zeros, (self.width,))
         self.groups = [
-            [Group(self.width, self.latent_size, scale, self.dtype) for _ in range(self.depth[at])]
-            for at in levels
+            [Group(self.width, self.latent_size, scale, self.dtype) for _ in range(count)]
+            for count in (*self.depth, 0, 0, 0)[:4]
         ]
         self.spread = [
-            Dense(self.width * eighth[0] * eighth[1], **options),
-            *[ConvTranspose(self.width, (4, 4), strides=2, padding=_doubling(size), **options)
-              for size in (quarter, half)],
-        ]  # fmt: skip
-        self.last = ConvTranspose(
-            self.parameters, (4, 4), strides=2, padding=_doubling(image), **options
-        )
+            Dense(self.width * math.prod(self.eighth), **options),
+            *[double(self.width, padding=doubling_padding(size)) for size in (quarter, half)],
+        ]
+        self.last = double(self.parameters, padding=doubling_padding(image))
         if self.classes:
             self.label = Dense(self.width, use_bias=False, **options)
 
@@ -144,16 +143,14 @@ class LadderVAE(nn.Module):
             if level < 2:
                 x = self.shrink[level](nn.gelu(x))
         flat = self.flatten(nn.gelu(x).reshape(len(x), -1))
-        return [flat[:, None, None], *reversed(seen)][: len(self.depth)]
+        return [flat[:, None, None], *reversed(seen)]
 
     def _grow(self, state, level: int):
-        """From the size of a level to that of the next one."""
-        if level == 0:
+        """From the size of the level before to that of a level."""
+        if level == 1:
             found = self.spread[0](nn.gelu(state).reshape(len(state), -1))
-            # A convolution halves a quarter of the image to the eighth.
-            height, width = (-(-side // 2) for side in quartered_sizes(self.shape)[-1])
-            return found.reshape(-1, height, width, self.width)
-        return self.spread[level](nn.gelu(state))
+            return found.reshape(-1, *self.eighth, self.width)
+        return self.spread[level - 1](nn.gelu(state))
 
     def _down(self, count: int, labels, choose) -> tuple[list[Array], Array]:
         """The latents of all groups as `choose(group, index, level, state, prior)` takes them, and
@@ -162,14 +159,14 @@ class LadderVAE(nn.Module):
         if self.classes:
             state = state + self.label(jax.nn.one_hot(labels, self.classes))[:, None, None]
         chosen, index = [], 0
-        for level in range(3 if len(self.depth) < 4 else 4):
-            for group in self.groups[level] if level < len(self.depth) else []:
+        for level, groups in enumerate(self.groups):
+            if level:
+                state = self._grow(state, level)
+            for group in groups:
                 before, (prior, state) = state, group.prior(state)
                 chosen.append(choose(group, index, level, before, prior))
                 state = group.descend(state, chosen[-1])
                 index += 1
-            if level < 3:
-                state = self._grow(state, level)
         return chosen, self.last(nn.gelu(state)).astype(jnp.float32)
 
     def decode(
@@ -229,8 +226,3 @@ class LadderVAE(nn.Module):
             log_posterior=sum(map(summed, log_posterior)),
             kl=jnp.stack([jnp.mean(summed(each), axis=0) for each in kl], axis=-1),
         )
-
-
-def _doubling(size: tuple[int, int]) -> list[tuple[int, int]]:
-    """Padding of the transpose of a 4x4 convolution that halves `size`, rounding up."""
-    return [(2, 2 - side % 2) for side in size]

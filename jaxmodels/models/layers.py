@@ -11,6 +11,18 @@ from jaxmodels import ops
 from jaxmodels.protocol import average_across_devices, example_keys
 
 default_kernel_init = nn.initializers.lecun_normal()
+Size = tuple[int, int]
+
+
+def halved(size: Size) -> Size:
+    """Half a size, rounded up: what a strided 4x4 or 3x3 convolution leaves of it."""
+    return tuple(-(-side // 2) for side in size)
+
+
+def doubling_padding(size: Size) -> list[tuple[int, int]]:
+    """Padding of the 4x4 `ConvTranspose` from `halved(size)` to `size`: the transpose of the
+    convolution that halves it."""
+    return [(2, 2 - side % 2) for side in size]
 
 
 class SpectralNorm(nn.Module):

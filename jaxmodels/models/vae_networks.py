@@ -6,7 +6,7 @@ from jaxtyping import Array, DTypeLike, Float, Int
 
 from jaxmodels.errors import InputError
 from jaxmodels.models.latent import one_hot_columns, one_hot_planes
-from jaxmodels.models.layers import Conv, ConvTranspose, Dense
+from jaxmodels.models.layers import Conv, ConvTranspose, Dense, doubling_padding, halved
 
 ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh, "gelu": nn.gelu, "elu": nn.elu}
 Shape = tuple[int, int, int]
@@ -64,10 +64,8 @@ def quartered_sizes(shape: Shape) -> list[tuple[int, int]]:
             f"image size {shape[0]}x{shape[1]}; convolutional VAEs make images from 4 pixels a side"
             " on; --model mlp makes any, --image-size resizes them"
         )
-    sizes = [shape[:2]]
-    for _ in range(2):
-        sizes.append(tuple(-(-side // 2) for side in sizes[-1]))
-    return sizes
+    half = halved(shape[:2])
+    return [shape[:2], half, halved(half)]
 
 
 class ResidualBlock(nn.Module):
@@ -130,8 +128,7 @@ class ConvHead(nn.Module):
         for _ in range(self.blocks):
             x = ResidualBlock(2 * self.width, self.activation, self.dtype)(x)
         for size, width in ((half, self.width), (image, self.parameters)):
-            # That of the transpose of a convolution that halves `size`, rounding up.
-            padding = [(2, 2 - side % 2) for side in size]
+            padding = doubling_padding(size)
             x = ConvTranspose(width, (4, 4), strides=2, padding=padding, dtype=self.dtype)(
                 activate(x)
             )

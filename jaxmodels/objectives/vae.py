@@ -12,13 +12,13 @@ from jaxtyping import Array, Float, Int
 from jaxmodels.errors import InputError
 from jaxmodels.models.latent import Inference
 from jaxmodels.objectives.descent import descend, initial_state, learned_of
-from jaxmodels.objectives.generation import in_chunks
+from jaxmodels.objectives.generation import draw_latents, in_chunks
 from jaxmodels.objectives.gradients import accumulate_gradients
 from jaxmodels.objectives.likelihoods import Likelihood
 from jaxmodels.objectives.variational_bounds import (
     importance_weighted_bound,
     maximum_mean_discrepancy,
-    regularised_kl,
+    regularized_kl,
     total_correlation_terms,
 )
 from jaxmodels.objectives.variational_config import VariationalConfig
@@ -100,7 +100,7 @@ def vae(
         reconstruction = -jnp.mean(log_likelihood, axis=0)
         if bound == "elbo":
             free = numbers["free_bits"] if config.free_bits else 0.0
-            return reconstruction + weight * regularised_kl(found.kl, free)
+            return reconstruction + weight * regularized_kl(found.kl, free)
         if bound == "iwae":
             log_weights = log_likelihood + weight * (found.log_prior - found.log_posterior)
             return -importance_weighted_bound(log_weights)
@@ -110,9 +110,7 @@ def vae(
                 latents, *found.posterior, dataset_size, config.stratified
             )
             return reconstruction + terms[0] + weight * terms[1] + terms[2]
-        keys = example_keys(key, len(latents))
-        of_prior = jax.vmap(lambda key: jax.random.normal(key, latents.shape[1:]))(keys)
-        distance = maximum_mean_discrepancy(latents, of_prior)
+        distance = maximum_mean_discrepancy(latents, draw_latents(key, *latents.shape))
         if bound == "wae":
             return reconstruction + numbers["mmd"] * distance
         kept = 1 - numbers["alpha"]

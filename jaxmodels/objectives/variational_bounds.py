@@ -15,7 +15,7 @@ from jaxmodels.ops.likelihoods import gaussian_log_likelihood
 _KERNEL_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
-def regularised_kl(
+def regularized_kl(
     kl: Float[Array, "batch groups"], free_bits: Float[Array, ""] | float = 0.0
 ) -> Float[Array, " batch"]:
     """The sum over groups of latents of the KL; a group whose mean over the batch is below
@@ -54,7 +54,7 @@ def total_correlation_terms(
     log_joint = jax.nn.logsumexp(log_weights + jnp.sum(of_pairs, axis=-1), axis=1)
     log_marginals = jnp.sum(jax.nn.logsumexp(log_weights[..., None] + of_pairs, axis=1), axis=-1)
     log_posterior = jnp.sum(gaussian_log_likelihood(mean, log_scale, latents), axis=-1)
-    log_prior = jnp.sum(gaussian_log_likelihood(jnp.zeros(()), jnp.zeros(()), latents), axis=-1)
+    log_prior = jnp.sum(gaussian_log_likelihood(0.0, 0.0, latents), axis=-1)
     return log_posterior - log_joint, log_joint - log_marginals, log_marginals - log_prior
 
 

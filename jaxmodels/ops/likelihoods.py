@@ -118,7 +118,7 @@ def logistic_mixture_log_likelihood(
 
 def _log1mexp(log_x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """log(1 - exp(-x)) of log x, also where x underflows."""
-    small = log_x < -8
+    small = log_x < -15
     x = jnp.exp(jnp.where(small, 0.0, log_x))
     return jnp.where(small, log_x - jnp.exp(log_x) / 2, jnp.log(-jnp.expm1(-x)))
 

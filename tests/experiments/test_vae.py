@@ -270,6 +270,7 @@ BAD = [
     (["--activation", "tahn"], "did you mean 'tanh'"),
     (["--preset", "nonsense"], "unknown preset 'nonsense'"),
     (["--model", "ladder", "--flows", "2"], "--model mlp or conv"),
+    (["--model", "ladder", "--latent-size", "3", "--blocks", "3"], "no such option: --model conv"),
     (["--model", "vqvae", "--flows", "2"], "--model mlp or conv"),
     (["--flows", "1", "--objective", "dreg"], "--flows 0"),
     (["--free-bits", "0.1", "--objective", "wae"], "--objective elbo"),
@@ -285,7 +286,8 @@ BAD = [
 
 
 def _is_refused(flags, message, workdir):
-    code, out, error = _run("--workdir", workdir, "--scored", 0, *SMALL, *MLP, *flags)
+    model = [] if "--model" in flags else MLP
+    code, out, error = _run("--workdir", workdir, "--scored", 0, *SMALL, *model, *flags)
     assert code == 2
     assert message in error
     assert (out, error.count("\n")) == ("", 1)

@@ -14,7 +14,7 @@ from jaxmodels.objectives.vae import importance_sampled, vae
 from jaxmodels.objectives.variational_bounds import (
     importance_weighted_bound,
     maximum_mean_discrepancy,
-    regularised_kl,
+    regularized_kl,
     total_correlation_terms,
 )
 from jaxmodels.objectives.variational_config import VariationalConfig
@@ -270,8 +270,8 @@ def test_padding_is_not_scored():
 
 def test_free_bits_count_for_groups_below_them():
     kl = jnp.array([[0.1, 2.0, 0.2], [0.3, 1.0, 0.6]])  # means 0.2, 1.5 and 0.4
-    _close(regularised_kl(kl), jnp.sum(kl, axis=-1))
-    value, slope = jax.value_and_grad(lambda kl: regularised_kl(kl, 0.4).sum())(kl)
+    _close(regularized_kl(kl), jnp.sum(kl, axis=-1))
+    value, slope = jax.value_and_grad(lambda kl: regularized_kl(kl, 0.4).sum())(kl)
     assert value == pytest.approx(2 * 0.4 + 3.0 + 0.8)
     _close(slope, jnp.array([[0.0, 1.0, 1.0], [0.0, 1.0, 1.0]]))
 
