@@ -36,7 +36,8 @@ def classifier(
     accumulate: int = 1,
     input_name: str = "image",
 ) -> Objective:
-    """The objective of batches {input_name: ..., "label": Int[batch]}.
+    """The objective of batches {input_name: ..., "label": Int[batch]}; in training with "target",
+    Float[batch classes], too, where that is what is learned (mixed examples).
 
     model: called as model(x, train=, dropout_rate=) -> logits [batch, classes].
     The numbers enter the state as hyperparameters (see `hyperparameters`); here they only say which
@@ -65,7 +66,8 @@ def classifier(
                 mutable=["batch_stats"],
             )
             smoothing = hyperparameters["label_smoothing"] if label_smoothing else 0.0
-            losses = softmax_cross_entropy(logits, batch["label"], smoothing)
+            target = batch.get("target", batch["label"])
+            losses = softmax_cross_entropy(logits, target, smoothing)
             hits = jnp.argmax(logits, axis=-1) == batch["label"]
             sums = {"loss": mean_over(losses), "accuracy": mean_over(hits)}
             return jnp.mean(losses), (changed.get("batch_stats", {}), sums)

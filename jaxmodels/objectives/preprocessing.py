@@ -7,15 +7,17 @@ from jaxtyping import Array, Key
 
 from jaxmodels.protocol import Batch, Objective
 
+Change = Callable[[Batch, Key[Array, ""]], Batch]  # traceable
+
 # No index of a step, part or example is as large.
-_PREPARE = 2**31 - 1
+_PREPARE, _AUGMENT = 2**31 - 1, 2**31 - 2
 
 
 def with_preprocessing(
-    objective: Objective, prepare: Callable[[Batch, Key[Array, ""]], Batch]
+    objective: Objective, prepare: Change, augment: Change | None = None
 ) -> Objective:
-    """The objective on batches as stored: each passes through `prepare` (traceable) first, which
-    has a key of its own for what is random (augmentation, binarisation)."""
+    """The objective on batches as stored: each passes through `prepare` first, and in training
+    through `augment` before that; both have keys of their own for what is random in them."""
 
     def init(key, spec, hyperparameters):
         return objective.init(key, jax.eval_shape(prepare, spec, key), hyperparameters)
@@ -26,9 +28,15 @@ def with_preprocessing(
 
         return function and call
 
+    def augmented(step):
+        def call(state, batch, key):
+            return step(state, augment(batch, jax.random.fold_in(key, _AUGMENT)), key)
+
+        return step if augment is None else call
+
     return objective._replace(
         init=init,
-        step=prepared(objective.step),
+        step=augmented(prepared(objective.step)),
         evaluate=prepared(objective.evaluate),
         predict=prepared(objective.predict),
     )

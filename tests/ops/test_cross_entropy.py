@@ -39,3 +39,12 @@ def test_a_label_out_of_range_is_nan_not_another_class():
     losses = softmax_cross_entropy(jnp.zeros((2, 3)), jnp.array([3, 1]))
     assert np.isnan(losses[0])
     assert losses[1] == pytest.approx(np.log(3))
+
+
+@pytest.mark.usefixtures("float64")
+def test_probabilities_that_are_one_hot_are_labels():
+    generator = np.random.default_rng(1)
+    logits, labels = generator.normal(size=(2, 9, 5)) * 3, generator.integers(0, 5, (2, 9))
+    for smoothing in (0.0, 0.2):
+        found = softmax_cross_entropy(logits, np.eye(5)[labels], smoothing)
+        np.testing.assert_allclose(found, softmax_cross_entropy(logits, labels, smoothing))

@@ -1,0 +1,86 @@
+"""Random erasing (Zhong et al. 2020, "Random Erasing Data Augmentation")."""
+
+import math
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from jaxmodels.ops.augmentation.crops import Images
+
+_TRIES = 10
+
+
+def erasing_box(
+    draws: Float[Array, "22"],
+    height: int,
+    width: int,
+    area: tuple[float, float] = (0.02, 0.33),
+    aspect: tuple[float, float] = (0.3, 3.3),
+) -> Int[Array, "4"]:
+    """A rectangle (top, left, height, width) somewhere inside a picture, of 22 draws from 0..1, as
+    torchvision's RandomErasing makes it: a uniform share of the area, a log-uniform aspect of
+    height to width, again up to ten times until it is smaller than the picture; all 0 if it never
+    is."""
+    shares, aspects, place = draws[:_TRIES], draws[_TRIES : 2 * _TRIES], draws[2 * _TRIES :]
+    areas = height * width * (area[0] + (area[1] - area[0]) * shares)
+    low, high = math.log(aspect[0]), math.log(aspect[1])
+    ratios = jnp.exp(low + (high - low) * aspects)
+    heights = jnp.round(jnp.sqrt(areas * ratios)).astype(jnp.int32)
+    widths = jnp.round(jnp.sqrt(areas / ratios)).astype(jnp.int32)
+    fits = (heights < height) & (widths < width)
+    first = jnp.argmax(fits)
+    size = jnp.where(fits[first], jnp.stack([heights[first], widths[first]]), 0)
+    corner = (place * (jnp.asarray([height, width]) - size + 1)).astype(jnp.int32)
+    return jnp.concatenate([corner, size])
+
+
+def inside(
+    boxes: Int[Array, "*batch 4"], height: int, width: int
+) -> Bool[Array, "*batch height width"]:
+    """Which pixels lie in the boxes (top, left, height, width)."""
+    top, left, tall, wide = jnp.moveaxis(boxes[..., None], -2, 0)
+    rows, columns = jnp.arange(height), jnp.arange(width)
+    rows = (rows >= top) & (rows < top + tall)
+    columns = (columns >= left) & (columns < left + wide)
+    return rows[..., :, None] & columns[..., None, :]
+
+
+def random_erasing(
+    images: Images,
+    keys: Key[Array, " batch"],
+    probability: float = 0.5,
+    area: tuple[float, float] = (0.02, 0.33),
+    aspect: tuple[float, float] = (0.3, 3.3),
+    fill: float | Literal["noise"] = 0,
+    white: float = 255,
+) -> Images:
+    """Each image, with a probability, with a rectangle of it replaced (see `erasing_box`).
+
+    area: least and most share of the picture; aspect: of height to width.
+    fill: a value, or noise: for each pixel and channel one of 256 levels of 0..white, as likely,
+      rounded down in images of integers (the paper's RE-R, its best).
+    """
+    size = images.shape[1:]
+
+    def mask(key):
+        # All at once: each call of jax.random is compiled anew.
+        draws = jax.random.uniform(jax.random.fold_in(key, 0), (2 * _TRIES + 3,))
+        box = erasing_box(draws[1:], *size[:2], area, aspect)
+        return (draws[0] < probability) & inside(box, *size[:2])
+
+    def noise(key):
+        # A quarter of the bits that floats would take.
+        values = jax.random.bits(jax.random.fold_in(key, 1), size, jnp.uint8).astype(jnp.float32)
+        if jnp.issubdtype(images.dtype, jnp.integer):
+            return jnp.floor(values * ((white + 1) / 256)).astype(images.dtype)
+        return (values * (white / 255)).astype(images.dtype)
+
+    values = jax.vmap(noise)(keys) if fill == "noise" else jnp.asarray(fill, images.dtype)
+    return jnp.where(jax.vmap(mask)(keys)[..., None], values, images)
+
+
+def box_area(boxes: Int[Array, "*batch 4"], height: int, width: int) -> Float[Array, "*batch"]:
+    """The share of the picture in the boxes (top, left, height, width)."""
+    return (boxes[..., 2] * boxes[..., 3]) / (height * width)

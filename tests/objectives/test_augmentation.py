@@ -1,0 +1,155 @@
+"""Augmentation by flags: what it asks for, only in training, and mixed targets in the loss."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxmodels.errors import InputError
+from jaxmodels.models import create_model
+from jaxmodels.objectives.augmentation import AugmentationConfig, make_augmentation
+from jaxmodels.objectives.classifier import classifier, hyperparameters
+from jaxmodels.objectives.optimizers import OptimizerConfig
+from jaxmodels.objectives.preprocessing import with_preprocessing
+
+pytestmark = pytest.mark.usefixtures("fast_compiling")
+CLASSES = 4
+SGD = OptimizerConfig(optimizer="sgd", learning_rate=0.1, schedule="constant")
+GENERATOR = np.random.default_rng(0)
+BATCH = {
+    "image": jnp.asarray(GENERATOR.integers(0, 17, (12, 8, 8, 1)), jnp.uint8),
+    "label": jnp.asarray(GENERATOR.integers(0, CLASSES, 12), jnp.int32),
+}
+ALL = AugmentationConfig(
+    flip=True, crop=1, rand_augment_layers=1, erasing=0.5, mixup=0.2, cutmix=1.0
+)
+
+
+def test_no_flags_are_no_augmentation():
+    assert make_augmentation(AugmentationConfig(), CLASSES) is None
+    objective = classifier(create_model("mlp", classes=CLASSES), CLASSES, SGD, steps=10)
+    assert with_preprocessing(objective, lambda batch, key: batch, None).step is not None
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"crop": -1}, "crop = -1"),
+        ({"erasing": 1.5}, "erasing = 1.5; expected 0 <= erasing <= 1"),
+        ({"mixup": float("nan")}, "mixup = nan; expected a finite number"),
+        ({"cutmix": float("inf")}, "cutmix = inf"),
+        ({"rand_augment_magnitude": 31}, "expected 0 <= rand_augment_magnitude <= 30"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(flags, message):
+    with pytest.raises(InputError, match=message):
+        AugmentationConfig(**flags).validate()
+
+
+def test_mixing_needs_classes():
+    ALL.validate()
+    with pytest.raises(InputError, match="mix labels"):
+        make_augmentation(ALL, 0)
+
+
+@pytest.mark.parametrize("flag", ["flip", "crop", "rand_augment_layers", "erasing"])
+def test_a_flag_changes_pictures_and_neither_type_nor_labels(flag):
+    augment = jax.jit(
+        make_augmentation(
+            AugmentationConfig(**{flag: {"erasing": 1.0}.get(flag, 1)}), CLASSES, white=16
+        )
+    )
+    first, second = (augment(BATCH, jax.random.key(key)) for key in (0, 1))
+    assert set(first) == {"image", "label"}
+    assert first["image"].dtype == jnp.uint8
+    assert first["image"].max() <= 16
+    assert (first["image"] != BATCH["image"]).any()
+    assert (first["image"] != second["image"]).any()
+    np.testing.assert_array_equal(first["label"], BATCH["label"])
+
+
+@pytest.mark.parametrize("flags", [{"mixup": 1.0}, {"cutmix": 1.0}, {"mixup": 1.0, "cutmix": 1.0}])
+def test_mixed_targets_are_probabilities_of_both_labels(flags):
+    mixed = jax.jit(make_augmentation(AugmentationConfig(**flags), CLASSES))(
+        BATCH, jax.random.key(0)
+    )
+    np.testing.assert_allclose(mixed["target"].sum(1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(mixed["label"], BATCH["label"])
+    rows, partners = np.arange(12), np.roll(np.asarray(BATCH["label"]), 1)
+    both = mixed["target"][rows, BATCH["label"]] + mixed["target"][rows, partners]
+    alike = partners == np.asarray(BATCH["label"])
+    np.testing.assert_allclose(np.where(alike, both / 2, both), 1, rtol=1e-6)
+
+
+def test_a_flag_does_not_change_what_another_draws():
+    augment = (
+        jax.jit(make_augmentation(AugmentationConfig(**flags), CLASSES))
+        for flags in ({"crop": 2}, {"crop": 2, "mixup": 1e-9})
+    )
+    # With so small an alpha nothing is mixed, or each is its neighbour.
+    alone, mixed = (change(BATCH, jax.random.key(0))["image"] for change in augment)
+    assert any(np.allclose(np.roll(alone, by, 0), mixed, atol=1e-3) for by in (0, 1))
+
+
+def test_training_is_augmented_and_evaluation_is_not():
+    network = create_model("mlp", classes=CLASSES, hidden=(8,), batch_norm=False)
+    objective = classifier(network, CLASSES, SGD, steps=10, label_smoothing=0.1)
+    augment = make_augmentation(ALL, CLASSES, white=16)
+
+    def prepare(batch, key):
+        return {**batch, "image": batch["image"].astype(jnp.float32) / 16}
+
+    plain = with_preprocessing(objective, prepare)
+    whole = with_preprocessing(objective, prepare, augment)
+    spec = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), BATCH)
+    state = whole.init(jax.random.key(0), spec, hyperparameters(SGD, label_smoothing=0.1))
+    valid, key = BATCH | {"valid": jnp.ones(12, bool)}, jax.random.key(1)
+    for name in ("evaluate", "predict"):
+        a, b = (jax.jit(getattr(one, name))(state, valid, key) for one in (plain, whole))
+        jax.tree.map(np.testing.assert_array_equal, a, b)
+    keys = []
+
+    def note(batch, key):
+        keys.append(key)
+        return batch
+
+    with_preprocessing(objective._replace(step=lambda *_: None), prepare, note).step(
+        state, BATCH, key
+    )
+    after, sums = jax.jit(whole.step)(state, BATCH, key)
+    batch = prepare(jax.jit(augment)(BATCH, keys[0]), None)
+
+    def loss(params):
+        logits = network.apply({"params": params}, batch["image"])
+        target = 0.9 * batch["target"] + 0.1 / CLASSES
+        return optax.losses.softmax_cross_entropy(logits, target).mean()
+
+    value, gradients = jax.value_and_grad(loss)(state["params"])
+    expected = jax.tree.map(lambda p, g: p - 0.1 * g, state["params"], gradients)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), after["params"], expected
+    )
+    assert objective.summarize(sums)["loss"] == pytest.approx(float(value), rel=1e-5)
+    logits = network.apply({"params": state["params"]}, batch["image"])
+    hits = (jnp.argmax(logits, 1) == BATCH["label"]).mean()
+    assert objective.summarize(sums)["accuracy"] == pytest.approx(float(hits))
+
+
+def test_accumulated_parts_have_their_targets():
+    network = create_model("mlp", classes=CLASSES, hidden=(8,), batch_norm=False)
+    spec = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), BATCH)
+
+    def prepare(batch, key):
+        return {**batch, "image": batch["image"].astype(jnp.float32) / 16}
+
+    states = []
+    for parts in (1, 3):
+        objective = with_preprocessing(
+            classifier(network, CLASSES, SGD, steps=10, accumulate=parts),
+            prepare,
+            make_augmentation(ALL, CLASSES, white=16),
+        )
+        state = objective.init(jax.random.key(0), spec, hyperparameters(SGD))
+        states.append(jax.jit(objective.step)(state, BATCH, jax.random.key(1))[0]["params"])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), *states)
