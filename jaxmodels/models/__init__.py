@@ -7,24 +7,63 @@ from flax import linen as nn
 from jaxtyping import DTypeLike
 
 from jaxmodels.errors import InputError, require_known
+from jaxmodels.models import resnet, vit
 from jaxmodels.models.cnn import CNN
 from jaxmodels.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from jaxmodels.models.gan_layers import NORMS
 from jaxmodels.models.ladder import LadderVAE
 from jaxmodels.models.mlp import MLP
 from jaxmodels.models.r3gan import R3GANDiscriminator, R3GANGenerator
+from jaxmodels.models.resnet import ResNet
 from jaxmodels.models.sngan import SNGANDiscriminator, SNGANGenerator
 from jaxmodels.models.vae import VAE
 from jaxmodels.models.vae_networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+from jaxmodels.models.vit import ViT
 from jaxmodels.models.vqvae import VQVAE
 
-MODELS = {"mlp": MLP, "cnn": CNN}
+
+def _creator(models: dict[str, tuple[Callable, tuple[str, ...]]], name: str, options: dict):
+    """What makes the named model of a registry.
+
+    Raises:
+      InputError: an unknown name, or an option that the model does not have.
+    """
+    require_known("model", name, models)
+    create, known = models[name]
+    for option, value in options.items():
+        if option not in known:
+            have = [other for other in models if option in models[other][1]]
+            fix = f": --model {' or '.join(have)}" if have else ""
+            raise InputError(f"{option} = {value}; model '{name}' has no such option{fix}")
+    return create
 
 
-def create_model(name: str, **options) -> nn.Module:
-    """The named architecture. Raises InputError for an unknown name."""
-    require_known("model", name, MODELS)
-    return MODELS[name](**options)
+def _one_of(kind: type[nn.Module], variants: dict[str, dict], default: str) -> Callable:
+    def create(variant=default, **options):
+        require_known("variant", variant, variants)
+        return kind(**{**variants[variant], **options})
+
+    return create
+
+
+# Each with the options that it has of its own, beside classes and dtype.
+MODELS = {
+    "mlp": (MLP, ("hidden", "batch_norm")),
+    "cnn": (CNN, ("hidden", "batch_norm", "channels")),
+    "resnet": (_one_of(ResNet, resnet.VARIANTS, "cifar18"), ("variant",)),
+    "vit": (_one_of(ViT, vit.VARIANTS, "tiny"), ("variant", "patch", "pool", "positions")),
+}
+
+
+def create_model(name: str, classes: int, dtype: DTypeLike = jnp.float32, **options) -> nn.Module:
+    """The named classifier of images.
+
+    variant: of resnet: tiny, cifar18, 18 or 50; of vit: tiny, s16 or b16.
+
+    Raises:
+      InputError: an unknown name or variant, or an option that the model does not have.
+    """
+    return _creator(MODELS, name, options)(classes=classes, dtype=dtype, **options)
 
 
 GANS = {
@@ -86,13 +125,5 @@ def create_vae(
     Raises:
       InputError: an unknown name, or an option that the model does not have.
     """
-    require_known("model", name, VAES)
-    create, known = VAES[name]
-    for option, value in options.items():
-        if option not in known:
-            have = [other for other in VAES if option in VAES[other][1]]
-            raise InputError(
-                f"{option} = {value}; model '{name}' has no such option: --model"
-                f" {' or '.join(have)}"
-            )
+    create = _creator(VAES, name, options)
     return create(shape=shape, parameters=parameters, classes=classes, dtype=dtype, **options)

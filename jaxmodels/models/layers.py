@@ -133,6 +133,7 @@ class BatchNorm(nn.Module):
     epsilon: float = 1e-5
     dtype: DTypeLike = jnp.float32
     classes: int = 0
+    scale_init: Callable = nn.initializers.ones
 
     @nn.compact
     def __call__(
@@ -162,7 +163,7 @@ class BatchNorm(nn.Module):
         else:
             mean, var = running_mean.value, running_var.value
         table = (self.classes, *shape) if self.classes else shape
-        scale = self.param("scale", nn.initializers.ones, table)
+        scale = self.param("scale", self.scale_init, table)
         bias = self.param("bias", nn.initializers.zeros, table)
         if self.classes:
             each = (-1, *[1] * (x.ndim - 2), shape[0])

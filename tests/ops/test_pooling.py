@@ -86,3 +86,52 @@ def test_a_dropped_remainder_has_no_gradient():
     assert not gradient[:, 4:].any()
     assert not gradient[:, :, 2:].any()
     assert gradient.sum() == 2
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize(
+    ("shape", "window", "strides", "padding"),
+    [
+        ((2, 8, 8, 3), 3, 2, 1),  # the stem of a ResNet
+        ((1, 7, 9, 2), 3, 2, 1),
+        ((1, 1, 2, 2), 3, 2, 1),
+        ((2, 6, 5, 1), 3, 1, 0),
+        ((1, 9, 8, 2), 2, 3, 0),
+        ((1, 5, 6, 2), 4, 2, 3),
+        ((1, 5, 4, 2), 2, None, 1),
+    ],
+)
+def test_strides_and_padding_equal_reduce_window(shape, window, strides, padding):
+    step = strides or window
+
+    def reference(x):
+        edges = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+        sizes = ((1, window, window, 1), (1, step, step, 1))
+        return lax.reduce_window(x, -jnp.inf, lax.max, *sizes, edges)
+
+    def ours(x):
+        return max_pool(x, window, strides, padding)
+
+    def everything(pool, x):
+        def gradient(x):
+            return jax.grad(lambda x: jnp.sum(jnp.sin(pool(x))))(x)
+
+        second = jax.grad(lambda x: jnp.vdot(gradient(x), jnp.cos(x)))(x)
+        return pool(x), gradient(x), second
+
+    x = -5 - _distinct(shape)  # below zero, so that padding with zeros would win
+    actual, expected = everything(ours, x), everything(reference, x)
+    np.testing.assert_array_equal(actual[0], expected[0])
+    for a, b in zip(actual[1:], expected[1:]):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_ties_of_overlapping_windows_share_the_whole_gradient():
+    gradient = jax.grad(lambda x: max_pool(x, 3, 2, 1).sum())(jnp.zeros((1, 5, 5, 1)))
+    np.testing.assert_allclose(gradient.sum(), 9, rtol=1e-6)
+    assert (gradient > 0).all()
+
+
+def test_padding_alone_is_no_window():
+    with pytest.raises(ValueError, match="padding 2; expected less than the window, 2"):
+        max_pool(jnp.zeros((1, 4, 4, 1)), 2, padding=2)

@@ -1,0 +1,145 @@
+"""Residual networks, torchvision's layer for layer."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, DTypeLike, Float
+
+from jaxmodels.errors import require_known
+from jaxmodels.models.layers import BatchNorm, Conv, Dropout
+from jaxmodels.ops import max_pool
+
+STEMS = ("imagenet", "cifar", "pooled")
+VARIANTS = {
+    # For a CPU: 96,314 parameters for images of one channel and 10 classes.
+    "tiny": {"depths": (1, 2, 1), "width": 16, "stem": "pooled"},
+    "cifar18": {"depths": (2, 2, 2, 2), "stem": "cifar"},
+    "18": {"depths": (2, 2, 2, 2)},
+    "50": {"depths": (3, 4, 6, 3), "bottleneck": True},
+}
+
+kernel_init = nn.initializers.variance_scaling(2, "fan_out", "normal")  # He et al. 2015, eq. 14
+
+
+class ResNet(nn.Module):
+    """ResNet (He et al. 2016), version 1.5: a bottleneck's stride is in its 3x3 convolution.
+
+    Paddings are torchvision's (before and after alike, not "SAME") and so are the names of the
+    stages, layer1_0 for its layer1.0. The running variance of BatchNorm is the biased one, that of
+    torch n / (n - 1) of it, where a batch has n values of a channel.
+
+    depths: blocks per stage; each stage but the first halves the image and doubles the channels.
+    stem: "imagenet", a 7x7 convolution and a 3x3 maximum, which both halve, or "cifar", one 3x3
+    convolution (section 4.2 of the paper), for images of some 32 pixels; "pooled", that and the
+    maximum, is the cheapest.
+    zero_residual: each residual branch starts as zero (Goyal et al. 2017, section 5.1).
+
+    Raises:
+      InputError: an unknown stem.
+    """
+
+    classes: int
+    depths: tuple[int, ...] = (2, 2, 2, 2)
+    bottleneck: bool = False
+    width: int = 64
+    stem: str = "imagenet"
+    zero_residual: bool = True
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "batch height width channels"],
+        *,
+        train: bool = False,
+        dropout_rate: Float[Array, ""] | None = None,
+    ) -> Float[Array, "batch classes"]:
+        require_known("stem", self.stem, STEMS)
+        size, strides = (7, 2) if self.stem == "imagenet" else (3, 1)
+        x = _ConvNorm(self.width, size, strides, dtype=self.dtype, name="stem")(x, train=train)
+        x = nn.relu(x)
+        if self.stem != "cifar":
+            x = max_pool(x, 3, strides=2, padding=1)
+        kind = Bottleneck if self.bottleneck else BasicBlock
+        for stage, depth in enumerate(self.depths):
+            for block in range(depth):
+                x = kind(
+                    self.width * 2**stage,
+                    strides=2 if stage and not block else 1,
+                    zero_residual=self.zero_residual,
+                    dtype=self.dtype,
+                    name=f"layer{stage + 1}_{block}",
+                )(x, train=train)
+        x = Dropout()(jnp.mean(x, axis=(1, 2)), rate=dropout_rate, train=train)
+        return nn.Dense(self.classes, dtype=self.dtype, name="head")(x).astype(jnp.float32)
+
+
+class _Block(nn.Module):
+    """What is added to the input, and what is done to the input where shapes differ."""
+
+    width: int
+    strides: int = 1
+    zero_residual: bool = True
+    dtype: DTypeLike = jnp.float32
+
+    def residual(self, x: Array, y: Array, train: bool) -> Array:
+        """ReLU of y plus x, x through a 1x1 convolution where it has not the shape of y."""
+        if x.shape != y.shape:
+            x = self.conv("downsample", y.shape[-1], 1, self.strides)(x, train=train)
+        return nn.relu(x + y)
+
+    def conv(self, name: str, features: int, size: int, strides: int = 1, last: bool = False):
+        init = nn.initializers.zeros if last and self.zero_residual else nn.initializers.ones
+        return _ConvNorm(features, size, strides, init, self.dtype, name=name)
+
+
+class BasicBlock(_Block):
+    """Two 3x3 convolutions beside a shortcut; the first has the stride."""
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width channels"], *, train: bool
+    ) -> Float[Array, "batch height/strides width/strides features"]:
+        y = nn.relu(self.conv("conv1", self.width, 3, self.strides)(x, train=train))
+        y = self.conv("conv2", self.width, 3, last=True)(y, train=train)
+        return self.residual(x, y, train)
+
+
+class Bottleneck(_Block):
+    """1x1, 3x3 and 1x1 convolutions beside a shortcut; out come 4 times as many channels as the
+    first two have."""
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width channels"], *, train: bool
+    ) -> Float[Array, "batch height/strides width/strides 4*features"]:
+        y = nn.relu(self.conv("conv1", self.width, 1)(x, train=train))
+        y = nn.relu(self.conv("conv2", self.width, 3, self.strides)(y, train=train))
+        y = self.conv("conv3", 4 * self.width, 1, last=True)(y, train=train)
+        return self.residual(x, y, train)
+
+
+class _ConvNorm(nn.Module):
+    """A convolution, padded by half its kernel, and BatchNorm, which would undo a bias."""
+
+    features: int
+    size: int
+    strides: int = 1
+    scale_init: Callable = nn.initializers.ones
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch height width channels"], *, train: bool) -> Array:
+        x = Conv(
+            self.features,
+            (self.size, self.size),
+            self.strides,
+            padding=self.size // 2,
+            use_bias=False,
+            dtype=self.dtype,
+            kernel_init=kernel_init,
+            name="conv",
+        )(x)
+        norm = BatchNorm(dtype=self.dtype, scale_init=self.scale_init, name="norm")
+        return norm(x, train=train)

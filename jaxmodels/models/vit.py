@@ -1,0 +1,195 @@
+"""Vision transformers."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, DTypeLike, Float
+
+from jaxmodels.errors import InputError, require_known
+from jaxmodels.models.layers import Dense, Dropout
+
+POOLS = ("mean", "token")
+POSITIONS = ("sincos", "learned")
+VARIANTS = {
+    # For 28 to 32 pixels: 2.7 million parameters.
+    "tiny": {"patch": 4, "width": 192, "depth": 6, "heads": 3},
+    # As Beyer et al. 2022, "Better plain ViT baselines for ImageNet-1k".
+    "s16": {"patch": 16, "width": 384, "depth": 12, "heads": 6},
+    # As Dosovitskiy et al. 2021, and torchvision's vit_b_16.
+    "b16": {
+        "patch": 16,
+        "width": 768,
+        "depth": 12,
+        "heads": 12,
+        "pool": "token",
+        "positions": "learned",
+    },
+}
+
+kernel_init = nn.initializers.xavier_uniform()
+_EPSILON = 1e-6  # of LayerNorm, as in the original's code and torchvision's
+
+
+class ViT(nn.Module):
+    """Vision transformer (Dosovitskiy et al. 2021): normalisation first, exact GELU.
+
+    With pool "token" and learned positions it is torchvision's VisionTransformer; with "mean" and
+    "sincos" that of Beyer et al. 2022, but for GELU, where theirs is the tanh approximation. The
+    head starts as zero. Attention weights are float32 under any dtype.
+
+    patch: side of the squares that an image is cut into.
+    pool: what the head sees: the mean over all positions, or an added class token.
+    positions: what is added to patches: a table "learned" for the size of image that the model is
+    initialised with, token included, or sines and cosines, for any size (a token has none).
+    dropout_rate: after positions, attention, and both linear layers of each block's MLP.
+
+    Raises:
+      InputError: an image that the patch does not divide, an unknown pool or positions, or a width
+        that the heads (or, with sincos, 4) do not divide.
+    """
+
+    classes: int
+    patch: int = 16
+    width: int = 384
+    depth: int = 12
+    heads: int = 6
+    mlp_ratio: int = 4
+    pool: str = "mean"
+    positions: str = "sincos"
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "batch height width channels"],
+        *,
+        train: bool = False,
+        dropout_rate: Float[Array, ""] | None = None,
+    ) -> Float[Array, "batch classes"]:
+        require_known("pool", self.pool, POOLS)
+        require_known("positions", self.positions, POSITIONS)
+        if self.width % self.heads:
+            raise InputError(f"width = {self.width}; expected a multiple of heads = {self.heads}")
+        x = patches_of(x, self.patch)
+        rows, columns = x.shape[1:3]
+        x = Dense(self.width, dtype=self.dtype, name="embedding")(x)
+        x = x.reshape(x.shape[0], rows * columns, self.width)
+        if self.positions == "sincos":
+            x = (x + sincos_positions(rows, columns, self.width)).astype(self.dtype)
+        if self.pool == "token":
+            token = self.param("token", nn.initializers.zeros, (self.width,)).astype(self.dtype)
+            x = jnp.concatenate([jnp.broadcast_to(token, (len(x), 1, self.width)), x], axis=1)
+        if self.positions == "learned":
+            x = LearnedPositions(dtype=self.dtype, name="positions")(x)
+        x = Dropout()(x, rate=dropout_rate, train=train)
+        for index in range(self.depth):
+            block = Block(self.heads, self.mlp_ratio, self.dtype, name=f"block_{index}")
+            x = block(x, train=train, dropout_rate=dropout_rate)
+        x = nn.LayerNorm(_EPSILON, dtype=self.dtype, name="norm")(x)
+        x = x[:, 0] if self.pool == "token" else jnp.mean(x, axis=1)
+        head = nn.Dense(
+            self.classes, dtype=self.dtype, kernel_init=nn.initializers.zeros, name="head"
+        )
+        return head(x).astype(jnp.float32)
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + MLP(norm(x))."""
+
+    heads: int
+    mlp_ratio: int = 4
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "batch positions width"],
+        *,
+        train: bool = False,
+        dropout_rate: Float[Array, ""] | None = None,
+    ) -> Float[Array, "batch positions width"]:
+        def drop(y):
+            return Dropout()(y, rate=dropout_rate, train=train)
+
+        def dense(features, name):
+            return Dense(features, dtype=self.dtype, kernel_init=kernel_init, name=name)
+
+        width = x.shape[-1]
+        y = nn.LayerNorm(_EPSILON, dtype=self.dtype, name="norm1")(x)
+        x = x + drop(Attention(self.heads, self.dtype, name="attention")(y))
+        y = nn.LayerNorm(_EPSILON, dtype=self.dtype, name="norm2")(x)
+        y = drop(nn.gelu(dense(self.mlp_ratio * width, "linear1")(y), approximate=False))
+        return x + drop(dense(width, "linear2")(y))
+
+
+class Attention(nn.Module):
+    """Multi-head attention of a sequence to itself (Vaswani et al. 2017, section 3.2.2)."""
+
+    heads: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch positions width"]
+    ) -> Float[Array, "batch positions width"]:
+        def dense(name):
+            return Dense(x.shape[-1], dtype=self.dtype, kernel_init=kernel_init, name=name)
+
+        # Three kernels, not one: a matrix of its own is what initialisation and Muon scale by.
+        query, key, value = (
+            dense(name)(x).reshape(*x.shape[:2], self.heads, -1)
+            for name in ("query", "key", "value")
+        )
+        y = jax.nn.dot_product_attention(query, key, value)
+        return dense("out")(y.reshape(x.shape))
+
+
+class LearnedPositions(nn.Module):
+    """Adds a vector to each position."""
+
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch positions width"]
+    ) -> Float[Array, "batch positions width"]:
+        # Called a bias, so that weight decay and Muon, which are for kernels, leave it alone.
+        table = self.param("bias", nn.initializers.normal(0.02), x.shape[1:])
+        return x + table.astype(self.dtype)
+
+
+def patches_of(
+    images: Float[Array, "batch height width channels"], patch: int
+) -> Float[Array, "batch rows columns patch*patch*channels"]:
+    """Images cut into squares, each flattened as a convolution's kernel is.
+
+    Raises:
+      InputError: a side that the patch does not divide.
+    """
+    batch, height, width, channels = images.shape
+    if height % patch or width % patch:
+        fitting = [n for n in range(1, min(height, width) + 1) if height % n == width % n == 0]
+        raise InputError(
+            f"image size {height}x{width}; expected a multiple of the patch size {patch} (--patch"
+            f" {' or '.join(map(str, fitting))} divides it)"
+        )
+    rows, columns = height // patch, width // patch
+    x = images.reshape(batch, rows, patch, columns, patch, channels).swapaxes(2, 3)
+    return x.reshape(batch, rows, columns, -1)
+
+
+def sincos_positions(
+    rows: int, columns: int, width: int, temperature: float = 10_000.0
+) -> Float[Array, "positions width"]:
+    """Sines and cosines of column and row at width / 4 wavelengths (Chen et al. 2021, MoCo v3, as
+    in big_vision's `posemb_sincos_2d`): sin x, cos x, sin y, cos y.
+
+    Raises:
+      InputError: a width that is no multiple of 4 above 4.
+    """
+    if width % 4 or width < 8:
+        raise InputError(f"width = {width}; sincos positions need a multiple of 4, at least 8")
+    frequencies = temperature ** -jnp.linspace(0.0, 1.0, width // 4)
+    y, x = jnp.meshgrid(jnp.arange(rows), jnp.arange(columns), indexing="ij")
+    angles = [jnp.outer(axis.ravel(), frequencies) for axis in (x, y)]
+    return jnp.concatenate([f(a) for a in angles for f in (jnp.sin, jnp.cos)], axis=1)

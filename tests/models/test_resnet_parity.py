@@ -1,0 +1,157 @@
+"""ResNet against torchvision's, one block a stage, from the same random weights.
+
+torchvision computes in float64, so that a difference is our rounding alone.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxmodels.models.resnet import ResNet
+from jaxmodels.ops import cpu_compiler_options
+from tests.torchvision_shim import allow_torchvision
+
+torch = pytest.importorskip("torch")
+allow_torchvision()
+torchvision = pytest.importorskip("torchvision.models.resnet")
+pytestmark = pytest.mark.parity
+
+CLASSES, MOMENTUM, ATOL = 10, 0.9, 1e-5
+
+
+def random_network(kind):
+    torch.manual_seed(0)
+    network = torchvision.ResNet(getattr(torchvision, kind), [1, 1, 1, 1], CLASSES).double()
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.weight.uniform_(0.5, 1.5)
+                module.bias.normal_(0, 0.3)
+                module.running_mean.normal_(0, 0.3)
+                module.running_var.uniform_(0.5, 2)
+    return network
+
+
+def names_of(network):
+    """The path of each of our convolutions and norms, by torchvision's name."""
+    names = {}
+    for name, module in network.named_modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.BatchNorm2d):
+            *block, leaf = (
+                name.replace("downsample.0", "conv0").replace("downsample.1", "bn0").split(".")
+            )
+            number = leaf.removeprefix("conv").removeprefix("bn")
+            part = {"0": "downsample"}.get(number, f"conv{number}")
+            path = ("_".join(block), part) if block else ("stem",)
+            names[name] = (*path, "conv" if leaf.startswith("conv") else "norm")
+    return names
+
+
+def variables_of(network):
+    variables = {"params": {}, "batch_stats": {}}
+
+    def put(collection, path, tensor):
+        at = variables[collection]
+        for name in path[:-1]:
+            at = at.setdefault(name, {})
+        at[path[-1]] = jnp.asarray(tensor.detach().numpy(), jnp.float32)
+
+    modules = dict(network.named_modules())
+    for name, path in names_of(network).items():
+        module = modules[name]
+        if path[-1] == "conv":
+            put("params", (*path, "kernel"), module.weight.permute(2, 3, 1, 0))
+        else:
+            put("params", (*path, "scale"), module.weight)
+            put("params", (*path, "bias"), module.bias)
+            put("batch_stats", (*path, "mean"), module.running_mean)
+            put("batch_stats", (*path, "var"), module.running_var)
+    put("params", ("head", "kernel"), network.fc.weight.T)
+    put("params", ("head", "bias"), network.fc.bias)
+    return variables
+
+
+def at(tree, path):
+    for name in path:
+        tree = tree[name]
+    return tree
+
+
+def some_images():
+    generator = np.random.default_rng(0)
+    # Of one colour each and some noise: a random network hardly tells noise from noise.
+    images = 2 * generator.normal(size=(8, 1, 1, 3)) + generator.normal(size=(8, 64, 64, 3))
+    return images.astype(np.float32), generator.integers(0, CLASSES, 8)
+
+
+def as_torch(images):
+    return torch.tensor(images).permute(0, 3, 1, 2).double()
+
+
+@pytest.mark.parametrize("kind", ["BasicBlock", "Bottleneck"])
+def test_logits_statistics_and_gradients_equal_torchvision(kind):
+    network = random_network(kind)
+    variables = variables_of(network)
+    model = ResNet(CLASSES, (1, 1, 1, 1), bottleneck=kind == "Bottleneck")
+    images, labels = some_images()
+    made = jax.eval_shape(model.init, jax.random.key(0), jnp.asarray(images))
+    assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, made)
+
+    logits = jax.jit(model.apply, compiler_options=cpu_compiler_options())(variables, images)
+    expected = network.eval()(as_torch(images)).detach().numpy()
+    assert expected.std(axis=0).mean() > 1000 * ATOL
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=ATOL)
+
+    def loss(params):
+        logits, changed = model.apply(
+            {**variables, "params": params}, images, train=True, mutable=["batch_stats"]
+        )
+        chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1)
+        return -jnp.mean(chosen), (logits, changed["batch_stats"])
+
+    gradients, (logits, statistics) = jax.jit(
+        jax.grad(loss, has_aux=True), compiler_options=cpu_compiler_options()
+    )(variables["params"])
+
+    counts = {}  # values per channel that each norm sees
+
+    def count(name):
+        def hook(module, inputs, output):
+            counts[name] = output.numel() // output.shape[1]
+
+        return hook
+
+    modules = dict(network.train().named_modules())
+    names = names_of(network)
+    before = {
+        name: module.running_var.clone()
+        for name, module in modules.items()
+        if "norm" in names.get(name, ())
+    }
+    for name in before:
+        modules[name].register_forward_hook(count(name))
+    expected = network(as_torch(images))
+    torch.nn.functional.cross_entropy(expected, torch.tensor(labels)).backward()
+    np.testing.assert_allclose(logits, expected.detach().numpy(), rtol=1e-4, atol=1e-5)
+
+    for name, old in before.items():
+        ours, theirs = at(statistics, names[name]), modules[name]
+        np.testing.assert_allclose(ours["mean"], theirs.running_mean, rtol=1e-4, atol=1e-5)
+        # Ours is the biased variance, as flax's.
+        n, old = counts[name], MOMENTUM * old.numpy()
+        unbiased = old + (ours["var"] - old) * n / (n - 1)
+        np.testing.assert_allclose(unbiased, theirs.running_var, rtol=1e-5)
+        assert abs(ours["var"] - theirs.running_var.numpy()).max() > 0
+
+    exact = [name for name in names if name.startswith("layer4.0")][-4:]
+    for name, path in names.items():
+        if path[-1] == "conv":
+            actual, expected = at(gradients, path)["kernel"], modules[name].weight.grad
+            expected = expected.permute(2, 3, 1, 0).numpy()
+        else:
+            actual, expected = at(gradients, path)["scale"], modules[name].weight.grad.numpy()
+        # An activation within rounding of zero is zero in one of the two; what is below it feels it.
+        tolerance = 2e-5 if name in exact else 0.03
+        error = np.linalg.norm(actual - expected) / np.linalg.norm(expected)
+        assert error < tolerance, name
