@@ -10,6 +10,7 @@ import jax
 
 from jaxmodels.errors import InputError, RunError
 from jaxmodels.protocol import Metrics, State
+from jaxmodels.report import write_report
 from jaxmodels.train.checkpoint import Checkpoints
 from jaxmodels.train.compile import (
     EvaluationProgram,
@@ -25,6 +26,7 @@ from jaxmodels.train.experiment import Evaluation, Experiment
 from jaxmodels.train.log import Log, not_finite
 from jaxmodels.train.progress import Interruption, Progress
 from jaxmodels.train.run_folder import RunFolder
+from jaxmodels.train.tensorboard import write_events
 
 
 class Result(NamedTuple):
@@ -204,7 +206,13 @@ class Trainer:
         return {name: float(value) for name, value in scores.items()}
 
     def _draw(self) -> None:
-        draw_curves(self.folder.lines(), self.folder.path / "curves.png")
+        lines = self.folder.lines()
+        try:
+            draw_curves(lines, self.folder.path / "curves.png")
+            write_events(lines, self.folder.tensorboard)
+            write_report(self.folder.path)
+        except Exception as error:  # the result matters more than its picture
+            print(f"note: the report could not be drawn: {error!r}", file=sys.stderr)
 
     def _save(
         self,
@@ -263,7 +271,7 @@ def train(experiment: Experiment, config: TrainConfig, folder: RunFolder, source
             now = record["environment"]
 
         def write_record() -> None:
-            folder.write_record(config, source, experiment.facts, now)
+            folder.write_record(config, source, experiment.facts, now, experiment.monitor)
 
         if record and not config.overwrite:
             return trainer.train(begin=write_record)

@@ -11,9 +11,18 @@ from typing import BinaryIO
 
 from jaxmodels.errors import InputError
 from jaxmodels.train.config import TrainConfig, identity, to_json
+from jaxmodels.train.reproduction import command_of
+from jaxmodels.train.tensorboard import FILE as EVENTS
 
 # config.json last: while it is there, what a kill leaves of the others is a run's.
-FILES = ("metrics.jsonl", "speed.jsonl", "curves.png", "evaluation.json", "config.json")
+FILES = (
+    "metrics.jsonl",
+    "speed.jsonl",
+    "curves.png",
+    "report.html",
+    "evaluation.json",
+    "config.json",
+)
 RECORD = {"experiment", "config", "identity", "source", "facts", "environment"}
 
 
@@ -25,6 +34,7 @@ class RunFolder:
         self.metrics = self.path / "metrics.jsonl"
         self.checkpoints = self.path / "checkpoints"
         self.samples = self.path / "samples"
+        self.tensorboard = self.path / "tensorboard"
 
     def record(self) -> dict | None:
         """config.json; None when there is none.
@@ -90,12 +100,22 @@ class RunFolder:
                 )
 
     def write_record(
-        self, config: TrainConfig, source: str, facts: dict, environment: dict
+        self,
+        config: TrainConfig,
+        source: str,
+        facts: dict,
+        environment: dict,
+        monitor: tuple[str, str] | None = None,
     ) -> None:
-        """Writes config.json, whole or not at all."""
+        """Writes config.json, whole or not at all.
+
+        monitor: the score that picks the best checkpoint and "min" or "max", for who reads it.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         record = {
             "experiment": config.experiment,
+            "command": command_of(config),
+            "monitor": monitor,
             "config": to_json(config),
             "identity": identity(config),
             "source": source,
@@ -109,7 +129,11 @@ class RunFolder:
         for path in [*self.checkpoints.glob("*")]:
             if path.name.isdigit() or path.name.endswith(".orbax-checkpoint-tmp"):
                 shutil.rmtree(path)
-        for path in [*self.samples.glob("*.png"), *(self.path / name for name in FILES)]:
+        for path in [
+            *self.samples.glob("*.png"),
+            *self.tensorboard.glob(f"*/{EVENTS}"),
+            *(self.path / name for name in FILES),
+        ]:
             path.unlink(missing_ok=True)
 
     @contextlib.contextmanager

@@ -9,6 +9,7 @@ import pytest
 from jaxmodels.errors import InputError
 from jaxmodels.train import modes
 from jaxmodels.train.run_folder import RunFolder
+from jaxmodels.train.tensorboard import FILE as EVENTS
 from tests.train.toys import CONFIG, experiment, regression, train_toy
 
 
@@ -43,6 +44,33 @@ def test_overwrite_leaves_what_no_run_wrote(tmp_path):
             experiment(regression()),
             replace(CONFIG, overwrite=True),
         )
+
+
+def test_overwrite_clears_the_report_and_the_events_of_the_run_before(tmp_path):
+    train_toy(tmp_path, experiment(regression()))
+    written = [tmp_path / "report.html", tmp_path / "tensorboard" / "old" / EVENTS]
+    kept = tmp_path / "tensorboard" / "old" / "events.out.tfevents.mine"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    for path in (*written, kept):
+        path.write_text("before")
+    anew = replace(CONFIG, batch_size=32, steps=10, overwrite=True)
+    train_toy(tmp_path, experiment(regression()), anew)
+    for path in written:
+        assert not path.exists() or path.read_text(errors="replace") != "before"
+    assert kept.read_text() == "before"
+
+
+def test_the_record_says_how_to_make_the_run_again(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.write_record(CONFIG, "code", {}, {}, monitor=("loss", "min"))
+    record = folder.record()
+    assert record["command"].startswith("python -m experiments.experiment --steps 60 ")
+    assert record["monitor"] == ["loss", "min"]
+    # Of a run from before commands were recorded.
+    old = {name: value for name, value in record.items() if name not in ("command", "monitor")}
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    assert folder.record() == old
+    folder.check(old, CONFIG, "code", {})
 
 
 def test_two_processes_cannot_share_a_folder(tmp_path):

@@ -1,0 +1,169 @@
+"""Charts as data that the page's script draws, and the boxes it draws them into."""
+
+from collections.abc import Sequence
+
+from jaxmodels.report.html import Html, element, number
+from jaxmodels.report.run import Run
+
+Points = Sequence[tuple[int, float | None]]  # (step, value), None where it is not finite
+MOST_POINTS = 3000
+# Of a palette of seven that colour-blind people can tell apart; after it, the same, dashed.
+COLOURS = 7
+
+
+def colour_of_split(split: str, index: int) -> str:
+    """The style class of a split's line."""
+    return split if split in ("train", "validation", "test") else colour_of_run(index)
+
+
+def colour_of_run(index: int) -> str:
+    """The style class of one run of several."""
+    return f"c{index % COLOURS}" + (f" dash{min(index // COLOURS, 3)}" if index >= COLOURS else "")
+
+
+def series(name: str, colour: str, points: Points) -> dict:
+    """One line of a chart; of very many points those that show its course."""
+    kept = thin(points)
+    return {
+        "name": name,
+        "colour": colour,
+        "x": [step for step, _ in kept],
+        # Six digits are more than a screen or a reader tells apart.
+        "y": [None if value is None else float(f"{value:.6g}") for _, value in kept],
+    }
+
+
+def chart(title: str, lines: list[dict]) -> dict:
+    """One panel, with a logarithmic axis where a linear one would show only the beginning."""
+    values = [value for line in lines for value in line["y"] if value is not None]
+    logarithmic = bool(values) and min(values) > 0 and max(values) > 50 * min(values)
+    return {"title": title, "log": logarithmic, "series": lines}
+
+
+def thin(points: Points, most: int = MOST_POINTS) -> Points:
+    """At most about so many points: of each stretch the lowest and the highest, and all that are
+    not finite up to one a stretch, so that no peak is lost."""
+    points = sorted(points, key=lambda point: point[0])
+    if len(points) <= most:
+        return points
+    stretch = -(-2 * len(points) // most)
+    kept = {0, len(points) - 1}
+    for start in range(0, len(points), stretch):
+        rows = range(start, min(start + stretch, len(points)))
+        finite = [row for row in rows if points[row][1] is not None]
+        if finite:
+            kept |= {
+                min(finite, key=lambda r: points[r][1]),
+                max(finite, key=lambda r: points[r][1]),
+            }
+        kept.update([row for row in rows if points[row][1] is None][:1])
+    return [points[row] for row in sorted(kept)]
+
+
+def curves_of(run: Run) -> list[dict]:
+    """A chart for each score with a line for each split; the monitored score first. Of a score that
+    was taken once, as at the end, there is no curve; it stands in the summary."""
+    names = list(dict.fromkeys(name for split in run.splits for name in run.scores(split)))
+    if run.monitor:
+        names.sort(key=lambda name: name != run.monitor[0])
+    charts = []
+    for name in names:
+        lines = [
+            series(split, colour_of_split(split, index), run.points(split, name))
+            for index, split in enumerate(run.splits)
+            if name in run.scores(split)
+        ]
+        if any(len(line["x"]) > 1 for line in lines):
+            charts.append(chart(name, lines))
+    return charts
+
+
+def compared_curves(names: list[str], runs: list[Run], first: str) -> list[dict]:
+    """A chart for each score of a split with a line for each run; `first` before the others.
+    Where no run has two points there is nothing to draw."""
+    keys = {}
+    for run in runs:
+        keys |= {f"{s}/{n}": (s, n) for s in run.splits for n in run.scores(s)}
+    score = first.split("/", 1)[1]
+    order = sorted(
+        keys, key=lambda key: (key != first, keys[key][0] == "train", keys[key][1] != score)
+    )
+    charts = []
+    for key in order:
+        split, score = keys[key]
+        found = [run.points(split, score) for run in runs]
+        if max(map(len, found)) > 1:
+            lines = [
+                series(name, colour_of_run(index), points)
+                for index, (name, points) in enumerate(zip(names, found))
+                if points
+            ]
+            charts.append(chart(key, lines))
+    return charts
+
+
+def panels(
+    name: str, charts: list[dict], legend: Sequence[tuple[str, str]], hint: bool = True
+) -> Html:
+    """The boxes of a group of charts, which share their steps, zoom and legend.
+
+    legend: name and style class of each line. hint: say what can be done with the charts.
+    """
+    entries = [
+        element(
+            "button",
+            element("span", class_=f"swatch {colour}"),
+            label,
+            type="button",
+            class_="legend",
+            data_series=label,
+            aria_pressed="true",
+        )
+        for label, colour in legend
+    ]
+    buttons = [
+        element("button", text, type="button", class_="tool", data_zoom=zoom, aria_label=label)
+        for text, zoom, label in (
+            ("+", "in", "zoom in"),
+            ("−", "out", "zoom out"),
+            ("Reset", "reset", "show all steps"),
+        )
+    ]
+    bar = element(
+        "div",
+        element("div", entries, class_="entries"),
+        element("div", buttons, class_="tools", role="group", aria_label="zoom"),
+        class_="bar",
+    )
+    boxes = [
+        element(
+            "figure",
+            element("figcaption", element("span", one["title"])),
+            element("p", _in_words(one), class_="hidden"),
+            element("div", class_="plot"),
+            class_="chart",
+            data_chart=index,
+        )
+        for index, one in enumerate(charts)
+    ]
+    how = element(
+        "p",
+        "Point at a chart for values, drag to zoom, double-click for all steps. With the keyboard:"
+        " arrows, + and −, Escape.",
+        class_="note hint",
+    )
+    without = element(
+        "noscript", element("p", "The curves are drawn by the script of this page.", class_="note")
+    )
+    grid = element("div", boxes, class_="charts")
+    return element(
+        "div", bar, grid, how if hint else None, without, class_="group", data_group=name
+    )
+
+
+def _in_words(one: dict) -> list:
+    """The last value of each line, for those who do not see the chart."""
+    words: list = [f"{one['title']}, last values: "]
+    for line in one["series"]:
+        words += [f"{line['name']} ", number(line["y"][-1] if line["y"] else None), "; "]
+    return words
