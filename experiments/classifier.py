@@ -2,6 +2,7 @@
 
     python -m experiments.classifier                                    # digits, seconds
     python -m experiments.classifier --data mnist --steps 4690          # 10 epochs
+    python -m experiments.classifier --data ./photos --image-size 224 --model resnet --variant 18
     python -m experiments.classifier --preset net                       # the 100-50-10 net
 
 The run folder then holds config.json, metrics.jsonl, speed.jsonl, curves.png, evaluation.json
@@ -17,10 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmodels.data import ImageData, Resident, load_images, normalization_of
+from jaxmodels.data import ImageData, LoadingConfig, load_images, make_source
 from jaxmodels.errors import InputError
 from jaxmodels.metrics import classification_report, expected_calibration_error
 from jaxmodels.models import create_model
+from jaxmodels.objectives.augmentation import AugmentationConfig, make_augmentation
 from jaxmodels.objectives.classifier import classifier, hyperparameters
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import with_preprocessing
@@ -30,7 +32,7 @@ from jaxmodels.train.run_folder import write_text
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifierConfig(OptimizerConfig, TrainConfig):
+class ClassifierConfig(OptimizerConfig, AugmentationConfig, LoadingConfig, TrainConfig):
     """Train, resume and evaluate an image classifier."""
 
     experiment: ClassVar[str] = "classifier"
@@ -38,13 +40,17 @@ class ClassifierConfig(OptimizerConfig, TrainConfig):
     preset: str = ""
     """Start from a named set of flags, which others given replace. Known: net."""
     model: str = "cnn"
-    """Architecture: mlp or cnn."""
+    """Architecture: mlp, cnn, resnet or vit."""
+    variant: str = ""
+    """Which resnet (tiny, cifar18, 18 or 50) or vit (tiny, s16 or b16); none: for small images."""
     hidden: tuple[int, ...] = ()
-    """Widths of the hidden linear layers; none: the architecture's own."""
+    """Widths of the hidden linear layers (mlp, cnn); none: the architecture's own."""
     batch_norm: bool = False
-    """Normalise activations over the batch."""
-    dropout: float = 0.4
-    """Share of hidden units left out in training."""
+    """Normalise activations over the batch (mlp, cnn; a resnet does)."""
+    patch: int = 0
+    """Side of the squares that a vit cuts images into; 0: the variant's own."""
+    dropout: float | None = None
+    """Share of hidden units left out in training; None: 0.4 for mlp and cnn, else 0."""
     label_smoothing: float = 0.0
     """Share of the target spread evenly over all classes."""
     ema: float = 0.0
@@ -57,7 +63,11 @@ class ClassifierConfig(OptimizerConfig, TrainConfig):
     def validate(self) -> None:
         TrainConfig.validate(self)
         OptimizerConfig.validate(self)
-        require_range(self, ("dropout", "label_smoothing", "ema"), 0, 1)
+        AugmentationConfig.validate(self)
+        LoadingConfig.validate(self)
+        require_range(self, ("label_smoothing", "ema"), 0, 1)
+        if self.dropout is not None:
+            require_range(self, ("dropout",), 0, 1)
         require_range(self, ("pad",))
         if any(width < 1 for width in self.hidden):
             raise InputError(f"hidden = {self.hidden}; expected widths of at least 1")
@@ -85,26 +95,32 @@ PRESETS = {
 
 def build(config: ClassifierConfig) -> Experiment:
     """The experiment that a config describes."""
-    data = load_images(config.data, config.data_dir)
+    data = load_images(
+        config.data,
+        config.data_dir,
+        skip_bad_records=config.skip_bad_records,
+        validation_fraction=config.validation_fraction,
+        varying=config.image_size > 0,
+    )
     if not data.class_names:
         raise InputError(f"data '{config.data}' has no labels; a classifier needs a class label")
     classes = len(data.class_names)
-    normalize = normalization_of(data.splits["train"]["image"])
-    options = {"hidden": config.hidden} if config.hidden else {}
-    model = create_model(
-        config.model,
-        classes=classes,
-        batch_norm=config.batch_norm,
-        dtype=jnp.dtype(config.precision),
-        **options,
-    )
+    normalize = data.normalization()
+    dropout = config.dropout
+    if dropout is None:
+        dropout = 0.4 if config.model in ("mlp", "cnn") else 0.0
+    options = {
+        name: getattr(config, name)
+        for name in ("variant", "hidden", "batch_norm", "patch")
+        if getattr(config, name)
+    }
     objective = classifier(
-        model,
+        create_model(config.model, classes, jnp.dtype(config.precision), **options),
         classes,
         config,
         steps=config.steps,
         label_smoothing=config.label_smoothing,
-        dropout=config.dropout,
+        dropout=dropout,
         ema=config.ema,
         accumulate=config.accumulate,
     )
@@ -113,14 +129,15 @@ def build(config: ClassifierConfig) -> Experiment:
         sides = ((0, 0), (config.pad, config.pad), (config.pad, config.pad), (0, 0))
         return {**batch, "image": normalize(jnp.pad(batch["image"], sides))}
 
+    augment = make_augmentation(config, classes, data.white)
     return Experiment(
-        objective=with_preprocessing(objective, prepare),
-        hyperparameters=hyperparameters(config, config.label_smoothing, config.dropout, config.ema),
-        train=Resident(data.splits["train"]),
+        objective=with_preprocessing(objective, prepare, augment),
+        hyperparameters=hyperparameters(config, config.label_smoothing, dropout, config.ema),
+        train=make_source(data, "train", config),
         evaluation={
-            split: Resident(data.splits[split])
+            split: make_source(data, split, config)
             for split in ("validation", "test")
-            if split in data.splits
+            if split in data.sizes
         },
         monitor=("accuracy", "max"),
         facts={"data": data.facts(), "normalization": normalize._asdict()},
@@ -151,15 +168,14 @@ class _Report:
         write_text(workdir / "evaluation.json", json.dumps(self._reports, indent=1) + "\n")
         title = f"{evaluation.split}, step {evaluation.step}"
         draw_confusion(sums.confusion, names, workdir / "samples" / "confusion.png", title)
-        _draw_misclassified(evaluation, names, title)
+        _draw_misclassified(evaluation, self._data.labels(evaluation.split), names, title)
 
 
 def _draw_misclassified(
-    evaluation: Evaluation, names: tuple[str, ...], title: str, most: int = 40
+    evaluation: Evaluation, labels: np.ndarray, names: tuple[str, ...], title: str, most: int = 40
 ) -> None:
     """The wrong predictions, the most confident first."""
     logits = evaluation.predict()["logits"]
-    labels = np.asarray(evaluation.source.arrays["label"])
     confidence = jax.nn.softmax(logits).max(-1)
     wrong = np.flatnonzero(logits.argmax(-1) != labels)
     title += f": {len(wrong)} of {len(labels)} wrong (true > predicted, confidence)"
@@ -171,12 +187,12 @@ def _draw_misclassified(
             f"{names[labels[row]]} > {names[logits[row].argmax()]}\n{confidence[row]:.2f}"
             for row in wrong
         ]
-        images = np.asarray(evaluation.source.arrays["image"][wrong])
+        images = evaluation.source.examples(wrong)["image"]
         draw_image_grid(images, path, titles, title=title)
 
 
 def _epoch_line(config: ClassifierConfig, data: ImageData):
-    size = len(data.splits["train"]["image"])
+    size = data.sizes["train"]
     if config.log_every * config.batch_size != size:
         raise InputError(
             f"log_every = {config.log_every}; expected the steps of an epoch, {size} images /"

@@ -208,7 +208,12 @@ PRESETS = {
 
 def build(config: VAEConfig) -> Experiment:
     """The experiment that a config describes."""
-    data = load_images(config.data, config.data_dir)
+    data = load_images(
+        config.data,
+        config.data_dir,
+        skip_bad_records=config.skip_bad_records,
+        validation_fraction=config.validation_fraction,
+    )
     if config.conditional and not data.class_names:
         raise InputError(
             f"conditional = True; data '{config.data}' has no labels: give --no-conditional"

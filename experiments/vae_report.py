@@ -16,7 +16,8 @@ from jaxmodels.ops import cpu_compiler_options
 from jaxmodels.pictures import draw_image_grid, draw_scatter, in_pairs
 from jaxmodels.protocol import Objective, PyTree
 from jaxmodels.train import Evaluation
-from jaxmodels.train.compile import EvaluationProgram, keys_of, make_mesh
+from jaxmodels.train.compile import EvaluationProgram, keys_of
+from jaxmodels.train.devices import make_mesh
 from jaxmodels.train.run_folder import write_text
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, Num
 
 PyTree = Any
 # Every leaf leads with the batch axis; evaluation adds "valid" (bool), "position" (in the split).
@@ -77,6 +77,37 @@ def average_across_devices(tree: PyTree) -> PyTree:
     return jax.lax.pmean(tree, DATA_AXIS) if _data_axis_is_bound() else tree
 
 
+def gather_across_devices(tree: PyTree) -> PyTree:
+    """Along the first axis the examples of all devices, for what compares the examples of a batch;
+    under jit the batch has them already. Gradients flow to where each example came from."""
+    if not _data_axis_is_bound():
+        return tree
+    return jax.lax.all_gather(tree, DATA_AXIS, tiled=True)
+
+
+def take_across_devices(
+    values: Num[Array, "local ..."], rows: Int[Array, " count"]
+) -> Num[Array, "count ..."]:
+    """These rows, which are alike on all devices, of the values of all devices."""
+    if not _data_axis_is_bound():
+        return values[rows]
+    local = rows - first_position(len(values))
+    mine = (local >= 0) & (local < len(values))
+    found = values[jnp.where(mine, local, 0)]
+    mine = mine.reshape(-1, *[1] * (values.ndim - 1))
+    return jax.lax.psum(jnp.where(mine, found, 0), DATA_AXIS)
+
+
+def global_count(count: int) -> int:
+    """How many examples all devices have, of which this one has `count`."""
+    return jax.lax.axis_size(DATA_AXIS) * count if _data_axis_is_bound() else count
+
+
+def first_position(count: int) -> Int[Array, ""] | int:
+    """The position in the global batch of the first of this device's `count` examples."""
+    return jax.lax.axis_index(DATA_AXIS) * count if _data_axis_is_bound() else 0
+
+
 def example_keys(
     key: Key[Array, ""], count: int, positions: Int[Array, " batch"] | None = None
 ) -> Key[Array, " batch"]:
@@ -86,7 +117,5 @@ def example_keys(
     Noise, dropout and augmentation drawn from these do not depend on the number of devices.
     """
     if positions is None:
-        positions = jnp.arange(count)
-        if _data_axis_is_bound():
-            positions += jax.lax.axis_index(DATA_AXIS) * count
+        positions = first_position(count) + jnp.arange(count)
     return jax.vmap(lambda position: jax.random.fold_in(key, position))(positions)

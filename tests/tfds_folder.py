@@ -7,28 +7,32 @@ from pathlib import Path
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
+from tensorflow_datasets.proto import tf_example_generated_pb2
 
 
 def write_image_dataset(
     root: Path,
     name: str,
-    splits: dict[str, list[np.ndarray]],
+    splits: dict[str, list[np.ndarray | bytes]],
     labels: dict[str, list[int]] | None = None,
     classes: int = 3,
     file_format: str = "array_record",
     version: str = "1.2.0",
     shape: tuple[int, ...] | None = None,
+    dtype: str = "uint8",
 ) -> Path:
-    """The folder root/name/version. shape: what the features claim; None: the first image's."""
+    """The folder root/name/version. Bytes instead of an image: a record as it is (see `example`).
+
+    shape: what the features claim; None: the first image's.
+    """
     folder = root / name / version
     folder.mkdir(parents=True)
     package = "tensorflow_datasets.core.features"
-    first = next(iter(splits.values()))[0]
-    dimensions = [str(size) for size in shape or first.shape]
+    dimensions = [str(size) for size in shape or next(iter(splits.values()))[0].shape]
     features = {
         "image": {
             "pythonClassName": f"{package}.image_feature.Image",
-            "image": {"dtype": "uint8", "shape": {"dimensions": dimensions}},
+            "image": {"dtype": dtype, "shape": {"dimensions": dimensions}},
         }
     }
     if labels is not None:
@@ -47,7 +51,9 @@ def write_image_dataset(
     for split, images in splits.items():
         path = folder / f"{name}-{split}.{file_format}-00000-of-00001"
         records = [
-            _example(image, None if labels is None else labels[split][row])
+            image
+            if isinstance(image, bytes)
+            else example(png(image), None if labels is None else labels[split][row])
             for row, image in enumerate(images)
         ]
         writer = ArrayRecordWriter(str(path), "group_size:1")
@@ -67,27 +73,18 @@ def write_image_dataset(
     return folder
 
 
-def _example(image: np.ndarray, label: int | None) -> bytes:
-    """A tf.train.Example in protocol buffer wire format."""
-    png = io.BytesIO()
-    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(png, "PNG")
-    features = _entry("image", _field(1, _field(1, png.getvalue())))
+def png(image: np.ndarray) -> bytes:
+    """The 8-bit image as a file."""
+    file = io.BytesIO()
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, "PNG")
+    return file.getvalue()
+
+
+def example(encoded: bytes | None, label: int | None = None) -> bytes:
+    """A record of an encoded image and a label, without those that are None."""
+    message = tf_example_generated_pb2.Example()
+    if encoded is not None:
+        message.features.feature["image"].bytes_list.value.append(encoded)
     if label is not None:
-        features += _entry("label", _field(3, _field(1, _varint(label))))
-    return _field(1, features)
-
-
-def _entry(key: str, feature: bytes) -> bytes:
-    return _field(1, _field(1, key.encode()) + _field(2, feature))
-
-
-def _field(number: int, content: bytes) -> bytes:
-    return _varint(number << 3 | 2) + _varint(len(content)) + content
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*out, value])
+        message.features.feature["label"].int64_list.value.append(label)
+    return message.SerializeToString()

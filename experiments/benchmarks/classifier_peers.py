@@ -72,7 +72,8 @@ def ours(name: str) -> Block:
     from jaxmodels.objectives.classifier import classifier, hyperparameters
     from jaxmodels.objectives.optimizers import OptimizerConfig
     from jaxmodels.objectives.preprocessing import with_preprocessing
-    from jaxmodels.train.compile import TrainProgram, make_mesh
+    from jaxmodels.train.compile import TrainProgram
+    from jaxmodels.train.devices import make_mesh
 
     task = TASKS[name]
     images, labels = task.arrays()

@@ -1,4 +1,4 @@
-"""Our engine as a peer of `alternate`: the steps of a compiled program, a chunk at a time."""
+"""Our engine as a peer of `alternate`: the steps of a compiled program."""
 
 from collections.abc import Callable
 
@@ -13,12 +13,8 @@ def engine_block(program: TrainProgram) -> Callable[[int], None]:
 
     def block(steps: int) -> None:
         nonlocal state, at
-        window = program.zeros()
-        end = at + steps
-        while at < end:
-            stop = min(at + program.length, end)
-            state, window = program.run(state, window, at, stop)
-            at = stop
+        state, window = program.advance(state, program.zeros(), at, at + steps)
+        at += steps
         jax.device_get(window)
 
     return block

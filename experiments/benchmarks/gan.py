@@ -155,17 +155,16 @@ class Trained(NamedTuple):
 
 
 class _Clocked(Resident):
-    """Training images that note when the engine asks for batches: once to compile the steps, then
-    for each chunk of them."""
+    """Training images that note when the engine asks for batches: to compile, then to train."""
 
     def __init__(self, columns):
         super().__init__(columns)
         self.asked: list[float] = []
 
-    def order(self, batch_size, seed, start, stop):
+    def send(self, order, spans, length):
         """As Resident's."""
         self.asked.append(time.perf_counter())
-        return super().order(batch_size, seed, start, stop)
+        return super().send(order, spans, length)
 
 
 class _Run(NamedTuple):

@@ -104,7 +104,8 @@ def _ours(task: Task, updates: str) -> Block:
     from jaxmodels.models import create_gan
     from jaxmodels.objectives.gan import gan
     from jaxmodels.objectives.preprocessing import with_preprocessing
-    from jaxmodels.train.compile import TrainProgram, make_mesh
+    from jaxmodels.train.compile import TrainProgram
+    from jaxmodels.train.devices import make_mesh
 
     config = replace(PRESETS["dcgan"], updates=updates)
     networks = create_gan(config.model, "batch", shape=task.shape, width=config.width)

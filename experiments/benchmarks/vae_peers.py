@@ -79,11 +79,12 @@ def ours(name: str) -> Block:
     from experiments import vae
     from experiments.benchmarks.engine_block import engine_block
     from jaxmodels.data import ImageData
-    from jaxmodels.train.compile import TrainProgram, make_mesh
+    from jaxmodels.train.compile import TrainProgram
+    from jaxmodels.train.devices import make_mesh
 
     task = TASKS[name]
     data = ImageData("noise", "1", "", {"train": {"image": task.images()}}, ())
-    with mock.patch.object(vae, "load_images", lambda *_: data):
+    with mock.patch.object(vae, "load_images", lambda *_, **__: data):
         experiment = vae.build(replace(task.config, scored=0))
     program = TrainProgram(
         experiment.objective,

@@ -27,7 +27,8 @@ from jaxmodels.objectives.likelihoods import make_likelihood
 from jaxmodels.objectives.vae import importance_sampled
 from jaxmodels.protocol import PyTree, State
 from jaxmodels.train import Experiment
-from jaxmodels.train.compile import EvaluationProgram, TrainProgram, make_mesh
+from jaxmodels.train.compile import EvaluationProgram, TrainProgram
+from jaxmodels.train.devices import make_mesh
 
 if TYPE_CHECKING:
     from pythae.models import VAE
@@ -108,10 +109,8 @@ class Ours:
         """Trains an epoch; its mean negative ELBO, and seconds."""
         began, window = time.perf_counter(), self.program.zeros()
         end = self._at + self.epoch_steps
-        while self._at < end:
-            stop = min(self._at + self.program.length, end)
-            self.state, window = self.program.run(self.state, window, self._at, stop)
-            self._at = stop
+        self.state, window = self.program.advance(self.state, window, self._at, end)
+        self._at = end
         sums = jax.device_get(window)
         seconds = time.perf_counter() - began
         return -self._experiment.objective.summarize(sums)["elbo"], seconds

@@ -1,5 +1,6 @@
-"""The order of training examples, a function of (seed, step) alone."""
+"""The order of examples, a function of (seed, step) alone."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -33,3 +34,38 @@ def sample_order(
         pieces.append(piece)
         position += len(piece)
     return np.concatenate(pieces).reshape(stop - start, batch_size)
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which examples, of `size`, make the batch of a step, and which of these this host makes.
+
+    seed: None: one pass in order, of which the last batch is filled up with the last example.
+    part: which of so many equal parts of each batch.
+    """
+
+    size: int
+    batch_size: int
+    seed: int | None = None
+    part: tuple[int, int] = (0, 1)
+
+    def rows(self, start: int, stop: int) -> Int[np.ndarray, "stop-start part"]:
+        """The examples of steps start..stop-1."""
+        if self.seed is None:
+            return np.minimum(self.positions(start, stop), self.size - 1).astype(np.int32)
+        whole = sample_order(self.size, self.batch_size, self.seed, start, stop)
+        return whole[:, self._columns()]
+
+    def positions(self, start: int, stop: int) -> Int[np.ndarray, "stop-start part"]:
+        """Where they stand in the sequence of all examples of all steps."""
+        first = np.arange(start, stop, dtype=np.int64)[:, None] * self.batch_size
+        return first + np.arange(self.batch_size)[self._columns()]
+
+    @property
+    def batches(self) -> int:
+        """How many batches one pass has."""
+        return -(-self.size // self.batch_size)
+
+    def _columns(self) -> slice:
+        index, count = self.part
+        return slice(index * self.batch_size // count, (index + 1) * self.batch_size // count)

@@ -1,25 +1,25 @@
 """A split that is whole on the device and indexed inside the compiled step."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import jax
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Int
 
-from jaxmodels.data.order import sample_order
+from jaxmodels.data.order import Order
 from jaxmodels.errors import InputError
 from jaxmodels.protocol import Batch, BatchSpec
 
 
 class Resident:
-    """Columns that lead with the example axis, all of one length.
-
-    What the engine asks of a source of batches: `size` (examples), `spec`, what lies on the device
-    (`arrays`), what the host sends for some steps (`order`, `once`) and how the two make a batch.
+    """Columns that lead with the example axis, all of one length: a source of batches (see
+    `jaxmodels.train.experiment.Source`) for which the host sends nothing but row numbers.
 
     Raises:
       InputError: no column, no example, or columns of different lengths.
     """
+
+    bytes_sent = 4
 
     def __init__(self, columns: Mapping[str, np.ndarray]):
         lengths = {name: len(column) for name, column in columns.items()}
@@ -35,24 +35,22 @@ class Resident:
             for name, column in self.arrays.items()
         }
 
-    def order(self, batch_size: int, seed: int, start: int, stop: int) -> dict[str, np.ndarray]:
-        """For training steps start..stop-1 what the host sends, leading with the step."""
-        return {"index": sample_order(self.size, batch_size, seed, start, stop)}
+    def send(
+        self, order: Order, spans: Iterable[tuple[int, int]], length: int
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """For each span of steps their rows, [length, batch]."""
+        for start, stop in spans:
+            missing = length - (stop - start)
+            yield {"row": np.pad(order.rows(start, stop), [(0, missing), (0, 0)])}
 
-    def once(self, batch_size: int) -> dict[str, np.ndarray]:
-        """For one pass over all examples in order, the last batch padded and marked in "valid",
-        each example with its "position" in the split."""
-        batches = -(-self.size // batch_size)
-        index = np.arange(batches * batch_size, dtype=np.int32).reshape(batches, batch_size)
-        return {"index": np.minimum(index, self.size - 1), "valid": index < self.size}
+    def examples(self, rows: Int[np.ndarray, " count"]) -> dict[str, np.ndarray]:
+        """These examples, on the host."""
+        return {name: np.asarray(column[rows]) for name, column in self.arrays.items()}
 
     @staticmethod
     def batch(arrays: Mapping[str, Array], sent: Mapping[str, Array]) -> Batch:
-        """The batch of one step; traceable. `sent` is one step of what `order` or `once` gave."""
-        rows = {
-            name: column.at[sent["index"]].get(mode="promise_in_bounds")
+        """The batch of one step; traceable."""
+        return {
+            name: column.at[sent["row"]].get(mode="promise_in_bounds")
             for name, column in arrays.items()
         }
-        if "valid" not in sent:
-            return rows
-        return rows | {"valid": sent["valid"], "position": sent["index"]}

@@ -12,9 +12,9 @@ _CHUNK = 1000
 def resize_images(data: ImageData, size: int) -> ImageData:
     """The data with all images of size x size, bilinear with antialias, rounded to the stored type;
     size 0: the data as it is."""
-    height, width, channels = data.splits["train"]["image"].shape[1:]
-    if size in (0, height) and size in (0, width):
+    if not size or (data.shape and data.shape[:2] == (size, size)):
         return data
+    channels = data.splits["train"]["image"].shape[-1]
 
     def resized(images):
         parts = []

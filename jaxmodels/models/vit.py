@@ -167,7 +167,7 @@ def patches_of(
       InputError: a side that the patch does not divide.
     """
     batch, height, width, channels = images.shape
-    if height % patch or width % patch:
+    if patch < 1 or height % patch or width % patch:
         fitting = [n for n in range(1, min(height, width) + 1) if height % n == width % n == 0]
         raise InputError(
             f"image size {height}x{width}; expected a multiple of the patch size {patch} (--patch"

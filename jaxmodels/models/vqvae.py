@@ -11,7 +11,7 @@ from jaxmodels.models.code_prior import CodePrior
 from jaxmodels.models.latent import Inference, one_hot_planes
 from jaxmodels.models.layers import Conv
 from jaxmodels.models.vae_networks import ConvHead, ConvTrunk, Shape, quartered_sizes
-from jaxmodels.protocol import average_across_devices
+from jaxmodels.protocol import average_across_devices, global_count, take_across_devices
 
 Labels = Int[Array, " batch"] | None
 
@@ -74,8 +74,9 @@ class Quantizer(nn.Module):
         smooth = (counts + self.epsilon) / (1 + self.epsilon)
         # Sums to `codes` like the counts themselves, in which 1 is an even share.
         dead = counts < self.least
-        rows = jax.random.randint(self.make_rng("restart"), (self.codes,), 0, len(vectors))
-        fresh = vectors[rows]
+        everywhere = global_count(len(vectors))
+        rows = jax.random.randint(self.make_rng("restart"), (self.codes,), 0, everywhere)
+        fresh = take_across_devices(vectors, rows)
         self.counts.value = jnp.where(dead, 1.0, counts)
         self.sums.value = jnp.where(dead[:, None], fresh, sums)
         self.embeddings.value = jnp.where(dead[:, None], fresh, sums / smooth[:, None])

@@ -1,67 +1,28 @@
 """The compiled pieces of a run: initial state, many steps in one call, a pass over a split."""
 
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import cached_property
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from jaxtyping import Array, Key
 
-from jaxmodels.cache import cache_folder
-from jaxmodels.errors import InputError
+from jaxmodels.data.order import Order
+from jaxmodels.errors import InputError, require_known
 from jaxmodels.ops import cpu_compiler_options
-from jaxmodels.protocol import DATA_AXIS, Hyperparameters, Metrics, Objective, PyTree, State
+from jaxmodels.protocol import DATA_AXIS, Batch, Hyperparameters, Metrics, Objective, PyTree, State
 from jaxmodels.train.checkpoint import abstract
+from jaxmodels.train.devices import part_of_host, put_parts, shardings_of
 from jaxmodels.train.experiment import Source
+from jaxmodels.train.feed import Feed
 
-
-def use_compilation_cache() -> None:
-    """Keeps compiled programs on disk for later processes, unless the user named a folder."""
-    if not jax.config.jax_compilation_cache_dir:
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder("xla")))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-
-
-def make_mesh(axes: str = "") -> Mesh:
-    """The devices as a mesh: "data=4" takes the first four, "" takes all.
-
-    Raises:
-      InputError: text of another form, or more devices than there are.
-    """
-    available = jax.devices()
-    name, _, number = axes.partition("=")
-    if not axes:
-        count = len(available)
-    elif name != DATA_AXIS or not number.isdecimal() or int(number) < 1:
-        raise InputError(
-            f"mesh = '{axes}'; expected {DATA_AXIS}=N, as {DATA_AXIS}={len(available)}"
-        )
-    else:
-        count = int(number)
-    if count > len(available):
-        raise InputError(f"mesh = '{axes}'; expected at most the {len(available)} devices here")
-    # With explicit axes, the default, a gather by a sharded index is refused.
-    return Mesh(np.array(available[:count]), (DATA_AXIS,), axis_types=(AxisType.Auto,))
-
-
-class Shardings(NamedTuple):
-    """How things lie on the mesh."""
-
-    whole: NamedSharding  # on every device: state, resident data, metrics
-    steps: NamedSharding  # [step, batch, ...]: the batch is divided
-    batch: NamedSharding  # [batch, ...]
-
-
-def shardings_of(mesh: Mesh) -> Shardings:
-    """The shardings of one data axis."""
-    return Shardings(
-        NamedSharding(mesh, PartitionSpec()),
-        NamedSharding(mesh, PartitionSpec(None, DATA_AXIS)),
-        NamedSharding(mesh, PartitionSpec(DATA_AXIS)),
-    )
+PARALLEL = ("jit", "pmap")
+# Bytes that the host sends in one call: several such pieces are on their way at once.
+_MOST_SENT = 1 << 28
 
 
 class Keys(NamedTuple):
@@ -78,19 +39,30 @@ def keys_of(seed: int) -> Keys:
     return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
 
 
-def _batch_at(source: Source, arrays: PyTree, sent: PyTree, at: Array, shardings: Shardings):
-    """The batch at position `at` of what was sent. Without the constraint, every device would
-    silently gather and run the whole batch."""
+def _pick(sent: PyTree, at: Array) -> PyTree:
+    return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, at, keepdims=False), sent)
 
-    def pick(leaf):
-        row = jax.lax.dynamic_index_in_dim(leaf, at, keepdims=False)
-        return jax.lax.with_sharding_constraint(row, shardings.batch)
 
-    return source.batch(arrays, jax.tree.map(pick, sent))
+class Chunk(NamedTuple):
+    """Steps start..stop-1 and what the host sends for them, on the devices."""
+
+    start: int
+    stop: int
+    sent: PyTree
 
 
 class TrainProgram:
-    """Steps of an objective, compiled once for the whole run."""
+    """Steps of an objective, compiled once for the whole run.
+
+    parallel: jit: one program of the global batch, which the compiler divides over the mesh; pmap:
+      a program per device of its part of the batch (Objectives then average over a named axis, see
+      `jaxmodels.protocol`). State and results are the same.
+    length: the most steps of a chunk; fewer where the host sends much (`self.length`).
+
+    Raises:
+      InputError: a batch that the devices do not divide or the data does not fill, an unknown
+        `parallel`, or pmap in several processes.
+    """
 
     def __init__(
         self,
@@ -102,7 +74,11 @@ class TrainProgram:
         seed: int,
         mesh: Mesh,
         batches_per_step: int = 1,
+        parallel: str = "jit",
     ):
+        require_known("parallel", parallel, PARALLEL)
+        if parallel == "pmap" and jax.process_count() > 1:
+            raise InputError("parallel = pmap; with several processes expected jit")
         devices = mesh.shape[DATA_AXIS]
         if batch_size % devices:
             raise InputError(
@@ -116,7 +92,9 @@ class TrainProgram:
                 " examples"
             )
         batch_size *= batches_per_step
-        self._source, self._batch_size, self._seed, self.length = source, batch_size, seed, length
+        self._order = Order(source.size, batch_size, seed, part_of_host())
+        self._source, self._mesh, self._parallel = source, mesh, parallel
+        self.length = min(length, _steps_at_once(source, batch_size))
         self.shardings = shardings_of(mesh)
         self.keys = jax.device_put(keys_of(seed), self.shardings.whole)
         spec = source.spec(batch_size)
@@ -126,44 +104,77 @@ class TrainProgram:
         self.like = abstract({"state": state, "window": sums}, self.shardings.whole)
         self._arrays = jax.device_put(dict(source.arrays), self.shardings.whole)
         self._objective = objective
+        # Of each call that may not be done yet, something that is there when it is.
+        self._running: deque[Array] = deque()
 
-    @cached_property
-    def _compiled(self) -> jax.stages.Compiled:
-        shardings, source, objective = self.shardings, self._source, self._objective
+    def _chunk(self, to_batch: Callable[[PyTree], PyTree], to_sums: Callable[[Metrics], Metrics]):
+        source, objective = self._source, self._objective
 
         # The key is an argument, so that runs of all seeds share one program.
         def chunk(state, window, arrays, root, sent, count):
             def body(at, carry):
                 state, window = carry
-                batch = _batch_at(source, arrays, sent, at, shardings)
+                batch = source.batch(arrays, to_batch(_pick(sent, at)))
                 key = jax.random.fold_in(root, state["step"])
                 state, sums = objective.step(state, batch, key)
-                return state, jax.tree.map(jnp.add, window, sums)
+                return state, jax.tree.map(jnp.add, window, to_sums(sums))
 
             # A count that is not static: one program for chunks of every length.
-            return jax.lax.fori_loop(0, count, body, (state, window))
+            state, window = jax.lax.fori_loop(0, count, body, (state, window))
+            return state, window, state["step"]
 
-        whole = shardings.whole
-        compiled = jax.jit(
-            chunk,
-            donate_argnums=(0, 1),
-            in_shardings=(whole, whole, whole, whole, shardings.steps, whole),
-            out_shardings=(whole, whole),
-            compiler_options=cpu_compiler_options(),
-        )
+        return chunk
+
+    @cached_property
+    def _compiled(self) -> jax.stages.Compiled:
+        whole, steps, batch = self.shardings
+        if self._parallel == "pmap":
+            # What is on every device alike is mapped over no axis, and comes out as it went in.
+            program = jax.pmap(
+                self._chunk(lambda rows: rows, lambda sums: jax.lax.psum(sums, DATA_AXIS)),
+                axis_name=DATA_AXIS,
+                in_axes=(None, None, None, None, 1, None),
+                out_axes=None,
+                donate_argnums=(0, 1),
+                devices=list(self._mesh.devices),
+            )
+        else:
+            # Without the constraint, every device would silently gather and run the whole batch.
+            program = jax.jit(
+                self._chunk(
+                    lambda rows: jax.lax.with_sharding_constraint(rows, batch), lambda sums: sums
+                ),
+                donate_argnums=(0, 1),
+                in_shardings=(whole, whole, whole, whole, steps, whole),
+                out_shardings=(whole, whole, whole),
+            )
         like = self.like
-        return compiled.lower(
-            like["state"], like["window"], self._arrays, self.keys.step, self._padded(0, 1), 0
-        ).compile()
-
-    def _padded(self, start: int, stop: int) -> dict[str, np.ndarray]:
-        """What the source sends for these steps, as long as the longest chunk."""
-        sent = self._source.order(self._batch_size, self._seed, start, stop)
-        missing = self.length - (stop - start)
-        return {
-            name: np.pad(column, [(0, missing)] + [(0, 0)] * (column.ndim - 1))
-            for name, column in sent.items()
+        sent = {
+            name: jax.ShapeDtypeStruct(
+                (self.length, *self._batch_axes(self._order.batch_size), *part.shape[2:]),
+                part.dtype,
+                sharding=steps,
+            )
+            for name, part in next(self._source.send(self._order, [(0, 1)], 1)).items()
         }
+        lowered = program.lower(
+            like["state"], like["window"], self._arrays, self.keys.step, sent, 0
+        )
+        return lowered.compile(compiler_options=cpu_compiler_options())
+
+    def _batch_axes(self, batch_size: int) -> tuple[int, ...]:
+        """The axes of a batch as the program takes it: pmap has one for the devices."""
+        if self._parallel == "jit":
+            return (batch_size,)
+        devices = self._mesh.shape[DATA_AXIS]
+        return devices, batch_size // devices
+
+    def _put(self, sent: dict[str, np.ndarray]) -> PyTree:
+        sent = {
+            name: part.reshape(len(part), *self._batch_axes(part.shape[1]), *part.shape[2:])
+            for name, part in sent.items()
+        }
+        return put_parts(sent, self.shardings.steps)
 
     def compile(self) -> None:
         """Compiles the steps, if that is not done yet; `run` would do it at its first call."""
@@ -178,14 +189,46 @@ class TrainProgram:
         zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), self.like["window"])
         return jax.device_put(zeros, self.shardings.whole)
 
-    def run(self, state: State, window: Metrics, start: int, stop: int) -> tuple[State, Metrics]:
-        """Steps start..stop-1. Takes state and window over; returns before the device is done."""
-        sent = jax.device_put(self._padded(start, stop), self.shardings.steps)
-        return self._compiled(state, window, self._arrays, self.keys.step, sent, stop - start)
+    def feed(self, start: int, ends: Iterable[int]) -> Feed[Chunk]:
+        """The chunks from `start` to each of these ends, at most `length` steps apart; each is on
+        its way to the devices while they work on the one before."""
+        return Feed(self._chunks(start, ends), self._idle)
 
-    def batch(self, step: int) -> PyTree:
+    def _chunks(self, start: int, ends: Iterable[int]) -> Generator[Chunk, None, None]:
+        stops = list(ends)
+        spans = list(zip([start, *stops], stops, strict=False))
+        for span, sent in zip(
+            spans, self._source.send(self._order, spans, self.length), strict=True
+        ):
+            yield Chunk(*span, self._put(sent))
+
+    def _idle(self) -> bool:
+        return all(done.is_ready() for done in self._running)
+
+    def run(self, state: State, window: Metrics, chunk: Chunk) -> tuple[State, Metrics]:
+        """The steps of a chunk. Takes state and window over; returns before the devices are done,
+        but when they are done with the chunk before the last."""
+        steps = chunk.stop - chunk.start
+        state, window, done = self._compiled(
+            state, window, self._arrays, self.keys.step, chunk.sent, steps
+        )
+        self._running.append(done)
+        # Else what a fast host sends would fill the devices' memory.
+        if len(self._running) > 2:
+            jax.block_until_ready(self._running.popleft())
+        return state, window
+
+    def advance(
+        self, state: State, window: Metrics, start: int, stop: int
+    ) -> tuple[State, Metrics]:
+        """Steps start..stop-1, without a feed."""
+        for chunk in self._chunks(start, [*range(start + self.length, stop, self.length), stop]):
+            state, window = self.run(state, window, chunk)
+        return state, window
+
+    def batch(self, step: int) -> Batch:
         """The batch of one step, on its own."""
-        sent = self._source.order(self._batch_size, self._seed, step, step + 1)
+        sent = next(self._source.send(self._order, [(step, step + 1)], 1))
         return self._source.batch(
             self._arrays, {name: jnp.asarray(c[0]) for name, c in sent.items()}
         )
@@ -193,6 +236,10 @@ class TrainProgram:
     def text(self) -> str:
         """The optimised program."""
         return self._compiled.as_text()
+
+
+def _steps_at_once(source: Source, batch_size: int) -> int:
+    return max(1, _MOST_SENT // (source.bytes_sent * batch_size))
 
 
 class EvaluationProgram:
@@ -203,42 +250,77 @@ class EvaluationProgram:
     ):
         devices = mesh.shape[DATA_AXIS]
         batch_size = -(-min(batch_size, source.size) // devices) * devices
-        shardings = shardings_of(mesh)
-        self._size = source.size
+        self._order = Order(source.size, batch_size, part=part_of_host())
+        self._length = min(self._order.batches, _steps_at_once(source, batch_size))
+        self._source, self._shardings = source, shardings_of(mesh)
         self._key = key
-        self._arrays = jax.device_put(dict(source.arrays), shardings.whole)
-        self._sent = jax.device_put(source.once(batch_size), shardings.steps)
-        batches = len(next(iter(self._sent.values())))
+        self._arrays = jax.device_put(dict(source.arrays), self._shardings.whole)
+        whole, _, batch = self._shardings
 
         def batch_at(arrays, sent, at):
-            return _batch_at(source, arrays, sent, at, shardings)
+            rows = jax.lax.with_sharding_constraint(_pick(sent, at), batch)
+            known = {name: rows.pop(name) for name in ("valid", "position")}
+            return source.batch(arrays, rows) | known
 
-        def sums(state, arrays, sent, key):
-            def of(at):
-                return objective.evaluate(state, batch_at(arrays, sent, at), key)
+        def add_sums(state, arrays, sent, key, total, count):
+            def add(at, total):
+                sums = objective.evaluate(state, batch_at(arrays, sent, at), key)
+                return jax.tree.map(jnp.add, total, sums)
 
-            zeros = jax.tree.map(
-                lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(of, jnp.int32(0))
-            )
-            return jax.lax.fori_loop(
-                0, batches, lambda at, total: jax.tree.map(jnp.add, total, of(at)), zeros
-            )
+            return jax.lax.fori_loop(0, count, add, total)
 
         def outputs(state, arrays, sent, key):
             return jax.lax.map(
                 lambda at: objective.predict(state, batch_at(arrays, sent, at), key),
-                jnp.arange(batches),
+                jnp.arange(self._length),
             )
 
+        def sums_like(state, arrays, sent, key):
+            return objective.evaluate(state, batch_at(arrays, sent, 0), key)
+
         options = cpu_compiler_options()
-        self._sums = jax.jit(sums, out_shardings=shardings.whole, compiler_options=options)
-        self._outputs = jax.jit(outputs, compiler_options=options)
+        self._sums_like = sums_like
+        self._add_sums = jax.jit(add_sums, out_shardings=whole, compiler_options=options)
+        self._outputs = jax.jit(outputs, out_shardings=whole, compiler_options=options)
 
     def evaluate(self, state: State) -> Metrics:
         """The sums over all examples, on the host."""
-        return jax.device_get(self._sums(state, self._arrays, self._sent, self._key))
+        total, before = None, None
+        for chunk in self._chunks():
+            given = (state, self._arrays, chunk.sent, self._key)
+            if total is None:
+                like = jax.eval_shape(self._sums_like, *given)
+                zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+                total = jax.device_put(zeros, self._shardings.whole)
+            jax.block_until_ready(before)
+            before, total = total, self._add_sums(*given, total, chunk.stop - chunk.start)
+        return jax.device_get(total)
 
     def predict(self, state: State) -> PyTree:
         """The objective's predictions for all examples in order, on the host."""
-        outputs = jax.device_get(self._outputs(state, self._arrays, self._sent, self._key))
-        return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[: self._size], outputs)
+        pieces = [
+            jax.device_get(self._outputs(state, self._arrays, chunk.sent, self._key))
+            for chunk in self._chunks()
+        ]
+        return jax.tree.map(
+            lambda *leaves: np.concatenate([leaf.reshape(-1, *leaf.shape[2:]) for leaf in leaves])[
+                : self._order.size
+            ],
+            *pieces,
+        )
+
+    def _chunks(self) -> Iterator[Chunk]:
+        with Feed(self._made_chunks(), idle=lambda: False) as feed:
+            yield from feed
+
+    def _made_chunks(self) -> Generator[Chunk, None, None]:
+        order = self._order
+        ends = [*range(self._length, order.batches, self._length), order.batches]
+        spans = list(zip([0, *ends], ends, strict=False))
+        for (start, stop), sent in zip(
+            spans, self._source.send(order, spans, self._length), strict=True
+        ):
+            # As many as the rest of what is sent, for the padding of the last chunk too.
+            position = order.positions(start, start + self._length).astype(np.int32)
+            known = {"valid": position < order.size, "position": position}
+            yield Chunk(start, stop, put_parts({**sent, **known}, self._shardings.steps))

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -29,6 +30,9 @@ _NOT_IDENTITY = {
     "overwrite",
     "accept_code_change",
     "debug",
+    "loading",
+    "workers",
+    "skip_bad_records",  # which were skipped is in the facts of the data
 }
 
 
@@ -43,9 +47,15 @@ class TrainConfig:
     preset: str = ""
     """Start from a named set of flags; other flags given replace its values."""
     data: str = "digits"
-    """Data set: digits (embedded), or a tfds image data set prepared as ArrayRecord."""
+    """Data set: digits (embedded), a tfds image data set prepared as ArrayRecord, or a folder of
+    images, as ./photos with train/CLASS/*.jpg or CLASS/*.jpg."""
     data_dir: str | None = None
     """Folder of tfds data sets; None: tfds's own default."""
+    skip_bad_records: int = 0
+    """Most records that may be bad (broken, of another shape, of no class, in two splits) and are
+    left out; more are an error that lists them."""
+    validation_fraction: float = 0.0
+    """Share of the training split to validate with, where the data has no validation split."""
     model: str = "mlp"
     """Architecture."""
     steps: int = 2000
@@ -74,8 +84,8 @@ class TrainConfig:
     """Steps between lines of training metrics, each their mean since the last line."""
     steps_per_dispatch: int = 100
     """Most steps in one call of the compiled program; fewer: SIGTERM is answered sooner."""
-    parallel: Literal["jit"] = "jit"
-    """How the step is spread over devices: jit over a mesh."""
+    parallel: Literal["jit", "pmap"] = "jit"
+    """How the step is spread over devices: jit over a mesh, or pmap; the results are the same."""
     mesh: str = ""
     """Axes of devices, as data=4; empty: data over all devices."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -104,6 +114,8 @@ class TrainConfig:
         ):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} = {getattr(self, name)}; expected at least 1")
+        require_range(self, ("skip_bad_records",))
+        require_range(self, ("validation_fraction",), 0, 1)
         require_known("precision", self.precision, ("float32", "bfloat16"))
         require_known("mode", self.mode, ("train", "evaluate", "sample"))
         if not 0 <= self.seed < 2**32:
@@ -165,4 +177,5 @@ def workdir_of(config: TrainConfig) -> Path:
         return Path(config.workdir)
     text = json.dumps(identity(config), sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    return Path("runs") / config.experiment / f"{config.data}-{config.model}-{config.seed}-{digest}"
+    data = Path(config.data).resolve().name if os.sep in config.data else config.data
+    return Path("runs") / config.experiment / f"{data}-{config.model}-{config.seed}-{digest}"

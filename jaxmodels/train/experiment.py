@@ -1,30 +1,34 @@
 """What a script hands to the engine."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Array
 
+from jaxmodels.data.order import Order
 from jaxmodels.protocol import Batch, BatchSpec, Hyperparameters, Metrics, Objective, PyTree, State
 
 
 class Source(Protocol):
     """Where batches come from: part lies on the device, part the host sends for each step."""
 
-    arrays: Mapping[str, np.ndarray]
+    arrays: Mapping[str, np.ndarray]  # what lies on the device
     size: int  # number of examples
+    bytes_sent: int  # about how many the host sends for an example
 
     def spec(self, batch_size: int) -> BatchSpec:
         """Shapes and types of a batch."""
 
-    def order(self, batch_size: int, seed: int, start: int, stop: int) -> dict[str, np.ndarray]:
-        """What the host sends for training steps start..stop-1, leading with the step."""
+    def send(
+        self, order: Order, spans: Iterable[tuple[int, int]], length: int
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """For each span of steps start..stop-1, which follow one another, what the host sends: its
+        part of each batch, [length, part, ...], of which the first stop - start steps count."""
 
-    def once(self, batch_size: int) -> dict[str, np.ndarray]:
-        """What it sends for one pass over all examples, padded and marked in "valid", each
-        with its "position"."""
+    def examples(self, rows: np.ndarray) -> Mapping[str, np.ndarray]:
+        """These examples, on the host."""
 
     @staticmethod
     def batch(arrays: Mapping[str, Array], sent: Mapping[str, Array]) -> Batch:

@@ -4,7 +4,7 @@ import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 
@@ -30,12 +30,15 @@ class Log:
         folder: RunFolder,
         progress: Progress,
         start: int,
+        waited: Callable[[], float] = lambda: 0.0,
     ):
+        """waited: seconds so far in which the device waited for data."""
         self._experiment, self._config, self._folder = experiment, config, folder
         self._progress = progress
         self._waiting: deque[tuple[int, Metrics]] = deque()
         self._step = start
-        self._seconds = self._paused = 0.0
+        self._seconds = self._paused = self._waited = 0.0
+        self._waited_so_far = waited
         self._clock = time.perf_counter()
 
     def add(self, step: int, window: Metrics) -> None:
@@ -76,6 +79,8 @@ class Log:
         self._clock, self._step, self._paused = now, step, 0.0
         self._seconds += elapsed
         rate = steps / elapsed
+        waited = self._waited_so_far()
+        waiting, self._waited = (waited - self._waited) / elapsed, waited
         self.write(step, "train", scores)
         for name, value in scores.items():
             if not math.isfinite(value):
@@ -85,6 +90,7 @@ class Log:
             steps_per_second=rate,
             examples_per_second=rate * self._config.batch_size * self._config.batches_per_step,
             seconds=self._seconds,
+            waiting=min(waiting, 1.0),
         )
         self._progress.show(scores, rate)
 

@@ -12,15 +12,11 @@ from jaxmodels.errors import InputError, RunError
 from jaxmodels.protocol import Metrics, State
 from jaxmodels.report import write_report
 from jaxmodels.train.checkpoint import Checkpoints
-from jaxmodels.train.compile import (
-    EvaluationProgram,
-    TrainProgram,
-    make_mesh,
-    use_compilation_cache,
-)
+from jaxmodels.train.compile import EvaluationProgram, TrainProgram
 from jaxmodels.train.config import TrainConfig
 from jaxmodels.train.curves import draw_curves
 from jaxmodels.train.debug import all_finite
+from jaxmodels.train.devices import make_mesh, use_compilation_cache
 from jaxmodels.train.environment import changed_bits, environment
 from jaxmodels.train.experiment import Evaluation, Experiment
 from jaxmodels.train.log import Log, not_finite
@@ -40,18 +36,13 @@ class Result(NamedTuple):
     trained: bool  # False when it was finished before
 
 
-def chunk_ends(config: TrainConfig, start: int) -> Iterator[int]:
+def chunk_ends(config: TrainConfig, start: int, longest: int) -> Iterator[int]:
     """The steps at which calls of the compiled program end.
 
-    They are the multiples of every period and of steps_per_dispatch, whatever `start` is, so that
-    an interrupted and an uninterrupted run do the same.
+    They are the multiples of every period and of `longest`, whatever `start` is, so that an
+    interrupted and an uninterrupted run do the same.
     """
-    periods = (
-        config.log_every,
-        config.eval_every,
-        config.checkpoint_every,
-        config.steps_per_dispatch,
-    )
+    periods = (config.log_every, config.eval_every, config.checkpoint_every, longest)
     while start < config.steps:
         start = min(config.steps, *((start // period + 1) * period for period in periods))
         yield start
@@ -73,6 +64,7 @@ class Trainer:
             config.seed,
             mesh,
             config.batches_per_step,
+            config.parallel,
         )
         self.evaluations = {
             split: EvaluationProgram(
@@ -111,29 +103,31 @@ class Trainer:
             devices = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
             size = self.experiment.train.size
             print(f"{folder.path}: {size:,} training examples, {devices}", file=sys.stderr)
-            log = Log(self.experiment, config, folder, progress, start)
+            feed = self.program.feed(start, chunk_ends(config, start, self.program.length))
+            log = Log(self.experiment, config, folder, progress, start, lambda: feed.waited)
             try:
-                for stop in chunk_ends(config, start):
-                    state, window = self.program.run(state, window, step, stop)
-                    step = stop
-                    progress.at(step)
-                    is_last = step == config.steps
-                    if step % config.log_every == 0 or is_last:
-                        log.add(step, window)
-                        window = self.program.zeros()
-                    improved = None
-                    if step % config.eval_every == 0 or is_last:
-                        with log.paused(state):
-                            improved = self._evaluate(state, step, is_last, log)
-                    stopping = interruption.requested and not is_last
-                    due = step % config.checkpoint_every == 0 or is_last or stopping
-                    if due or improved is not None:
-                        with log.paused(state):
-                            if is_last or stopping:
-                                self._draw()
-                            self._save(checkpoints, step, state, window, improved)
-                    if stopping:
-                        break
+                with feed:
+                    for chunk in feed:
+                        state, window = self.program.run(state, window, chunk)
+                        step = chunk.stop
+                        progress.at(step)
+                        is_last = step == config.steps
+                        if step % config.log_every == 0 or is_last:
+                            log.add(step, window)
+                            window = self.program.zeros()
+                        improved = None
+                        if step % config.eval_every == 0 or is_last:
+                            with log.paused(state):
+                                improved = self._evaluate(state, step, is_last, log)
+                        stopping = interruption.requested and not is_last
+                        due = step % config.checkpoint_every == 0 or is_last or stopping
+                        if due or improved is not None:
+                            with log.paused(state):
+                                if is_last or stopping:
+                                    self._draw()
+                                self._save(checkpoints, step, state, window, improved)
+                        if stopping:
+                            break
             except RunError:
                 self._draw()
                 raise

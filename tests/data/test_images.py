@@ -8,7 +8,7 @@ import pytest
 from sklearn import datasets
 
 from jaxmodels.cache import cache_folder
-from jaxmodels.data import load_images
+from jaxmodels.data import load_images, normalization_of
 from jaxmodels.errors import InputError
 from tests.tfds_folder import write_image_dataset
 
@@ -55,7 +55,12 @@ def test_a_data_set_is_decoded_once_and_again_when_it_changed(tmp_path, capsys):
         root = tmp_path / str(number)
         write_image_dataset(root, "changing", {"train": _images(count)})
         for attempt in range(2):
-            assert len(load_images("changing", root).splits["train"]["image"]) == count
+            data = load_images("changing", root)
+            said = capsys.readouterr().err
+            assert ("checking" in said) == (attempt == 0)
+            assert data.sizes == {"train": count} and "train" in data.splits
+            assert "decoding" not in said
+            assert len(data.splits["train"]["image"]) == count
             assert ("decoding" in capsys.readouterr().err) == (attempt == 0)
     assert not list(cache_folder("data").glob("changing*/.*"))
 
@@ -95,6 +100,34 @@ def test_bad_data_is_named(tmp_path):
         load_images("test_only", tmp_path)
     sizes = {"train": [*_images(2, (4, 4, 1)), *_images(1, (5, 4, 1))]}
     write_image_dataset(tmp_path, "sizes", sizes, shape=(-1, -1, 1))
-    with pytest.raises(InputError, match=r"image 2 of split train has shape \(5, 4, 1\)"):
+    with pytest.raises(InputError, match=r"train\[2\]: is 5x4 pixels; expected 4x4"):
         load_images("sizes", tmp_path)
     assert not list(cache_folder("data").glob("sizes*/train"))
+    with pytest.raises(InputError, match=r"skip_bad_records = -1"):
+        load_images("digits", skip_bad_records=-1)
+
+
+@pytest.mark.parametrize("kind", ["digits", "stored"])
+def test_what_is_known_without_the_arrays_is_what_they_say(tmp_path, kind):
+    splits = {"train": _images(9, (6, 5, 3)), "test": _images(4, (6, 5, 3), seed=1)}
+    write_image_dataset(tmp_path, "stored", splits, {"train": [0, 1, 2] * 3, "test": [2] * 4})
+    data = load_images(kind, tmp_path)
+    train = data.splits["train"]
+    assert data.shape == train["image"].shape[1:]
+    assert data.dtype == train["image"].dtype == np.uint8
+    assert data.white == train["image"].max()
+    assert data.normalization() == normalization_of(train["image"])
+    assert data.decoded_bytes == sum(split["image"].nbytes for split in data.splits.values())
+    assert data.sizes == {name: len(split["image"]) for name, split in data.splits.items()}
+    for name in data.splits:
+        np.testing.assert_array_equal(data.labels(name), data.splits[name]["label"])
+    assert bool(data.encoded) == (kind == "stored")
+
+
+def test_data_with_other_arrays_says_what_these_say(tmp_path):
+    write_image_dataset(tmp_path, "halved", {"train": _images(9), "test": _images(4, seed=1)})
+    halves = {"train": {"image": np.full((3, 2, 2, 1), 7, np.float32)}}
+    data = load_images("halved", tmp_path)._replace(splits=halves)
+    assert (data.sizes, data.shape, data.white) == ({"train": 3}, (2, 2, 1), 7.0)
+    assert (data.dtype, data.encoded, data.labels("train")) == (np.float32, {}, None)
+    assert data.normalization() == ((7.0,), (1.0,))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxmodels.data import sample_order
-from jaxmodels.data.order import permutation
+from jaxmodels.data.order import Order, permutation
 
 
 @pytest.mark.parametrize(("size", "batch"), [(10, 4), (7, 7), (5, 3), (64, 1)])
@@ -45,3 +45,24 @@ def test_far_steps_do_not_overflow():
     order = sample_order(1000, 512, 0, step, step + 1)
     epoch, offset = divmod(step * 512, 1000)
     assert order[0, 0] == permutation(1000, 0, epoch)[offset]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 11, 16])
+def test_one_pass_has_every_example_once_and_is_filled_up(batch_size):
+    order = Order(11, batch_size)
+    rows, positions = (f(0, order.batches).ravel() for f in (order.rows, order.positions))
+    assert len(rows) == order.batches * batch_size
+    np.testing.assert_array_equal(positions, np.arange(len(rows)))
+    np.testing.assert_array_equal(rows[positions < 11], np.arange(11))
+    assert (rows[11:] == 10).all()
+
+
+@pytest.mark.parametrize("seed", [None, 5])
+def test_the_parts_of_all_hosts_make_the_batch(seed):
+    whole = Order(11, 8, seed)
+    parts = [Order(11, 8, seed, (index, 4)) for index in range(4)]
+    for name in ("rows", "positions"):
+        expected = getattr(whole, name)(1, 4)
+        found = [getattr(part, name)(1, 4) for part in parts]
+        assert {part.shape for part in found} == {(3, 2)}
+        np.testing.assert_array_equal(np.concatenate(found, axis=1), expected)

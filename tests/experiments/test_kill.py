@@ -11,22 +11,31 @@ import jax
 import numpy as np
 import pytest
 
+from tests.tfds_folder import write_image_dataset
+
 COMMON = ["--log-every", "15", "--eval-every", "500", "--checkpoint-every", "40"]
 FLAGS = {
     "classifier": "--steps 6000 --model mlp --hidden 64 --batch-size 64 --ema 0.99 --batch-norm",
     # Two networks and optimizers, an average, batch statistics, power iterations, lazy penalties.
     "gan": "--steps 2000 --width 8 --latent-size 8 --batch-size 16 --norm spectral --r1 1"
     " --lazy 7 --critic-steps 2 --samples 60",
+    # Read from the disk, cut at random, by another number of processes at each try.
+    "streamed classifier": "--steps 900 --data pictures --loading streamed --image-size 12"
+    " --model mlp --hidden 64 --batch-size 64 --flip --crop 1 --mixup 0.2",
     # A codebook with codes that start again, its average, noise in the pixels, a warm-up.
     "vae": "--steps 1500 --model vqvae --width 4 --codes 24 --code-size 3 --batch-size 16"
     " --likelihood gaussian --kl-warmup 1000 --ema 0.99 --scored 0",
 }
 
 
-def _start(experiment: str, workdir: Path) -> subprocess.Popen:
+def _start(case: str, workdir: Path, workers: int = 0) -> subprocess.Popen:
+    experiment = case.split()[-1]
     command = [sys.executable, "-m", f"experiments.{experiment}", "--workdir", str(workdir)]
+    flags = [*COMMON, *FLAGS[case].split()]
+    if case.startswith("streamed"):
+        flags += ["--data-dir", str(workdir.parent), "--workers", str(workers)]
     return subprocess.Popen(
-        [*command, *COMMON, *FLAGS[experiment].split()],
+        [*command, *flags],
         env={**os.environ, "XLA_FLAGS": ""},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -34,8 +43,8 @@ def _start(experiment: str, workdir: Path) -> subprocess.Popen:
     )
 
 
-def _finish(experiment: str, workdir: Path) -> str:
-    out, error = (process := _start(experiment, workdir)).communicate(timeout=300)
+def _finish(case: str, workdir: Path) -> str:
+    out, error = (process := _start(case, workdir)).communicate(timeout=300)
     assert process.returncode == 0, error
     return out.splitlines()[-1]
 
@@ -58,15 +67,28 @@ def _final_tree(workdir: Path) -> list[np.ndarray]:
     return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
 
 
-@pytest.mark.parametrize("experiment", FLAGS)
-def test_killed_and_rerun_gives_the_same_bytes(experiment, tmp_path):
+def _write_pictures(root: Path) -> None:
+    generator = np.random.default_rng(0)
+    images, labels = {}, {}
+    for split, count in (("train", 500), ("test", 40)):
+        labels[split] = generator.integers(0, 3, count).tolist()
+        images[split] = [
+            (generator.integers(0, 120, (16 + label, 20, 3)) + 60 * label).astype(np.uint8)
+            for label in labels[split]
+        ]
+    write_image_dataset(root, "pictures", images, labels, shape=(-1, 20, 3))
+
+
+@pytest.mark.parametrize("case", FLAGS)
+def test_killed_and_rerun_gives_the_same_bytes(case, tmp_path):
+    _write_pictures(tmp_path)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    summary = _finish(experiment, whole)
+    summary = _finish(case, whole)
     metrics = parts / "metrics.jsonl"
     chance = random.Random(0)
     reached = []
     for attempt in range(4):
-        process = _start(experiment, parts)
+        process = _start(case, parts, workers=attempt % 3)
         before = metrics.stat().st_size if metrics.exists() else 0
         # Trains again: the lines after the checkpoint were dropped and are being written anew.
         _wait_for(
@@ -81,7 +103,7 @@ def test_killed_and_rerun_gives_the_same_bytes(experiment, tmp_path):
         reached.append(len(metrics.read_bytes()))
     assert reached == sorted(reached)
     assert reached[-1] < whole.joinpath("metrics.jsonl").stat().st_size, "killed after the end"
-    assert _finish(experiment, parts).split(" workdir=")[0] == summary.split(" workdir=")[0]
+    assert _finish(case, parts).split(" workdir=")[0] == summary.split(" workdir=")[0]
     assert metrics.read_bytes() == whole.joinpath("metrics.jsonl").read_bytes()
     trees = _final_tree(whole), _final_tree(parts)
     assert len(trees[0]) > 20

@@ -227,7 +227,7 @@ def _with_images(change, monkeypatch, labelled=True):
     }
     names = data.class_names if labelled else ()
     data = data._replace(splits=splits, class_names=names)
-    monkeypatch.setattr(vae, "load_images", lambda *_: data)
+    monkeypatch.setattr(vae, "load_images", lambda *_, **__: data)
 
 
 @pytest.mark.parametrize("white", [1, 255])

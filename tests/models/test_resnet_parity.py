@@ -133,7 +133,7 @@ def test_logits_statistics_and_gradients_equal_torchvision(kind):
         modules[name].register_forward_hook(count(name))
     expected = network(as_torch(images))
     torch.nn.functional.cross_entropy(expected, torch.tensor(labels)).backward()
-    np.testing.assert_allclose(logits, expected.detach().numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(logits, expected.detach().numpy(), rtol=1e-5, atol=ATOL)
 
     for name, old in before.items():
         ours, theirs = at(statistics, names[name]), modules[name]
@@ -151,7 +151,7 @@ def test_logits_statistics_and_gradients_equal_torchvision(kind):
             expected = expected.permute(2, 3, 1, 0).numpy()
         else:
             actual, expected = at(gradients, path)["scale"], modules[name].weight.grad.numpy()
-        # An activation within rounding of zero is zero in one of the two; what is below it feels it.
+        # An activation within rounding of zero is zero in one of the two; layers below it feel it.
         tolerance = 2e-5 if name in exact else 0.03
         error = np.linalg.norm(actual - expected) / np.linalg.norm(expected)
         assert error < tolerance, name

@@ -11,7 +11,7 @@ from jaxmodels.models.layers import Conv
 from jaxmodels.models.vit import POOLS, POSITIONS, VARIANTS, Attention, ViT, patches_of
 from jaxmodels.models.vit import sincos_positions as sincos
 
-SMALL = {"patch": 4, "width": 16, "depth": 2, "heads": 2}
+SMALL = {"patch": 4, "width": 16, "depth": 1, "heads": 2}
 
 
 def some_images(batch=4, size=8, channels=3):
@@ -170,6 +170,8 @@ def test_half_precision_keeps_parameters_and_logits_in_float32():
             r"image size 28x28; expected a multiple of the patch size 16 \(--patch 1 or 2 or 4 or 7"
             r" or 14 or 28 divides it\)",
         ),
+        ({"patch": 0}, r"expected a multiple of the patch size 0 \(--patch 1 or 2 or 4"),
+        ({"patch": -4}, r"expected a multiple of the patch size -4 \(--patch 1 or 2 or 4"),
         ({"pool": "men"}, "unknown pool 'men'; did you mean 'mean'"),
         ({"positions": "learnt"}, "unknown positions 'learnt'; did you mean 'learned'"),
         ({"heads": 3}, "width = 16; expected a multiple of heads = 3"),

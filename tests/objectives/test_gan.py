@@ -16,7 +16,8 @@ from jaxmodels.objectives.adversarial_losses import LOSSES
 from jaxmodels.objectives.gan import gan
 from jaxmodels.objectives.generation import draw_latents, to_uint8
 from jaxmodels.protocol import example_keys
-from jaxmodels.train.compile import TrainProgram, make_mesh
+from jaxmodels.train.compile import TrainProgram
+from jaxmodels.train.devices import make_mesh
 from tests.objectives.gan_toys import ToyDiscriminator, ToyGenerator, images, program, toy_gan
 
 SGD = {"optimizer": "sgd", "learning_rate": 0.1, "discriminator_learning_rate": 0.3}
@@ -243,7 +244,7 @@ def test_average_and_its_batch_statistics():
     """Samples come from the average of the parameters, normalised by statistics of its own."""
     objective, config = toy_gan(batch_norm=True, ema=0.9, learning_rate=0.05)
     run = program(objective, config)
-    state, _ = run.run(run.create(), run.zeros(), 0, 20)
+    state, _ = run.advance(run.create(), run.zeros(), 0, 20)
     latents = jax.random.normal(jax.random.key(5), (4000, 5))
     found = jax.jit(lambda s: objective.sample(s, KEY, {"latents": latents}))(state)["images"]
     assert found.dtype == jnp.uint8
@@ -267,7 +268,7 @@ def test_average_and_its_batch_statistics():
 def test_samples():
     objective, config = toy_gan(classes=3, batch_norm=True)
     run = program(objective, config)
-    state, _ = run.run(run.create(), run.zeros(), 0, 3)
+    state, _ = run.advance(run.create(), run.zeros(), 0, 3)
     drawn = jax.jit(objective.sample, static_argnums=2)(state, KEY, 1100)  # in chunks of 500
     assert drawn["images"].shape == (1100, 4, 4, 1)
     np.testing.assert_array_equal(drawn["labels"], np.arange(1100) % 3)
@@ -312,7 +313,7 @@ def test_a_minimax_gan_finds_both_modes_of_a_mixture():
     run = TrainProgram(
         objective, source, config.hyperparameters(), 128, steps, 0, make_mesh("data=1")
     )
-    state, _ = run.run(run.create(), run.zeros(), 0, steps)
+    state, _ = run.advance(run.create(), run.zeros(), 0, steps)
     latents = draw_latents(KEY, 4000, 4)
     x = np.ravel(Player((1, 1, 1)).apply({"params": state["ema"]}, latents))
     assert 0.4 < np.mean(x > 0) < 0.6
@@ -356,7 +357,7 @@ def test_eight_devices_give_what_one_gives(flags):
     for devices in (1, 8):
         objective, config = toy_gan(**{**SGD, "ema": 0.9, **flags})
         run = program(objective, config, devices=devices)
-        results.append(run.run(run.create(), run.zeros(), 0, 20))
+        results.append(run.advance(run.create(), run.zeros(), 0, 20))
     _close(*results, rtol=1e-3, atol=5e-5)
 
 

@@ -11,7 +11,8 @@ from jaxmodels.data import Resident
 from jaxmodels.models import create_model
 from jaxmodels.objectives.classifier import classifier, hyperparameters
 from jaxmodels.objectives.optimizers import OptimizerConfig
-from jaxmodels.train.compile import EvaluationProgram, TrainProgram, make_mesh
+from jaxmodels.train.compile import EvaluationProgram, TrainProgram
+from jaxmodels.train.devices import make_mesh
 
 BATCH, STEPS = 32, 20
 needs_8 = pytest.mark.skipif(jax.device_count() != 8, reason="needs 8 simulated devices")
@@ -24,7 +25,7 @@ def _source(count=101):
     return Resident({"image": images.astype(np.float32), "label": labels})
 
 
-def _program(devices, model="cnn", **options):
+def _program(devices, model="cnn", parallel="jit", **options):
     # SGD: Adam would amplify the noise of gradients that are zero in truth.
     optimizer = OptimizerConfig(optimizer="momentum", learning_rate=0.02)
     network = create_model(model, classes=4, hidden=(24,), **options)
@@ -32,18 +33,23 @@ def _program(devices, model="cnn", **options):
     objective = classifier(network, 4, optimizer, steps=STEPS, **rates)
     mesh = make_mesh(f"data={devices}")
     numbers = hyperparameters(optimizer, **rates)
-    program = TrainProgram(objective, _source(), numbers, BATCH, STEPS, seed=3, mesh=mesh)
+    program = TrainProgram(
+        objective, _source(), numbers, BATCH, STEPS, seed=3, mesh=mesh, parallel=parallel
+    )
     return program, objective, mesh
 
 
 @needs_8
 @pytest.mark.parametrize("batch_norm", [False, True])
-def test_eight_devices_give_what_one_gives(batch_norm):
+@pytest.mark.parametrize(
+    ("devices", "parallel"), [(8, "jit"), (1, "pmap"), (2, "pmap"), (8, "pmap")]
+)
+def test_other_devices_give_what_one_gives(batch_norm, devices, parallel):
     """Dropout, average and batch statistics included; and so do evaluations of the result."""
     results = []
-    for devices in (1, 8):
-        program, objective, mesh = _program(devices, batch_norm=batch_norm)
-        state, window = program.run(program.create(), program.zeros(), 0, STEPS)
+    for case in ((1, "jit"), (devices, parallel)):
+        program, objective, mesh = _program(*case[:1], parallel=case[1], batch_norm=batch_norm)
+        state, window = program.advance(program.create(), program.zeros(), 0, STEPS)
         evaluation = EvaluationProgram(objective, _source(53), 20, program.keys.evaluate, mesh)
         results.append((state, window, evaluation.evaluate(state), evaluation.predict(state)))
     for one, eight in zip(*map(jax.tree.leaves, results), strict=True):
@@ -59,8 +65,9 @@ def _shapes(text):
 
 
 @needs_8
-def test_each_device_runs_its_share_and_no_batch_is_gathered():
-    program, _, _ = _program(8)
+@pytest.mark.parametrize("parallel", ["jit", "pmap"])
+def test_each_device_runs_its_share_and_no_batch_is_gathered(parallel):
+    program, _, _ = _program(8, parallel=parallel)
     text = program.text()
     assert "all-gather" not in text
     assert "all-to-all" not in text
@@ -72,9 +79,10 @@ def test_each_device_runs_its_share_and_no_batch_is_gathered():
 
 
 @needs_8
-def test_every_device_has_the_whole_state():
-    program, _, _ = _program(8)
-    state, _ = program.run(program.create(), program.zeros(), 0, 3)
+@pytest.mark.parametrize("parallel", ["jit", "pmap"])
+def test_every_device_has_the_whole_state(parallel):
+    program, _, _ = _program(8, parallel=parallel)
+    state, _ = program.advance(program.create(), program.zeros(), 0, 3)
     for leaf in jax.tree.leaves(state):
         copies = [np.asarray(shard.data) for shard in leaf.addressable_shards]
         assert len(copies) == 8

@@ -1,0 +1,62 @@
+"""A validation split out of a training split."""
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from jaxmodels.data.records import EncodedImages, Part
+from jaxmodels.errors import InputError
+
+
+def check_fraction(name: str, has_validation: bool, fraction: float) -> None:
+    """
+    Raises:
+      InputError: a fraction out of [0, 1), or above 0 for data that has a validation split.
+    """
+    if not 0 <= fraction < 1:
+        raise InputError(f"validation_fraction = {fraction}; expected at least 0 and below 1")
+    if fraction and has_validation:
+        raise InputError(
+            f"validation_fraction = {fraction}, but data '{name}' has a validation split already;"
+            " expected 0"
+        )
+
+
+def carve(name: str, splits: Mapping[str, EncodedImages], fraction: float) -> dict[str, Part]:
+    """The splits in the order train, validation, test; validation with that share of the training
+    records, if above 0.
+
+    Where a record goes depends on its key alone: it stays there when others come or go.
+
+    Raises:
+      InputError: as `check_fraction`, or where no record is left on one side.
+    """
+    check_fraction(name, "validation" in splits, fraction)
+    parts = {
+        split: Part(split, encoded, np.arange(len(encoded), dtype=np.int32))
+        for split, encoded in splits.items()
+    }
+    if not fraction:
+        return parts
+    train = splits["train"]
+    size = len(train)
+    chosen = np.fromiter((_share(train.key(row)) < fraction for row in range(size)), bool, size)
+    if chosen.all() or not chosen.any():
+        empty = "training" if chosen.all() else "validation"
+        raise InputError(
+            f"validation_fraction = {fraction} leaves no {empty} image of the {size:,} of data"
+            f" '{name}'; expected at least one on each side"
+        )
+    train_part, validation = (
+        Part("train", train, np.flatnonzero(side).astype(np.int32)) for side in (~chosen, chosen)
+    )
+    return {"train": train_part, "validation": validation} | {
+        split: part for split, part in parts.items() if split != "train"
+    }
+
+
+def _share(key: str) -> float:
+    """A hash of the key, uniform in [0, 1)."""
+    digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64

@@ -1,0 +1,72 @@
+"""The devices of a run, and how things lie on them."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxmodels.cache import cache_folder
+from jaxmodels.errors import InputError
+from jaxmodels.protocol import DATA_AXIS, PyTree
+
+
+def use_compilation_cache() -> None:
+    """Keeps compiled programs on disk for later processes, unless the user named a folder."""
+    if not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder("xla")))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def make_mesh(axes: str = "") -> Mesh:
+    """The devices as a mesh: "data=4" takes the first four, "" takes all.
+
+    Raises:
+      InputError: text of another form, or more devices than there are.
+    """
+    available = jax.devices()
+    name, _, number = axes.partition("=")
+    if not axes:
+        count = len(available)
+    elif name != DATA_AXIS or not number.isdecimal() or int(number) < 1:
+        raise InputError(
+            f"mesh = '{axes}'; expected {DATA_AXIS}=N, as {DATA_AXIS}={len(available)}"
+        )
+    else:
+        count = int(number)
+    if count > len(available):
+        raise InputError(f"mesh = '{axes}'; expected at most the {len(available)} devices here")
+    # With explicit axes, the default, a gather by a sharded index is refused.
+    return Mesh(np.array(available[:count]), (DATA_AXIS,), axis_types=(AxisType.Auto,))
+
+
+class Shardings(NamedTuple):
+    """How things lie on the mesh."""
+
+    whole: NamedSharding  # on every device: state, resident data, metrics
+    steps: NamedSharding  # [step, batch, ...]: the batch is divided
+    batch: NamedSharding  # [batch, ...]
+
+
+def shardings_of(mesh: Mesh) -> Shardings:
+    """The shardings of one data axis."""
+    return Shardings(
+        NamedSharding(mesh, PartitionSpec()),
+        NamedSharding(mesh, PartitionSpec(None, DATA_AXIS)),
+        NamedSharding(mesh, PartitionSpec(DATA_AXIS)),
+    )
+
+
+def part_of_host() -> tuple[int, int]:
+    """Which of how many equal parts of every batch this process makes."""
+    return jax.process_index(), jax.process_count()
+
+
+def put_parts(parts: dict[str, np.ndarray], sharding: NamedSharding) -> PyTree:
+    """Arrays on the devices, of which each process has its part along the divided axis."""
+    if jax.process_count() == 1:
+        return jax.device_put(parts, sharding)
+    return {
+        name: jax.make_array_from_process_local_data(sharding, part) for name, part in parts.items()
+    }

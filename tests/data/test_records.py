@@ -1,0 +1,93 @@
+"""Encoded images in random access."""
+
+import multiprocessing
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from jaxmodels.data import BadRecord, load_images
+from jaxmodels.data.tfds_images import open_tfds_images
+from tests.tfds_folder import example, png, write_image_dataset
+
+
+@pytest.fixture
+def images():
+    return list(np.random.default_rng(0).integers(0, 255, (30, 6, 5, 3)).astype(np.uint8))
+
+
+def test_records_are_what_was_written_in_any_order(tmp_path, images):
+    labels = [row % 3 for row in range(30)]
+    write_image_dataset(tmp_path, "written", {"train": images}, {"train": labels})
+    encoded = open_tfds_images("written", tmp_path).splits["train"]
+    assert len(encoded) == 30
+    assert (encoded.size, encoded.channels, encoded.dtype) == ((6, 5), 3, np.uint8)
+    rows = [29, 0, 7, 7]
+    assert encoded.read(rows) == [(png(images[row]), labels[row]) for row in rows]
+    assert encoded.read([]) == []
+    assert [encoded.key(row) for row in (0, 29)] == ["train/0", "train/29"]
+
+
+def test_images_without_labels_have_label_minus_one(tmp_path, images):
+    write_image_dataset(tmp_path, "unlabelled", {"train": images})
+    encoded = open_tfds_images("unlabelled", tmp_path).splits["train"]
+    assert encoded.read([3]) == [(png(images[3]), -1)]
+
+
+def _read_there(pickled: bytes) -> list:
+    return pickle.loads(pickled).read([4, 2])
+
+
+def test_another_process_and_many_threads_read_the_same(tmp_path, images):
+    write_image_dataset(tmp_path, "shared", {"train": images}, {"train": [1] * 30})
+    clean = load_images("shared", tmp_path).encoded["train"]
+    expected = clean.read([4, 2])
+    pickled = pickle.dumps(clean)
+    assert len(pickled) < 5000
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(_read_there, (pickled,)) == expected
+    with ThreadPoolExecutor(8) as pool:
+        for found in pool.map(lambda _: clean.read(list(range(30))), range(50)):
+            assert found == clean.read(list(range(30)))
+
+
+def test_clean_images_count_only_the_good(tmp_path, images):
+    images[3] = example(b"nothing", 0)
+    write_image_dataset(tmp_path, "holes", {"train": images}, {"train": [0] * 30}, shape=(6, 5, 3))
+    clean = load_images("holes", tmp_path, skip_bad_records=1).encoded["train"]
+    assert len(clean) == 29
+    for index, row in ((2, 2), (3, 4), (28, 29)):
+        [(encoded, _)] = clean.read([index])
+        np.testing.assert_array_equal(clean.decode(encoded), images[row])
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (b"\xff\xff\xff", "no tf.train.Example"),
+        (b"", "0 values of 'image'"),
+        (example(None, 1), "0 values of 'image'"),
+        (example(b"picture", None), "0 values of 'label'"),
+    ],
+)
+def test_a_record_that_cannot_be_parsed_says_why(tmp_path, images, record, reason):
+    splits = {"train": [*images[:3], record]}
+    write_image_dataset(tmp_path, "odd", splits, {"train": [0] * 4})
+    encoded = open_tfds_images("odd", tmp_path).splits["train"]
+    with pytest.raises(BadRecord, match=reason):
+        encoded.read([0, 3])
+
+
+def test_a_damaged_file_says_so(tmp_path, images):
+    folder = write_image_dataset(tmp_path, "damaged", {"train": images})
+    path = next(folder.glob("*array_record-*"))
+    content = bytearray(path.read_bytes())
+    at = content.find(png(images[5])[40:60])
+    assert at > 0
+    content[at] ^= 0xFF
+    path.write_bytes(content)
+    encoded = open_tfds_images("damaged", tmp_path).splits["train"]
+    assert encoded.read([4]) == [(png(images[4]), -1)]
+    with pytest.raises(BadRecord, match=r"cannot be read: .*hash mismatch"):
+        encoded.read([5])
