@@ -1,6 +1,8 @@
 """A split that is read and decoded while the device works."""
 
+import multiprocessing
 import os
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -34,9 +36,7 @@ class Streamed:
 
     def __init__(self, images: CleanImages, size: int = 0, workers: int = 0):
         if images.shape is None and not size:
-            raise InputError(
-                "image_size = 0; the images have several sizes, expected one to cut to"
-            )
+            raise InputError("image_size = 0; images of several sizes have to be cut to one")
         shape = (size, size, images.channels) if size else images.shape
         self.size, self._workers = len(images), workers
         self._decoder = _Decoder(images, size, shape)
@@ -95,13 +95,25 @@ class Streamed:
             # Grain asks for a flag of its own, which only a program of absl has read.
             if not flags.FLAGS.is_parsed():
                 flags.FLAGS.mark_as_parsed()
-            dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=self._workers))
+            dataset = dataset.mp_prefetch(
+                grain.MultiprocessingOptions(num_workers=self._workers), _end_with_parent
+            )
         return iter(dataset)
 
     @staticmethod
     def batch(arrays: Mapping[str, Array], sent: Mapping[str, Array]) -> Batch:
         """The batch of one step; traceable."""
         return dict(sent)
+
+
+def _end_with_parent(worker: int, workers: int) -> None:
+    """Else the workers of a run that was killed would wait for ever."""
+
+    def wait():
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 @dataclass(frozen=True)
