@@ -68,6 +68,14 @@ def ours(name: str) -> Block:
     """The engine of this project, as experiments.classifier runs it."""
     from experiments.benchmarks.engine_block import engine_block
     from jaxmodels.data import Resident, normalization_of
+
+    images, labels = TASKS[name].arrays()
+    source = Resident({"image": images, "label": labels})
+    return engine_block(our_program(name, source, normalization_of(images), 100))
+
+
+def our_program(name: str, source, normalize: Callable, length: int):
+    """Its steps on this source, at most `length` in a call."""
     from jaxmodels.models import create_model
     from jaxmodels.objectives.classifier import classifier, hyperparameters
     from jaxmodels.objectives.optimizers import OptimizerConfig
@@ -76,8 +84,6 @@ def ours(name: str) -> Block:
     from jaxmodels.train.devices import make_mesh
 
     task = TASKS[name]
-    images, labels = task.arrays()
-    normalize = normalization_of(images)
     options = {"channels": task.channels} if task.channels else {}
     kind = "cnn" if task.channels else "mlp"
     model = create_model(kind, classes=10, hidden=task.hidden, **options)
@@ -90,10 +96,8 @@ def ours(name: str) -> Block:
         classifier(model, 10, optimizer, steps=1),
         lambda batch, key: {**batch, "image": normalize(batch["image"])},
     )
-    source = Resident({"image": images, "label": labels})
     numbers = hyperparameters(optimizer)
-    program = TrainProgram(objective, source, numbers, task.batch, 100, 0, make_mesh())
-    return engine_block(program)
+    return TrainProgram(objective, source, numbers, task.batch, length, 0, make_mesh())
 
 
 def torch_loader(name: str) -> Block:

@@ -99,35 +99,34 @@ class Trainer:
         begin()
         folder.drop_lines_after(start if last is not None else -1)
         step = start
-        with Progress(config.steps, start) as progress:
+        feed = self.program.feed(start, chunk_ends(config, start, self.program.length))
+        with Progress(config.steps, start) as progress, feed:
             devices = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
             size = self.experiment.train.size
             print(f"{folder.path}: {size:,} training examples, {devices}", file=sys.stderr)
-            feed = self.program.feed(start, chunk_ends(config, start, self.program.length))
             log = Log(self.experiment, config, folder, progress, start, lambda: feed.waited)
             try:
-                with feed:
-                    for chunk in feed:
-                        state, window = self.program.run(state, window, chunk)
-                        step = chunk.stop
-                        progress.at(step)
-                        is_last = step == config.steps
-                        if step % config.log_every == 0 or is_last:
-                            log.add(step, window)
-                            window = self.program.zeros()
-                        improved = None
-                        if step % config.eval_every == 0 or is_last:
-                            with log.paused(state):
-                                improved = self._evaluate(state, step, is_last, log)
-                        stopping = interruption.requested and not is_last
-                        due = step % config.checkpoint_every == 0 or is_last or stopping
-                        if due or improved is not None:
-                            with log.paused(state):
-                                if is_last or stopping:
-                                    self._draw()
-                                self._save(checkpoints, step, state, window, improved)
-                        if stopping:
-                            break
+                for chunk in feed:
+                    state, window = self.program.run(state, window, chunk)
+                    step = chunk.stop
+                    progress.at(step)
+                    is_last = step == config.steps
+                    if step % config.log_every == 0 or is_last:
+                        log.add(step, window)
+                        window = self.program.zeros()
+                    improved = None
+                    if step % config.eval_every == 0 or is_last:
+                        with log.paused(state):
+                            improved = self._evaluate(state, step, is_last, log)
+                    stopping = interruption.requested and not is_last
+                    due = step % config.checkpoint_every == 0 or is_last or stopping
+                    if due or improved is not None:
+                        with log.paused(state):
+                            if is_last or stopping:
+                                self._draw()
+                            self._save(checkpoints, step, state, window, improved)
+                    if stopping:
+                        break
             except RunError:
                 self._draw()
                 raise
@@ -257,7 +256,7 @@ def train(experiment: Experiment, config: TrainConfig, folder: RunFolder, source
                 *changed_bits(record["environment"], now),
                 *(
                     f"{name} '{record['config'].get(name)}' -> '{getattr(config, name)}'"
-                    for name in ("mesh", "eval_batch_size")
+                    for name in ("parallel", "mesh", "eval_batch_size")
                     if record["config"].get(name) != getattr(config, name)
                 ),
             ]:

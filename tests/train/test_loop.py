@@ -151,12 +151,11 @@ def test_one_compilation_for_a_whole_run(tmp_path, caplog):
 
 
 def test_chunks_end_where_the_periods_say_whatever_the_start():
-    config = CONFIG
-    whole = list(loop.chunk_ends(config, 0, longest=6))
+    whole = list(loop.chunk_ends(CONFIG, 0, longest=6))
     assert {8, 15, 16, 20, 24, 30, 40, 45, 60} <= set(whole)
     assert max(np.diff([0, *whole])) <= 6
     for start in whole:
-        assert list(loop.chunk_ends(config, start, longest=6)) == [
+        assert list(loop.chunk_ends(CONFIG, start, longest=6)) == [
             end for end in whole if end > start
         ]
 

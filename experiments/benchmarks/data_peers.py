@@ -1,0 +1,263 @@
+"""Streamed images of ours, PyTorch's DataLoader and plain Grain, for experiments.benchmarks.data.
+
+A task is KIND=FOLDER: `mnist` of a tfds folder (batches of 128, as stored) or `photographs` of a
+folder of JPEGs (batches of 64, random resized crops to 224 pixels). All give batches of uint8
+pixels and labels in a new random order of every epoch, and draw crops as torchvision does. A step
+is one batch; in the peers of training, `STEPS` steps of the CNN of classifier_peers.
+"""
+
+import io
+import itertools
+import math
+import os
+import random
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+Block = Callable[[int], float | None]
+Batches = Iterator[tuple[np.ndarray, np.ndarray]]  # images, labels; some of torch
+BATCH = {"mnist": 128, "photographs": 64}
+SIZE = 224
+STEPS = 10
+_ENDLESS = 10**6  # batches
+
+
+class Examples(NamedTuple):
+    """Random access to (pixels, label), decoded by Pillow."""
+
+    read: Callable[[int], bytes]
+    label: Callable[[bytes, int], tuple[bytes, int]]
+    size: int
+    crop: bool
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, row: int) -> tuple[np.ndarray, int]:
+        encoded, label = self.label(self.read(row), row)
+        return pillow_pixels(encoded, self.crop), label
+
+
+def examples(task: str) -> Examples:
+    """Of the task, with nothing of ours."""
+    kind, _, folder = task.partition("=")
+    if kind == "photographs":
+        paths, labels = photographs(Path(folder))
+        return Examples(
+            lambda row: paths[row].read_bytes(), lambda e, row: (e, labels[row]), len(paths), True
+        )
+    from tensorflow_datasets.proto.tf_example_generated_pb2 import Example
+
+    def parsed(record: bytes, _) -> tuple[bytes, int]:
+        features = Example.FromString(record).features.feature
+        return features["image"].bytes_list.value[0], features["label"].int64_list.value[0]
+
+    source = _tfds_source(folder).data_source
+    return Examples(source.__getitem__, parsed, len(source), False)
+
+
+def pillow_pixels(encoded: bytes, crop: bool) -> np.ndarray:
+    """As torchvision's RandomResizedCrop does, of its default settings, without its overhead."""
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(encoded))
+    if not crop:
+        pixels = np.array(image)
+        return pixels[..., None] if pixels.ndim == 2 else pixels
+    image = image.convert("RGB")
+    left, top, width, height = _random_box(*image.size)
+    image = image.crop((left, top, left + width, top + height))
+    return np.array(image.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+
+
+def _random_box(width: int, height: int) -> tuple[int, int, int, int]:
+    for _ in range(10):
+        area = width * height * random.uniform(0.08, 1.0)
+        ratio = math.exp(random.uniform(math.log(3 / 4), math.log(4 / 3)))
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            return random.randint(0, width - w), random.randint(0, height - h), w, h
+    return 0, 0, width, height
+
+
+def make_photographs(folder: Path, count: int, classes: int = 10) -> None:
+    """JPEGs of about 500 x 375 pixels and 80 kB in folder/CLASS: clouds of noise at all scales, as
+    strong at each as in photographs, with some noise of a camera."""
+    from PIL import Image
+
+    generator = np.random.default_rng(0)
+    for index in range(count):
+        height, width = (375, 500) if index % 4 else (500, 375)
+        width -= int(generator.integers(0, 30))
+        pixels = np.full((height, width, 3), 120.0)
+        for cells in (2, 4, 8, 16, 32, 64, 128):
+            noise = Image.fromarray(
+                generator.integers(0, 256, (cells, cells, 3), dtype=np.uint8), "RGB"
+            ).resize((width, height), Image.Resampling.BICUBIC)
+            pixels += (np.asarray(noise, np.float64) - 127.5) / cells**0.5
+        pixels += generator.normal(0, 3, (height, width, 1))
+        below = folder / f"class{index % classes}"
+        below.mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+        image.save(below / f"{index:04}.jpg", quality=92)
+
+
+def photographs(folder: Path) -> tuple[list[Path], list[int]]:
+    """Files of `make_photographs`, sorted, and their labels."""
+    paths = sorted(folder.glob("class*/*.jpg"))
+    return paths, [int(path.parent.name.removeprefix("class")) for path in paths]
+
+
+def our_batches(task: str, workers: int = 0) -> Batches:
+    """As a training run gets them."""
+    from jaxmodels.data import Order, Streamed, load_images
+
+    kind, _, folder = task.partition("=")
+    if kind == "mnist":
+        images, size = load_images("mnist", folder).encoded["train"], 0
+    else:
+        # What is found of the photographs is not kept in the cache of the user.
+        os.environ["JAXMODELS_CACHE"] = str(Path(folder, "..", "cache"))
+        images, size = load_images(folder, varying=True).encoded["train"], SIZE
+    order = Order(len(images), BATCH[kind], seed=0)
+    spans = [(step, step + 1) for step in range(_ENDLESS)]
+    for sent in Streamed(images, size, workers).send(order, spans, 1):
+        yield sent["image"][0], sent["label"][0]
+
+
+def torch_batches(task: str, data: Sequence, workers: int) -> Batches:
+    """A DataLoader with its defaults, but that workers are never started again."""
+    import torch
+
+    batch = BATCH[task.partition("=")[0]]
+    # Epoch after epoch in one go: else the workers would pause at the end of each.
+    sampler = torch.utils.data.RandomSampler(data, num_samples=_ENDLESS * batch)
+    loader = torch.utils.data.DataLoader(data, batch, sampler=sampler, num_workers=workers)
+    return iter(loader)
+
+
+def grain_batches(task: str, processes: int) -> Batches:
+    """A MapDataset with its defaults: 16 threads here, or in each of the processes."""
+    import grain
+
+    batch = BATCH[task.partition("=")[0]]
+    data = grain.MapDataset.range(len(examples(task))).seed(0).shuffle().repeat()
+    dataset = data.map(examples(task).__getitem__).batch(batch).to_iter_dataset()
+    if processes:
+        _allow_grain_processes()
+        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=processes))
+    return iter(dataset)
+
+
+def ours(task: str) -> Block:
+    """Streamed by threads, the default."""
+    return _block(our_batches(task))
+
+
+def ours_workers(task: str) -> Block:
+    """Streamed by processes."""
+    return _block(our_batches(task, cores()))
+
+
+def torch_tfds(task: str) -> Block:
+    """DataLoader over tfds's data source, decoded by tfds."""
+    return _block(torch_batches(task, _Pairs(_tfds_source(task.partition("=")[2])), 0))
+
+
+def torch_tfds_workers(task: str) -> Block:
+    """The same in processes."""
+    return _block(torch_batches(task, _Pairs(_tfds_source(task.partition("=")[2])), cores()))
+
+
+def torch_pillow(task: str) -> Block:
+    """DataLoader over records or files, decoded by Pillow."""
+    return _block(torch_batches(task, examples(task), 0))
+
+
+def torch_pillow_workers(task: str) -> Block:
+    """The same in processes."""
+    return _block(torch_batches(task, examples(task), cores()))
+
+
+def grain_threads(task: str) -> Block:
+    """Plain Grain over records or files, decoded by Pillow."""
+    return _block(grain_batches(task, 0))
+
+
+def grain_workers(task: str) -> Block:
+    """The same in processes."""
+    return _block(grain_batches(task, cores()))
+
+
+def resident(task: str) -> Block:
+    """Training on images that lie on the device."""
+    return _training_block(task, "resident")
+
+
+def streamed(task: str) -> Block:
+    """Training on streamed images."""
+    return _training_block(task, "streamed")
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+class _Pairs(NamedTuple):
+    source: Sequence
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, row: int) -> tuple[np.ndarray, int]:
+        example = self.source[row]
+        return example["image"], example["label"]
+
+
+def _tfds_source(folder: str):
+    import tensorflow_datasets as tfds
+
+    return tfds.builder("mnist", data_dir=folder).as_data_source("train")
+
+
+def _allow_grain_processes() -> None:
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
+
+
+def _block(batches: Batches) -> Block:
+    def block(steps: int) -> None:
+        for _ in itertools.islice(batches, steps):
+            pass
+
+    return block
+
+
+def _training_block(task: str, loading: str) -> Block:
+    import jax
+
+    from experiments.benchmarks.classifier_peers import our_program
+    from jaxmodels.data import LoadingConfig, load_images, make_source
+
+    data = load_images("mnist", task.partition("=")[2])
+    source = make_source(data, "train", LoadingConfig(loading=loading))
+    program = our_program("cnn", source, data.normalization(), STEPS)
+    state = program.create()
+    feed = program.feed(0, range(STEPS, _ENDLESS * STEPS, STEPS))
+    chunks = iter(feed.__enter__())
+
+    def block(calls: int) -> float:
+        nonlocal state
+        before, window = feed.waited, program.zeros()
+        for chunk in itertools.islice(chunks, calls):
+            state, window = program.run(state, window, chunk)
+        jax.device_get(window)
+        return feed.waited - before
+
+    return block
