@@ -16,7 +16,7 @@ from jaxmodels.errors import InputError, require_known
 from jaxmodels.ops import cpu_compiler_options
 from jaxmodels.protocol import DATA_AXIS, Batch, Hyperparameters, Metrics, Objective, PyTree, State
 from jaxmodels.train.checkpoint import abstract
-from jaxmodels.train.devices import part_of_host, put_parts, shardings_of
+from jaxmodels.train.devices import part_of_host, put, shardings_of
 from jaxmodels.train.experiment import Source
 from jaxmodels.train.feed import Feed
 
@@ -96,13 +96,13 @@ class TrainProgram:
         self._source, self._mesh, self._parallel = source, mesh, parallel
         self.length = min(length, _steps_at_once(source, batch_size))
         self.shardings = shardings_of(mesh)
-        self.keys = jax.device_put(keys_of(seed), self.shardings.whole)
+        self.keys = put(keys_of(seed), self.shardings.whole)
         spec = source.spec(batch_size)
         self._init = lambda key: objective.init(key, spec, hyperparameters)
         state = jax.eval_shape(self._init, self.keys.init)
         _, sums = jax.eval_shape(objective.step, state, spec, self.keys.step)
         self.like = abstract({"state": state, "window": sums}, self.shardings.whole)
-        self._arrays = jax.device_put(dict(source.arrays), self.shardings.whole)
+        self._arrays = put(dict(source.arrays), self.shardings.whole)
         self._objective = objective
         # Of each call that may not be done yet, something that is there when it is.
         self._running: deque[Array] = deque()
@@ -174,7 +174,7 @@ class TrainProgram:
             name: part.reshape(len(part), *self._batch_axes(part.shape[1]), *part.shape[2:])
             for name, part in sent.items()
         }
-        return put_parts(sent, self.shardings.steps)
+        return put(sent, self.shardings.steps)
 
     def compile(self) -> None:
         """Compiles the steps, if that is not done yet; `run` would do it at its first call."""
@@ -187,7 +187,7 @@ class TrainProgram:
     def zeros(self) -> Metrics:
         """An empty window of metrics."""
         zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), self.like["window"])
-        return jax.device_put(zeros, self.shardings.whole)
+        return put(zeros, self.shardings.whole)
 
     def feed(self, start: int, ends: Iterable[int]) -> Feed[Chunk]:
         """The chunks from `start` to each of these ends, at most `length` steps apart; each is on
@@ -254,7 +254,7 @@ class EvaluationProgram:
         self._length = min(self._order.batches, _steps_at_once(source, batch_size))
         self._source, self._shardings = source, shardings_of(mesh)
         self._key = key
-        self._arrays = jax.device_put(dict(source.arrays), self._shardings.whole)
+        self._arrays = put(dict(source.arrays), self._shardings.whole)
         whole, _, batch = self._shardings
 
         def batch_at(arrays, sent, at):
@@ -291,7 +291,7 @@ class EvaluationProgram:
             if total is None:
                 like = jax.eval_shape(self._sums_like, *given)
                 zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
-                total = jax.device_put(zeros, self._shardings.whole)
+                total = put(zeros, self._shardings.whole)
             jax.block_until_ready(before)
             before, total = total, self._add_sums(*given, total, chunk.stop - chunk.start)
         return jax.device_get(total)
@@ -323,4 +323,4 @@ class EvaluationProgram:
             # As many as the rest of what is sent, for the padding of the last chunk too.
             position = order.positions(start, start + self._length).astype(np.int32)
             known = {"valid": position < order.size, "position": position}
-            yield Chunk(start, stop, put_parts({**sent, **known}, self._shardings.steps))
+            yield Chunk(start, stop, put({**sent, **known}, self._shardings.steps))

@@ -1,10 +1,12 @@
 """The devices of a run, and how things lie on them."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
 
 from jaxmodels.cache import cache_folder
 from jaxmodels.errors import InputError
@@ -63,10 +65,16 @@ def part_of_host() -> tuple[int, int]:
     return jax.process_index(), jax.process_count()
 
 
-def put_parts(parts: dict[str, np.ndarray], sharding: NamedSharding) -> PyTree:
-    """Arrays on the devices, of which each process has its part along the divided axis."""
+def put(tree: PyTree, sharding: NamedSharding) -> PyTree:
+    """Arrays of the host on the devices: where there are several processes, of each its part along
+    the divided axis, or, whole on every device, the same of all."""
     if jax.process_count() == 1:
-        return jax.device_put(parts, sharding)
-    return {
-        name: jax.make_array_from_process_local_data(sharding, part) for name, part in parts.items()
-    }
+        return jax.device_put(tree, sharding)
+    return jax.tree.map(partial(_put_local, sharding), tree)
+
+
+def _put_local(sharding: NamedSharding, leaf: np.ndarray | Array) -> Array:
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        data = _put_local(sharding, np.asarray(jax.random.key_data(leaf)))
+        return jax.random.wrap_key_data(data)
+    return jax.make_array_from_process_local_data(sharding, np.asarray(leaf))
