@@ -83,7 +83,8 @@ class Worker:
         """Chooses how many steps a turn of about that long has; the pace found on the way."""
         pace = self.run(3)
         while pace * self.steps < seconds / 2:
-            self.steps = max(self.steps + 1, int(seconds / pace))
+            # In small leaps: the first steps may be those of which the data was there already.
+            self.steps = max(self.steps + 1, min(4 * self.steps, int(seconds / pace)))
             pace = self.run(self.steps)
         return pace
 

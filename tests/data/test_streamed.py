@@ -37,7 +37,9 @@ def _batches(source, order, spans, length):
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("seed", [None, 3])
-def test_batches_are_those_of_the_resident_path(data, workers, seed):
+def test_batches_are_those_of_the_resident_path(data, workers, seed, monkeypatch):
+    # Three steps are read at once, of spans that end elsewhere.
+    monkeypatch.setattr("jaxmodels.data.streamed._READ_AT_ONCE", 24)
     streamed = Streamed(data.encoded["train"], workers=workers)
     resident = Resident(data.splits["train"])
     order = Order(SIZE, 8, seed)
