@@ -38,8 +38,8 @@ class ClassifierConfig(OptimizerConfig, AugmentationConfig, LoadingConfig, Train
     experiment: ClassVar[str] = "classifier"
 
     preset: str = ""
-    """Start from a named set of flags, which others given replace. Known: net, fashion-resnet18,
-    imagenet-resnet50, imagenet-vit-s16."""
+    """Start from a named set of flags, which others given replace. Known: net, fashion-tiny,
+    fashion-resnet18, imagenet-resnet50, imagenet-vit-s16."""
     model: str = "cnn"
     """Architecture: mlp, cnn, resnet or vit."""
     variant: str = ""
@@ -90,6 +90,28 @@ PRESETS = {
         log_every=40,
         eval_every=400,
         epoch_lines=True,
+    ),
+    # python -m experiments.classifier --preset fashion-tiny --data-dir DIR
+    # A ResNet of 96,314 parameters, 20 epochs by Muon: 93% of the test images (published for two
+    # convolutions of below 100,000 parameters: 92.5%), about ten minutes on two CPU cores.
+    "fashion-tiny": ClassifierConfig(
+        data="fashion_mnist",
+        model="resnet",
+        variant="tiny",
+        steps=9375,
+        optimizer="muon",
+        learning_rate=0.02,
+        schedule="warmup_cosine",
+        warmup_steps=300,
+        weight_decay=0.02,
+        label_smoothing=0.1,
+        flip=True,
+        crop=2,
+        erasing=0.25,
+        ema=0.999,
+        eval_every=1875,
+        checkpoint_every=1875,
+        log_every=375,
     ),
     # python -m experiments.classifier --preset fashion-resnet18 --data-dir DIR
     # ResNet-18 for small images (11.2 million parameters), 60 epochs. To reach: 94.9% of the test
