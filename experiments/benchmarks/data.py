@@ -3,11 +3,14 @@
     python -m experiments.benchmarks.data --data-dir DIR        # needs the extra 'bench'
     python -m experiments.benchmarks.data --parts training
 
-Part decode: images a second of streams that nobody uses. Part training: steps of a CNN on MNIST,
-streamed beside resident. Medians over alternating turns; see alternate.py, and data_peers.py for
-what exactly runs. DIR is a folder of tfds with MNIST as ArrayRecord.
+Part decode: images a second of streams that nobody uses, over all turns, since batches that many
+threads make come many at once. Part training: steps of a CNN on MNIST, streamed beside resident,
+medians. Turns alternate; see alternate.py, and data_peers.py for what exactly runs. On a machine
+that is busy otherwise, peers of many threads get more of it. DIR is a folder of tfds with MNIST as
+ArrayRecord.
 """
 
+import statistics
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -97,9 +100,10 @@ def decode_table(
         if timing.unavailable:
             lines.append(f"{name}  not run ({timing.unavailable})")
             continue
-        paces = [batch / s for s in (timing.median, max(timing.seconds), min(timing.seconds))]
+        seconds = statistics.mean(timing.seconds)
+        paces = [batch / s for s in (seconds, max(timing.seconds), min(timing.seconds))]
         known = timing is not mine and not mine.unavailable
-        ratio = f"{timing.median / mine.median:,.2f}x" if known else ""
+        ratio = f"{seconds / statistics.mean(mine.seconds):,.2f}x" if known else ""
         lines.append(f"{name}" + "".join(f"{pace:>10,.0f}" for pace in paces) + f"{ratio:>10}")
     return "\n".join(lines)
 
@@ -117,11 +121,10 @@ def training_table(timings: list[Timing]) -> str:
         paces = [STEPS / s for s in (timing.median, max(timing.seconds), min(timing.seconds))]
         known = timing is not resident and not resident.unavailable
         share = f"{resident.median / timing.median:.1%}" if known else ""
-        mean = sum(timing.seconds) / len(timing.seconds)
         lines.append(
             f"{timing.peer:14}"
             + "".join(f"{pace:>17,.1f}" for pace in paces)
-            + f"{share:>17}{timing.waited / mean:>17.1%}"
+            + f"{share:>17}{timing.waited / statistics.mean(timing.seconds):>17.1%}"
         )
     return "\n".join(lines)
 

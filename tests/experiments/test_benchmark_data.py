@@ -49,7 +49,7 @@ def test_photographs_are_like_photographs(tasks):
     for path in paths:
         assert 30e3 < path.stat().st_size < 120e3
         with Image.open(path) as image:
-            assert 345 <= min(image.size) and max(image.size) <= 500
+            assert min(image.size) >= 345 and max(image.size) <= 500
 
 
 def test_tables_show_ratios_and_what_did_not_run():
@@ -59,9 +59,9 @@ def test_tables_show_ratios_and_what_did_not_run():
         Timing("grain_threads", (0.2, 0.2, 0.2), 2),
     ]
     _, _, _, ours, torch, grain = decode_table("title", PHOTOGRAPH_PEERS, timings, 64).split("\n")
-    assert ours.split()[1:] == ["2", "threads", "640", "320", "640"]
+    assert ours.split()[1:] == ["2", "threads", "480", "320", "640"]
     assert "not run (ModuleNotFoundError" in torch
-    assert grain.endswith("2.00x")
+    assert grain.endswith("1.50x")
     rows = [Timing("resident", (0.5, 0.5), 2), Timing("streamed", (0.8, 0.8), 2, waited=0.08)]
     last = training_table(rows).split("\n")[-1]
     assert last.split() == ["streamed", "12.5", "12.5", "12.5", "62.5%", "10.0%"]
