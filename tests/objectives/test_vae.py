@@ -352,7 +352,7 @@ def test_noise_of_importance_samples_does_not_depend_on_the_batch_size(rows, mon
     [
         ("mlp", "logistic_mixture", {"free_bits": 0.1}),
         ("mlp", "gaussian", {"objective": "beta_tc", "stratified": True}),
-        ("mlp", "gaussian", {"objective": "wae"}),
+        ("mlp", "gaussian", {"objective": "infovae", "mmd": 10.0}),
         ("vqvae", "gaussian", {}),
     ],
 )
