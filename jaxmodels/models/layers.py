@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, DTypeLike, Float, Int
 
 from jaxmodels import ops
@@ -59,16 +60,14 @@ class _Linear(nn.Module):
 
     def kernel(self, shape: Sequence[int]) -> Array:
         """The kernel parameter, spectrally normalised if asked for."""
-        kernel = self.param("kernel", self.kernel_init, tuple(shape))
-        kernel = SpectralNorm()(kernel) if self.spectral else kernel
-        return kernel.astype(self.dtype)
+        kernel = self.param("kernel", self.kernel_init, tuple(shape), self.param_dtype)
+        return SpectralNorm()(kernel) if self.spectral else kernel
 
-    def biased(self, y: Array) -> Array:
-        """y plus the bias parameter, if there is one."""
+    def bias(self) -> Array | None:
+        """The bias parameter, if there is one."""
         if not self.use_bias:
-            return y
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return y + bias.astype(self.dtype)
+            return None
+        return self.param("bias", self.bias_init, (self.features,), self.param_dtype)
 
 
 class Dense(_Linear):
@@ -76,47 +75,132 @@ class Dense(_Linear):
 
     features: int
     use_bias: bool = True
-    dtype: DTypeLike = jnp.float32
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
     kernel_init: Callable = default_kernel_init
+    bias_init: Callable = nn.initializers.zeros
     spectral: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch features"]:
-        return self.biased(x.astype(self.dtype) @ self.kernel((x.shape[-1], self.features)))
+        kernel, bias = self.kernel((x.shape[-1], self.features)), self.bias()
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        y = x @ kernel
+        return y if bias is None else y + bias
 
 
-class Conv(_Linear):
-    """2-D convolution; parameters and initialisation as `flax.linen.Conv`."""
+class _Convolution(_Linear):
+    def convolved(self, x: Array, kernel: Array, run: Callable) -> Array:
+        """`run` of x, its batch axes (any number, or none) as one, and kernel; plus the bias."""
+        x, kernel, bias = promote_dtype(x, kernel, self.bias(), dtype=self.dtype)
+        batch, sides = x.shape[: x.ndim - kernel.ndim + 1], x.shape[x.ndim - kernel.ndim + 1 :]
+        y = run(x.reshape(-1, *sides), kernel)
+        y = y.reshape(*batch, *y.shape[1:])
+        return y if bias is None else y + bias
+
+
+class Conv(_Convolution):
+    """Convolution over one or two axes; fields, parameters and initialisation as
+    `flax.linen.Conv`, whose input_dilation, mask, precision and replaceable functions it lacks.
+
+    padding: also "CIRCULAR", "REFLECT" and, along one axis, "CAUSAL".
+    spectral: the kernel is divided by its largest singular value.
+
+    Raises:
+      ValueError: as `jaxmodels.ops.conv`, and for "CAUSAL" along two axes.
+    """
 
     features: int
-    kernel_size: tuple[int, int] = (3, 3)
-    strides: int | tuple[int, int] = 1
+    kernel_size: int | Sequence[int] = (3, 3)
+    strides: int | Sequence[int] | None = 1
     padding: str | int | Sequence = "SAME"
-    groups: int = 1
+    kernel_dilation: int | Sequence[int] | None = 1
+    feature_group_count: int = 1
     use_bias: bool = True
-    dtype: DTypeLike = jnp.float32
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
     kernel_init: Callable = default_kernel_init
+    bias_init: Callable = nn.initializers.zeros
     spectral: bool = False
-    operation: Callable = ops.conv
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch height width inputs"]
-    ) -> Float[Array, "batch out_height out_width features"]:
-        kernel = self.kernel((*self.kernel_size, x.shape[-1] // self.groups, self.features))
-        parts = zip(
-            jnp.split(x.astype(self.dtype), self.groups, axis=-1),
-            jnp.split(kernel, self.groups, axis=-1),
-            strict=True,
-        )
-        y = [self.operation(x, kernel, self.strides, self.padding) for x, kernel in parts]
-        return self.biased(jnp.concatenate(y, axis=-1) if self.groups > 1 else y[0])
+        self, x: Float[Array, "*batch size inputs"]
+    ) -> Float[Array, "*batch out_size features"]:
+        size, groups = _sizes(self.kernel_size), self.feature_group_count
+        kernel = self.kernel((*size, x.shape[-1] // groups, self.features))
+        dilation = self.kernel_dilation or 1
+
+        def run(x, kernel):
+            x, padding = _padded(x, size, dilation, self.padding)
+            return ops.conv(
+                x, kernel, self.strides or 1, padding, kernel_dilation=dilation, groups=groups
+            )
+
+        return self.convolved(x, kernel, run)
 
 
-class ConvTranspose(Conv):
-    """2-D transposed convolution; parameters and initialisation as `flax.linen.ConvTranspose`."""
+class ConvTranspose(_Convolution):
+    """Transposed convolution over one or two axes; fields, parameters and initialisation as
+    `flax.linen.ConvTranspose`, whose mask, precision, "CIRCULAR" padding and replaceable functions
+    it lacks.
 
-    operation: Callable = ops.conv_transpose
+    transpose_kernel: the kernel is that of the convolution whose input gradient this is, [*size,
+    features, inputs].
+    spectral: the kernel is divided by its largest singular value.
+
+    Raises:
+      ValueError: as `jaxmodels.ops.conv_transpose`.
+    """
+
+    features: int
+    kernel_size: int | Sequence[int] = (3, 3)
+    strides: int | Sequence[int] | None = 1
+    padding: str | int | Sequence = "SAME"
+    kernel_dilation: int | Sequence[int] | None = 1
+    use_bias: bool = True
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
+    kernel_init: Callable = default_kernel_init
+    bias_init: Callable = nn.initializers.zeros
+    transpose_kernel: bool = False
+    spectral: bool = False
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "*batch size inputs"]
+    ) -> Float[Array, "*batch out_size features"]:
+        channels = x.shape[-1], self.features
+        size = _sizes(self.kernel_size)
+        kernel = self.kernel((*size, *(channels[::-1] if self.transpose_kernel else channels)))
+        dilation = self.kernel_dilation or 1
+
+        def run(x, kernel):
+            if self.transpose_kernel:
+                kernel = jnp.flip(kernel, range(len(size))).swapaxes(-1, -2)
+            return ops.conv_transpose(
+                x, kernel, self.strides or 1, self.padding, kernel_dilation=dilation
+            )
+
+        return self.convolved(x, kernel, run)
+
+
+def _sizes(size: int | Sequence[int]) -> tuple[int, ...]:
+    return (size,) if isinstance(size, int) else tuple(size)
+
+
+def _padded(x: Array, size: Sequence[int], dilation: int | Sequence[int], padding):
+    """x padded by what is not zeros, and the padding that is left to do."""
+    if padding not in ("CIRCULAR", "REFLECT", "CAUSAL"):
+        return x, padding
+    dilation = (dilation,) * len(size) if isinstance(dilation, int) else dilation
+    reach = [(k - 1) * d for k, d in zip(size, dilation, strict=True)]
+    if padding == "CAUSAL":
+        if len(size) > 1:
+            raise ValueError(f"padding 'CAUSAL' with a kernel of size {size}; expected one axis")
+        return x, [(reach[0], 0)]
+    edges = [(0, 0), *((n // 2, (n + 1) // 2) for n in reach), (0, 0)]
+    return jnp.pad(x, edges, mode={"CIRCULAR": "wrap", "REFLECT": "reflect"}[padding]), "VALID"
 
 
 class BatchNorm(nn.Module):

@@ -33,7 +33,7 @@ class _Block(nn.Module):
         init = nn.initializers.variance_scaling(gain**2, "fan_in", "normal")
         options = {"kernel_init": init, "dtype": self.dtype}
         y = nn.leaky_relu(Conv(width, (1, 1), **options)(x), 0.2)
-        y = nn.leaky_relu(Conv(width, groups=CARDINALITY, **options)(y), 0.2)
+        y = nn.leaky_relu(Conv(width, feature_group_count=CARDINALITY, **options)(y), 0.2)
         options |= {"kernel_init": nn.initializers.zeros, "use_bias": False}
         return x + Conv(x.shape[-1], (1, 1), **options)(y)
 

@@ -1,4 +1,4 @@
-"""2-D convolution with the values of `jax.lax`, lowered per backend.
+"""Convolution in one and two dimensions with the values of `jax.lax`, lowered per backend.
 
 A convolution is bilinear in input and kernel, and so are its two gradients; the derivative of any
 of the three is made of the other two:
@@ -6,87 +6,134 @@ of the three is made of the other two:
     convolve(x, k) -> y      input_gradient(g, k) -> x      kernel_gradient(x, g) -> k
 
 Each is a JAX primitive whose derivatives are declared bilinear, which gives forward and reverse
-mode to any order. GPU and TPU lower all three to XLA's native convolution. XLA's CPU backend runs a
-native forward convolution near the machine's peak but, inside a loop, native *gradients* 5-200x
-below it, so there they become forward convolutions of other operands or matrix products (`_cpu_*`
-below say which, by what was measured on two cores, batch 128, with `cpu_compiler_options`).
+mode to any order. GPU and TPU lower all three to XLA's native convolution (convolution_native.py),
+CPUs to what is fast there (convolution_cpu.py has the rule and its numbers).
+
+Operands of the primitives lead with an axis of members, which are independent convolutions: what
+`vmap` over both operands makes. On a CPU they run one after another, which is faster than the
+grouped convolution that XLA would make of them (10x for four small CNNs).
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import partial
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
-Pair = tuple[int, int]
+from jaxmodels.ops import convolution_cpu as cpu
+from jaxmodels.ops import convolution_native as native
+from jaxmodels.ops.convolution_native import Geometry, Pair, extent, transposed_kernel
+
 Padding = str | int | Sequence[int | Sequence[int]]
-_NHWC = ("NHWC", "HWIO", "NHWC")
 
 
 def conv(
-    x: Float[Array, "batch height width inputs"],
-    kernel: Float[Array, "kernel_height kernel_width inputs outputs"],
-    strides: int | Pair = 1,
+    x: Float[Array, "batch *size inputs"],
+    kernel: Float[Array, "*kernel_size inputs/groups outputs"],
+    strides: int | Sequence[int] = 1,
     padding: Padding = "SAME",
-) -> Float[Array, "batch out_height out_width outputs"]:
-    """Cross-correlation, as `lax.conv_general_dilated` on NHWC and HWIO.
+    *,
+    kernel_dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> Float[Array, "batch *out_size outputs"]:
+    """Cross-correlation over one or two axes, as `lax.conv_general_dilated` on NHWC and HWIO.
 
     padding: "SAME", "VALID", one int, or per axis an int or (low, high).
+    kernel_dilation: pixels from one kernel position to the next (lax: rhs_dilation).
+    groups: each of so many groups of outputs sees its own group of inputs only (lax:
+    feature_group_count); as many as there are channels: depthwise.
+
+    On a CPU a number that is not finite may spread to other groups: small ones share a product.
 
     Raises:
-      ValueError: an input channel count that differs from the kernel's, or an unknown padding.
+      ValueError: shapes that do not match or have another number of axes, channels that `groups`
+      does not divide, an unknown padding, or a kernel larger than the padded input.
     """
-    strides = _pair(strides)
-    _check_channels("conv", x, kernel)
+    axes = _axes("conv", x, kernel, groups)
+    strides, dilation = _each(strides, axes), _each(kernel_dilation, axes)
     if isinstance(padding, str):
-        padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, _known(padding))
-    return _convolve.bind(x, kernel, strides=strides, padding=_pads(padding))
+        size = tuple(map(extent, kernel.shape[:axes], dilation))
+        padding = lax.padtype_to_pads(x.shape[1:-1], size, strides, _known(padding))
+    geometry = _geometry(strides, _pads(padding, axes), dilation, groups)
+    x, kernel = _with_rows(axes, x, kernel)
+    ends = zip(x.shape[1:3], kernel.shape[:2], geometry.padding, geometry.dilation, strict=True)
+    _check_size("conv", x, kernel, (n + sum(pads) - extent(k, d) for n, k, pads, d in ends))
+    return _without_rows(axes, _bind(_convolve, x, kernel, geometry=geometry))
 
 
 def conv_transpose(
-    x: Float[Array, "batch height width inputs"],
-    kernel: Float[Array, "kernel_height kernel_width inputs outputs"],
-    strides: int | Pair = 1,
+    x: Float[Array, "batch *size inputs"],
+    kernel: Float[Array, "*kernel_size inputs/groups outputs"],
+    strides: int | Sequence[int] = 1,
     padding: Padding = "SAME",
-) -> Float[Array, "batch out_height out_width outputs"]:
+    *,
+    kernel_dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> Float[Array, "batch *out_size outputs"]:
     """Transposed convolution, as `lax.conv_transpose` (kernel not flipped) on NHWC and HWIO.
 
     It is the input gradient of a strided convolution and runs as that. Explicit padding means, as
-    in lax, the padding of the input after it was spread out by the strides.
+    in lax, the padding of the input after it was spread out by the strides. Arguments otherwise as
+    in `conv`; lax has no groups here.
 
     Raises:
-      ValueError: an input channel count that differs from the kernel's, or an unknown padding.
+      ValueError: as `conv`.
     """
-    strides = _pair(strides)
-    _check_channels("conv_transpose", x, kernel)
-    size = kernel.shape[:2]
+    axes = _axes("conv_transpose", x, kernel, groups)
+    strides, dilation = _each(strides, axes), _each(kernel_dilation, axes)
     if isinstance(padding, str):
         padding = [
-            _transpose_padding(k, s, _known(padding)) for k, s in zip(size, strides, strict=True)
+            _transpose_padding(extent(k, d), s, _known(padding))
+            for k, d, s in zip(kernel.shape[:axes], dilation, strides, strict=True)
         ]
-    spread = [
-        ((n - 1) * s + 1, k, low, high)
-        for n, s, k, (low, high) in zip(x.shape[1:3], strides, size, _pads(padding), strict=True)
-    ]
-    in_size = tuple(n + low + high - k + 1 for n, k, low, high in spread)
+    geometry = _geometry(strides, _pads(padding, axes), dilation, groups)
+    x, kernel = _with_rows(axes, x, kernel)
     # The convolution whose input gradient this is: low and high make its output n again.
-    forward_padding = tuple((k - 1 - low, k - 1 - high) for _, k, low, high in spread)
-    kernel = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-    return _input_gradient.bind(
-        x, kernel, strides=strides, padding=forward_padding, in_size=in_size
-    )
+    in_size, forward_padding = [], []
+    for n, k, s, d, (low, high) in zip(
+        x.shape[1:3], kernel.shape[:2], geometry.strides, geometry.dilation, geometry.padding,
+        strict=True,
+    ):  # fmt: skip
+        reach = extent(k, d) - 1
+        in_size.append(extent(n, s) + low + high - reach)
+        forward_padding.append((reach - low, reach - high))
+    _check_size("conv_transpose", x, kernel, (size - 1 for size in in_size))
+    geometry = geometry._replace(padding=tuple(forward_padding))
+    kernel = transposed_kernel(kernel, groups)
+    y = _bind(_input_gradient, x, kernel, geometry=geometry, in_size=tuple(in_size))
+    return _without_rows(axes, y)
 
 
-def _pair(value: int | Sequence[int]) -> Pair:
-    return (value, value) if isinstance(value, int) else tuple(value)
+def _axes(name: str, x: Array, kernel: Array, groups: int) -> int:
+    """How many axes the kernel slides along."""
+    axes = x.ndim - 2
+    fits = axes in (1, 2) and kernel.ndim == x.ndim and groups >= 1
+    if not (fits and x.shape[-1] == kernel.shape[-2] * groups and kernel.shape[-1] % groups == 0):
+        shape = "[batch, height, width, inputs] and [height, width, inputs / groups, outputs]"
+        raise ValueError(
+            f"{name}: input of shape {x.shape}, kernel of shape {kernel.shape}, groups {groups};"
+            f" expected {shape}, without height in one dimension"
+        )
+    return axes
 
 
-def _pads(padding: int | Sequence[int | Sequence[int]]) -> tuple[Pair, Pair]:
-    return tuple(_pair(p) for p in _pair(padding))
+def _check_size(name: str, x: Array, kernel: Array, beyond_one) -> None:
+    if min(beyond_one) < 0:
+        raise ValueError(
+            f"{name}: a kernel of shape {kernel.shape} is larger than the padded input, without"
+            f" padding of shape {x.shape}"
+        )
+
+
+def _each(value: int | Sequence[int], axes: int) -> tuple[int, ...]:
+    return (value,) * axes if isinstance(value, int) else tuple(value)
+
+
+def _pads(padding: int | Sequence[int | Sequence[int]], axes: int) -> tuple[Pair, ...]:
+    return tuple(_each(pads, 2) for pads in _each(padding, axes))
 
 
 def _known(padding: str) -> str:
@@ -95,12 +142,18 @@ def _known(padding: str) -> str:
     return padding.upper()
 
 
-def _check_channels(name: str, x: Array, kernel: Array) -> None:
-    if x.ndim != 4 or kernel.ndim != 4 or x.shape[3] != kernel.shape[2]:
-        raise ValueError(
-            f"{name}: input of shape {x.shape} and kernel of shape {kernel.shape}; expected"
-            " [batch, height, width, inputs] and [height, width, inputs, outputs]"
-        )
+def _geometry(strides, padding, dilation, groups) -> Geometry:
+    if len(strides) == 1:  # along a row, of which there is one
+        strides, padding, dilation = (1, *strides), ((0, 0), *padding), (1, *dilation)
+    return Geometry(tuple(strides), tuple(padding), tuple(dilation), groups)
+
+
+def _with_rows(axes: int, x: Array, kernel: Array) -> tuple[Array, Array]:
+    return (x, kernel) if axes == 2 else (x[:, None], kernel[None])
+
+
+def _without_rows(axes: int, y: Array) -> Array:
+    return y if axes == 2 else y[:, 0]
 
 
 def _transpose_padding(kernel: int, stride: int, padding: str) -> Pair:
@@ -114,203 +167,124 @@ def _transpose_padding(kernel: int, stride: int, padding: str) -> Pair:
     return low, total - low
 
 
-@cache
-def cpu_compiler_options() -> dict[str, str]:
-    """Options for `jax.jit(..., compiler_options=)` on a CPU: convolutions on all threads.
-
-    By default XLA (jaxlib 0.10) hands a convolution that it does not fuse to YNNPACK on one thread
-    (3x3, 32->64 on 14x14: 10 ms against 5 ms). Empty where this XLA does not know the option, and
-    where the default backend is not a CPU.
-    """
-    if jax.default_backend() != "cpu":
-        return {}
-    types = "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"
-    options = {"xla_cpu_experimental_ynn_fusion_type": types}
-    try:
-        jax.jit(lambda: jnp.zeros(())).lower().compile(compiler_options=options)
-    except (jax.errors.JaxRuntimeError, ValueError):
-        return {}
-    return options
-
-
-# Native forms: XLA's convolution, on every backend but the CPU.
-
-
-def _native_convolve(x, kernel, *, strides, padding):
-    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=_NHWC)
-
-
-def _native_input_gradient(g, kernel, *, strides, padding, in_size):
-    pads = []
-    for n, k, s, size, (low, _) in zip(
-        g.shape[1:3], kernel.shape[:2], strides, in_size, padding, strict=True
-    ):
-        first = k - 1 - low
-        pads.append((first, size + k - 1 - ((n - 1) * s + 1) - first))
-    flipped = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-    return lax.conv_general_dilated(
-        g, flipped, (1, 1), pads, lhs_dilation=strides, dimension_numbers=_NHWC
-    )
-
-
-def _native_kernel_gradient(x, g, *, strides, padding, kernel_size):
-    pads = [
-        (low, k - 1 + (n - 1) * s + 1 - size - low)
-        for size, n, k, s, (low, _) in zip(
-            x.shape[1:3], g.shape[1:3], kernel_size, strides, padding, strict=True
-        )
-    ]
-    return lax.conv_general_dilated(
-        x, g, (1, 1), pads, rhs_dilation=strides, dimension_numbers=("CHWN", "IHWO", "HWNC")
-    )
-
-
-# CPU forms.
-
-
-def _windows(x, out_size, *, strides, padding, kernel_size):
-    """For each kernel position, in row-major order, the input that it meets."""
-    x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((*p, 0) for p in padding), (0, 0, 0)))
-    (rows, columns), (down, right) = out_size, strides
-    return [
-        lax.slice(
-            x,
-            (0, i, j, 0),
-            (x.shape[0], i + (rows - 1) * down + 1, j + (columns - 1) * right + 1, x.shape[3]),
-            (1, down, right, 1),
-        )
-        for i in range(kernel_size[0])
-        for j in range(kernel_size[1])
-    ]
-
-
-def _cpu_input_gradient(g, kernel, *, strides, padding, in_size):
-    """Unit strides: a forward convolution with the flipped kernel (14x14, 64->32: 2.6 ms in a loop
-    against 20 ms). Otherwise matrix products and an overlap-add.
-
-    The sum runs over blocks of one stride, of which the kernel covers ceil(kernel / stride) each
-    way; only then is a block spread over its pixels (4x4 strides 2, 14x14, 64<-128: 10.8 ms, and
-    20.5 ms if every kernel position is added on its own; 7.8 ms is the floor)."""
-    height, width, inputs, outputs = kernel.shape
-    if strides == (1, 1):
-        return _native_input_gradient(g, kernel, strides=strides, padding=padding, in_size=in_size)
-    (down, right), (batch, rows, columns, _) = strides, g.shape
-    blocks = -(-height // down), -(-width // right)
-    zero = jnp.zeros((), g.dtype)
-    total = None
-    for i in range(blocks[0]):
-        for j in range(blocks[1]):
-            part = kernel[i * down : (i + 1) * down, j * right : (j + 1) * right]
-            product = g.reshape(-1, outputs) @ part.reshape(-1, outputs).T
-            product = product.reshape(batch, rows, columns, *part.shape[:3])
-            edges = ((i, blocks[0] - 1 - i, 0), (j, blocks[1] - 1 - j, 0))
-            rest = ((0, down - part.shape[0], 0), (0, right - part.shape[1], 0))
-            part = lax.pad(product, zero, ((0, 0, 0), *edges, *rest, (0, 0, 0)))
-            total = part if total is None else total + part
-    rows, columns = total.shape[1] * down, total.shape[2] * right
-    pixels = total.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows, columns, inputs)
-    crop = [
-        (-low, size + low - n, 0)
-        for n, size, (low, _) in zip((rows, columns), in_size, padding, strict=True)
-    ]
-    return lax.pad(pixels, zero, ((0, 0, 0), *crop, (0, 0, 0)))
-
-
-def _cpu_kernel_gradient(x, g, *, strides, padding, kernel_size):
-    """Unit strides: a forward convolution of g by x, channels taking the place of the batch (14x14,
-    32->64: 6.5 ms in a loop against 1,550 ms). Otherwise a matrix product per kernel position; one
-    product over all of them where the input has too few channels to fill one."""
-    inputs, outputs = x.shape[3], g.shape[3]
-    if strides == (1, 1) and inputs >= 8:
-        pads = [
-            (k - 1 - low, size - n + low)
-            for k, (low, _), size, n in zip(
-                kernel_size, padding, x.shape[1:3], g.shape[1:3], strict=True
-            )
-        ]
-        images, kernel = g.transpose(3, 1, 2, 0), x.transpose(1, 2, 0, 3)
-        flipped = lax.conv_general_dilated(images, kernel, (1, 1), pads, dimension_numbers=_NHWC)
-        return jnp.flip(flipped, (1, 2)).transpose(1, 2, 3, 0)
-    windows = _windows(x, g.shape[1:3], strides=strides, padding=padding, kernel_size=kernel_size)
-    g = g.reshape(-1, outputs)
-    if inputs < 8:
-        patches = jnp.concatenate(windows, axis=-1).reshape(-1, len(windows) * inputs)
-        return (patches.T @ g).reshape(*kernel_size, inputs, outputs)
-    parts = jnp.stack([window.reshape(-1, inputs).T @ g for window in windows])
-    return parts.reshape(*kernel_size, inputs, outputs)
+def _bind(primitive: Primitive, first: Array, second: Array, **params) -> Array:
+    """The primitive of one member, inside of `shard_map` too: what all devices share counts there
+    as their own first, so that its gradient is summed over them."""
+    axes = [jax.typeof(operand).mat.varying for operand in (first, second)]
+    operands = []
+    for operand, own in zip((first, second), axes, strict=True):
+        missing = tuple(axes[0].union(axes[1]) - own)
+        operand = lax.pcast(operand, missing, to="varying") if missing else operand
+        operands.append(operand[None])
+    return primitive.bind(*operands, **params)[0]
 
 
 # The primitives and their derivatives.
 
 
-def _bilinear(name: str, native: Callable, cpu: Callable | None = None) -> Primitive:
+def _bilinear(name: str) -> Primitive:
+    """A primitive that both modules of lowerings have a function of that name for."""
     primitive = Primitive(name)
     # One jit for all calls: outside of a jitted program, each would compile anew otherwise.
-    static = ("strides", "padding", "in_size", "kernel_size")
+    static = ("geometry", "in_size", "kernel_size")
     primitive.def_impl(jax.jit(primitive.bind, static_argnames=static))
+    lowering = partial(_each_member, jax.vmap, getattr(native, name))
     primitive.def_abstract_eval(
-        lambda *args, **params: jax.core.ShapedArray(
-            (out := jax.eval_shape(partial(native, **params), *args)).shape, out.dtype
-        )
+        lambda *args, **params: jax.make_jaxpr(partial(lowering, **params))(*args).out_avals[0]
     )
-    mlir.register_lowering(primitive, mlir.lower_fun(native, multiple_results=False))
-    if cpu:
-        mlir.register_lowering(primitive, mlir.lower_fun(cpu, multiple_results=False), "cpu")
+    mlir.register_lowering(primitive, mlir.lower_fun(lowering, multiple_results=False))
+    lowering = partial(_each_member, _one_by_one, getattr(cpu, name))
+    mlir.register_lowering(primitive, mlir.lower_fun(lowering, multiple_results=False), "cpu")
     return primitive
 
 
-_convolve = _bilinear("convolve", _native_convolve)
-_input_gradient = _bilinear("convolve_input_gradient", _native_input_gradient, _cpu_input_gradient)
-_kernel_gradient = _bilinear(
-    "convolve_kernel_gradient", _native_kernel_gradient, _cpu_kernel_gradient
-)
+def _each_member(mapped: Callable, function: Callable, first: Array, second: Array, **params):
+    function = partial(function, **params)
+    if len(first) == 1:
+        return function(first[0], second[0])[None]
+    return mapped(function)(first, second)
 
 
-def _gradient_of_input(g, kernel, x, **geometry):
-    return _input_gradient.bind(g, kernel, in_size=x.shape[1:3], **geometry)
+def _one_by_one(function: Callable) -> Callable:
+    return lambda first, second: lax.map(lambda pair: function(*pair), (first, second))
 
 
-def _gradient_of_kernel(x, g, kernel, **geometry):
-    return _kernel_gradient.bind(x, g, kernel_size=kernel.shape[:2], **geometry)
+_convolve = _bilinear("convolve")
+_input_gradient = _bilinear("input_gradient")
+_kernel_gradient = _bilinear("kernel_gradient")
+
+
+def _gradient_of_input(g, kernel, x, geometry):
+    return _input_gradient.bind(g, kernel, geometry=geometry, in_size=x.shape[2:4])
+
+
+def _gradient_of_kernel(x, g, kernel, geometry):
+    return _kernel_gradient.bind(x, g, geometry=geometry, kernel_size=kernel.shape[1:3])
 
 
 ad.defbilinear(
     _convolve,
-    lambda g, x, kernel, **geometry: _gradient_of_input(g, kernel, x.aval, **geometry),
-    lambda g, x, kernel, **geometry: _gradient_of_kernel(x, g, kernel.aval, **geometry),
+    lambda g, x, kernel, geometry: _gradient_of_input(g, kernel, x.aval, geometry),
+    lambda g, x, kernel, geometry: _gradient_of_kernel(x, g, kernel.aval, geometry),
 )
 ad.defbilinear(
     _input_gradient,
-    lambda c, g, kernel, in_size, **geometry: _convolve.bind(c, kernel, **geometry),
-    lambda c, g, kernel, in_size, **geometry: _gradient_of_kernel(c, g, kernel.aval, **geometry),
+    lambda c, g, kernel, geometry, in_size: _convolve.bind(c, kernel, geometry=geometry),
+    lambda c, g, kernel, geometry, in_size: _gradient_of_kernel(c, g, kernel.aval, geometry),
 )
 ad.defbilinear(
     _kernel_gradient,
-    lambda c, x, g, kernel_size, **geometry: _gradient_of_input(g, c, x.aval, **geometry),
-    lambda c, x, g, kernel_size, **geometry: _convolve.bind(x, c, **geometry),
+    lambda c, x, g, geometry, kernel_size: _gradient_of_input(g, c, x.aval, geometry),
+    lambda c, x, g, geometry, kernel_size: _convolve.bind(x, c, geometry=geometry),
 )
 
 
-def _batch(primitive: Primitive, foldable: bool, args, dims, **params):
-    """vmap: a batched first operand joins the batch axis; anything else runs one after another,
-    which on a CPU is faster than the grouped convolution that XLA would make of it."""
-    first, second = args
-    if foldable and dims[1] is None:
-        first = jnp.moveaxis(first, dims[0], 0)
-        count = first.shape[0]
-        out = primitive.bind(first.reshape(-1, *first.shape[2:]), second, **params)
-        return out.reshape(count, -1, *out.shape[1:]), 0
+def _into(x: Array, dim: int, axis: int, groups: int = 1) -> Array:
+    """The axis `dim` joined with what comes after it as the axis `axis`, inside of each group."""
+    x = _moved(x, dim, axis)
+    shape = x.shape[:axis], x.shape[axis], x.shape[axis + 1], x.shape[axis + 2 :]
+    before, count, size, after = shape
+    x = x.reshape(*before, count, groups, size // groups, *after).swapaxes(axis, axis + 1)
+    return x.reshape(*before, count * size, *after)
+
+
+def _out_of(x: Array, count: int, axis: int, groups: int = 1) -> Array:
+    """The inverse of `_into`, `count` leading."""
+    before, size, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
+    x = x.reshape(*before, groups, count, size // groups // count, *after)
+    x = _moved(x, axis + 1, 0)
+    return x.reshape(count, *before, size // count, *after)
+
+
+def _moved(x: Array, source: int, target: int) -> Array:
+    order = [axis for axis in range(x.ndim) if axis != source]
+    order.insert(target, source)
+    return x.transpose(order)
+
+
+# Where a batched operand's new axis goes, if the other operand is shared, and where the result has
+# it: axes after that of members, and whether groups divide them.
+_BATCH, _CHANNELS, _INPUTS, _OUTPUTS = (1, False), (4, True), (3, False), (4, True)
+_SHARED = {
+    _convolve: ((_BATCH, _BATCH), (_OUTPUTS, _CHANNELS)),
+    _input_gradient: ((_BATCH, _BATCH), (_INPUTS, _CHANNELS)),
+    _kernel_gradient: ((_CHANNELS, _INPUTS), (_CHANNELS, _OUTPUTS)),
+}
+
+
+def _batch(primitive: Primitive, args, dims, geometry, **params):
+    """vmap: over one operand it widens the batch or the channels, over both it adds members."""
     count = next(a.shape[d] for a, d in zip(args, dims, strict=True) if d is not None)
-    first, second = (
-        jnp.broadcast_to(a, (count, *a.shape)) if d is None else jnp.moveaxis(a, d, 0)
-        for a, d in zip(args, dims, strict=True)
-    )
-    return lax.map(lambda pair: primitive.bind(*pair, **params), (first, second)), 0
+    run = partial(primitive.bind, geometry=geometry, **params)
+    if None not in dims:
+        pairs = [_into(a, d, 0) for a, d in zip(args, dims, strict=True)]
+        return _out_of(run(*pairs), count, 0), 0
+    which = dims.index(None) ^ 1
+    (into, divided), (out, out_divided) = _SHARED[primitive][which]
+    args = list(args)
+    args[which] = _into(args[which], dims[which], into, geometry.groups if divided else 1)
+    return _out_of(run(*args), count, out, geometry.groups if out_divided else 1), 0
 
 
-for _primitive, _foldable in (
-    (_convolve, True),
-    (_input_gradient, True),
-    (_kernel_gradient, False),
-):
-    batching.primitive_batchers[_primitive] = partial(_batch, _primitive, _foldable)
+for _primitive in _SHARED:
+    batching.primitive_batchers[_primitive] = partial(_batch, _primitive)

@@ -3,6 +3,7 @@
 The sweeps run the CPU rules; the native ones, which GPU and TPU get, are called directly.
 """
 
+import re
 from functools import partial
 from typing import NamedTuple
 
@@ -13,8 +14,11 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from jax import lax
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
-from jaxmodels.ops import conv, conv_transpose, convolution
+from jaxmodels.ops import conv, conv_transpose, cpu_compiler_options
+from jaxmodels.ops import convolution_native as native
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 # The fixture holds for the whole test, so every example may share it.
@@ -33,26 +37,40 @@ class Case(NamedTuple):
     kernel: tuple[int, int]
     strides: tuple[int, int]
     padding: str | tuple[tuple[int, int], tuple[int, int]]
-    channels: tuple[int, int]  # the CPU rules change at 8 inputs (kernel) and above 4 (input)
+    channels: tuple[int, int]  # of one group; the CPU rules change at 2 and 8 inputs
     batch: int = 2
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
 
     def ours(self):
         function = conv_transpose if self.transpose else conv
-        return lambda x, k: function(x, k, self.strides, self.padding)
+        options = {"kernel_dilation": self.dilation, "groups": self.groups}
+        return lambda x, k: function(x, k, self.strides, self.padding, **options)
 
     def reference(self):
-        if self.transpose:
-            return lambda x, k: lax.conv_transpose(
-                x, k, self.strides, self.padding, dimension_numbers=NHWC
+        options = {"rhs_dilation": self.dilation, "dimension_numbers": NHWC}
+        if not self.transpose:
+            options["feature_group_count"] = self.groups
+            return lambda x, k: lax.conv_general_dilated(
+                x, k, self.strides, self.padding, **options
             )
-        return lambda x, k: lax.conv_general_dilated(
-            x, k, self.strides, self.padding, dimension_numbers=NHWC
-        )
+
+        def each_group(x, kernel):
+            parts = (jnp.split(array, self.groups, axis=-1) for array in (x, kernel))
+            outputs = [
+                lax.conv_transpose(*part, self.strides, self.padding, **options)
+                for part in zip(*parts, strict=True)
+            ]
+            return jnp.concatenate(outputs, axis=-1)
+
+        return each_group
 
     def arrays(self):
         generator = np.random.default_rng(0)
-        x = generator.normal(size=(self.batch, *self.size, self.channels[0]))
-        return jnp.asarray(x), jnp.asarray(generator.normal(size=(*self.kernel, *self.channels)))
+        inputs, outputs = self.channels
+        x = generator.normal(size=(self.batch, *self.size, inputs * self.groups))
+        kernel = generator.normal(size=(*self.kernel, inputs, outputs * self.groups))
+        return jnp.asarray(x), jnp.asarray(kernel)
 
 
 def _pairs(low, high):
@@ -67,8 +85,10 @@ def cases(draw, largest_kernel=4, transpose=None):
         kernel=draw(_pairs(1, largest_kernel)),
         strides=draw(_pairs(1, 4)),
         padding=draw(st.sampled_from(["SAME", "VALID"]) | st.tuples(_pairs(-1, 3), _pairs(-1, 3))),
-        channels=(draw(st.sampled_from([1, 4, 5, 8])), draw(st.sampled_from([1, 4, 5, 8]))),
+        channels=(draw(st.sampled_from([1, 2, 4, 5])), draw(st.sampled_from([1, 4, 5, 8]))),
         batch=draw(st.integers(1, 2)),
+        dilation=draw(st.just((1, 1)) | _pairs(1, 3)),
+        groups=draw(st.sampled_from([1, 1, 2, 6])),
     )
     shapes = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in case.arrays()]
     try:
@@ -116,6 +136,12 @@ def _compare(case, order):
 @example(Case(True, (3, 2), (2, 3), (4, 2), "VALID", (8, 5)))
 @example(Case(True, (4, 4), (2, 2), (2, 1), ((3, 0), (-1, 2)), (5, 4)))  # crops, from 3 > 2 - 1
 @example(Case(True, (3, 3), (4, 4), (2, 2), "SAME", (9, 8)))
+@example(Case(False, (1, 2), (3, 3), (1, 1), "SAME", (4, 5)))  # a kernel larger than the image
+@example(Case(False, (4, 4), (3, 3), (1, 1), ((2, 2), (2, 2)), (4, 8)))  # an output larger
+@example(Case(False, (7, 7), (3, 3), (4, 6), "SAME", (9, 3), dilation=(6, 4)))  # common divisor 2
+@example(Case(False, (5, 4), (3, 3), (2, 1), "SAME", (1, 1), groups=6))  # depthwise
+@example(Case(False, (5, 4), (3, 3), (2, 1), "SAME", (1, 2), groups=36))  # two bundles
+@example(Case(True, (3, 4), (3, 3), (2, 2), "SAME", (1, 1), groups=6, dilation=(2, 1)))
 def test_values_and_gradients_equal_lax(case):
     _compare(case, _first_order)
 
@@ -126,6 +152,8 @@ def test_values_and_gradients_equal_lax(case):
 @example(Case(False, (5, 4), (3, 3), (2, 2), "SAME", (8, 5)))
 @example(Case(False, (4, 5), (2, 3), (1, 1), "VALID", (3, 4)))
 @example(Case(True, (3, 2), (3, 2), (2, 1), "SAME", (8, 5)))
+@example(Case(False, (5, 4), (3, 3), (2, 1), "SAME", (1, 1), groups=6, dilation=(1, 2)))
+@example(Case(True, (3, 3), (3, 3), (2, 2), "SAME", (3, 2), groups=2))
 def test_second_derivatives_equal_lax(case):
     _compare(case, _second_order)
 
@@ -140,30 +168,66 @@ def test_native_forms_equal_lax(case):
     reference = case.reference()
     padding = case.padding
     if isinstance(padding, str):
-        padding = lax.padtype_to_pads(case.size, case.kernel, case.strides, padding)
-    geometry = {"strides": case.strides, "padding": tuple(padding)}
+        size = [(k - 1) * d + 1 for k, d in zip(case.kernel, case.dilation, strict=True)]
+        padding = lax.padtype_to_pads(case.size, size, case.strides, padding)
+    geometry = native.Geometry(case.strides, tuple(padding), case.dilation, case.groups)
 
     @jax.jit
     def both(x, kernel):
         y, pull = jax.vjp(reference, x, kernel)
         ours = (
-            convolution._native_convolve(x, kernel, **geometry),
-            convolution._native_input_gradient(y, kernel, **geometry, in_size=case.size),
-            convolution._native_kernel_gradient(x, y, **geometry, kernel_size=case.kernel),
+            native.convolve(x, kernel, geometry),
+            native.input_gradient(y, kernel, geometry, case.size),
+            native.kernel_gradient(x, y, geometry, case.kernel),
         )
         return ours, (y, *pull(y))
 
     jax.tree.map(close, *both(x, kernel))
 
 
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("function", [conv, conv_transpose])
+@pytest.mark.parametrize(
+    "options", [{}, {"padding": "VALID", "kernel_dilation": 2}, {"padding": [(3, -1)], "groups": 2}]
+)
+def test_one_dimension_equals_lax(function, options):
+    """Against lax in one dimension."""
+    generator = np.random.default_rng(0)
+    x, kernel = generator.normal(size=(2, 9, 4)), generator.normal(size=(3, 4, 6))
+    groups, dilation = options.get("groups", 1), options.get("kernel_dilation", 1)
+    kernel = kernel[:, : 4 // groups]
+
+    def reference(x, kernel):
+        lax_options = {"rhs_dilation": (dilation,), "dimension_numbers": ("NWC", "WIO", "NWC")}
+        padding = options.get("padding", "SAME")
+        if function is conv:
+            lax_options["feature_group_count"] = groups
+            return lax.conv_general_dilated(x, kernel, (2,), padding, **lax_options)
+        parts = zip(*(jnp.split(array, groups, axis=-1) for array in (x, kernel)), strict=True)
+        y = [lax.conv_transpose(*part, (2,), padding, **lax_options) for part in parts]
+        return jnp.concatenate(y, axis=-1)
+
+    def ours(x, kernel):
+        return function(x, kernel, 2, **options)
+
+    x, kernel = jnp.asarray(x), jnp.asarray(kernel)
+    jax.tree.map(close, _first_order(ours, x, kernel), _first_order(reference, x, kernel))
+
+
 SMALL = [
     Case(False, (4, 5), (3, 2), (2, 1), "SAME", (3, 5)),
     Case(True, (2, 3), (2, 3), (2, 1), "SAME", (8, 4)),
 ]
+GROUPED = [
+    Case(False, (4, 5), (3, 2), (2, 1), "SAME", (2, 3), groups=2, dilation=(1, 2)),
+    Case(True, (2, 3), (2, 3), (2, 1), "SAME", (1, 1), groups=3),
+]
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("case", SMALL, ids=["conv", "conv_transpose"])
+@pytest.mark.parametrize(
+    "case", SMALL + GROUPED, ids=["conv", "conv_transpose", "grouped", "depthwise_transpose"]
+)
 @pytest.mark.parametrize("axes", [(0, None), (2, None), (None, 0), (None, 4), (0, 0), (1, 3)])
 def test_vmap_equals_one_after_another(case, axes):
     members = 3
@@ -191,11 +255,48 @@ def test_vmap_equals_one_after_another(case, axes):
     jax.tree.map(close, summed, expected)
 
 
+@pytest.mark.usefixtures("float64")
+def test_vmap_of_vmap_equals_one_after_another():
+    case = SMALL[0]
+    x, kernel = case.arrays()
+    xs = jnp.stack([jnp.sin(x * scale) for scale in (1.0, 2.0, 3.0)])
+    kernels = jnp.stack([jnp.cos(kernel * scale) for scale in (1.0, 2.0)])
+    grid = jax.vmap(jax.vmap(case.ours(), (None, 0)), (0, None))
+    twice = jax.vmap(jax.vmap(case.ours()), (0, None))
+    for x, y in zip(xs, jax.jit(grid)(xs, kernels), strict=True):
+        for kernel, alone in zip(kernels, y, strict=True):
+            close(alone, case.ours()(x, kernel))
+    pairs = jnp.stack([xs[:2], xs[1:]])
+    close(twice(pairs, kernels), jnp.stack([jax.vmap(case.ours())(p, kernels) for p in pairs]))
+
+
+@pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0)])
+def test_vmap_makes_no_groups_on_a_cpu_and_one_convolution_elsewhere(axes):
+    arrays = [
+        array if axis is None else jnp.stack([array] * 3)
+        for array, axis in zip(SMALL[0].arrays(), axes, strict=True)
+    ]
+
+    def gradients(*args):
+        def total(*args):
+            return jnp.sum(jnp.sin(jax.vmap(SMALL[0].ours(), axes)(*args)))
+
+        return jax.grad(total, (0, 1))(*args)
+
+    on_cpu, on_gpu = (_lowered(gradients, platform, *arrays) for platform in ("cpu", "cuda"))
+    assert "stablehlo.convolution" in on_cpu
+    assert on_cpu.count("group_count = 1 ") == 2 * on_cpu.count("stablehlo.convolution(")
+    assert on_gpu.count("stablehlo.convolution(") == 3
+    assert "stablehlo.while" not in on_gpu
+
+
 def _lowered(function, platform, *args):
     return jax.jit(function).trace(*args).lower(lowering_platforms=(platform,)).as_text()
 
 
-@pytest.mark.parametrize("case", SMALL, ids=["conv", "conv_transpose"])
+@pytest.mark.parametrize(
+    "case", SMALL + GROUPED, ids=["conv", "conv_transpose", "grouped", "depthwise_transpose"]
+)
 @pytest.mark.parametrize("platform", ["cuda", "rocm", "tpu"])
 def test_accelerators_get_native_convolutions(case, platform):
     args = case.arrays()
@@ -212,27 +313,96 @@ def test_accelerators_get_native_convolutions(case, platform):
         assert "dot_general" not in text
 
 
-def test_cpu_gets_its_own_forms_of_gradients():
-    """Strides: matrix products. Unit strides and many channels: forward convolutions of others."""
-    wide = Case(False, (4, 4), (3, 3), (1, 1), "SAME", (8, 8))
-    for case, gradient in ((SMALL[0], "dot_general"), (wide, "stablehlo.convolution")):
-        x, kernel = case.arrays()
-        value, pull = jax.vjp(case.ours(), x, kernel)
-        assert _operations(case.ours(), x, kernel) == {"stablehlo.convolution"}
-        for argument in (0, 1):
-            pulled = lambda g, pull=pull, n=argument: pull(g)[n]  # noqa: E731
-            assert _operations(pulled, value) == {gradient}
-            # Any other order of axes, and any dilation, XLA runs through its slow generic form.
-            text = _lowered(pulled, "cpu", value)
-            plain = text.count("[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]")
-            assert (
-                text.count("stablehlo.convolution") == plain == text.count("_dilate = [1, 1]") / 2
-            )
+@pytest.mark.parametrize(
+    "case",
+    [
+        SMALL[0],
+        SMALL[1],
+        Case(False, (4, 4), (3, 3), (1, 1), "SAME", (8, 8)),
+        Case(False, (8, 8), (3, 3), (1, 1), "SAME", (8, 8), groups=4),
+        Case(False, (2, 2), (3, 3), (1, 1), "SAME", (8, 8)),
+    ],
+    ids=["strided", "transposed", "unit", "groups", "large_kernel"],
+)
+def test_cpu_gets_plain_forward_convolutions(case):
+    """Any other order of axes, inputs spread out, groups, or a kernel larger than what it slides
+    over, XLA runs through its slow generic form."""
+    x, kernel = case.arrays()
+    value, pull = jax.vjp(case.ours(), x, kernel)
+    programs = [(case.ours(), (x, kernel))]
+    programs += [(lambda g, n=argument: pull(g)[n], (value,)) for argument in (0, 1)]
+    convolutions = 0
+    for program, args in programs:
+        for line in _lowered(program, "cpu", *args).splitlines():
+            if "stablehlo.convolution(" not in line:
+                continue
+            convolutions += 1
+            assert "[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]" in line
+            assert "lhs_dilate = [1, 1]" in line and "feature_group_count = 1 " in line
+            shapes = re.findall(r"tensor<(?:(\d+)x(\d+)x(\d+)x(\d+))", line)
+            (_, *image, _), (*window, _, _), _ = [tuple(map(int, shape)) for shape in shapes]
+            assert np.prod(window) <= np.prod(image)
+    assert convolutions >= 2
+
+
+def test_cpu_runs_one_by_one_kernels_and_few_channels_as_matrix_products():
+    one_by_one = Case(False, (4, 4), (1, 1), (2, 2), "VALID", (8, 8))
+    grey = Case(False, (4, 4), (3, 3), (1, 1), "SAME", (1, 8))
+    x, kernel = one_by_one.arrays()
+    value, pull = jax.vjp(one_by_one.ours(), x, kernel)
+    assert _operations(lambda g: pull(g)[1], value) == {"dot_general"}
+    x, kernel = grey.arrays()
+    assert _operations(grey.ours(), x, kernel) == {"dot_general"}
+    value, pull = jax.vjp(grey.ours(), x, kernel)
+    assert _operations(lambda g: pull(g)[0], value) == {"dot_general"}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(False, (6, 6), (3, 3), (1, 1), "SAME", (8, 16), 128),
+        Case(False, (6, 6), (3, 3), (2, 2), "SAME", (1, 16), 128),
+        Case(False, (3, 3), (7, 7), (2, 2), "SAME", (16, 4), 128),
+        Case(False, (6, 6), (3, 3), (1, 1), "SAME", (4, 4), 128, groups=4),
+        Case(True, (3, 3), (4, 4), (2, 2), "SAME", (16, 8), 128),
+    ],
+    ids=["unit", "grey", "large_kernel", "groups", "transpose"],
+)
+def test_a_batch_over_devices_is_not_gathered(case):
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    over, whole = NamedSharding(mesh, P("data")), NamedSharding(mesh, P())
+
+    def step(x, kernel):
+        loss = lambda x, kernel: jnp.sum(jnp.sin(case.ours()(x, kernel)))  # noqa: E731
+        return jax.value_and_grad(loss, (0, 1))(x, kernel)
+
+    x, kernel = case.arrays()
+    shardings = {"in_shardings": (over, whole), "out_shardings": (whole, (over, whole))}
+    compiled = jax.jit(step, **shardings).lower(x, kernel).compile()
+    collectives = re.findall(r"all-\w+|collective-permute|reduce-scatter", compiled.as_text())
+    assert set(collectives) == {"all-reduce"}
+    out, expected = compiled(x, kernel), jax.jit(step)(x, kernel)
+    near = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-3)
+    jax.tree.map(near, out, expected)
+
+
+def test_gradients_inside_shard_map_are_summed_over_devices():
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    x, kernel = Case(False, (4, 4), (3, 3), (2, 2), "SAME", (3, 5), 16).arrays()
+
+    def gradients(x, kernel):
+        return jax.grad(lambda *args: jnp.sum(jnp.sin(conv(*args, 2))), (0, 1))(x, kernel)
+
+    each = jax.shard_map(
+        gradients, mesh=mesh, in_specs=(P("data"), P()), out_specs=(P("data"), P())
+    )
+    near = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
+    jax.tree.map(near, jax.jit(each)(x, kernel), gradients(x, kernel))
 
 
 def test_cpu_compiler_options_are_taken_by_this_xla():
     x, kernel = Case(False, (6, 6), (3, 3), (1, 1), "SAME", (8, 8)).arrays()
-    options = convolution.cpu_compiler_options()
+    options = cpu_compiler_options()
     assert options
     with_options = jax.jit(conv, compiler_options=options)(x, kernel)
     np.testing.assert_allclose(with_options, jax.jit(conv)(x, kernel), rtol=1e-5, atol=1e-5)
@@ -250,8 +420,12 @@ def test_bad_input_raises_value_error(function):
         function(x, jnp.ones((2, 2, 4, 5)))
     with pytest.raises(ValueError, match="expected"):
         function(x[0], kernel)
+    with pytest.raises(ValueError, match="groups 3"):
+        function(x, jnp.ones((2, 2, 1, 5)), groups=3)
     with pytest.raises(ValueError, match="'NEAR'; expected 'SAME'"):
         function(x, kernel, padding="NEAR")
+    with pytest.raises(ValueError, match="larger than the padded input"):
+        function(x, kernel, padding=-3)
 
 
 @pytest.mark.parametrize("function", [conv, conv_transpose])
@@ -272,7 +446,14 @@ def test_a_second_eager_call_does_not_compile():
         conv(x, kernel)
 
 
-def test_half_precision_keeps_its_type():
-    x, kernel = (array.astype(jnp.bfloat16) for array in SMALL[0].arrays())
-    gradients = jax.grad(lambda *args: conv(*args).astype(jnp.float32).sum(), (0, 1))(x, kernel)
-    assert [g.dtype for g in (conv(x, kernel), *gradients)] == [jnp.bfloat16] * 3
+@pytest.mark.parametrize("case", SMALL + GROUPED + [Case(False, (4, 4), (3, 3), 2, "SAME", (1, 8))])
+def test_half_precision_keeps_its_type_and_rounds_once(case):
+    case = case._replace(strides=(2, 2))
+    x, kernel = (array.astype(jnp.bfloat16) for array in case.arrays())
+    half = _first_order(case.ours(), x, kernel)
+    wide = _first_order(case.ours(), x.astype(jnp.float32), kernel.astype(jnp.float32))
+    for ours, exact in zip(jax.tree.leaves(half), jax.tree.leaves(wide), strict=True):
+        assert ours.dtype == jnp.bfloat16
+        # The cotangent is rounded, too: twice half of the distance between two numbers.
+        scale = float(jnp.max(jnp.abs(exact)))
+        np.testing.assert_allclose(ours.astype(jnp.float32) / scale, exact / scale, atol=2**-7)
