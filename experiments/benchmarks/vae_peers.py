@@ -62,6 +62,8 @@ class Task(NamedTuple):
 
 
 _CONV = {"model": "conv", "width": 32, "latent_size": 32, "features": 256, "activation": "elu"}
+# Which it does not have: an option that is not given.
+_CONV |= {"hidden": VAEConfig().hidden}
 TASKS = {
     "flax": Task(PRESETS["flax"]),
     "pythae": Task(PRESETS["pythae"]),

@@ -1,0 +1,161 @@
+"""Convolutions, layer by layer and in whole training steps, ours beside plain Flax and PyTorch.
+
+    python -m experiments.benchmarks.convolution                 # needs the extra 'bench'
+    python -m experiments.benchmarks.convolution --parts layers --only "DCGAN generator"
+    python -m experiments.benchmarks.convolution --parts steps --only ResNet-18 --turns 9
+    python -m experiments.benchmarks.convolution --peers ours flax    # on a GPU
+
+Float32, batch 128. Medians over alternating turns, each peer at the better of one thread and all;
+see alternate.py. convolution_peers.py and resnet_peers.py say what exactly runs, and so do the
+modules of peers of the benchmarks classifier, gan and vae, from which the other steps are.
+
+GFLOP/s are ours: operations of the convolutions (and linear layers, in steps) over the median;
+"of peak" is their share of what a 2048 x 2048 matrix product reaches on this machine. A number such
+as 2.50x is how many times longer a peer takes than ours.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import tyro
+
+from experiments.benchmarks import (
+    classifier_peers,
+    convolution_peers,
+    gan_peers,
+    resnet_peers,
+    vae_peers,
+)
+from experiments.benchmarks.alternate import Timing, time_in_turns
+from experiments.benchmarks.step_table import matrix_product_pace
+from jaxmodels.errors import InputError, require_known
+
+PARTS = ("layers", "steps")
+PEERS = {
+    "ours": "jaxmodels",
+    "flax": "plain Flax",
+    "torch": "PyTorch eager, channels last",
+    "compiled": "torch.compile",
+}
+
+
+class Row(NamedTuple):
+    """What is timed: a task of a module of peers, their names in it, and its operations."""
+
+    module: str
+    task: str
+    functions: dict[str, str]
+    flops: Callable[[], int]
+
+
+def _functions(flax: str, torch: str = "torch_channels_last") -> dict[str, str]:
+    return {"ours": "ours", "flax": flax, "torch": torch, "compiled": "torch_compiled"}
+
+
+ROWS = {
+    "layers": {
+        name: Row(convolution_peers.__name__, name, _functions("flax"), layer.flops)
+        for name, layer in convolution_peers.LAYERS.items()
+    },
+    "steps": {
+        "CNN": Row(
+            classifier_peers.__name__,
+            "cnn",
+            # torch_memory has its network and batches in channels_last.
+            _functions("flax_loop", "torch_memory"),
+            classifier_peers.TASKS["cnn"].flops,
+        ),
+        "ResNet-18": Row(
+            resnet_peers.__name__, "", _functions("flax_loop"), lambda: resnet_peers.flops("")
+        ),
+        "DCGAN": Row(
+            gan_peers.__name__,
+            "28",
+            _functions("flax_loop"),
+            lambda: gan_peers.TASKS["28"].flops("fresh"),
+        ),
+        "conv VAE": Row(
+            vae_peers.__name__, "conv", _functions("flax_jitted"), vae_peers.TASKS["conv"].flops
+        ),
+    },
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkConfig:
+    """Compare convolutions with peers."""
+
+    parts: tuple[str, ...] = PARTS
+    """Which of layers, steps."""
+    only: str = ""
+    """Only rows whose name has this in it."""
+    peers: tuple[str, ...] = tuple(PEERS)
+    """Which of ours, flax, torch, compiled."""
+    turns: int = 5
+    """Timed turns of each peer."""
+    seconds: float = 1.0
+    """About how long a turn is, in seconds."""
+
+
+def header(peers: tuple[str, ...]) -> str:
+    """Of the table: a group of columns for ours, two columns for each other peer."""
+    heads = f"{'ms':24}{'MFLOP':>10}"
+    for peer in peers:
+        heads += f"{peer:>10}" + (f"{'GFLOP/s':>9}{'of peak':>9}" if peer == "ours" else f"{'':>9}")
+    return heads
+
+
+def line(name: str, flops: int, timings: dict[str, Timing], pace: float) -> str:
+    """A row of the table, and below it why peers did not run.
+
+    pace: that of the matrix product, floating-point operations per second.
+    """
+    text, reasons = f"{name:24}{flops / 1e6:>10,.0f}", []
+    mine = timings.get("ours")
+    for peer, timing in timings.items():
+        if timing.unavailable:
+            reasons.append(f"\n    {peer} did not run: {timing.unavailable}")
+            text += f"{'-':>10}" + " " * (18 if peer == "ours" else 9)
+            continue
+        text += f"{1e3 * timing.median:>10,.2f}"
+        if peer == "ours":
+            text += f"{flops / timing.median / 1e9:>9,.0f}{flops / timing.median / pace:>9.0%}"
+        elif mine and not mine.unavailable:
+            text += f"{timing.median / mine.median:>8,.2f}x"
+        else:
+            text += " " * 9
+    return text + "".join(reasons)
+
+
+def main() -> None:
+    """Runs the benchmark and prints a table for each part, row by row."""
+    config = tyro.cli(BenchmarkConfig)
+    try:
+        for part in config.parts:
+            require_known("part", part, PARTS)
+        for peer in config.peers:
+            require_known("peer", peer, PEERS)
+        rows = {
+            part: {name: row for name, row in ROWS[part].items() if config.only in name}
+            for part in config.parts
+        }
+        if not any(rows.values()):
+            raise InputError(f"only = '{config.only}'; no row has this in its name")
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    pace = matrix_product_pace(config.turns, config.seconds)
+    for part, chosen in rows.items():
+        if chosen:
+            print(f"\n{part}\n{header(config.peers)}", flush=True)
+        for name, row in chosen.items():
+            functions = [row.functions[peer] for peer in config.peers]
+            timed = time_in_turns(row.module, functions, row.task, config.turns, config.seconds)
+            timings = dict(zip(config.peers, timed, strict=True))
+            print(line(name, row.flops(), timings, pace), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""One convolution forward and backward in ours, Flax and PyTorch, for
+experiments.benchmarks.convolution.
+
+A step is the output, and the gradients of kernel, bias and, but for the first layer of a network,
+input, for a cotangent that stays the same. Ours runs steps in a loop inside of one program, as the
+engine does; Flax and PyTorch call one program for each step, as their loops do (in a loop inside of
+a program Flax's gradients are many times slower still).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+Block = Callable[[int], None]
+BATCH = 128
+
+
+class Layer(NamedTuple):
+    """A convolution of square images; `transposed`: the way back of one, to images of size `to`."""
+
+    size: int
+    inputs: int
+    outputs: int
+    kernel: int = 3
+    stride: int = 1
+    first: bool = False  # nobody asks for the gradient of its input
+    to: int = 0
+
+    @property
+    def transposed(self) -> bool:
+        """Or an ordinary convolution."""
+        return self.to > 0
+
+    @property
+    def out_size(self) -> int:
+        """Side of the output."""
+        return self.to or -(-self.size // self.stride)
+
+    @property
+    def padding(self) -> tuple[int, int]:
+        """As lax has it. In front: as much as PyTorch's layers of these networks have."""
+        if self.transposed:
+            return 2, 2 - self.to % 2
+        low = (self.kernel - 1) // 2
+        total = (self.out_size - 1) * self.stride + self.kernel - self.size
+        return low, max(total - low, 0)
+
+    def flops(self) -> int:
+        """Floating-point operations of a step: a product for the output and for each gradient."""
+        pixels = min(self.size, self.out_size) ** 2
+        products = pixels * self.kernel**2 * self.inputs * self.outputs
+        return 2 * BATCH * products * (2 if self.first else 3)
+
+    def arrays(
+        self,
+    ) -> tuple[
+        Float[np.ndarray, "batch size size inputs"], Float[np.ndarray, "batch out out outputs"]
+    ]:
+        """Input and cotangent."""
+        generator = np.random.default_rng(0)
+        shapes = (self.size, self.inputs), (self.out_size, self.outputs)
+        return tuple(
+            generator.standard_normal((BATCH, side, side, channels), np.float32)
+            for side, channels in shapes
+        )
+
+
+LAYERS = {
+    "CNN 1": Layer(28, 1, 32, first=True),
+    "CNN 2": Layer(14, 32, 64),
+    "ResNet-18 stem": Layer(28, 1, 64, first=True),
+    "ResNet-18 layer1": Layer(28, 64, 64),
+    "ResNet-18 layer2.0": Layer(28, 64, 128, stride=2),
+    "ResNet-18 layer2.0 1x1": Layer(28, 64, 128, kernel=1, stride=2),
+    "ResNet-18 layer2": Layer(14, 128, 128),
+    "ResNet-18 layer3.0": Layer(14, 128, 256, stride=2),
+    "ResNet-18 layer3.0 1x1": Layer(14, 128, 256, kernel=1, stride=2),
+    "ResNet-18 layer3": Layer(7, 256, 256),
+    "ResNet-18 layer4.0": Layer(7, 256, 512, stride=2),
+    "ResNet-18 layer4.0 1x1": Layer(7, 256, 512, kernel=1, stride=2),
+    "ResNet-18 layer4": Layer(4, 512, 512),
+    "DCGAN discriminator 1": Layer(28, 1, 64, kernel=4, stride=2),
+    "DCGAN discriminator 2": Layer(14, 64, 128, kernel=4, stride=2),
+    "DCGAN discriminator 3": Layer(7, 128, 256, kernel=4, stride=2),
+    "DCGAN generator 1": Layer(4, 256, 128, kernel=4, stride=2, to=7),
+    "DCGAN generator 2": Layer(7, 128, 64, kernel=4, stride=2, to=14),
+    "DCGAN generator 3": Layer(14, 64, 1, kernel=4, stride=2, to=28),
+    "VAE encoder 1": Layer(28, 1, 32, kernel=4, stride=2, first=True),
+    "VAE encoder 2": Layer(14, 32, 64, kernel=4, stride=2),
+    "VAE decoder 1": Layer(7, 64, 32, kernel=4, stride=2, to=14),
+    "VAE decoder 2": Layer(14, 32, 1, kernel=4, stride=2, to=28),
+}
+
+
+def _step(layer: Layer, module) -> tuple[Callable, tuple]:
+    """(parameters, x, g) -> output and gradients, of a Linen module, and arguments for it."""
+    import jax
+    import jax.numpy as jnp
+
+    x, g = map(jnp.asarray, layer.arrays())
+    parameters = module.init(jax.random.key(0), x[:1])
+
+    def step(parameters, x, g):
+        if layer.first:
+            y, pull = jax.vjp(lambda parameters: module.apply(parameters, x), parameters)
+        else:
+            y, pull = jax.vjp(module.apply, parameters, x)
+        return y, pull(g)
+
+    return step, (parameters, x, g)
+
+
+def ours(name: str) -> Block:
+    """The package's module, steps in a loop inside of one program."""
+    import jax
+    import jax.numpy as jnp
+
+    from jaxmodels.models.layers import Conv, ConvTranspose
+    from jaxmodels.ops import cpu_compiler_options
+
+    layer = LAYERS[name]
+    kind = ConvTranspose if layer.transposed else Conv
+    size, strides = (layer.kernel,) * 2, (layer.stride,) * 2
+    module = kind(layer.outputs, size, strides, padding=(layer.padding,) * 2)
+    step, arguments = _step(layer, module)
+
+    def advance(steps, arguments):
+        def body(_, carry):
+            (y, _), (parameters, x, g) = carry
+            # A step that did not depend on the one before would be taken out of the loop.
+            hint = jax.lax.slice(y, (0, 0, 0, 0), (1, 1, 1, 1)) * 1e-6
+            x = jax.lax.dynamic_update_slice(x, hint, (0, 0, 0, 0))
+            g = jax.lax.dynamic_update_slice(g, hint, (0, 0, 0, 0))
+            return step(parameters, x, g), (parameters, x, g)
+
+        like = jax.eval_shape(step, *arguments)
+        empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+        return jax.lax.fori_loop(0, steps, body, (empty, arguments))[0]
+
+    run = jax.jit(advance, compiler_options=cpu_compiler_options())
+
+    def block(steps: int) -> None:
+        jax.block_until_ready(run(steps, arguments))
+
+    return block
+
+
+def flax(name: str) -> Block:
+    """Flax Linen's own module, a jitted function called for each step."""
+    import jax
+    from flax import linen as nn
+
+    layer = LAYERS[name]
+    kind = nn.ConvTranspose if layer.transposed else nn.Conv
+    size, strides = (layer.kernel,) * 2, (layer.stride,) * 2
+    module = kind(layer.outputs, size, strides, padding=(layer.padding,) * 2)
+    step, arguments = _step(layer, module)
+    run = jax.jit(step)
+
+    def block(steps: int) -> None:
+        for _ in range(steps):
+            result = run(*arguments)
+        jax.block_until_ready(result)
+
+    return block
+
+
+def torch_channels_last(name: str) -> Block:
+    """PyTorch eager, layer and arrays in the memory format channels_last."""
+    return _torch_block(LAYERS[name])
+
+
+def torch_compiled(name: str) -> Block:
+    """The same through torch.compile."""
+    return _torch_block(LAYERS[name], compiled=True)
+
+
+def _torch_block(layer: Layer, compiled: bool = False) -> Block:
+    import torch
+    from torch import nn
+
+    odd = max(layer.size, layer.to) % 2
+    options = {"kernel_size": layer.kernel, "stride": layer.stride}
+    if layer.transposed:
+        options |= {"padding": 1 + odd, "output_padding": odd}
+        module = nn.ConvTranspose2d(layer.inputs, layer.outputs, **options)
+    else:
+        # An even kernel halves an odd size with as much padding behind as in front.
+        more = odd if layer.kernel % 2 == 0 else 0
+        options["padding"] = (layer.kernel - 1) // 2 + more
+        module = nn.Conv2d(layer.inputs, layer.outputs, **options)
+    module.to(memory_format=torch.channels_last)
+    run = torch.compile(module) if compiled else module
+    x, g = (
+        torch.tensor(array.transpose(0, 3, 1, 2)).to(memory_format=torch.channels_last)
+        for array in layer.arrays()
+    )
+    x.requires_grad_(not layer.first)
+
+    def block(steps: int) -> None:
+        for _ in range(steps):
+            x.grad = None
+            module.zero_grad()
+            run(x).backward(g)
+
+    return block
