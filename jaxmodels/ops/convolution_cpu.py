@@ -33,16 +33,18 @@ groups            Depthwise: shifted images times numbers (14x14x64: 2.7, native
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from itertools import product
 from math import gcd
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array, Float
 
 from jaxmodels.ops import convolution_native as native
+from jaxmodels.ops import convolution_winograd as winograd
 from jaxmodels.ops.convolution_native import Geometry, Pair, extent, transposed_kernel
 
 # Beyond that many kernel positions, forms with an operation for each compile slowly.
@@ -85,6 +87,8 @@ def convolve(
         patches = jnp.concatenate(windows, axis=-1)
         y = patches.reshape(-1, patches.shape[-1]) @ kernel.reshape(-1, outputs)
         return y.reshape(*patches.shape[:3], outputs)
+    if _transforms_pay(kernel.shape, x.shape, x.dtype, geometry):
+        return _apart(partial(winograd.convolve, padding=geometry.padding), x, kernel)
     return _forward(x, kernel, geometry)
 
 
@@ -119,6 +123,11 @@ def kernel_gradient(
         (window,) = _windows(x, kernel_size, geometry)
         return (window.reshape(-1, inputs).T @ g.reshape(-1, outputs))[None, None]
     ones = (1, 1)
+    if _transforms_pay((*kernel_size, inputs, outputs), g.shape, x.dtype, geometry):
+        gradient = partial(
+            winograd.kernel_gradient, padding=geometry.padding, kernel_size=kernel_size
+        )
+        return _apart(gradient, x, g)
     if outputs < inputs and geometry.strides == geometry.dilation == ones:
         padding = tuple(
             (k - 1 - low, size - n + low)
@@ -130,9 +139,31 @@ def kernel_gradient(
         flipped = _forward(images, kernel, Geometry(ones, padding))
         return jnp.flip(flipped, (1, 2)).transpose(1, 2, 3, 0)
     padding = tuple(native.kernel_gradient_padding(x, g, geometry, kernel_size))
-    images, kernel = x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3)
-    y = _forward(images, kernel, Geometry(geometry.dilation, padding, geometry.strides))
-    return y.transpose(1, 2, 0, 3)
+
+    def positions(x, g):
+        images, kernel = x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3)
+        y = _forward(images, kernel, Geometry(geometry.dilation, padding, geometry.strides))
+        return y.transpose(1, 2, 0, 3)
+
+    return _apart(positions, x, g)
+
+
+def _apart(run: Callable, *operands: Array) -> Array:
+    """`run` as a program that XLA does not merge into its surroundings: it would compute what the
+    operands are made of (a normalisation, say) anew at every place that reads them, in an order
+    that suits the reader."""
+    with set_xla_metadata(inlineable="false"):
+        return jax.jit(run)(*operands)
+
+
+def _transforms_pay(kernel_shape, image_shape, dtype, geometry: Geometry) -> bool:
+    """Whether transforms of tiles cost less than the products that they save."""
+    height, width, inputs, outputs = kernel_shape
+    unit = geometry.strides == geometry.dilation == (1, 1)
+    sizes = height == width == 3 and min(inputs, outputs) >= 128
+    many = image_shape[0] * image_shape[1] * image_shape[2] >= 1024
+    # Half precision would round the transforms.
+    return unit and sizes and many and jnp.finfo(dtype).bits >= 32
 
 
 def _forward(x: Array, kernel: Array, geometry: Geometry) -> Array:
