@@ -87,8 +87,9 @@ def convolve(
         patches = jnp.concatenate(windows, axis=-1)
         y = patches.reshape(-1, patches.shape[-1]) @ kernel.reshape(-1, outputs)
         return y.reshape(*patches.shape[:3], outputs)
-    if _transforms_pay(kernel.shape, x.shape, x.dtype, geometry):
-        return _apart(partial(winograd.convolve, padding=geometry.padding), x, kernel)
+    if _transforms_pay(kernel.shape, x, geometry):
+        tiles = partial(winograd.convolve, padding=geometry.padding, strides=geometry.strides)
+        return _apart(tiles, x, kernel)
     return _forward(x, kernel, geometry)
 
 
@@ -106,6 +107,17 @@ def input_gradient(
     few = geometry.groups == 1 and inputs <= 8 and outputs >= 4 * inputs
     if few and height * width <= _POSITIONS:
         return _overlap_add(g, kernel, geometry, in_size)
+    # Tiles yield whole strides of what the windows reach; of small images, little else is left.
+    reached = [(n - 1) * s + k for n, s, k in zip(g.shape[1:3], geometry.strides, kernel.shape)]
+    crops = in_size[0] * in_size[1] / (reached[0] * reached[1])
+    if geometry.strides != (1, 1) and crops > 0.7 and _transforms_pay(kernel.shape, g, geometry):
+        tiles = partial(
+            winograd.input_gradient,
+            padding=geometry.padding,
+            strides=geometry.strides,
+            in_size=in_size,
+        )
+        return _apart(tiles, g, kernel)
     return _phases(g, kernel, geometry, in_size)
 
 
@@ -123,7 +135,7 @@ def kernel_gradient(
         (window,) = _windows(x, kernel_size, geometry)
         return (window.reshape(-1, inputs).T @ g.reshape(-1, outputs))[None, None]
     ones = (1, 1)
-    if _transforms_pay((*kernel_size, inputs, outputs), g.shape, x.dtype, geometry):
+    if geometry.strides == ones and _transforms_pay((*kernel_size, inputs, outputs), x, geometry):
         gradient = partial(
             winograd.kernel_gradient, padding=geometry.padding, kernel_size=kernel_size
         )
@@ -156,14 +168,19 @@ def _apart(run: Callable, *operands: Array) -> Array:
         return jax.jit(run)(*operands)
 
 
-def _transforms_pay(kernel_shape, image_shape, dtype, geometry: Geometry) -> bool:
+def _transforms_pay(kernel_shape: tuple[int, ...], image: Array, geometry: Geometry) -> bool:
     """Whether transforms of tiles cost less than the products that they save."""
     height, width, inputs, outputs = kernel_shape
-    unit = geometry.strides == geometry.dilation == (1, 1)
-    sizes = height == width == 3 and min(inputs, outputs) >= 128
-    many = image_shape[0] * image_shape[1] * image_shape[2] >= 1024
+    if geometry.strides == (1, 1):
+        fits = height == width == 3 and min(inputs, outputs) >= 128
+    else:
+        fits = geometry.strides == (2, 2) and height == width == 4
+        fits = fits and inputs >= 64 and outputs >= 128
+    # With few pixels, those of the kernel cost too much.
+    fits = fits and geometry.dilation == (1, 1) and geometry.groups == 1
+    many = image.shape[0] * image.shape[1] * image.shape[2] >= 1024
     # Half precision would round the transforms.
-    return unit and sizes and many and jnp.finfo(dtype).bits >= 32
+    return fits and many and jnp.finfo(image.dtype).bits >= 32
 
 
 def _forward(x: Array, kernel: Array, geometry: Geometry) -> Array:

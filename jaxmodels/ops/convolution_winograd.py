@@ -9,7 +9,6 @@ the kernel. Rows go by tiles of 2, columns by tiles of 4, so that 3x3 takes a th
 and rounds 2-4 times as much as a plain sum: with tiles of 4 both ways it would be ten times.
 """
 
-from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
@@ -18,13 +17,13 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxmodels.ops.convolution_native import Pair
+from jaxmodels.ops.convolution_native import Pair, transposed_kernel
+from jaxmodels.ops.space_to_depth import depth_to_space, kernel_to_depth, space_to_depth
 
 _TILES = (2, 4)  # of outputs, in rows and columns
 # Where two polynomials are multiplied, in an order that keeps rounding low (Barabasz et al. 2020,
 # table 1); and at infinity.
 _POINTS = (0, 1, -1, 1 / 2, -2)
-LARGEST_KERNEL = 3
 
 
 class _Transforms(NamedTuple):
@@ -55,9 +54,37 @@ def convolve(
     x: Float[Array, "batch height width inputs"],
     kernel: Float[Array, "kernel_height kernel_width inputs outputs"],
     padding: tuple[Pair, Pair],
+    strides: Pair = (1, 1),
 ) -> Float[Array, "batch out_height out_width outputs"]:
-    """The convolution at stride 1."""
-    return _convolve(x, kernel, padding, axis=2)
+    """The convolution; strides must divide the kernel's size."""
+    if strides == (1, 1):
+        return _convolve(x, kernel, padding, axis=2)
+    edges = []
+    for n, k, s, (low, high) in zip(x.shape[1:3], kernel.shape, strides, padding, strict=False):
+        windows = (n + low + high - k) // s + 1
+        edges.append((low, (windows - 1) * s + k - n - low, 0))
+    x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
+    return _convolve(
+        space_to_depth(x, strides), kernel_to_depth(kernel, strides), ((0, 0), (0, 0)), axis=2
+    )
+
+
+def input_gradient(
+    g: Float[Array, "batch out_height out_width outputs"],
+    kernel: Float[Array, "kernel_height kernel_width inputs outputs"],
+    padding: tuple[Pair, Pair],
+    strides: Pair,
+    in_size: Pair,
+) -> Float[Array, "batch height width inputs"]:
+    """What `convolve` transposes to in its input."""
+    kernel = transposed_kernel(kernel_to_depth(kernel, strides), groups=1)
+    reach = tuple((taps - 1, taps - 1) for taps in kernel.shape[:2])
+    x = depth_to_space(_convolve(g, kernel, reach, axis=2), strides)
+    edges = [
+        (-low, size + low - n, 0)
+        for n, size, (low, _) in zip(x.shape[1:3], in_size, padding, strict=True)
+    ]
+    return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
 
 
 def _convolve(x: Array, kernel: Array, padding, axis: int) -> Array:
@@ -84,7 +111,7 @@ def kernel_gradient(
     padding: tuple[Pair, Pair],
     kernel_size: Pair,
 ) -> Float[Array, "kernel_height kernel_width inputs outputs"]:
-    """What `convolve` transposes to in its kernel."""
+    """What `convolve` at stride 1 transposes to in its kernel."""
     return _kernel_gradient(x, g, padding, kernel_size, axis=2)
 
 
