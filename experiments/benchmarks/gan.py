@@ -63,6 +63,7 @@ PARTS = ("steps", "quality")
 MODULE = "experiments.benchmarks.gan_peers"
 PEERS = {  # title, and which update (see Task.flops)
     "ours": ("jaxmodels, alternating", "fresh"),
+    "shared": ("jaxmodels, shared", "shared"),
     "simultaneous": ("jaxmodels, simultaneous", "simultaneous"),
     "torch_eager": ("PyTorch eager", "shared"),
     "torch_channels_last": ("PyTorch, channels_last", "shared"),

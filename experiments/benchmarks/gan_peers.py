@@ -92,6 +92,11 @@ def ours(name: str) -> Block:
     return _ours(TASKS[name], "alternating")
 
 
+def shared(name: str) -> Block:
+    """The same with --updates shared, which is the order of PyTorch's tutorial."""
+    return _ours(TASKS[name], "shared")
+
+
 def simultaneous(name: str) -> Block:
     """The same with --updates simultaneous."""
     return _ours(TASKS[name], "simultaneous")

@@ -16,9 +16,10 @@ class AdversarialConfig(OptimizerConfig):
 
     loss: str = "non_saturating"
     """minimax, non_saturating, hinge, least_squares, wasserstein or relativistic (R3GAN)."""
-    updates: Literal["alternating", "simultaneous"] = "alternating"
-    """alternating: the generator answers the updated discriminator, with fresh fakes; simultaneous:
-    both learn from the same forward passes, for fewer operations."""
+    updates: Literal["alternating", "shared", "simultaneous"] = "alternating"
+    """alternating: the generator answers the updated discriminator, with fresh fakes; shared:
+    with those that the discriminator just learnt from (PyTorch's tutorial), for one forward pass
+    less; simultaneous: both learn from the same forward passes, for fewer operations still."""
     critic_steps: int = 1
     """Discriminator updates per step (per generator update), each on a batch of its own."""
     discriminator_learning_rate: float | None = None
@@ -54,7 +55,7 @@ class AdversarialConfig(OptimizerConfig):
         """Raises InputError for an unknown name or a number out of range."""
         OptimizerConfig.validate(self)
         require_known("loss", self.loss, LOSSES)
-        require_known("updates", self.updates, ("alternating", "simultaneous"))
+        require_known("updates", self.updates, ("alternating", "shared", "simultaneous"))
         for name in self.diff_augment:
             require_known("diff_augment", name, AUGMENTATIONS)
         weights = ("gradient_penalty", "r1", "r2", "consistency", "consistency_fake")

@@ -100,10 +100,10 @@ def gan(
             {"params": params, **collections}, *inputs, train=True, mutable=list(collections)
         )
 
-    def _generate(params, collections, key, labels, count):
-        """Fakes for a batch, and the collections they leave behind."""
-        latents = draw_latents(key, count, latent_size)
-        return _apply(generator, params, collections, latents, labels)
+    def _generate(params, collections, batch):
+        """Fakes for a batch's latents, and the collections they leave behind."""
+        labels = batch.get("label") if classes else None
+        return _apply(generator, params, collections, batch["latents"], labels)
 
     def _score(params, collections, images, labels, key):
         """Logits of (augmented) images, and the collections they leave behind."""
@@ -116,6 +116,10 @@ def gan(
         parts = split_batch(batch, config.critic_steps)
         last = jax.tree.map(lambda column: column[-1], parts)
         together = config.updates == "simultaneous"
+
+        def with_latents(part, turn):
+            own = jax.random.split(jax.random.fold_in(key, turn), 4)[0]
+            return {**part, "latents": draw_latents(own, len(part["image"]), latent_size)}
 
         def criticize(state, index, part, generator_too=False):
             def differentiate(params, collections, part, key):
@@ -136,20 +140,28 @@ def gan(
             return state, sums
 
         def one_of_many(state, index_and_part):
-            return criticize(state, *index_and_part)
+            index, part = index_and_part
+            return criticize(state, index, with_latents(part, index))
 
         first, earlier = config.critic_steps - 1, {}
         if first:
-            before = jax.tree.map(lambda column: column[:-1], parts)
-            state, earlier = jax.lax.scan(one_of_many, state, (jnp.arange(first), before))
+            others = jax.tree.map(lambda column: column[:-1], parts)
+            state, earlier = jax.lax.scan(one_of_many, state, (jnp.arange(first), others))
+        before, last = state["collections"]["generator"], with_latents(last, first)
         state, sums = criticize(state, first, last, generator_too=together)
         for name, each in earlier.items():
             sums[name] = jax.tree.map(lambda one, many: one + jnp.sum(many, 0), sums[name], each)
         if not together:
+            collections = state["collections"]
+            if config.updates == "shared":
+                # The pass of the turn before, word for word: XLA keeps one of the two.
+                collections = {**collections, "generator": before}
+            else:
+                last = with_latents(last, config.critic_steps)
             gradients, collections, answer = gradients_of(
                 lambda *args: _generator_loss(state["params"]["discriminator"], *args),
                 state["params"]["generator"],
-                state["collections"],
+                collections,
                 last,
                 jax.random.fold_in(key, config.critic_steps),
                 accumulate,
@@ -166,9 +178,9 @@ def gan(
         """Gradients of the discriminator's loss in its parameters and, if asked for, of the
         generator's in its own, by two pullbacks of the same forward passes."""
         real, labels = batch["image"], batch.get("label") if classes else None
-        latent_key, real_key, fake_key, penalty_key = jax.random.split(key, 4)
+        _, real_key, fake_key, penalty_key = jax.random.split(key, 4)
         fake, pull_generator, changed = jax.vjp(
-            lambda p: _generate(p, collections["generator"], latent_key, labels, len(real)),
+            lambda p: _generate(p, collections["generator"], batch),
             params["generator"],
             has_aux=True,
         )
@@ -212,9 +224,8 @@ def gan(
 
     def _generator_loss(discriminator_params, params, collections, batch, key):
         labels = batch.get("label") if classes else None
-        latent_key, real_key, fake_key = jax.random.split(key, 3)
-        count = len(batch["image"])
-        fake, changed = _generate(params, collections["generator"], latent_key, labels, count)
+        _, real_key, fake_key = jax.random.split(key, 3)
+        fake, changed = _generate(params, collections["generator"], batch)
         seen = collections["discriminator"]
         # Its batch statistics and power iterations stay those that the discriminator's turn left.
         on_fake, _ = _score(discriminator_params, seen, fake, labels, fake_key)

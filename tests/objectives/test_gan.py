@@ -45,14 +45,14 @@ def _latents_of(key, count, updates, critic_steps=1):
         draw_latents(jax.random.split(jax.random.fold_in(key, i), 4)[0], count, 5)
         for i in range(critic_steps)
     ]
-    if updates == "simultaneous":
+    if updates != "alternating":
         return of_critic, of_critic[-1]
     last = jax.random.fold_in(key, critic_steps)
     return of_critic, draw_latents(jax.random.split(last, 3)[0], count, 5)
 
 
 @pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("updates", ["alternating", "simultaneous"])
+@pytest.mark.parametrize("updates", ["alternating", "shared", "simultaneous"])
 def test_a_step_is_the_gradient_step_of_both_losses(name, updates):
     """By plain jax.grad of the two losses, written down here."""
     objective, config = toy_gan(loss=name, updates=updates, ema=0.0, **SGD)
@@ -75,7 +75,7 @@ def test_a_step_is_the_gradient_step_of_both_losses(name, updates):
     critic = jax.tree.map(lambda p, g: p - 0.3 * g, start["discriminator"], down)
     _close(after["params"]["discriminator"], critic)
     _close(sums["discriminator_loss"].value(), float(loss))
-    against = critic if updates == "alternating" else start["discriminator"]
+    against = start["discriminator"] if updates == "simultaneous" else critic
     loss, down = jax.value_and_grad(mean(LOSSES[name].generator, answer), 0)(
         start["generator"], against
     )
@@ -87,15 +87,21 @@ def test_a_step_is_the_gradient_step_of_both_losses(name, updates):
     _close(sums["discriminator_accuracy"].value(), np.mean(real > fake))
 
 
-def test_simultaneous_updates_run_each_network_forward_once_per_image():
-    """Read in the optimised program: one product with the hidden kernel of each pass."""
+def test_updates_that_share_passes_run_fewer():
+    """Read in the optimised program: one product with the hidden kernel of each pass. In a loop,
+    as the engine has it, where XLA finds less."""
     counts = {}
-    for updates in ("alternating", "simultaneous"):
+    for updates in ("simultaneous", "shared", "alternating"):
         objective, config = toy_gan(updates=updates, ema=0.0, **SGD)
         state, batch = _start(objective, config), _batch()
-        text = jax.jit(objective.step).lower(state, batch, KEY).compile().as_text()
+
+        def steps(state, count, step=objective.step, batch=batch):
+            one = lambda at, state: step(state, batch, jax.random.fold_in(KEY, at))[0]  # noqa: E731
+            return jax.lax.fori_loop(0, count, one, state)
+
+        text = jax.jit(steps).lower(state, 3).compile().as_text()
         counts[updates] = len(re.findall(r" dot\(", text))
-    assert counts["simultaneous"] < counts["alternating"]
+    assert counts["simultaneous"] < counts["shared"] < counts["alternating"]
 
 
 def test_critic_steps_split_the_batch_and_update_in_turn():
@@ -129,7 +135,7 @@ def test_critic_steps_split_the_batch_and_update_in_turn():
     assert sums["generator_loss"].count == 8
 
 
-@pytest.mark.parametrize("updates", ["alternating", "simultaneous"])
+@pytest.mark.parametrize("updates", ["alternating", "shared", "simultaneous"])
 def test_accumulation_runs_and_counts_every_image_once(updates):
     objective, config = toy_gan(updates=updates, accumulate=4, critic_steps=2, r1=1.0)
     after, sums = jax.jit(objective.step)(_start(objective, config, 32), _batch(32), KEY)
