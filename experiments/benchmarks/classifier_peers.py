@@ -187,13 +187,9 @@ def _torch_block(
     return block
 
 
-def flax_loop(name: str) -> Block:
-    """The loop of the Flax MNIST example: two jitted functions called for each batch."""
-    import jax
-    import jax.numpy as jnp
-    import optax
+def flax_network(name: str):
+    """The network in Flax Linen's own layers."""
     from flax import linen as nn
-    from flax.training import train_state
 
     task = TASKS[name]
 
@@ -207,6 +203,18 @@ def flax_loop(name: str) -> Block:
             for features in task.hidden:
                 x = nn.relu(nn.Dense(features)(x))
             return nn.Dense(10)(x)
+
+    return Network()
+
+
+def flax_loop(name: str) -> Block:
+    """The loop of the Flax MNIST example: two jitted functions called for each batch."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+    from flax.training import train_state
+
+    task = TASKS[name]
 
     @jax.jit
     def apply_model(state, images, labels):
@@ -222,7 +230,7 @@ def flax_loop(name: str) -> Block:
     def update_model(state, grads):
         return state.apply_gradients(grads=grads)
 
-    network = Network()
+    network = flax_network(name)
     params = network.init(jax.random.key(0), jnp.ones([1, *task.shape]))["params"]
     rule = optax.sgd(task.rate, task.momentum or None)
     state = train_state.TrainState.create(apply_fn=network.apply, params=params, tx=rule)

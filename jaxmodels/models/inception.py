@@ -6,7 +6,6 @@ parameters have the names of its file. `jaxmodels.models.inception_weights` load
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -20,9 +19,6 @@ from jaxmodels.models.layers import Conv
 
 # A score must not depend on the machine: by default a GPU multiplies with 10 bits, a TPU with 7.
 _PRECISION = lax.Precision.HIGHEST
-_exact_conv = partial(
-    lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=_PRECISION
-)
 
 
 class InceptionOutputs(NamedTuple):
@@ -128,7 +124,7 @@ class _ConvNormRelu(nn.Module):
             strides=(self.stride, self.stride),
             padding=self.padding,
             use_bias=False,
-            operation=_exact_conv,
+            precision=_PRECISION,
             name="conv",
         )(x)
         return nn.relu(_Norm(name="bn")(x))

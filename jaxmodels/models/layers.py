@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
+from jax import lax
 from jaxtyping import Array, DTypeLike, Float, Int
 
 from jaxmodels import ops
@@ -101,7 +102,7 @@ class _Convolution(_Linear):
 
 class Conv(_Convolution):
     """Convolution over one or two axes; fields, parameters and initialisation as
-    `flax.linen.Conv`, whose input_dilation, mask, precision and replaceable functions it lacks.
+    `flax.linen.Conv`, whose input_dilation, mask and replaceable functions it lacks.
 
     padding: also "CIRCULAR", "REFLECT" and, along one axis, "CAUSAL".
     spectral: the kernel is divided by its largest singular value.
@@ -119,6 +120,7 @@ class Conv(_Convolution):
     use_bias: bool = True
     dtype: DTypeLike | None = None
     param_dtype: DTypeLike = jnp.float32
+    precision: lax.PrecisionLike = None
     kernel_init: Callable = default_kernel_init
     bias_init: Callable = nn.initializers.zeros
     spectral: bool = False
@@ -134,7 +136,13 @@ class Conv(_Convolution):
         def run(x, kernel):
             x, padding = _padded(x, size, dilation, self.padding)
             return ops.conv(
-                x, kernel, self.strides or 1, padding, kernel_dilation=dilation, groups=groups
+                x,
+                kernel,
+                self.strides or 1,
+                padding,
+                kernel_dilation=dilation,
+                groups=groups,
+                precision=self.precision,
             )
 
         return self.convolved(x, kernel, run)
@@ -142,8 +150,7 @@ class Conv(_Convolution):
 
 class ConvTranspose(_Convolution):
     """Transposed convolution over one or two axes; fields, parameters and initialisation as
-    `flax.linen.ConvTranspose`, whose mask, precision, "CIRCULAR" padding and replaceable functions
-    it lacks.
+    `flax.linen.ConvTranspose`, whose mask, "CIRCULAR" padding and replaceable functions it lacks.
 
     transpose_kernel: the kernel is that of the convolution whose input gradient this is, [*size,
     features, inputs].
@@ -161,6 +168,7 @@ class ConvTranspose(_Convolution):
     use_bias: bool = True
     dtype: DTypeLike | None = None
     param_dtype: DTypeLike = jnp.float32
+    precision: lax.PrecisionLike = None
     kernel_init: Callable = default_kernel_init
     bias_init: Callable = nn.initializers.zeros
     transpose_kernel: bool = False
@@ -179,7 +187,12 @@ class ConvTranspose(_Convolution):
             if self.transpose_kernel:
                 kernel = jnp.flip(kernel, range(len(size))).swapaxes(-1, -2)
             return ops.conv_transpose(
-                x, kernel, self.strides or 1, self.padding, kernel_dilation=dilation
+                x,
+                kernel,
+                self.strides or 1,
+                self.padding,
+                kernel_dilation=dilation,
+                precision=self.precision,
             )
 
         return self.convolved(x, kernel, run)

@@ -9,10 +9,10 @@ from jaxtyping import Array, DTypeLike, Float, Int
 
 from jaxmodels.models.gan_layers import Projection, Shape, stages
 from jaxmodels.models.layers import Conv, Dense
+from jaxmodels.ops import downsample_bilinear, upsample_bilinear
 
 BLOCKS = 2  # per resolution
-CARDINALITY = 4  # groups of the 3x3 convolutions (the authors: groups of 16 channels)
-
+GROUP = 16  # channels of a group of the 3x3 convolutions, at least
 
 _GAIN = (2 / (1 + 0.2**2)) ** 0.5  # of a leaky ReLU with slope 0.2
 
@@ -33,15 +33,13 @@ class _Block(nn.Module):
         init = nn.initializers.variance_scaling(gain**2, "fan_in", "normal")
         options = {"kernel_init": init, "dtype": self.dtype}
         y = nn.leaky_relu(Conv(width, (1, 1), **options)(x), 0.2)
-        y = nn.leaky_relu(Conv(width, feature_group_count=CARDINALITY, **options)(y), 0.2)
+        y = nn.leaky_relu(Conv(width, feature_group_count=_groups(width), **options)(y), 0.2)
         options |= {"kernel_init": nn.initializers.zeros, "use_bias": False}
         return x + Conv(x.shape[-1], (1, 1), **options)(y)
 
 
-def _resize(x: Array, factor: float) -> Array:
-    """Bilinear; when it halves, with the filter 1 3 3 1."""
-    size = (x.shape[0], int(x.shape[1] * factor), int(x.shape[2] * factor), x.shape[3])
-    return jax.image.resize(x, size, "bilinear")
+def _groups(channels: int) -> int:
+    return next(n for n in range(max(1, channels // GROUP), 0, -1) if channels % n == 0)
 
 
 def _channels(width: int, halvings: int) -> int:
@@ -78,7 +76,7 @@ class R3GANGenerator(nn.Module):
         x = basis.astype(self.dtype) * scale[:, None, None, :]
         for left in range(doublings, -1, -1):
             if left < doublings:
-                x = _resize(x, 2)
+                x = upsample_bilinear(x)
                 if _channels(self.width, left) != x.shape[-1]:
                     x = self._one_by_one(_channels(self.width, left))(x)
             for _ in range(BLOCKS):
@@ -113,7 +111,7 @@ class R3GANDiscriminator(nn.Module):
         x = Conv(self.width, (1, 1), **options)(images)
         for halved in range(halvings + 1):
             if halved:
-                x = _resize(x, 0.5)
+                x = downsample_bilinear(x)
                 if _channels(self.width, halved) != x.shape[-1]:
                     x = Conv(_channels(self.width, halved), (1, 1), **options)(x)
             for _ in range(BLOCKS):

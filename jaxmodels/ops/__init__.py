@@ -4,7 +4,14 @@ from jaxmodels.ops.convolution import conv, conv_transpose
 from jaxmodels.ops.convolution_cpu import cpu_compiler_options
 from jaxmodels.ops.cross_entropy import softmax_cross_entropy
 from jaxmodels.ops.diff_augment import AUGMENTATIONS, diff_augment
-from jaxmodels.ops.pooling import average_pool, max_pool, upsample
+from jaxmodels.ops.members import map_members
+from jaxmodels.ops.pooling import (
+    average_pool,
+    downsample_bilinear,
+    max_pool,
+    upsample,
+    upsample_bilinear,
+)
 
 __all__ = [
     "AUGMENTATIONS",
@@ -13,7 +20,10 @@ __all__ = [
     "conv_transpose",
     "cpu_compiler_options",
     "diff_augment",
+    "downsample_bilinear",
+    "map_members",
     "max_pool",
     "softmax_cross_entropy",
     "upsample",
+    "upsample_bilinear",
 ]

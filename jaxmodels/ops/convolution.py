@@ -14,6 +14,7 @@ Operands of the primitives lead with an axis of members, which are independent c
 grouped convolution that XLA would make of them (10x for four small CNNs).
 """
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -27,6 +28,10 @@ from jaxmodels.ops import convolution_cpu as cpu
 from jaxmodels.ops import convolution_native as native
 from jaxmodels.ops.convolution_native import Geometry, Pair, extent, transposed_kernel
 
+# An environment variable: if set, CPUs get XLA's convolutions, too, to compare with or to rule out
+# a fault here.
+NATIVE = "JAXMODELS_NATIVE_CONVOLUTIONS"
+
 Padding = str | int | Sequence[int | Sequence[int]]
 
 
@@ -38,6 +43,7 @@ def conv(
     *,
     kernel_dilation: int | Sequence[int] = 1,
     groups: int = 1,
+    precision: lax.PrecisionLike = None,
 ) -> Float[Array, "batch *out_size outputs"]:
     """Cross-correlation over one or two axes, as `lax.conv_general_dilated` on NHWC and HWIO.
 
@@ -45,6 +51,8 @@ def conv(
     kernel_dilation: pixels from one kernel position to the next (lax: rhs_dilation).
     groups: each of so many groups of outputs sees its own group of inputs only (lax:
     feature_group_count); as many as there are channels: depthwise.
+    precision: of products, as in lax. On a CPU, which has one, any but None keeps large 3x3 and 4x4
+    kernels from fewer products that round 2-4 times as much (see convolution_winograd.py).
 
     On a CPU a number that is not finite may spread to other groups: small ones share a product.
 
@@ -57,7 +65,7 @@ def conv(
     if isinstance(padding, str):
         size = tuple(map(extent, kernel.shape[:axes], dilation))
         padding = lax.padtype_to_pads(x.shape[1:-1], size, strides, _known(padding))
-    geometry = _geometry(strides, _pads(padding, axes), dilation, groups)
+    geometry = _geometry(strides, _pads(padding, axes), dilation, groups, precision)
     x, kernel = _with_rows(axes, x, kernel)
     ends = zip(x.shape[1:3], kernel.shape[:2], geometry.padding, geometry.dilation, strict=True)
     _check_size("conv", x, kernel, (n + sum(pads) - extent(k, d) for n, k, pads, d in ends))
@@ -72,6 +80,7 @@ def conv_transpose(
     *,
     kernel_dilation: int | Sequence[int] = 1,
     groups: int = 1,
+    precision: lax.PrecisionLike = None,
 ) -> Float[Array, "batch *out_size outputs"]:
     """Transposed convolution, as `lax.conv_transpose` (kernel not flipped) on NHWC and HWIO.
 
@@ -89,7 +98,7 @@ def conv_transpose(
             _transpose_padding(extent(k, d), s, _known(padding))
             for k, d, s in zip(kernel.shape[:axes], dilation, strides, strict=True)
         ]
-    geometry = _geometry(strides, _pads(padding, axes), dilation, groups)
+    geometry = _geometry(strides, _pads(padding, axes), dilation, groups, precision)
     x, kernel = _with_rows(axes, x, kernel)
     # The convolution whose input gradient this is: low and high make its output n again.
     in_size, forward_padding = [], []
@@ -142,10 +151,10 @@ def _known(padding: str) -> str:
     return padding.upper()
 
 
-def _geometry(strides, padding, dilation, groups) -> Geometry:
+def _geometry(strides, padding, dilation, groups, precision) -> Geometry:
     if len(strides) == 1:  # along a row, of which there is one
         strides, padding, dilation = (1, *strides), ((0, 0), *padding), (1, *dilation)
-    return Geometry(tuple(strides), tuple(padding), tuple(dilation), groups)
+    return Geometry(tuple(strides), tuple(padding), tuple(dilation), groups, precision)
 
 
 def _with_rows(axes: int, x: Array, kernel: Array) -> tuple[Array, Array]:
@@ -193,8 +202,9 @@ def _bilinear(name: str) -> Primitive:
         lambda *args, **params: jax.make_jaxpr(partial(lowering, **params))(*args).out_avals[0]
     )
     mlir.register_lowering(primitive, mlir.lower_fun(lowering, multiple_results=False))
-    lowering = partial(_each_member, _one_by_one, getattr(cpu, name))
-    mlir.register_lowering(primitive, mlir.lower_fun(lowering, multiple_results=False), "cpu")
+    if not os.environ.get(NATIVE):
+        lowering = partial(_each_member, _one_by_one, getattr(cpu, name))
+        mlir.register_lowering(primitive, mlir.lower_fun(lowering, multiple_results=False), "cpu")
     return primitive
 
 

@@ -33,18 +33,18 @@ groups            Depthwise: shifted images times numbers (14x14x64: 2.7, native
 """
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from itertools import product
 from math import gcd
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array, Float
 
 from jaxmodels.ops import convolution_native as native
 from jaxmodels.ops import convolution_winograd as winograd
+from jaxmodels.ops.apart import run_apart
 from jaxmodels.ops.convolution_native import Geometry, Pair, extent, transposed_kernel
 
 # Beyond that many kernel positions, forms with an operation for each compile slowly.
@@ -88,8 +88,7 @@ def convolve(
         y = patches.reshape(-1, patches.shape[-1]) @ kernel.reshape(-1, outputs)
         return y.reshape(*patches.shape[:3], outputs)
     if _transforms_pay(kernel.shape, x, geometry):
-        tiles = partial(winograd.convolve, padding=geometry.padding, strides=geometry.strides)
-        return _apart(tiles, x, kernel)
+        return winograd.convolve(x, kernel, geometry.padding, geometry.strides)
     return _forward(x, kernel, geometry)
 
 
@@ -111,13 +110,7 @@ def input_gradient(
     reached = [(n - 1) * s + k for n, s, k in zip(g.shape[1:3], geometry.strides, kernel.shape)]
     crops = in_size[0] * in_size[1] / (reached[0] * reached[1])
     if geometry.strides != (1, 1) and crops > 0.7 and _transforms_pay(kernel.shape, g, geometry):
-        tiles = partial(
-            winograd.input_gradient,
-            padding=geometry.padding,
-            strides=geometry.strides,
-            in_size=in_size,
-        )
-        return _apart(tiles, g, kernel)
+        return winograd.input_gradient(g, kernel, geometry.padding, geometry.strides, in_size)
     return _phases(g, kernel, geometry, in_size)
 
 
@@ -136,10 +129,7 @@ def kernel_gradient(
         return (window.reshape(-1, inputs).T @ g.reshape(-1, outputs))[None, None]
     ones = (1, 1)
     if geometry.strides == ones and _transforms_pay((*kernel_size, inputs, outputs), x, geometry):
-        gradient = partial(
-            winograd.kernel_gradient, padding=geometry.padding, kernel_size=kernel_size
-        )
-        return _apart(gradient, x, g)
+        return winograd.kernel_gradient(x, g, geometry.padding, kernel_size)
     if outputs < inputs and geometry.strides == geometry.dilation == ones:
         padding = tuple(
             (k - 1 - low, size - n + low)
@@ -151,21 +141,10 @@ def kernel_gradient(
         flipped = _forward(images, kernel, Geometry(ones, padding))
         return jnp.flip(flipped, (1, 2)).transpose(1, 2, 3, 0)
     padding = tuple(native.kernel_gradient_padding(x, g, geometry, kernel_size))
-
-    def positions(x, g):
-        images, kernel = x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3)
-        y = _forward(images, kernel, Geometry(geometry.dilation, padding, geometry.strides))
-        return y.transpose(1, 2, 0, 3)
-
-    return _apart(positions, x, g)
-
-
-def _apart(run: Callable, *operands: Array) -> Array:
-    """`run` as a program that XLA does not merge into its surroundings: it would compute what the
-    operands are made of (a normalisation, say) anew at every place that reads them, in an order
-    that suits the reader."""
-    with set_xla_metadata(inlineable="false"):
-        return jax.jit(run)(*operands)
+    images = run_apart(lambda x: x.transpose(3, 1, 2, 0), x)
+    kernel = run_apart(lambda g: g.transpose(1, 2, 0, 3), g)
+    y = _forward(images, kernel, Geometry(geometry.dilation, padding, geometry.strides))
+    return y.transpose(1, 2, 0, 3)
 
 
 def _transforms_pay(kernel_shape: tuple[int, ...], image: Array, geometry: Geometry) -> bool:
@@ -177,7 +156,7 @@ def _transforms_pay(kernel_shape: tuple[int, ...], image: Array, geometry: Geome
         fits = geometry.strides == (2, 2) and height == width == 4
         fits = fits and inputs >= 64 and outputs >= 128
     # With few pixels, those of the kernel cost too much.
-    fits = fits and geometry.dilation == (1, 1) and geometry.groups == 1
+    fits = fits and geometry.dilation == (1, 1) and geometry.precision is None
     many = image.shape[0] * image.shape[1] * image.shape[2] >= 1024
     # Half precision would round the transforms.
     return fits and many and jnp.finfo(image.dtype).bits >= 32

@@ -1,5 +1,6 @@
 """A convolution and its two gradients as XLA's native convolution: what GPU and TPU run."""
 
+from collections.abc import Hashable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -11,12 +12,14 @@ NHWC = ("NHWC", "HWIO", "NHWC")
 
 
 class Geometry(NamedTuple):
-    """How windows lie on the image, in rows and columns, and groups of channels."""
+    """How windows lie on the image, in rows and columns, groups of channels, and what lax calls
+    precision."""
 
     strides: Pair
     padding: tuple[Pair, Pair]
     dilation: Pair = (1, 1)
     groups: int = 1
+    precision: Hashable = None
 
 
 def extent(size: int, dilation: int) -> int:
@@ -47,6 +50,7 @@ def convolve(
         rhs_dilation=geometry.dilation,
         feature_group_count=geometry.groups,
         dimension_numbers=NHWC,
+        precision=geometry.precision,
     )
 
 
@@ -73,6 +77,7 @@ def input_gradient(
         rhs_dilation=geometry.dilation,
         feature_group_count=geometry.groups,
         dimension_numbers=NHWC,
+        precision=geometry.precision,
     )
 
 
@@ -92,6 +97,7 @@ def kernel_gradient(
         # Groups are those of the channels, which take the place of the batch here.
         batch_group_count=geometry.groups,
         dimension_numbers=("CHWN", "IHWO", "HWNC"),
+        precision=geometry.precision,
     )
 
 

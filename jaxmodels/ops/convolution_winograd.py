@@ -9,14 +9,17 @@ the kernel. Rows go by tiles of 2, columns by tiles of 4, so that 3x3 takes a th
 and rounds 2-4 times as much as a plain sum: with tiles of 4 both ways it would be ten times.
 """
 
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxmodels.ops.apart import run_apart
 from jaxmodels.ops.convolution_native import Pair, transposed_kernel
 from jaxmodels.ops.space_to_depth import depth_to_space, kernel_to_depth, space_to_depth
 
@@ -40,7 +43,7 @@ def _transforms(outputs: int, taps: int) -> _Transforms:
     Lagrange's polynomials when those of x are whole."""
     points = np.array(_POINTS[: outputs + taps - 2])
     others = [np.delete(points, i) for i in range(len(points))]
-    x = [[*np.poly1d(other, r=True).coef[::-1], 0] for other in others] + [np.poly(points)[::-1]]
+    x = [[*_coefficients(other), 0] for other in others] + [_coefficients(points)]
     scales = [np.prod(point - other) for point, other in zip(points, others, strict=True)]
     kernel = np.vander(points, taps, increasing=True) / np.array(scales)[:, None]
     y = np.vander(points, outputs, increasing=True)
@@ -48,6 +51,35 @@ def _transforms(outputs: int, taps: int) -> _Transforms:
     return _Transforms(
         np.array(x), np.vstack([kernel, last[-taps:]]), np.vstack([y, last[-outputs:]]).T
     )
+
+
+def _coefficients(roots: np.ndarray) -> np.ndarray:
+    """Of the monic polynomial with these roots, that of the constant first."""
+    return np.poly1d(roots, r=True).coef[::-1]
+
+
+class _Axis(NamedTuple):
+    """Rows or columns in tiles."""
+
+    axis: int
+    padding: int  # in front
+    size: int  # of the output
+    tiles: int
+    transforms: _Transforms
+
+    @property
+    def step(self) -> int:
+        """Outputs of a tile."""
+        return len(self.transforms.y)
+
+
+def _axes(sizes: Pair, kernel_size: Pair, padding: tuple[Pair, Pair]) -> tuple[_Axis, _Axis]:
+    axes = []
+    for axis, (size, taps, (low, _)) in enumerate(zip(sizes, kernel_size, padding, strict=True)):
+        outputs = min(_TILES[axis], size)
+        tiles = -(-size // outputs)
+        axes.append(_Axis(axis + 1, low, size, tiles, _transforms(outputs, taps)))
+    return tuple(axes)
 
 
 def convolve(
@@ -58,14 +90,16 @@ def convolve(
 ) -> Float[Array, "batch out_height out_width outputs"]:
     """The convolution; strides must divide the kernel's size."""
     if strides == (1, 1):
-        return _convolve(x, kernel, padding, axis=2)
+        return _convolve(x, kernel, padding)
     edges = []
     for n, k, s, (low, high) in zip(x.shape[1:3], kernel.shape, strides, padding, strict=False):
         windows = (n + low + high - k) // s + 1
-        edges.append((low, (windows - 1) * s + k - n - low, 0))
-    x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
+        edges.append((low, (windows - 1) * s + k - n - low))
     return _convolve(
-        space_to_depth(x, strides), kernel_to_depth(kernel, strides), ((0, 0), (0, 0)), axis=2
+        x,
+        kernel_to_depth(kernel, strides),
+        ((0, 0), (0, 0)),
+        before=lambda x: space_to_depth(_pad(x, edges), strides),
     )
 
 
@@ -79,30 +113,38 @@ def input_gradient(
     """What `convolve` transposes to in its input."""
     kernel = transposed_kernel(kernel_to_depth(kernel, strides), groups=1)
     reach = tuple((taps - 1, taps - 1) for taps in kernel.shape[:2])
-    x = depth_to_space(_convolve(g, kernel, reach, axis=2), strides)
-    edges = [
-        (-low, size + low - n, 0)
-        for n, size, (low, _) in zip(x.shape[1:3], in_size, padding, strict=True)
-    ]
-    return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
+
+    def crop(x):
+        x = depth_to_space(x, strides)
+        sizes = zip(x.shape[1:3], in_size, padding, strict=True)
+        return _pad(x, [(-low, size + low - n) for n, size, (low, _) in sizes])
+
+    return _convolve(g, kernel, reach, after=crop)
 
 
-def _convolve(x: Array, kernel: Array, padding, axis: int) -> Array:
-    if axis == 0:
-        return jnp.matmul(x, kernel[0, 0])
-    taps, pads = kernel.shape[axis - 1], padding[axis - 1]
-    size = x.shape[axis] + sum(pads) - taps + 1
-    tiles, transforms = _tiles(size, taps, axis)
-    step = len(transforms.y)
-    parts = _entries(x, tiles, step, len(transforms.x), pads[0], axis)
-    each = [lax.slice_in_dim(kernel, i, i + 1, axis=axis - 1) for i in range(taps)]
-    products = [
-        _convolve(_sum(row, parts), _sum(weights, each), padding, axis - 1)
-        for row, weights in zip(transforms.x, transforms.kernel, strict=True)
-    ]
-    y = jnp.stack([_sum(row, products) for row in transforms.y], axis + 1)
-    y = y.reshape(*y.shape[:axis], -1, *y.shape[axis + 2 :])
-    return lax.slice_in_dim(y, 0, size, axis=axis)
+def _convolve(
+    x: Array,
+    kernel: Array,
+    padding: tuple[Pair, Pair],
+    before: Callable[[Array], Array] = lambda x: x,
+    after: Callable[[Array], Array] = lambda y: y,
+) -> Array:
+    taps = kernel.shape[:2]
+    sizes = tuple(
+        n + sum(pads) - k + 1
+        for n, k, pads in zip(jax.eval_shape(before, x).shape[1:3], taps, padding, strict=True)
+    )
+    axes = _axes(sizes, taps, padding)
+    kernels = [kernel]
+    for axis, _, _, _, transforms in axes[::-1]:
+        kernels = [
+            _sum(weights, each)
+            for each in [jnp.split(k, k.shape[axis - 1], axis - 1) for k in kernels]
+            for weights in transforms.kernel
+        ]
+    tiles = run_apart(lambda x: _tiles_of_x(before(x), axes), x)
+    products = [tile @ kernel[0, 0] for tile, kernel in zip(tiles, kernels, strict=True)]
+    return run_apart(lambda products: after(_outputs(products, axes)), products)
 
 
 def kernel_gradient(
@@ -112,37 +154,75 @@ def kernel_gradient(
     kernel_size: Pair,
 ) -> Float[Array, "kernel_height kernel_width inputs outputs"]:
     """What `convolve` at stride 1 transposes to in its kernel."""
-    return _kernel_gradient(x, g, padding, kernel_size, axis=2)
-
-
-def _kernel_gradient(x: Array, g: Array, padding, kernel_size: Pair, axis: int) -> Array:
-    if axis == 0:
-        return (x.reshape(-1, x.shape[-1]).T @ g.reshape(-1, g.shape[-1]))[None, None]
-    taps, (low, _) = kernel_size[axis - 1], padding[axis - 1]
-    tiles, transforms = _tiles(g.shape[axis], taps, axis)
-    step = len(transforms.y)
-    xs = _entries(x, tiles, step, len(transforms.x), low, axis)
-    gs = _entries(g, tiles, step, step, 0, axis)
-    products = [
-        _kernel_gradient(_sum(row, xs), _sum(column, gs), padding, kernel_size, axis - 1)
-        for row, column in zip(transforms.x, transforms.y.T, strict=True)
+    axes = _axes(g.shape[1:3], kernel_size, padding)
+    xs = run_apart(lambda x: _tiles_of_x(x, axes), x)
+    gs = run_apart(lambda g: _tiles_of_y(g, axes), g)
+    kernels = [
+        (x.reshape(-1, x.shape[-1]).T @ g.reshape(-1, g.shape[-1]))[None, None]
+        for x, g in zip(xs, gs, strict=True)
     ]
-    return jnp.concatenate([_sum(row, products) for row in transforms.kernel.T], axis - 1)
+    for axis, _, _, _, transforms in axes:
+        rows = transforms.kernel.T
+        kernels = [
+            jnp.concatenate([_sum(row, each) for row in rows], axis - 1)
+            for each in _in_groups(kernels, len(transforms.x))
+        ]
+    return kernels[0]
 
 
-def _tiles(size: int, taps: int, axis: int) -> tuple[int, _Transforms]:
-    """How many tiles yield so many outputs, and their matrices."""
-    outputs = min(_TILES[axis - 1], size)
-    return -(-size // outputs), _transforms(outputs, taps)
+def _tiles_of_x(x: Array, axes: tuple[_Axis, _Axis]) -> list[Array]:
+    """Transformed: an array of all tiles for each product, columns before rows."""
+    parts = [x]
+    for axis in axes[::-1]:
+        rows = axis.transforms.x
+        parts = [
+            _sum(row, entries)
+            for entries in [_entries(part, axis, len(rows), axis.padding) for part in parts]
+            for row in rows
+        ]
+    return parts
 
 
-def _entries(x: Array, tiles: int, step: int, entries: int, low: int, axis: int) -> list[Array]:
-    """x, padded by `low` in front, at each place of all tiles, which begin `step` apart."""
-    edges = [(0, 0, 0)] * x.ndim
-    edges[axis] = (low, (tiles - 1) * step + entries - x.shape[axis] - low, 0)
-    x = lax.pad(x, jnp.zeros((), x.dtype), edges)
-    last = (tiles - 1) * step + 1
-    return [lax.slice_in_dim(x, i, i + last, step, axis) for i in range(entries)]
+def _tiles_of_y(y: Array, axes: tuple[_Axis, _Axis]) -> list[Array]:
+    """The same of outputs, by the transposed matrices."""
+    parts = [y]
+    for axis in axes[::-1]:
+        parts = [
+            _sum(column, entries)
+            for entries in [_entries(part, axis, axis.step, 0) for part in parts]
+            for column in axis.transforms.y.T
+        ]
+    return parts
+
+
+def _outputs(products: list[Array], axes: tuple[_Axis, _Axis]) -> Array:
+    """What the products of all tiles add up to."""
+    for axis, _, size, _, transforms in axes:
+        sums = []
+        for each in _in_groups(products, len(transforms.x)):
+            y = jnp.stack([_sum(row, each) for row in transforms.y], axis + 1)
+            y = y.reshape(*y.shape[:axis], -1, *y.shape[axis + 2 :])
+            sums.append(lax.slice_in_dim(y, 0, size, axis=axis))
+        products = sums
+    return products[0]
+
+
+def _in_groups(arrays: list[Array], size: int) -> list[list[Array]]:
+    return [arrays[at : at + size] for at in range(0, len(arrays), size)]
+
+
+def _entries(x: Array, axis: _Axis, count: int, padding: int) -> list[Array]:
+    """x, padded in front, at each of so many places of all tiles."""
+    along, last = axis.axis, (axis.tiles - 1) * axis.step + 1
+    edges = [(0, 0), (0, 0)]
+    edges[along - 1] = (padding, last - 1 + count - x.shape[along] - padding)
+    x = _pad(x, edges)
+    return [lax.slice_in_dim(x, i, i + last, axis.step, along) for i in range(count)]
+
+
+def _pad(x: Array, edges) -> Array:
+    edges = [(low, high, 0) for low, high in edges]
+    return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
 
 
 def _sum(weights: Float[np.ndarray, " terms"], terms: list[Array]) -> Array:

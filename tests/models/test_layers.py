@@ -115,7 +115,7 @@ def test_fields_in_flax_order(name):
     assert ours[:4] == theirs[:4] and set(lacking) == LACKING[name]
 
 
-SAID_TO_LACK = {"mask", "precision", "promote_dtype"}
+SAID_TO_LACK = {"mask", "promote_dtype"}
 LACKING = {
     "Conv": {*SAID_TO_LACK, "input_dilation", "conv_general_dilated", "conv_general_dilated_cls"},
     "ConvTranspose": {*SAID_TO_LACK, "preferred_element_type"},

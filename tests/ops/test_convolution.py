@@ -19,6 +19,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxmodels.ops import conv, conv_transpose, cpu_compiler_options
 from jaxmodels.ops import convolution_native as native
+from jaxmodels.ops import convolution_winograd as winograd
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 # The fixture holds for the whole test, so every example may share it.
@@ -183,6 +184,78 @@ def test_native_forms_equal_lax(case):
         return ours, (y, *pull(y))
 
     jax.tree.map(close, *both(x, kernel))
+
+
+@pytest.mark.usefixtures("float64")
+@sweep(max_examples=15)
+@given(cases(largest_kernel=3, transpose=False), st.sampled_from([1, 2]))
+@example(Case(False, (7, 9), (3, 3), (1, 1), "SAME", (3, 2)), 1)
+@example(Case(False, (1, 2), (3, 2), (1, 1), ((1, 1), (0, 3)), (3, 2)), 1)  # tiles of one output
+@example(Case(False, (7, 7), (2, 2), (2, 2), ((1, 2), (1, 2)), (3, 2)), 2)
+@example(Case(False, (9, 6), (1, 2), (2, 2), ((-1, 1), (2, -1)), (3, 2)), 2)
+def test_tiles_equal_lax(case, stride):
+    """By fewer products, kernels `stride` times as large at that stride."""
+    strides, size = (stride, stride), tuple(stride * k for k in case.kernel)
+    case = case._replace(kernel=size, strides=strides, dilation=(1, 1), groups=1)
+    x, kernel = case.arrays()
+    padding = case.padding
+    if isinstance(padding, str):
+        padding = lax.padtype_to_pads(case.size, size, strides, padding)
+    geometry = native.Geometry(strides, tuple(map(tuple, padding)))
+    assume(all(n > 0 for n in jax.eval_shape(case.reference(), x, kernel).shape))
+
+    @jax.jit
+    def both(x, kernel):
+        y, pull = jax.vjp(lambda *args: native.convolve(*args, geometry), x, kernel)
+        to_x, to_kernel = pull(y)
+        pads = geometry.padding
+        ours = [
+            winograd.convolve(x, kernel, pads, strides),
+            winograd.input_gradient(y, kernel, pads, strides, case.size),
+        ]
+        expected = [y, to_x]
+        if stride == 1:
+            ours.append(winograd.kernel_gradient(x, y, pads, size))
+            expected.append(to_kernel)
+        return ours, expected
+
+    jax.tree.map(close, *both(x, kernel))
+
+
+# Large enough for fewer products: at stride 1, at stride 2, and its way back.
+LARGE = [
+    Case(False, (6, 6), (3, 3), (1, 1), "SAME", (128, 128), 32),
+    Case(False, (16, 16), (4, 4), (2, 2), "SAME", (64, 128), 16),
+    Case(True, (8, 8), (4, 4), (2, 2), "SAME", (128, 64), 16),
+]
+
+
+@pytest.mark.parametrize("case", LARGE, ids=["unit", "strided", "transposed"])
+def test_large_kernels_round_a_few_times_as_much_and_highest_precision_does_not(case):
+    x, kernel = (array.astype(jnp.float32) for array in case.arrays())
+    with jax.enable_x64(True):
+        wide = [jnp.asarray(np.asarray(array), jnp.float64) for array in (x, kernel)]
+        exact = jax.tree.map(np.asarray, jax.jit(partial(_first_order, case.reference()))(*wide))
+
+    def errors(function):
+        result = jax.jit(partial(_first_order, function))(x, kernel)
+        return [
+            np.sqrt(np.mean((ours - best) ** 2))
+            for ours, best in zip(jax.tree.leaves(result), jax.tree.leaves(exact), strict=True)
+        ]
+
+    function = conv_transpose if case.transpose else conv
+
+    def careful(x, kernel):
+        return function(x, kernel, case.strides, case.padding, precision="highest")
+
+    plain = errors(case.reference())
+    assert np.all(np.array(errors(case.ours())) < 5 * np.array(plain))
+    assert np.all(np.array(errors(careful)) < 2.5 * np.array(plain))
+    assert _operations(case.ours(), x, kernel) == {"dot_general"}
+    assert _operations(careful, x, kernel) == {"stablehlo.convolution"}
+    half = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
+    assert _operations(case.ours(), *half) == {"stablehlo.convolution"}
 
 
 @pytest.mark.usefixtures("float64")
@@ -365,8 +438,9 @@ def test_cpu_runs_one_by_one_kernels_and_few_channels_as_matrix_products():
         Case(False, (3, 3), (7, 7), (2, 2), "SAME", (16, 4), 128),
         Case(False, (6, 6), (3, 3), (1, 1), "SAME", (4, 4), 128, groups=4),
         Case(True, (3, 3), (4, 4), (2, 2), "SAME", (16, 8), 128),
+        *LARGE,
     ],
-    ids=["unit", "grey", "large_kernel", "groups", "transpose"],
+    ids=["unit", "grey", "large_kernel", "groups", "transpose", "3x3", "strided", "way_back"],
 )
 def test_a_batch_over_devices_is_not_gathered(case):
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from jaxmodels.ops import max_pool
+from jaxmodels.ops import downsample_bilinear, max_pool, upsample_bilinear
 
 
 def _reference(x, window):
@@ -135,3 +135,21 @@ def test_ties_of_overlapping_windows_share_the_whole_gradient():
 def test_padding_alone_is_no_window():
     with pytest.raises(ValueError, match="padding 2; expected less than the window, 2"):
         max_pool(jnp.zeros((1, 4, 4, 1)), 2, padding=2)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("shape", [(2, 6, 4, 3), (1, 2, 8, 1), (1, 2, 2, 2)])
+@pytest.mark.parametrize("resize, factor", [(upsample_bilinear, 2), (downsample_bilinear, 0.5)])
+def test_bilinear_resizing_equals_jax_image(resize, factor, shape):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=shape))
+    size = (shape[0], int(factor * shape[1]), int(factor * shape[2]), shape[3])
+
+    def reference(x):
+        return jax.image.resize(x, size, "bilinear")
+
+    for function, expected in ((resize, reference), (_slope(resize), _slope(reference))):
+        np.testing.assert_allclose(function(x), expected(x), atol=1e-6)
+
+
+def _slope(function):
+    return jax.grad(lambda x: jnp.sum(jnp.sin(function(x))))

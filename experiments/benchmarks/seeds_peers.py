@@ -1,0 +1,107 @@
+"""Several seeds of the CNN of experiments.benchmarks.classifier in one program, for
+experiments.benchmarks.convolution.
+
+Every seed has weights and batches (of 128) of its own. Ours runs the classifier's step in a loop
+inside of one program; Flax's is a jitted step under `vmap`, called for each batch.
+"""
+
+from collections.abc import Callable
+
+from experiments.benchmarks.classifier_peers import TASKS
+
+Block = Callable[[int], None]
+TASK = TASKS["cnn"]
+
+
+def ours(count: str) -> Block:
+    """The step of experiments.classifier under `map_members`."""
+    from jaxmodels.ops import map_members
+
+    return _ours(int(count), map_members)
+
+
+def vmapped(count: str) -> Block:
+    """The same under `jax.vmap`."""
+    import jax
+
+    return _ours(int(count), jax.vmap)
+
+
+def _ours(count: int, mapped: Callable) -> Block:
+    import jax
+
+    from jaxmodels.data import normalization_of
+    from jaxmodels.models import create_model
+    from jaxmodels.objectives.classifier import classifier, hyperparameters
+    from jaxmodels.objectives.optimizers import OptimizerConfig
+    from jaxmodels.ops import cpu_compiler_options
+
+    images, labels = TASK.arrays()
+    normalize = normalization_of(images)
+    model = create_model("cnn", classes=10, hidden=TASK.hidden, channels=TASK.channels)
+    optimizer = OptimizerConfig(optimizer="momentum", learning_rate=TASK.rate, schedule="constant")
+    objective, numbers = classifier(model, 10, optimizer, steps=1), hyperparameters(optimizer)
+    keys = jax.random.split(jax.random.key(0), count)
+    spec = {
+        "image": jax.ShapeDtypeStruct((TASK.batch, *TASK.shape), "float32"),
+        "label": jax.ShapeDtypeStruct((TASK.batch,), "int32"),
+    }
+    states = jax.vmap(lambda key: objective.init(key, spec, numbers))(keys)
+
+    def step(state, key, images, labels):
+        key = jax.random.fold_in(key, state["step"])
+        rows = jax.random.randint(key, (TASK.batch,), 0, len(images))
+        batch = {"image": normalize(images[rows]), "label": labels[rows]}
+        return objective.step(state, batch, key)[0]
+
+    def advance(states, keys, images, labels, steps):
+        every = mapped(lambda state, key: step(state, key, images, labels))
+        return jax.lax.fori_loop(0, steps, lambda _, states: every(states, keys), states)
+
+    run = jax.jit(advance, compiler_options=cpu_compiler_options())
+    images, labels = jax.device_put((images, labels.astype("int32")))
+
+    def block(steps: int) -> None:
+        nonlocal states
+        states = jax.block_until_ready(run(states, keys, images, labels, steps))
+
+    return block
+
+
+def flax(count: str) -> Block:
+    """Flax Linen's own layers under `vmap`."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    import optax
+
+    from experiments.benchmarks.classifier_peers import flax_network
+
+    network, rule = flax_network("cnn"), optax.sgd(TASK.rate, TASK.momentum)
+    keys = jax.random.split(jax.random.key(0), int(count))
+    params = jax.vmap(lambda key: network.init(key, jnp.ones([1, *TASK.shape]))["params"])(keys)
+    state = params, jax.vmap(rule.init)(params)
+
+    @jax.jit
+    @jax.vmap
+    def train_step(state, images, labels):
+        params, moments = state
+
+        def loss(params):
+            logits = network.apply({"params": params}, images)
+            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+        updates, moments = rule.update(jax.grad(loss)(params), moments)
+        return optax.apply_updates(params, updates), moments
+
+    images, labels = TASK.normalized()
+    generator = np.random.default_rng(0)
+
+    def block(steps: int) -> None:
+        nonlocal state
+        for _ in range(steps):
+            rows = generator.integers(0, len(images), (int(count), TASK.batch))
+            state = train_step(state, images[rows], labels[rows])
+        jax.block_until_ready(state)
+
+    return block
