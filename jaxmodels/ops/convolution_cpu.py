@@ -44,8 +44,8 @@ from jaxtyping import Array, Float
 
 from jaxmodels.ops import convolution_native as native
 from jaxmodels.ops import convolution_winograd as winograd
-from jaxmodels.ops.apart import run_apart
 from jaxmodels.ops.convolution_native import Geometry, Pair, extent, transposed_kernel
+from jaxmodels.ops.materialize import materialize
 
 # Beyond that many kernel positions, forms with an operation for each compile slowly.
 _POSITIONS = 64
@@ -141,8 +141,8 @@ def kernel_gradient(
         flipped = _forward(images, kernel, Geometry(ones, padding))
         return jnp.flip(flipped, (1, 2)).transpose(1, 2, 3, 0)
     padding = tuple(native.kernel_gradient_padding(x, g, geometry, kernel_size))
-    images = run_apart(lambda x: x.transpose(3, 1, 2, 0), x)
-    kernel = run_apart(lambda g: g.transpose(1, 2, 0, 3), g)
+    images = materialize(x).transpose(3, 1, 2, 0)
+    kernel = materialize(g).transpose(1, 2, 0, 3)
     y = _forward(images, kernel, Geometry(geometry.dilation, padding, geometry.strides))
     return y.transpose(1, 2, 0, 3)
 

@@ -19,8 +19,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxmodels.ops.apart import run_apart
 from jaxmodels.ops.convolution_native import Pair, transposed_kernel
+from jaxmodels.ops.materialize import materialize
 from jaxmodels.ops.space_to_depth import depth_to_space, kernel_to_depth, space_to_depth
 
 _TILES = (2, 4)  # of outputs, in rows and columns
@@ -135,16 +135,16 @@ def _convolve(
         for n, k, pads in zip(jax.eval_shape(before, x).shape[1:3], taps, padding, strict=True)
     )
     axes = _axes(sizes, taps, padding)
-    kernels = [kernel]
+    kernels = [materialize(kernel)]
     for axis, _, _, _, transforms in axes[::-1]:
         kernels = [
             _sum(weights, each)
             for each in [jnp.split(k, k.shape[axis - 1], axis - 1) for k in kernels]
             for weights in transforms.kernel
         ]
-    tiles = run_apart(lambda x: _tiles_of_x(before(x), axes), x)
+    tiles = _tiles_of_x(before(materialize(x)), axes)
     products = [tile @ kernel[0, 0] for tile, kernel in zip(tiles, kernels, strict=True)]
-    return run_apart(lambda products: after(_outputs(products, axes)), products)
+    return materialize(after(_outputs(products, axes)))
 
 
 def kernel_gradient(
@@ -155,8 +155,7 @@ def kernel_gradient(
 ) -> Float[Array, "kernel_height kernel_width inputs outputs"]:
     """What `convolve` at stride 1 transposes to in its kernel."""
     axes = _axes(g.shape[1:3], kernel_size, padding)
-    xs = run_apart(lambda x: _tiles_of_x(x, axes), x)
-    gs = run_apart(lambda g: _tiles_of_y(g, axes), g)
+    xs, gs = _tiles_of_x(materialize(x), axes), _tiles_of_y(materialize(g), axes)
     kernels = [
         (x.reshape(-1, x.shape[-1]).T @ g.reshape(-1, g.shape[-1]))[None, None]
         for x, g in zip(xs, gs, strict=True)
