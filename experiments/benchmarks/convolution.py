@@ -7,7 +7,11 @@
 
 Float32, batch 128. Medians over alternating turns, each peer at the better of one thread and all;
 see alternate.py. convolution_peers.py and resnet_peers.py say what exactly runs, and so do the
-modules of peers of the benchmarks classifier, gan and vae, from which the other steps are.
+modules of peers of the benchmarks classifier, gan and vae, from which the other steps are. The
+DCGAN's are in the order of PyTorch's tutorial (--updates shared).
+
+Three parts: layers, steps, and more: what XLA's own convolutions cost in the loop inside of a
+program that ours run in, and four seeds in one program.
 
 GFLOP/s are ours: operations of the convolutions (and linear layers, in steps) over the median;
 "of peak" is their share of what a 2048 x 2048 matrix product reaches on this machine. A number such
@@ -26,13 +30,14 @@ from experiments.benchmarks import (
     convolution_peers,
     gan_peers,
     resnet_peers,
+    seeds_peers,
     vae_peers,
 )
 from experiments.benchmarks.alternate import Timing, time_in_turns
 from experiments.benchmarks.step_table import matrix_product_pace
 from jaxmodels.errors import InputError, require_known
 
-PARTS = ("layers", "steps")
+PARTS = ("layers", "steps", "more")
 PEERS = {
     "ours": "jaxmodels",
     "flax": "plain Flax",
@@ -73,8 +78,8 @@ ROWS = {
         "DCGAN": Row(
             gan_peers.__name__,
             "28",
-            _functions("flax_loop"),
-            lambda: gan_peers.TASKS["28"].flops("fresh"),
+            {**_functions("flax_loop"), "ours": "shared"},
+            lambda: gan_peers.TASKS["28"].flops("shared"),
         ),
         "conv VAE": Row(
             vae_peers.__name__, "conv", _functions("flax_jitted"), vae_peers.TASKS["conv"].flops
@@ -88,7 +93,7 @@ class BenchmarkConfig:
     """Compare convolutions with peers."""
 
     parts: tuple[str, ...] = PARTS
-    """Which of layers, steps."""
+    """Which of layers, steps, more."""
     only: str = ""
     """Only rows whose name has this in it."""
     peers: tuple[str, ...] = tuple(PEERS)
@@ -129,6 +134,31 @@ def line(name: str, flops: int, timings: dict[str, Timing], pace: float) -> str:
     return text + "".join(reasons)
 
 
+def print_native(row_name: str, turns: int, seconds: float) -> None:
+    """A whole step of ours beside the same program with XLA's own convolutions."""
+    module, task, functions, _ = ROWS["steps"][row_name]
+    (mine,) = time_in_turns(module, [functions["ours"]], task, turns, seconds)
+    name = f"{module}:{functions['ours']}:{task}"
+    (theirs,) = time_in_turns(convolution_peers.__name__, ["native"], name, 1, seconds)
+    text = f"{row_name}: {1e3 * mine.median:,.1f} ms; with XLA's convolutions in the same loop"
+    print(f"{text} {1e3 * theirs.median:,.0f} ms, {theirs.median / mine.median:.1f}x", flush=True)
+
+
+def print_seeds(turns: int, seconds: float) -> None:
+    """Four seeds of the CNN in one program beside one."""
+    titles = {"ours": "map_members", "vmapped": "vmap", "flax": "vmap of plain Flax"}
+    for peer, title in titles.items():
+        one, four = (
+            time_in_turns(seeds_peers.__name__, [peer], count, turns, seconds)[0]
+            for count in ("1", "4")
+        )
+        if one.unavailable:
+            print(f"{title} did not run: {one.unavailable}")
+            continue
+        text = f"four seeds of the CNN, {title}: {1e3 * four.median:,.1f} ms, one"
+        print(f"{text} {1e3 * one.median:,.1f} ms: {four.median / one.median:.2f}x", flush=True)
+
+
 def main() -> None:
     """Runs the benchmark and prints a table for each part, row by row."""
     config = tyro.cli(BenchmarkConfig)
@@ -140,8 +170,9 @@ def main() -> None:
         rows = {
             part: {name: row for name, row in ROWS[part].items() if config.only in name}
             for part in config.parts
+            if part in ROWS
         }
-        if not any(rows.values()):
+        if not any(rows.values()) and "more" not in config.parts:
             raise InputError(f"only = '{config.only}'; no row has this in its name")
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -155,6 +186,12 @@ def main() -> None:
             timed = time_in_turns(row.module, functions, row.task, config.turns, config.seconds)
             timings = dict(zip(config.peers, timed, strict=True))
             print(line(name, row.flops(), timings, pace), flush=True)
+    if "more" in config.parts:
+        print()
+        # A ResNet-18 takes minutes a step with XLA's.
+        for name in ("CNN", "DCGAN", "conv VAE"):
+            print_native(name, config.turns, config.seconds)
+        print_seeds(config.turns, config.seconds)
 
 
 if __name__ == "__main__":

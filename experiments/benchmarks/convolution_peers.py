@@ -7,6 +7,8 @@ engine does; Flax and PyTorch call one program for each step, as their loops do 
 a program Flax's gradients are many times slower still).
 """
 
+import importlib
+import os
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -145,6 +147,15 @@ def ours(name: str) -> Block:
         jax.block_until_ready(run(steps, arguments))
 
     return block
+
+
+def native(name: str) -> Block:
+    """A peer, named as module:peer:task, of which all convolutions are XLA's own."""
+    from jaxmodels.ops.convolution import NATIVE
+
+    module, peer, task = name.split(":")
+    os.environ[NATIVE] = "1"
+    return getattr(importlib.import_module(module), peer)(task)
 
 
 def flax(name: str) -> Block:

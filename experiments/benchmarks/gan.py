@@ -68,7 +68,7 @@ PEERS = {  # title, and which update (see Task.flops)
     "torch_eager": ("PyTorch eager", "shared"),
     "torch_channels_last": ("PyTorch, channels_last", "shared"),
     "torch_compiled": ("torch.compile", "shared"),
-    "flax_loop": ("Flax layers, loop", "fresh"),
+    "flax_loop": ("Flax layers, loop", "shared"),
 }
 TUTORIAL_SIZE = 64
 SAMPLES = 10_000

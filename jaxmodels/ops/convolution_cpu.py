@@ -4,7 +4,9 @@ XLA hands a plain forward convolution to Eigen, near the machine's peak. Every o
 through nested loops of its own, 5-200x below: inputs spread out (gradients where there are
 strides), other orders of axes (gradients of kernels, inside a loop), groups, and kernels of more
 pixels than the image, for which it exchanges the two. So everything here is plain forward
-convolutions of other operands, or matrix products where channels are too few to fill one.
+convolutions of other operands, or matrix products: where channels are too few to fill a
+convolution, and where they are so many that transforms of tiles are cheap beside the products that
+they save (convolution_winograd.py).
 
 The rule, with what was measured in a `fori_loop` on two cores, batch 128, float32,
 `cpu_compiler_options`; milliseconds, 3x3 unless said otherwise, "a -> b" from channels to channels:
@@ -13,14 +15,22 @@ forward           1 or 2 inputs: one product of patches (28x28, 1 -> 32: 2.2; na
                   5.5; 2 -> 32: 1.3, native 3.4; from 3 on native is as fast or faster).
                   A kernel larger than the image: the image padded first (2x2, 256 -> 256: 3.1,
                   native 88).
+                  From 128 to 128 channels or more, 3x3 at unit strides; from 64 to 128 or more, 4x4
+                  at strides 2: by tiles (14x14, 128 -> 128: 31, native 40; 7x7, 256 -> 256: 25, 38;
+                  4x4, 512 -> 512: 22, 46; 28x28, 64 -> 64 would gain nothing; 4x4 strides 2, 7x7,
+                  128 -> 256: 8.7, 11.0).
                   Otherwise native (28x28, 16 -> 32: 5.7, patches 22).
 input gradient    Few inputs from many outputs: one product, then overlap-add (4x4 strides 2, 28x28,
                   1 <- 64: 0.8, phases 2.4; 8 <- 64: 2.6, phases 6.9).
+                  4x4 at strides 2 as above, unless most of the tiles would be cropped: by tiles
+                  (14x14, 64 <- 128: 7.8, phases 9.5; 7x7, 128 <- 256: 21, phases 9.0).
                   Otherwise a forward convolution for each phase, a pixel's position modulo the
                   stride, which is the flipped convolution at stride 1 (strides 2, 28x28, 64 <- 128:
                   52, overlap-add 87; 7x7, 256 <- 512: 39, overlap-add 52; 4x4 strides 2, 14x14,
                   64 <- 128: 17.8, overlap-add 16.9; 1x1 strides 2, 28x28, 64 <- 128: 4.8, 12).
 kernel gradient   1x1: one product (28x28, strides 2, 64 -> 128: 10, as a convolution 99).
+                  3x3 as above: by tiles (14x14, 128 -> 128: 40, as below 47; 7x7, 256 -> 256: 32,
+                  42; 4x4, 512 -> 512: 24, 51).
                   Unit strides and fewer outputs than inputs: g convolved by x (28x28, 32 -> 1: 1.1,
                   x by g 4.0; 14x14, 128 -> 8: 3.6, 10.7).
                   Otherwise x convolved by g spread out by the strides (14x14, 32 -> 64: 16, a
