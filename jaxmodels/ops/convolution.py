@@ -27,9 +27,10 @@ from jaxtyping import Array, Float
 from jaxmodels.ops import convolution_cpu as cpu
 from jaxmodels.ops import convolution_native as native
 from jaxmodels.ops.convolution_native import Geometry, Pair, extent, transposed_kernel
+from jaxmodels.ops.members import one_by_one
 
-# An environment variable: if set, CPUs get XLA's convolutions, too, to compare with or to rule out
-# a fault here.
+# An environment variable: what is compiled while it is set has XLA's convolutions on a CPU, too, to
+# compare with or to rule out a fault here.
 NATIVE = "JAXMODELS_NATIVE_CONVOLUTIONS"
 
 Padding = str | int | Sequence[int | Sequence[int]]
@@ -202,9 +203,12 @@ def _bilinear(name: str) -> Primitive:
         lambda *args, **params: jax.make_jaxpr(partial(lowering, **params))(*args).out_avals[0]
     )
     mlir.register_lowering(primitive, mlir.lower_fun(lowering, multiple_results=False))
-    if not os.environ.get(NATIVE):
-        lowering = partial(_each_member, _one_by_one, getattr(cpu, name))
-        mlir.register_lowering(primitive, mlir.lower_fun(lowering, multiple_results=False), "cpu")
+
+    def on_cpu(first, second, **params):
+        mapped, forms = (jax.vmap, native) if os.environ.get(NATIVE) else (one_by_one, cpu)
+        return _each_member(mapped, getattr(forms, name), first, second, **params)
+
+    mlir.register_lowering(primitive, mlir.lower_fun(on_cpu, multiple_results=False), "cpu")
     return primitive
 
 
@@ -213,10 +217,6 @@ def _each_member(mapped: Callable, function: Callable, first: Array, second: Arr
     if len(first) == 1:
         return function(first[0], second[0])[None]
     return mapped(function)(first, second)
-
-
-def _one_by_one(function: Callable) -> Callable:
-    return lambda first, second: lax.map(lambda pair: function(*pair), (first, second))
 
 
 _convolve = _bilinear("convolve")

@@ -147,7 +147,8 @@ def kernel_gradient(
                 kernel_size, geometry.padding, x.shape[1:3], g.shape[1:3], strict=True
             )
         )
-        images, kernel = g.transpose(3, 1, 2, 0), x.transpose(1, 2, 0, 3)
+        images = materialize(g).transpose(3, 1, 2, 0)
+        kernel = materialize(x).transpose(1, 2, 0, 3)
         flipped = _forward(images, kernel, Geometry(ones, padding))
         return jnp.flip(flipped, (1, 2)).transpose(1, 2, 3, 0)
     padding = tuple(native.kernel_gradient_padding(x, g, geometry, kernel_size))

@@ -127,7 +127,7 @@ def _compare(case, order):
 
 
 @pytest.mark.usefixtures("float64")
-@sweep(max_examples=30)
+@sweep(max_examples=20)
 @given(cases())
 @example(Case(False, (5, 6), (1, 1), (3, 2), "SAME", (3, 5)))  # strides above the kernel
 @example(Case(False, (6, 5), (2, 2), (4, 3), "VALID", (8, 4)))  # a remainder nobody reads
@@ -148,7 +148,7 @@ def test_values_and_gradients_equal_lax(case):
 
 
 @pytest.mark.usefixtures("float64")
-@sweep(max_examples=8)
+@sweep(max_examples=5)
 @given(cases(largest_kernel=3))
 @example(Case(False, (5, 4), (3, 3), (2, 2), "SAME", (8, 5)))
 @example(Case(False, (4, 5), (2, 3), (1, 1), "VALID", (3, 4)))
@@ -160,7 +160,7 @@ def test_second_derivatives_equal_lax(case):
 
 
 @pytest.mark.usefixtures("float64")
-@sweep(max_examples=15)
+@sweep(max_examples=10)
 @given(cases(transpose=False))
 @example(Case(False, (5, 6), (2, 3), (3, 1), "SAME", (8, 4)))
 def test_native_forms_equal_lax(case):
@@ -187,7 +187,7 @@ def test_native_forms_equal_lax(case):
 
 
 @pytest.mark.usefixtures("float64")
-@sweep(max_examples=15)
+@sweep(max_examples=10)
 @given(cases(largest_kernel=3, transpose=False), st.sampled_from([1, 2]))
 @example(Case(False, (7, 9), (3, 3), (1, 1), "SAME", (3, 2)), 1)
 @example(Case(False, (1, 2), (3, 2), (1, 1), ((1, 1), (0, 3)), (3, 2)), 1)  # tiles of one output
@@ -480,6 +480,13 @@ def test_cpu_compiler_options_are_taken_by_this_xla():
     assert options
     with_options = jax.jit(conv, compiler_options=options)(x, kernel)
     np.testing.assert_allclose(with_options, jax.jit(conv)(x, kernel), rtol=1e-5, atol=1e-5)
+
+
+def test_an_environment_variable_gives_a_cpu_native_convolutions(monkeypatch):
+    x, kernel = LARGE[0].arrays()
+    assert "stablehlo.convolution" not in _lowered(LARGE[0].ours(), "cpu", x, kernel)
+    monkeypatch.setenv("JAXMODELS_NATIVE_CONVOLUTIONS", "1")
+    assert "stablehlo.convolution" in _lowered(LARGE[0].ours(), "cpu", x, kernel)
 
 
 def _operations(function, *args):
