@@ -146,12 +146,9 @@ def print_native(row_name: str, turns: int, seconds: float) -> None:
 
 def print_seeds(turns: int, seconds: float) -> None:
     """Four seeds of the CNN in one program beside one."""
-    titles = {"ours": "map_members", "vmapped": "vmap", "flax": "vmap of plain Flax"}
-    for peer, title in titles.items():
-        one, four = (
-            time_in_turns(seeds_peers.__name__, [peer], count, turns, seconds)[0]
-            for count in ("1", "4")
-        )
+    titles = {"map_members": "map_members", "vmap": "vmap", "flax": "vmap of plain Flax"}
+    for way, title in titles.items():
+        one, four = time_in_turns(seeds_peers.__name__, ["one", "four"], way, turns, seconds)
         if one.unavailable:
             print(f"{title} did not run: {one.unavailable}")
             continue

@@ -13,18 +13,25 @@ Block = Callable[[int], None]
 TASK = TASKS["cnn"]
 
 
-def ours(count: str) -> Block:
-    """The step of experiments.classifier under `map_members`."""
-    from jaxmodels.ops import map_members
-
-    return _ours(int(count), map_members)
+def one(way: str) -> Block:
+    """A single seed."""
+    return _seeds(way, 1)
 
 
-def vmapped(count: str) -> Block:
-    """The same under `jax.vmap`."""
+def four(way: str) -> Block:
+    """Four."""
+    return _seeds(way, 4)
+
+
+def _seeds(way: str, count: int) -> Block:
+    """way: map_members or vmap of ours, or flax."""
     import jax
 
-    return _ours(int(count), jax.vmap)
+    from jaxmodels.ops import map_members
+
+    if way == "flax":
+        return _flax(count)
+    return _ours(count, map_members if way == "map_members" else jax.vmap)
 
 
 def _ours(count: int, mapped: Callable) -> Block:
@@ -68,7 +75,7 @@ def _ours(count: int, mapped: Callable) -> Block:
     return block
 
 
-def flax(count: str) -> Block:
+def _flax(count: int) -> Block:
     """Flax Linen's own layers under `vmap`."""
     import jax
     import jax.numpy as jnp
@@ -78,7 +85,7 @@ def flax(count: str) -> Block:
     from experiments.benchmarks.classifier_peers import flax_network
 
     network, rule = flax_network("cnn"), optax.sgd(TASK.rate, TASK.momentum)
-    keys = jax.random.split(jax.random.key(0), int(count))
+    keys = jax.random.split(jax.random.key(0), count)
     params = jax.vmap(lambda key: network.init(key, jnp.ones([1, *TASK.shape]))["params"])(keys)
     state = params, jax.vmap(rule.init)(params)
 
@@ -100,7 +107,7 @@ def flax(count: str) -> Block:
     def block(steps: int) -> None:
         nonlocal state
         for _ in range(steps):
-            rows = generator.integers(0, len(images), (int(count), TASK.batch))
+            rows = generator.integers(0, len(images), (count, TASK.batch))
             state = train_step(state, images[rows], labels[rows])
         jax.block_until_ready(state)
 
