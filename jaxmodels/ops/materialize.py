@@ -4,6 +4,8 @@ import jax
 from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array
 
+_identity = jax.jit(lambda x: x)
+
 
 def materialize(x: Array) -> Array:
     """x, computed once, before what reads it.
@@ -14,4 +16,4 @@ def materialize(x: Array) -> Array:
     before it does so; a call that it may not inline is the one boundary that it keeps.
     """
     with set_xla_metadata(inlineable="false"):
-        return jax.jit(lambda x: x)(x)
+        return _identity(x)
