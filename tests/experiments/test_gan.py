@@ -19,6 +19,8 @@ from jaxmodels.train import main, train
 from jaxmodels.train.modes import load_run
 from tests.tfds_folder import write_image_dataset
 
+pytestmark = pytest.mark.usefixtures("fast_compiling")
+
 SMALL = ["--width", "8", "--latent-size", "8", "--batch-size", "16", "--steps", "4"]
 SMALL += ["--eval-every", "2", "--log-every", "2", "--samples", "60", "--mesh", "data=1"]
 SCORES = ["frechet_classifier", "kid_classifier", "classifier_score", "classifier_score_real"]
@@ -38,20 +40,7 @@ def _summary(out):
 
 
 @pytest.fixture(scope="module")
-def judge(tmp_path_factory):
-    """A quick classifier of the digits, so that tests need not train the default one."""
-    from experiments import classifier
-
-    folder = tmp_path_factory.mktemp("judge") / "run"
-    config = classifier.ClassifierConfig(
-        model="mlp", hidden=(32,), steps=300, workdir=str(folder), mesh="data=1"
-    )
-    train(classifier.build, config)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def run(judge, tmp_path_factory):
+def run(fast_compiling, judge, tmp_path_factory):
     """A short conditional run, and what it printed."""
     folder = tmp_path_factory.mktemp("gan") / "run"
     flags = ["--workdir", folder, "--judge", judge, *SMALL]

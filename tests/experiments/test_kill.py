@@ -13,27 +13,29 @@ import pytest
 
 from tests.tfds_folder import write_image_dataset
 
-COMMON = ["--log-every", "15", "--eval-every", "500", "--checkpoint-every", "40"]
+COMMON = ["--log-every", "15", "--eval-every", "300", "--checkpoint-every", "40"]
 FLAGS = {
-    "classifier": "--steps 6000 --model mlp --hidden 64 --batch-size 64 --ema 0.99 --batch-norm",
+    "classifier": "--steps 2400 --model mlp --hidden 64 --batch-size 64 --ema 0.99 --batch-norm",
     # Two networks and optimizers, an average, batch statistics, power iterations, lazy penalties.
-    "gan": "--steps 2000 --width 8 --latent-size 8 --batch-size 16 --norm spectral --r1 1"
+    "gan": "--steps 800 --width 8 --latent-size 8 --batch-size 16 --norm spectral --r1 1"
     " --lazy 7 --critic-steps 2 --samples 60",
     # Read from the disk, cut at random, by another number of processes at each try.
     "streamed classifier": "--steps 900 --data pictures --loading streamed --image-size 12"
     " --model mlp --hidden 64 --batch-size 64 --flip --crop 1 --mixup 0.2",
     # A codebook with codes that start again, its average, noise in the pixels, a warm-up.
-    "vae": "--steps 1500 --model vqvae --width 4 --codes 24 --code-size 3 --batch-size 16"
-    " --likelihood gaussian --kl-warmup 1000 --ema 0.99 --scored 0",
+    "vae": "--steps 600 --model vqvae --width 4 --codes 24 --code-size 3 --batch-size 16"
+    " --likelihood gaussian --kl-warmup 400 --ema 0.99 --scored 0",
 }
 
 
-def _start(case: str, workdir: Path, workers: int = 0) -> subprocess.Popen:
+def _start(case: str, workdir: Path, judge: Path, workers: int = 0) -> subprocess.Popen:
     experiment = case.split()[-1]
     command = [sys.executable, "-m", f"experiments.{experiment}", "--workdir", str(workdir)]
     flags = [*COMMON, *FLAGS[case].split()]
     if case.startswith("streamed"):
         flags += ["--data-dir", str(workdir.parent), "--workers", str(workers)]
+    if case == "gan":
+        flags += ["--judge", str(judge)]
     return subprocess.Popen(
         [*command, *flags],
         env={**os.environ, "XLA_FLAGS": ""},
@@ -43,8 +45,8 @@ def _start(case: str, workdir: Path, workers: int = 0) -> subprocess.Popen:
     )
 
 
-def _finish(case: str, workdir: Path) -> str:
-    out, error = (process := _start(case, workdir)).communicate(timeout=300)
+def _finish(case: str, workdir: Path, judge: Path) -> str:
+    out, error = (process := _start(case, workdir, judge)).communicate(timeout=300)
     assert process.returncode == 0, error
     return out.splitlines()[-1]
 
@@ -80,15 +82,15 @@ def _write_pictures(root: Path) -> None:
 
 
 @pytest.mark.parametrize("case", FLAGS)
-def test_killed_and_rerun_gives_the_same_bytes(case, tmp_path):
+def test_killed_and_rerun_gives_the_same_bytes(case, judge, tmp_path):
     _write_pictures(tmp_path)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    summary = _finish(case, whole)
+    summary = _finish(case, whole, judge)
     metrics = parts / "metrics.jsonl"
     chance = random.Random(0)
     reached = []
     for attempt in range(4):
-        process = _start(case, parts, workers=attempt % 3)
+        process = _start(case, parts, judge, workers=attempt % 3)
         before = metrics.stat().st_size if metrics.exists() else 0
         # Trains again: the lines after the checkpoint were dropped and are being written anew.
         _wait_for(
@@ -103,7 +105,7 @@ def test_killed_and_rerun_gives_the_same_bytes(case, tmp_path):
         reached.append(len(metrics.read_bytes()))
     assert reached == sorted(reached)
     assert reached[-1] < whole.joinpath("metrics.jsonl").stat().st_size, "killed after the end"
-    assert _finish(case, parts).split(" workdir=")[0] == summary.split(" workdir=")[0]
+    assert _finish(case, parts, judge).split(" workdir=")[0] == summary.split(" workdir=")[0]
     assert metrics.read_bytes() == whole.joinpath("metrics.jsonl").read_bytes()
     trees = _final_tree(whole), _final_tree(parts)
     assert len(trees[0]) > 20

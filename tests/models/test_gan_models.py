@@ -10,6 +10,8 @@ from jaxmodels.models import GANS, create_gan
 from jaxmodels.models.dcgan import halved_sizes
 from jaxmodels.models.gan_layers import stages
 
+pytestmark = pytest.mark.usefixtures("fast_compiling")
+
 LATENTS = 12
 
 

@@ -20,6 +20,8 @@ from jaxmodels.train.compile import TrainProgram
 from jaxmodels.train.devices import make_mesh
 from tests.objectives.gan_toys import ToyDiscriminator, ToyGenerator, images, program, toy_gan
 
+pytestmark = pytest.mark.usefixtures("fast_compiling")
+
 SGD = {"optimizer": "sgd", "learning_rate": 0.1, "discriminator_learning_rate": 0.3}
 KEY = jax.random.key(7)
 
