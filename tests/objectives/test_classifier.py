@@ -13,6 +13,8 @@ from jaxmodels.objectives.classifier import classifier, hyperparameters
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import with_preprocessing
 
+pytestmark = pytest.mark.usefixtures("fast_compiling")
+
 CLASSES = 6
 SGD = OptimizerConfig(optimizer="sgd", learning_rate=0.1, schedule="constant")
 
