@@ -19,6 +19,8 @@ from jaxmodels.errors import InputError
 from jaxmodels.train import main, train
 from tests.tfds_folder import write_image_dataset
 
+pytestmark = pytest.mark.usefixtures("fast_compiling")
+
 SMALL = ["--model", "mlp", "--hidden", "16", "--steps", "2", "--log-every", "1"]
 
 

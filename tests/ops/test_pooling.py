@@ -10,6 +10,8 @@ from jax import lax
 
 from jaxmodels.ops import downsample_bilinear, max_pool, upsample_bilinear
 
+pytestmark = pytest.mark.usefixtures("fast_compiling")
+
 
 def _reference(x, window):
     shape = (1, window, window, 1)
