@@ -4,6 +4,7 @@ import jax
 from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array
 
+# One for all calls: a new function would be traced anew at each.
 _identity = jax.jit(lambda x: x)
 
 

@@ -28,16 +28,9 @@ FLAGS = {
 }
 
 
-def _start(case: str, workdir: Path, judge: Path, workers: int = 0) -> subprocess.Popen:
-    experiment = case.split()[-1]
-    command = [sys.executable, "-m", f"experiments.{experiment}", "--workdir", str(workdir)]
-    flags = [*COMMON, *FLAGS[case].split()]
-    if case.startswith("streamed"):
-        flags += ["--data-dir", str(workdir.parent), "--workers", str(workers)]
-    if case == "gan":
-        flags += ["--judge", str(judge)]
+def _start(command: list[str], workdir: Path) -> subprocess.Popen:
     return subprocess.Popen(
-        [*command, *flags],
+        [*command, "--workdir", str(workdir)],
         env={**os.environ, "XLA_FLAGS": ""},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -45,8 +38,8 @@ def _start(case: str, workdir: Path, judge: Path, workers: int = 0) -> subproces
     )
 
 
-def _finish(case: str, workdir: Path, judge: Path) -> str:
-    out, error = (process := _start(case, workdir, judge)).communicate(timeout=300)
+def _finish(command: list[str], workdir: Path) -> str:
+    out, error = (process := _start(command, workdir)).communicate(timeout=300)
     assert process.returncode == 0, error
     return out.splitlines()[-1]
 
@@ -83,14 +76,22 @@ def _write_pictures(root: Path) -> None:
 
 @pytest.mark.parametrize("case", FLAGS)
 def test_killed_and_rerun_gives_the_same_bytes(case, judge, tmp_path):
-    _write_pictures(tmp_path)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    summary = _finish(case, whole, judge)
+    command = [sys.executable, "-m", f"experiments.{case.split()[-1]}", *COMMON]
+    command += FLAGS[case].split()
+    streamed = case.startswith("streamed")
+    if streamed:
+        _write_pictures(tmp_path)
+        command += ["--data-dir", str(tmp_path)]
+    if case == "gan":
+        command += ["--judge", str(judge)]
+    summary = _finish(command, whole)
     metrics = parts / "metrics.jsonl"
     chance = random.Random(0)
     reached = []
     for attempt in range(3):
-        process = _start(case, parts, judge, workers=attempt)
+        workers = ["--workers", str(attempt)] if streamed else []
+        process = _start([*command, *workers], parts)
         before = metrics.stat().st_size if metrics.exists() else 0
         # Trains again: the lines after the checkpoint were dropped and are being written anew.
         _wait_for(
@@ -105,7 +106,7 @@ def test_killed_and_rerun_gives_the_same_bytes(case, judge, tmp_path):
         reached.append(len(metrics.read_bytes()))
     assert reached == sorted(reached)
     assert reached[-1] < whole.joinpath("metrics.jsonl").stat().st_size, "killed after the end"
-    assert _finish(case, parts, judge).split(" workdir=")[0] == summary.split(" workdir=")[0]
+    assert _finish(command, parts).split(" workdir=")[0] == summary.split(" workdir=")[0]
     assert metrics.read_bytes() == whole.joinpath("metrics.jsonl").read_bytes()
     trees = _final_tree(whole), _final_tree(parts)
     assert len(trees[0]) > 20

@@ -16,7 +16,7 @@ from experiments.vae import PRESETS, VAEConfig, build
 from jaxmodels.data import load_images
 from jaxmodels.objectives.preprocessing import with_preprocessing
 from jaxmodels.protocol import Objective
-from jaxmodels.train import main, train
+from jaxmodels.train import main
 from jaxmodels.train.compile import keys_of
 
 pytestmark = pytest.mark.usefixtures("fast_compiling")
@@ -45,16 +45,10 @@ def _files(folder):
 
 
 @pytest.fixture(scope="module")
-def run(fast_compiling, tmp_path_factory):
+def run(fast_compiling, judge, tmp_path_factory):
     """A short conditional run with a quick judge, and what it printed."""
-    from experiments import classifier
-
     folder = tmp_path_factory.mktemp("vae")
-    config = classifier.ClassifierConfig(
-        model="mlp", hidden=(32,), steps=200, workdir=str(folder / "judge"), mesh="data=1"
-    )
-    train(classifier.build, config)
-    flags = ["--workdir", folder / "run", "--judge", folder / "judge", "--conditional"]
+    flags = ["--workdir", folder / "run", "--judge", judge, "--conditional"]
     code, out, error = _run(*flags, *MLP, *SMALL, "--scored", "50")
     assert code == 0, error
     return folder / "run", out
