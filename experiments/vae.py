@@ -21,6 +21,7 @@ import numpy as np
 
 from experiments.judges import judges_of
 from experiments.vae_report import VAEReport
+from jaxmodels import across
 from jaxmodels.data import Resident, load_images, resize_images
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.models import VAES, create_vae
@@ -274,7 +275,8 @@ def build(config: VAEConfig) -> Experiment:
         image = batch["image"].astype(jnp.float32)
         if not (binarized or likelihood.dequantized):
             return {**batch, "image": image / white}
-        keys = example_keys(key, len(image), batch.get("position"))
+        positions = batch.get("position", across.positions(len(image)))
+        keys = example_keys(key, positions)
         noise = jax.vmap(lambda key: jax.random.uniform(key, shape))(keys)
         if binarized:
             return {**batch, "image": (noise * white < image).astype(jnp.float32)}

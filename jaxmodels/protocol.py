@@ -1,23 +1,26 @@
-"""The contract between an objective and the engine. Everything else may change; this should not.
+"""The contract between an objective, its data and the engine. Types, and nothing else.
 
 An objective is a handful of pure functions. The engine (`jaxmodels.train`) compiles, shards,
 scans, saves and replays them without knowing what they minimise.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key, Num
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from jaxmodels.order import Order
 
 PyTree = Any
 # Every leaf leads with the batch axis; evaluation adds "valid" (bool), "position" (in the split).
-Batch = dict[str, Array]
-BatchSpec = dict[str, jax.ShapeDtypeStruct]
+Batch = Mapping[str, Array]
+BatchSpec = Mapping[str, jax.ShapeDtypeStruct]
 State = PyTree  # named parts; must have an int32 scalar `step`
 Metrics = PyTree  # leaves that add over batches, steps and devices
-Hyperparameters = dict[str, float]  # traced in the state, so that many can be swept in one program
+Hyperparameters = Mapping[str, float]  # traced in the state, so that one program sweeps them
 
 DATA_AXIS = "data"
 
@@ -30,16 +33,49 @@ class Objective(NamedTuple):
     evaluate: sums over the examples of one batch that `batch["valid"]` marks. The key is the same
     for all batches; `example_keys` makes noise of it that does not depend on how they are divided.
     summarize: on the host, in float64: ratios of the sums. Takes the metrics of step or evaluate.
-    predict: per-example outputs. sample: a key and conditions (labels, a count) -> samples, in
-    chunks where they are many.
+    sample: a key and conditions (labels, a count) -> samples, in chunks where they are many.
+    hyperparameters: the numbers that `init` puts into the state.
     """
 
     init: Callable[[Key, BatchSpec, Hyperparameters], State]
     step: Callable[[State, Batch, Key], tuple[State, Metrics]]
     evaluate: Callable[[State, Batch, Key], Metrics]
     summarize: Callable[[Metrics], dict[str, float]]
-    predict: Callable[[State, Batch, Key], PyTree] | None = None
     sample: Callable[[State, Key, PyTree], PyTree] | None = None
+    hyperparameters: Hyperparameters = {}
+
+    @classmethod
+    def of(cls, methods: Any) -> "Objective":
+        """The objective that an object's methods and attributes of these names make."""
+        return cls(*(getattr(methods, name, cls._field_defaults.get(name)) for name in cls._fields))
+
+
+class Source(Protocol):
+    """Where batches come from: part lies on the device, part the host sends for each step."""
+
+    arrays: Mapping[str, np.ndarray]  # what lies on the device
+    size: int  # number of examples
+    bytes_sent: int  # about how many the host sends for an example
+
+    def spec(self, batch_size: int) -> BatchSpec:
+        """Shapes and types of a batch."""
+        ...
+
+    def send(
+        self, order: Order, spans: Iterable[tuple[int, int]], length: int
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """For each span of steps start..stop-1, which follow one another, what the host sends: its
+        part of each batch, [length, part, ...], of which the first stop - start steps count."""
+        ...
+
+    def examples(self, rows: Int[np.ndarray, " count"]) -> Mapping[str, np.ndarray]:
+        """These examples, on the host."""
+        ...
+
+    @staticmethod
+    def batch(arrays: Mapping[str, Array], sent: Mapping[str, Array]) -> Batch:
+        """The batch of one step; traceable."""
+        ...
 
 
 class Mean(NamedTuple):
@@ -61,61 +97,21 @@ def mean_over(values: Float[Array, " batch"], valid: Bool[Array, " batch"] | Non
     return Mean(total, jnp.sum(valid, dtype=jnp.int32))
 
 
-def _data_axis_is_bound() -> bool:
-    try:
-        jax.lax.axis_index(DATA_AXIS)
-    except NameError:
-        return False
-    return True
+class Score(NamedTuple):
+    """What a number of metrics.jsonl means, for all who read it: declared once, where it is made.
 
-
-def average_across_devices(tree: PyTree) -> PyTree:
-    """Averages over the named data axis under pmap; under jit the mesh already computes globally.
-
-    Objectives call it on gradients and BatchNorm on its statistics, without knowing which runs.
+    better: which values are; "neither" for a number that only describes.
     """
-    return jax.lax.pmean(tree, DATA_AXIS) if _data_axis_is_bound() else tree
+
+    better: Literal["lower", "higher", "neither"]
+    unit: str  # "nats", "bits per byte"; "" for a plain ratio or count
+    meaning: str  # one line
 
 
-def gather_across_devices(tree: PyTree) -> PyTree:
-    """Along the first axis the examples of all devices, for what compares the examples of a batch;
-    under jit the batch has them already. Gradients flow to where each example came from."""
-    if not _data_axis_is_bound():
-        return tree
-    return jax.lax.all_gather(tree, DATA_AXIS, tiled=True)
-
-
-def take_across_devices(
-    values: Num[Array, "local ..."], rows: Int[Array, " count"]
-) -> Num[Array, "count ..."]:
-    """These rows, which are alike on all devices, of the values of all devices."""
-    if not _data_axis_is_bound():
-        return values[rows]
-    local = rows - first_position(len(values))
-    mine = (local >= 0) & (local < len(values))
-    found = values[jnp.where(mine, local, 0)]
-    mine = mine.reshape(-1, *[1] * (values.ndim - 1))
-    return jax.lax.psum(jnp.where(mine, found, 0), DATA_AXIS)
-
-
-def global_count(count: int) -> int:
-    """How many examples all devices have, of which this one has `count`."""
-    return jax.lax.axis_size(DATA_AXIS) * count if _data_axis_is_bound() else count
-
-
-def first_position(count: int) -> Int[Array, ""] | int:
-    """The position in the global batch of the first of this device's `count` examples."""
-    return jax.lax.axis_index(DATA_AXIS) * count if _data_axis_is_bound() else 0
-
-
-def example_keys(
-    key: Key[Array, ""], count: int, positions: Int[Array, " batch"] | None = None
-) -> Key[Array, " batch"]:
-    """One key per example, from its *global* position in the batch, or from `positions` (in
-    evaluation `batch["position"]`, that in the split).
+def example_keys(key: Key[Array, ""], positions: Int[Array, " batch"]) -> Key[Array, " batch"]:
+    """One key per example, from its *global* position: in the batch (`across.positions`), or in
+    evaluation in the split (`batch["position"]`).
 
     Noise, dropout and augmentation drawn from these do not depend on the number of devices.
     """
-    if positions is None:
-        positions = first_position(count) + jnp.arange(count)
     return jax.vmap(lambda position: jax.random.fold_in(key, position))(positions)

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmodels.protocol import DATA_AXIS, Mean, average_across_devices, example_keys, mean_over
+from jaxmodels import across
+from jaxmodels.protocol import DATA_AXIS, Mean, example_keys, mean_over
 
 DEVICES = 4
 
@@ -51,29 +52,31 @@ def test_example_keys_do_not_depend_on_the_device_count():
     key, per_device = jax.random.key(7), 3
 
     def keys(_):
-        return jax.random.key_data(example_keys(key, per_device))
+        return jax.random.key_data(example_keys(key, across.positions(per_device)))
 
     sharded = _pmap(keys)(jnp.zeros(DEVICES))
-    whole = jax.random.key_data(example_keys(key, DEVICES * per_device))
+    whole = jax.random.key_data(example_keys(key, across.positions(DEVICES * per_device)))
     np.testing.assert_array_equal(sharded.reshape(whole.shape), whole)
     assert len(np.unique(whole, axis=0)) == DEVICES * per_device
 
 
 def test_example_keys_do_not_depend_on_the_batch_size():
     key = jax.random.key(1)
-    longer, shorter = (jax.random.key_data(example_keys(key, count)) for count in (8, 5))
+    longer, shorter = (
+        jax.random.key_data(example_keys(key, jnp.arange(count))) for count in (8, 5)
+    )
     np.testing.assert_array_equal(longer[:5], shorter)
 
 
 def test_example_keys_of_positions_are_those_of_the_examples_there():
     """However the examples are divided into batches, and over devices."""
     key, data = jax.random.key(1), jax.random.key_data
-    whole = data(example_keys(key, 12))
+    whole = data(example_keys(key, jnp.arange(12)))
     positions = jnp.array([7, 0, 11, 7])
-    np.testing.assert_array_equal(data(example_keys(key, 4, positions)), whole[positions])
+    np.testing.assert_array_equal(data(example_keys(key, positions)), whole[positions])
 
     def keys(positions):
-        return data(example_keys(key, len(positions), positions))
+        return data(example_keys(key, positions))
 
     sharded = _pmap(keys)(jnp.arange(12).reshape(DEVICES, 3))
     np.testing.assert_array_equal(sharded.reshape(whole.shape), whole)
@@ -81,17 +84,17 @@ def test_example_keys_of_positions_are_those_of_the_examples_there():
 
 def test_average_across_devices_is_the_mean_under_pmap():
     tree = {"a": jnp.arange(4.0), "b": (jnp.arange(8.0).reshape(4, 2),)}
-    out = _pmap(average_across_devices)(tree)
+    out = _pmap(across.average)(tree)
     np.testing.assert_array_equal(out["a"], np.full(4, 1.5))
     np.testing.assert_array_equal(out["b"][0], np.tile([3.0, 4.0], (4, 1)))
 
 
 def test_average_across_devices_is_the_identity_elsewhere():
     tree = {"a": jnp.arange(4.0)}
-    assert average_across_devices(tree) is tree
-    np.testing.assert_array_equal(jax.jit(average_across_devices)(tree)["a"], tree["a"])
+    assert across.average(tree) is tree
+    np.testing.assert_array_equal(jax.jit(across.average)(tree)["a"], tree["a"])
     # An axis of any other name is no data axis.
-    out = jax.vmap(average_across_devices, axis_name="members")(tree)
+    out = jax.vmap(across.average, axis_name="members")(tree)
     np.testing.assert_array_equal(out["a"], tree["a"])
 
 
@@ -102,8 +105,10 @@ def test_a_mesh_axis_of_that_name_under_jit_is_not_bound():
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:DEVICES]), (DATA_AXIS,))
     rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(DATA_AXIS))
     values = jax.device_put(jnp.arange(8.0), rows)
-    np.testing.assert_array_equal(jax.jit(average_across_devices)(values), np.arange(8.0))
+    np.testing.assert_array_equal(jax.jit(across.average)(values), np.arange(8.0))
     key = jax.random.key(3)
     with jax.set_mesh(mesh):
-        inside = jax.jit(lambda: jax.random.key_data(example_keys(key, 8)))()
-    np.testing.assert_array_equal(inside, jax.random.key_data(example_keys(key, 8)))
+        inside = jax.jit(lambda: jax.random.key_data(example_keys(key, across.positions(8))))()
+    np.testing.assert_array_equal(
+        inside, jax.random.key_data(example_keys(key, across.positions(8)))
+    )

@@ -5,11 +5,11 @@ from jaxmodels.data.decoding import BadRecord, decode_image
 from jaxmodels.data.images import Columns, ImageData, load_images
 from jaxmodels.data.loading import LoadingConfig, make_source
 from jaxmodels.data.normalization import Normalization, normalization_of
-from jaxmodels.data.order import Order, sample_order
 from jaxmodels.data.records import BadRow, CleanImages, EncodedImages
 from jaxmodels.data.resident import Resident
 from jaxmodels.data.resize import resize_images
 from jaxmodels.data.streamed import Streamed
+from jaxmodels.order import Order, sample_order
 
 __all__ = [
     "BadRecord",

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxmodels.data.atomic import whole_folder
 from jaxmodels.data.normalization import Moments, Normalization, normalization_from
 from jaxmodels.data.records import BadRow, CleanImages, Part
 from jaxmodels.data.scanning import common_format, scan
 from jaxmodels.errors import InputError
+from jaxmodels.files import whole_folder
 
 _LISTED = 10
 # By which of two splits with the same picture keeps it: the one that says how good a model is.

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxmodels.data.atomic import whole_folder
 from jaxmodels.data.cleaning import Findings
 from jaxmodels.data.records import CleanImages
 from jaxmodels.data.scanning import in_threads
 from jaxmodels.errors import InputError
+from jaxmodels.files import whole_folder
 
 
 class DecodedSplits(Mapping):

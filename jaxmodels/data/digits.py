@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from jaxmodels.data.order import permutation
+from jaxmodels.order import permutation
 
 # Multiples of the usual batch sizes, so that an epoch of training is a whole number of steps.
 SIZES = {"test": 360, "validation": 157, "train": 1280}

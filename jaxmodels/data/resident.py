@@ -6,8 +6,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Int
 
-from jaxmodels.data.order import Order
 from jaxmodels.errors import InputError
+from jaxmodels.order import Order
 from jaxmodels.protocol import Batch, BatchSpec
 
 

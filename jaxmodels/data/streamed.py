@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from jaxmodels.data.crops import central_crop, random_resized_crop
-from jaxmodels.data.order import Order
 from jaxmodels.data.records import CleanImages
 from jaxmodels.errors import InputError
+from jaxmodels.order import Order
 from jaxmodels.protocol import Batch, BatchSpec
 
 # Of the images that are read by one call, as long as they are small: a call to ArrayRecord takes

@@ -9,8 +9,8 @@ from flax.linen.dtypes import promote_dtype
 from jax import lax
 from jaxtyping import Array, DTypeLike, Float, Int
 
-from jaxmodels import ops
-from jaxmodels.protocol import average_across_devices, example_keys
+from jaxmodels import across, ops
+from jaxmodels.protocol import example_keys
 
 default_kernel_init = nn.initializers.lecun_normal()
 Size = tuple[int, int]
@@ -246,9 +246,7 @@ class BatchNorm(nn.Module):
         if train:
             axes = tuple(range(x.ndim - 1))
             wide = x.astype(jnp.float32)
-            mean, square = average_across_devices(
-                (jnp.mean(wide, axes), jnp.mean(jnp.square(wide), axes))
-            )
+            mean, square = across.average((jnp.mean(wide, axes), jnp.mean(jnp.square(wide), axes)))
             # Rounding may leave a tiny negative number where the variance is zero.
             var = jnp.maximum(square - jnp.square(mean), 0)
             if not self.is_initializing():
@@ -281,6 +279,6 @@ class Dropout(nn.Module):
     ) -> Float[Array, "batch *rest"]:
         if rate is None or not train:
             return x
-        keys = example_keys(self.make_rng("dropout"), x.shape[0])
+        keys = example_keys(self.make_rng("dropout"), across.positions(x.shape[0]))
         uniform = jax.vmap(lambda key: jax.random.uniform(key, x.shape[1:]))(keys)
         return jnp.where(uniform >= rate, x / (1 - rate), 0).astype(x.dtype)

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, DTypeLike, Float, Int, Key
 
+from jaxmodels import across
 from jaxmodels.models.code_prior import CodePrior
 from jaxmodels.models.latent import Inference, one_hot_planes
 from jaxmodels.models.layers import Conv
 from jaxmodels.models.vae_networks import ConvHead, ConvTrunk, Shape, quartered_sizes
-from jaxmodels.protocol import average_across_devices, global_count, take_across_devices
 
 Labels = Int[Array, " batch"] | None
 
@@ -65,18 +65,16 @@ class Quantizer(nn.Module):
     def _follow(self, vectors, chosen):
         member = jax.nn.one_hot(chosen, self.codes)
         # As shares of the vectors, so that the devices' averages are those of the global batch.
-        count, total = average_across_devices(
-            (jnp.mean(member, axis=0), member.T @ vectors / len(vectors))
-        )
+        count, total = across.average((jnp.mean(member, axis=0), member.T @ vectors / len(vectors)))
         keep = self.decay
         counts = keep * self.counts.value + (1 - keep) * count * self.codes
         sums = keep * self.sums.value + (1 - keep) * total * self.codes
         smooth = (counts + self.epsilon) / (1 + self.epsilon)
         # Sums to `codes` like the counts themselves, in which 1 is an even share.
         dead = counts < self.least
-        everywhere = global_count(len(vectors))
+        everywhere = across.global_count(len(vectors))
         rows = jax.random.randint(self.make_rng("restart"), (self.codes,), 0, everywhere)
-        fresh = take_across_devices(vectors, rows)
+        fresh = across.take(vectors, rows)
         self.counts.value = jnp.where(dead, 1.0, counts)
         self.sums.value = jnp.where(dead[:, None], fresh, sums)
         self.embeddings.value = jnp.where(dead[:, None], fresh, sums / smooth[:, None])

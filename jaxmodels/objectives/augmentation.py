@@ -7,6 +7,7 @@ from functools import partial
 import jax
 from jaxtyping import Array, Key
 
+from jaxmodels import across
 from jaxmodels.errors import InputError
 from jaxmodels.objectives.preprocessing import Change
 from jaxmodels.ops import augmentation
@@ -91,7 +92,9 @@ def make_augmentation(
     def augment(batch: Batch, key: Key[Array, ""]) -> Batch:
         images = batch[input_name]
         for number, change in changes:
-            images = change(images, example_keys(jax.random.fold_in(key, number), len(images)))
+            images = change(
+                images, example_keys(jax.random.fold_in(key, number), across.positions(len(images)))
+            )
         if not mixes:
             return {**batch, input_name: images}
         targets = jax.nn.one_hot(batch["label"], classes)

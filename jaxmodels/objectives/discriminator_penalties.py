@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from jaxmodels import across
 from jaxmodels.objectives.adversarial_config import AdversarialConfig
 from jaxmodels.objectives.gradient_penalties import (
     Discriminator,
@@ -42,7 +43,7 @@ def penalty_gradient(
         if config.r2:
             total += numbers["r2"] / 2 * squared_slope(score(params), fake)
         if config.gradient_penalty:
-            keys = example_keys(key, len(real))
+            keys = example_keys(key, across.positions(len(real)))
             one = slope_from_one(score(params), real, fake, keys)
             total += numbers["gradient_penalty"] * one
         return config.lazy * total
@@ -54,7 +55,7 @@ def penalty_gradient(
         for number, name in enumerate(("consistency", "consistency_fake")):
             if getattr(config, name):
                 images = (real, fake)[number]
-                keys = example_keys(jax.random.fold_in(key, number), len(images))
+                keys = example_keys(jax.random.fold_in(key, number), across.positions(len(images)))
                 changed = score(params)(diff_augment(images, keys, policy))
                 total += numbers[name] * jnp.square(score(params)(images) - changed)
         return total

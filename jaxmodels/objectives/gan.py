@@ -6,6 +6,7 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array
 
+from jaxmodels import across
 from jaxmodels.errors import InputError
 from jaxmodels.objectives.adversarial_config import AdversarialConfig
 from jaxmodels.objectives.adversarial_losses import LOSSES
@@ -108,7 +109,9 @@ def gan(
     def _score(params, collections, images, labels, key):
         """Logits of (augmented) images, and the collections they leave behind."""
         if config.diff_augment:
-            images = diff_augment(images, example_keys(key, len(images)), config.diff_augment)
+            images = diff_augment(
+                images, example_keys(key, across.positions(len(images))), config.diff_augment
+            )
         return _apply(discriminator, params, collections, images, labels)
 
     def step(state, batch, key):

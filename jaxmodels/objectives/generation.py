@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key, UInt8
 
+from jaxmodels import across
 from jaxmodels.protocol import PyTree, example_keys
 
 STATISTICS_BATCHES, STATISTICS_BATCH = 8, 256
@@ -28,7 +29,8 @@ def draw_latents(
             return jax.random.truncated_normal(key, -truncation, truncation, (size,))
         return jax.random.normal(key, (size,))
 
-    return jax.vmap(draw)(example_keys(key, count, positions))
+    positions = across.positions(count) if positions is None else positions
+    return jax.vmap(draw)(example_keys(key, positions))
 
 
 def interpolate_latents(

@@ -9,6 +9,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
+from jaxmodels import across
 from jaxmodels.errors import InputError
 from jaxmodels.models.latent import Inference
 from jaxmodels.objectives.descent import descend, initial_state, learned_of
@@ -122,7 +123,7 @@ def vae(
 
         def loss(params, carried, batch, key):
             noise, restart, prior = jax.random.split(key, 3)
-            keys = example_keys(noise, len(batch["image"]))
+            keys = example_keys(noise, across.positions(len(batch["image"])))
             found, changed = _infer(
                 {"params": params, **carried},
                 batch,
@@ -154,7 +155,7 @@ def vae(
 
         def differentiate(params, carried, batch, key):
             labels = batch.get("label") if classes else None
-            keys = example_keys(jax.random.split(key, 3)[0], len(batch["image"]))
+            keys = example_keys(jax.random.split(key, 3)[0], across.positions(len(batch["image"])))
 
             def draw(params):
                 found = _infer({"params": params, **carried}, batch, keys, config.particles)
@@ -189,7 +190,7 @@ def vae(
 
     def evaluate(state, batch, key):
         variables, valid = _variables(state), batch["valid"]
-        keys = example_keys(key, len(valid), batch["position"])
+        keys = example_keys(key, batch["position"])
         found = _infer(variables, batch, keys)
         log_likelihood = likelihood.log_probability(found.parameters, batch["image"])
         if found.codes is None:
@@ -217,7 +218,7 @@ def vae(
     def sample(state, key, conditions):
         variables = _variables(state)
         if isinstance(conditions, int):
-            keys = example_keys(key, conditions)
+            keys = example_keys(key, jnp.arange(conditions))
             labels = jnp.arange(conditions) % classes if classes else None
 
             def images(columns):
@@ -231,7 +232,7 @@ def vae(
             count = len(jax.tree.leaves(latents)[0])
             found = in_chunks(
                 lambda columns: _images(variables, *columns),
-                (latents, labels, example_keys(key, count)),
+                (latents, labels, example_keys(key, jnp.arange(count))),
             )
         return {"images": found, **({"labels": labels} if classes else {})}
 
@@ -302,7 +303,7 @@ def importance_sampled(
     def evaluate(state, batch, key):
         variables = _variables(state)
         images, labels = batch["image"], batch.get("label") if classes else None
-        keys = example_keys(key, len(images), batch["position"])
+        keys = example_keys(key, batch["position"])
         chunk = max(1, min(samples, _ROWS // len(images)))
         chunks = -(-samples // chunk)
 

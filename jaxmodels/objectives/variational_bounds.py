@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxmodels import across
 from jaxmodels.ops.likelihoods import gaussian_log_likelihood
-from jaxmodels.protocol import average_across_devices, first_position, gather_across_devices
 
 # Widths of the multiquadratic kernels (Tolstikhin et al. 2018, appendix B, their code's scales).
 _KERNEL_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -21,7 +21,7 @@ def regularized_kl(
 ) -> Float[Array, " batch"]:
     """The sum over groups of latents of the KL; a group whose mean over the batch is below
     `free_bits` (nats) counts as that, so that it has no gradient (Kingma et al. 2016, eq. 15)."""
-    mean = average_across_devices(jnp.mean(kl, axis=0))
+    mean = across.average(jnp.mean(kl, axis=0))
     return jnp.sum(jnp.where(mean < free_bits, free_bits, kl), axis=-1)
 
 
@@ -46,11 +46,11 @@ def total_correlation_terms(
     They are estimates by minibatch-weighted sampling (section 4.1 there) or, `stratified`,
     minibatch-stratified sampling (appendix C.2).
     """
-    means, log_scales = gather_across_devices((mean, log_scale))
+    means, log_scales = across.gather((mean, log_scale))
     batch = len(means)
     of_pairs = gaussian_log_likelihood(means[None], log_scales[None], latents[:, None])
     if stratified:
-        rows = first_position(len(latents)) + jnp.arange(len(latents))
+        rows = across.first_position(len(latents)) + jnp.arange(len(latents))
         log_weights = _stratified_log_weights(batch, dataset_size)[rows]
     else:
         log_weights = jnp.full((len(latents), batch), -math.log(batch * dataset_size))
@@ -76,7 +76,7 @@ def maximum_mean_discrepancy(
 ) -> Float[Array, ""]:
     """Squared MMD between two batches, unbiased, by a sum of inverse multiquadratic kernels
     C / (C + |a - b|^2), C = 2 size scale (Tolstikhin et al. 2018, algorithm 2)."""
-    latents, of_prior = gather_across_devices((latents, of_prior))
+    latents, of_prior = across.gather((latents, of_prior))
     count, size = latents.shape
 
     def kernel(a, b):

@@ -11,9 +11,9 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Key
 
-from jaxmodels.data.order import Order
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.ops import cpu_compiler_options
+from jaxmodels.order import Order
 from jaxmodels.protocol import DATA_AXIS, Batch, Hyperparameters, Metrics, Objective, PyTree, State
 from jaxmodels.train.checkpoint import abstract
 from jaxmodels.train.devices import part_of_host, put, shardings_of

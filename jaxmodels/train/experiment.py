@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 from jaxtyping import Array
 
-from jaxmodels.data.order import Order
+from jaxmodels.order import Order
 from jaxmodels.protocol import Batch, BatchSpec, Hyperparameters, Metrics, Objective, PyTree, State
 
 

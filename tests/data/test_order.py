@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxmodels.data import sample_order
-from jaxmodels.data.order import Order, permutation
+from jaxmodels.order import Order, permutation
 
 
 @pytest.mark.parametrize(("size", "batch"), [(10, 4), (7, 7), (5, 3), (64, 1)])

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from jaxmodels.data import Resident, sample_order
-from jaxmodels.data.order import Order
 from jaxmodels.errors import InputError
+from jaxmodels.order import Order
 
 
 @pytest.fixture

@@ -42,7 +42,11 @@ def test_chunks_of_keys_give_what_the_whole_gives(count, monkeypatch):
         noise = jax.vmap(lambda key: jax.random.normal(key, (2,)))(keys)
         return {"noise": noise, "sum": noise[:, 0] + numbers["some"]}
 
-    columns = (example_keys(jax.random.key(0), count), {"some": jnp.arange(count)}, None)
+    columns = (
+        example_keys(jax.random.key(0), jnp.arange(count)),
+        {"some": jnp.arange(count)},
+        None,
+    )
     found = in_chunks(draw, columns)
     assert set(sizes) == {min(count, 3)}
     expected = draw(columns)

@@ -188,12 +188,14 @@ def test_losses_are_put_together_from_their_terms(bound):
 
     @jax.jit
     def expected():
-        keys = example_keys(noise, 12)
+        keys = example_keys(noise, jnp.arange(12))
         images = batch["image"]
         found = module.apply({"params": state["params"]}, images, None, keys, method="infer")
         reconstruction = -likelihood.log_probability(found.parameters[0], images)
         latents, kl = found.latents[0], jnp.sum(found.kl, axis=-1)
-        of_prior = jax.vmap(lambda key: jax.random.normal(key, (3,)))(example_keys(prior, 12))
+        of_prior = jax.vmap(lambda key: jax.random.normal(key, (3,)))(
+            example_keys(prior, jnp.arange(12))
+        )
         distance = maximum_mean_discrepancy(latents, of_prior)
         terms = total_correlation_terms(latents, *found.posterior, 48)
         return {
@@ -397,7 +399,7 @@ def test_samples_in_chunks_are_those_drawn_one_by_one(model, monkeypatch):
         parameters = module.apply(variables, latents, label[None], method="decode")
         return likelihood.mean(parameters)[0], jax.tree.map(lambda leaf: leaf[0], latents)
 
-    keys, labels = example_keys(KEY, 7), np.arange(7) % 3
+    keys, labels = example_keys(KEY, jnp.arange(7)), np.arange(7) % 3
     variables = {"params": state["params"], **state["collections"]}
     singles = [one(variables, key, label) for key, label in zip(keys, labels)]
     means = np.stack([mean for mean, _ in singles])

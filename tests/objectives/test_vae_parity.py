@@ -78,8 +78,8 @@ def _ours(params, **flags):
     after, sums = jax.jit(objective.step)(state, batch, KEY)
     gradients = jax.tree.map(lambda a, b: np.asarray(a, np.float64) - b, params, after["params"])
     noise, _, prior = jax.random.split(KEY, 3)
-    eps = normal_noise(example_keys(noise, BATCH), config.particles, BATCH, (LATENTS,))
-    of_prior = normal_noise(example_keys(prior, BATCH), 1, BATCH, (LATENTS,))[0]
+    eps = normal_noise(example_keys(noise, np.arange(BATCH)), config.particles, BATCH, (LATENTS,))
+    of_prior = normal_noise(example_keys(prior, np.arange(BATCH)), 1, BATCH, (LATENTS,))[0]
     return sums["loss"].value(), gradients, np.asarray(eps), np.asarray(of_prior)
 
 

@@ -182,7 +182,7 @@ def test_importance_weighted_gradient_is_that_of_the_likelihood_at_the_exact_pos
 def test_one_particle_gives_the_elbo_with_the_kl_of_the_sample(each):
     params = linear_params()
     sums, _ = jax.tree.map(lambda leaf: leaf[0], _steps(params, "iwae", 1))
-    keys = example_keys(jax.random.split(_keys()[0], 3)[0], 3)
+    keys = example_keys(jax.random.split(_keys()[0], 3)[0], jnp.arange(3))
     log_weights, likelihood, kl = _log_weights(params, keys, 1)
     _close(-sums["loss"], log_weights[0])
     # The score has the KL in closed form.
@@ -239,7 +239,7 @@ def test_importance_samples_are_streamed_exactly(rows, each, monkeypatch):
     """13 samples of 3 images, however many rows the decoder takes at once."""
     monkeypatch.setattr("jaxmodels.objectives.vae._ROWS", rows)
     params, positions = linear_params(), (4, 0, 9)
-    keys = example_keys(KEY, 3, jnp.array(positions))
+    keys = example_keys(KEY, jnp.array(positions))
     fold = jax.jit(jax.vmap(jax.random.fold_in, (0, None)))
     log_weights = np.concatenate(
         [_log_weights(params, fold(keys, number), 1)[0] for number in range(13)]

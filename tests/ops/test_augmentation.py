@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from jaxmodels import across
 from jaxmodels.ops import augmentation
-from jaxmodels.ops.augmentation import erasing, mixing, tones
+from jaxmodels.ops.augmentation import erasing, tones
 from jaxmodels.protocol import DATA_AXIS, example_keys
 from jaxmodels.train.devices import make_mesh
 
@@ -148,7 +149,9 @@ def test_shares_of_mixing_are_beta_distributed():
 
 
 def _recipe(images, labels, key):
-    keys = [example_keys(jax.random.fold_in(key, part), len(images)) for part in range(4)]
+    keys = [
+        example_keys(jax.random.fold_in(key, part), jnp.arange(len(images))) for part in range(4)
+    ]
     images = augmentation.random_flip(images, keys[0])
     images = augmentation.random_crop(images, keys[1], 2)
     images = augmentation.rand_augment(images, keys[2])
@@ -180,4 +183,4 @@ def test_eight_devices_give_what_one_gives():
 
 
 def test_the_partner_is_the_one_before():
-    np.testing.assert_array_equal(mixing.previous(jnp.arange(5)), [4, 0, 1, 2, 3])
+    np.testing.assert_array_equal(across.rotate(jnp.arange(5)), [4, 0, 1, 2, 3])

@@ -5,14 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxmodels import across
 from jaxmodels.data import Resident
-from jaxmodels.protocol import (
-    Mean,
-    Objective,
-    average_across_devices,
-    example_keys,
-    mean_over,
-)
+from jaxmodels.protocol import Mean, Objective, example_keys, mean_over
 from jaxmodels.train import Experiment, TrainConfig, loop
 from jaxmodels.train.run_folder import RunFolder
 
@@ -36,11 +31,11 @@ def regression(noise: float = 0.0) -> Objective:
         return jnp.square(batch["x"] @ params["w"] + params["b"] - batch["y"])
 
     def step(state, batch, key):
-        keys = example_keys(key, len(batch["y"]))
+        keys = example_keys(key, across.positions(len(batch["y"])))
         shift = jax.vmap(lambda k: jax.random.normal(k, batch["x"].shape[1:]))(keys)
         batch = {**batch, "x": batch["x"] + noise * shift}
         gradients = jax.grad(lambda p: jnp.mean(errors(p, batch)))(state["params"])
-        gradients = average_across_devices(gradients)
+        gradients = across.average(gradients)
         updates, moments = rule.update(gradients, state["optimizer"])
         scale = state["hyperparameters"]["scale"]
         params = jax.tree.map(lambda p, u: p + scale * u, state["params"], updates)
@@ -76,7 +71,7 @@ def two_players() -> Objective:
         return params[0] + params[1] * jax.vmap(jax.random.normal)(keys)
 
     def step(state, batch, key):
-        keys = example_keys(key, len(batch["y"]))
+        keys = example_keys(key, across.positions(len(batch["y"])))
 
         def critic_loss(critic, generator):
             fake = generate(generator, keys)
@@ -85,7 +80,7 @@ def two_players() -> Objective:
 
         critic, generator = state["params"]["critic"], state["params"]["generator"]
         loss, (down, up) = jax.value_and_grad(critic_loss, (0, 1))(critic, generator)
-        gradients = average_across_devices({"critic": down, "generator": -up})
+        gradients = across.average({"critic": down, "generator": -up})
         params, moments = {}, {}
         for name, rule in rules.items():
             updates, moments[name] = rule.update(gradients[name], state["optimizer"][name])
@@ -101,7 +96,9 @@ def two_players() -> Objective:
         }
 
     def sample(state, key, count):
-        return {"images": generate(state["params"]["generator"], example_keys(key, count))}
+        return {
+            "images": generate(state["params"]["generator"], example_keys(key, jnp.arange(count)))
+        }
 
     def summarize(sums):
         return {name: mean.value() for name, mean in sums.items()}

@@ -3,30 +3,13 @@ Empirical Risk Minimization") and CutMix (Yun et al. 2019)."""
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key, Num
+from jaxtyping import Array, Float, Int, Key
 
+from jaxmodels import across
 from jaxmodels.ops.augmentation.crops import Images
 from jaxmodels.ops.augmentation.erasing import box_area, inside
-from jaxmodels.protocol import DATA_AXIS
 
 Targets = Float[Array, "batch classes"]
-
-
-def previous(values: Num[Array, "batch ..."]) -> Num[Array, "batch ..."]:
-    """Of each example the one before it in the *global* batch, of the first the last: the partner
-    in torchvision's MixUp and CutMix (a roll by one).
-
-    Under pmap only the last example of each device travels, to the next; under jit the mesh does
-    the same by itself.
-    """
-    rolled = jnp.roll(values, 1, axis=0)
-    try:
-        devices = jax.lax.axis_size(DATA_AXIS)
-    except NameError:
-        return rolled
-    ring = [(device, (device + 1) % devices) for device in range(devices)]
-    first = jax.lax.ppermute(values[-1:], DATA_AXIS, ring)
-    return jnp.concatenate([first, values[:-1]])
 
 
 def mixup(
@@ -42,12 +25,12 @@ def cutmix(images: Images, targets: Targets, box: Int[Array, "4"]) -> tuple[Imag
     """The images with what is in the box (top, left, height, width) from the one before, and
     targets mixed by the areas."""
     height, width = images.shape[1:3]
-    images = jnp.where(inside(box, height, width)[..., None], previous(images), images)
+    images = jnp.where(inside(box, height, width)[..., None], across.rotate(images), images)
     return images, _blend(targets, 1 - box_area(box, height, width))
 
 
 def _blend(values: Array, coefficient: Float[Array, ""] | float) -> Array:
-    return coefficient * values + (1 - coefficient) * previous(values)
+    return coefficient * values + (1 - coefficient) * across.rotate(values)
 
 
 def cutmix_box(
