@@ -5,6 +5,7 @@ scans, saves and replays them without knowing what they minimise.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
@@ -42,7 +43,7 @@ class Objective(NamedTuple):
     evaluate: Callable[[State, Batch, Key], Metrics]
     summarize: Callable[[Metrics], dict[str, float]]
     sample: Callable[[State, Key, PyTree], PyTree] | None = None
-    hyperparameters: Hyperparameters = {}
+    hyperparameters: Hyperparameters = MappingProxyType({})
 
     @classmethod
     def of(cls, methods: Any) -> "Objective":

@@ -150,7 +150,8 @@ def test_shares_of_mixing_are_beta_distributed():
 
 def _recipe(images, labels, key):
     keys = [
-        example_keys(jax.random.fold_in(key, part), jnp.arange(len(images))) for part in range(4)
+        example_keys(jax.random.fold_in(key, part), across.positions(len(images)))
+        for part in range(4)
     ]
     images = augmentation.random_flip(images, keys[0])
     images = augmentation.random_crop(images, keys[1], 2)
