@@ -1,7 +1,7 @@
-"""The compiled pieces of a run: initial state, many steps in one call, a pass over a split."""
+"""The compiled steps of a run: initial state, many steps in one call."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from functools import cached_property
 from typing import NamedTuple
 
@@ -14,15 +14,14 @@ from jaxtyping import Array, Key
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.ops import cpu_compiler_options
 from jaxmodels.order import Order
-from jaxmodels.protocol import DATA_AXIS, Batch, Hyperparameters, Metrics, Objective, PyTree, State
+from jaxmodels.protocol import DATA_AXIS, Batch, Metrics, Objective, PyTree, Source, State
 from jaxmodels.train.checkpoint import abstract
-from jaxmodels.train.devices import part_of_host, put, shardings_of
-from jaxmodels.train.experiment import Source
 from jaxmodels.train.feed import Feed
+from jaxmodels.train.layout import part_of_host, put, shardings_of
 
 PARALLEL = ("jit", "pmap")
 # Bytes that the host sends in one call: several such pieces are on their way at once.
-_MOST_SENT = 1 << 28
+MOST_SENT = 1 << 28
 
 
 class Keys(NamedTuple):
@@ -39,7 +38,8 @@ def keys_of(seed: int) -> Keys:
     return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
 
 
-def _pick(sent: PyTree, at: Array) -> PyTree:
+def pick(sent: PyTree, at: Array) -> PyTree:
+    """What was sent for one step of a chunk."""
     return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, at, keepdims=False), sent)
 
 
@@ -55,8 +55,8 @@ class TrainProgram:
     """Steps of an objective, compiled once for the whole run.
 
     parallel: jit: one program of the global batch, which the compiler divides over the mesh; pmap:
-      a program per device of its part of the batch (Objectives then average over a named axis, see
-      `jaxmodels.protocol`). State and results are the same.
+      a program per device of its part of the batch (objectives then add over a named axis, see
+      `jaxmodels.across`). State and results are the same.
     length: the most steps of a chunk; fewer where the host sends much (`self.length`).
 
     Raises:
@@ -68,7 +68,6 @@ class TrainProgram:
         self,
         objective: Objective,
         source: Source,
-        hyperparameters: Hyperparameters,
         batch_size: int,
         length: int,
         seed: int,
@@ -94,17 +93,17 @@ class TrainProgram:
         batch_size *= batches_per_step
         self._order = Order(source.size, batch_size, seed, part_of_host())
         self._source, self._mesh, self._parallel = source, mesh, parallel
-        self.length = min(length, _steps_at_once(source, batch_size))
+        self.length = min(length, steps_at_once(source, batch_size))
         self.shardings = shardings_of(mesh)
         self.keys = put(keys_of(seed), self.shardings.whole)
         spec = source.spec(batch_size)
-        self._init = lambda key: objective.init(key, spec, hyperparameters)
+        self._init = lambda key: objective.init(key, spec, objective.hyperparameters)
         state = jax.eval_shape(self._init, self.keys.init)
         _, sums = jax.eval_shape(objective.step, state, spec, self.keys.step)
         self.like = abstract({"state": state, "window": sums}, self.shardings.whole)
         self._arrays = put(dict(source.arrays), self.shardings.whole)
         self._objective = objective
-        # Of each call that may not be done yet, something that is there when it is.
+        # The last output of each call that the devices may not have finished.
         self._running: deque[Array] = deque()
 
     def _chunk(self, to_batch: Callable[[PyTree], PyTree], to_sums: Callable[[Metrics], Metrics]):
@@ -114,7 +113,7 @@ class TrainProgram:
         def chunk(state, window, arrays, root, sent, count):
             def body(at, carry):
                 state, window = carry
-                batch = source.batch(arrays, to_batch(_pick(sent, at)))
+                batch = source.batch(arrays, to_batch(pick(sent, at)))
                 key = jax.random.fold_in(root, state["step"])
                 state, sums = objective.step(state, batch, key)
                 return state, jax.tree.map(jnp.add, window, to_sums(sums))
@@ -213,7 +212,8 @@ class TrainProgram:
             state, window, self._arrays, self.keys.step, chunk.sent, steps
         )
         self._running.append(done)
-        # Else what a fast host sends would fill the devices' memory.
+        # Keeps at most two calls in flight; otherwise the chunks that a fast host sends would fill
+        # the devices' memory.
         if len(self._running) > 2:
             jax.block_until_ready(self._running.popleft())
         return state, window
@@ -238,89 +238,6 @@ class TrainProgram:
         return self._compiled.as_text()
 
 
-def _steps_at_once(source: Source, batch_size: int) -> int:
-    return max(1, _MOST_SENT // (source.bytes_sent * batch_size))
-
-
-class EvaluationProgram:
-    """One pass over a split: every example exactly once, whatever the batch size."""
-
-    def __init__(
-        self, objective: Objective, source: Source, batch_size: int, key: Key[Array, ""], mesh: Mesh
-    ):
-        devices = mesh.shape[DATA_AXIS]
-        batch_size = -(-min(batch_size, source.size) // devices) * devices
-        self._order = Order(source.size, batch_size, part=part_of_host())
-        self._length = min(self._order.batches, _steps_at_once(source, batch_size))
-        self._source, self._shardings = source, shardings_of(mesh)
-        self._key = key
-        self._arrays = put(dict(source.arrays), self._shardings.whole)
-        whole, _, batch = self._shardings
-
-        def batch_at(arrays, sent, at):
-            rows = jax.lax.with_sharding_constraint(_pick(sent, at), batch)
-            known = {name: rows.pop(name) for name in ("valid", "position")}
-            return source.batch(arrays, rows) | known
-
-        def add_sums(state, arrays, sent, key, total, count):
-            def add(at, total):
-                sums = objective.evaluate(state, batch_at(arrays, sent, at), key)
-                return jax.tree.map(jnp.add, total, sums)
-
-            return jax.lax.fori_loop(0, count, add, total)
-
-        def outputs(state, arrays, sent, key):
-            return jax.lax.map(
-                lambda at: objective.predict(state, batch_at(arrays, sent, at), key),
-                jnp.arange(self._length),
-            )
-
-        def sums_like(state, arrays, sent, key):
-            return objective.evaluate(state, batch_at(arrays, sent, 0), key)
-
-        options = cpu_compiler_options()
-        self._sums_like = sums_like
-        self._add_sums = jax.jit(add_sums, out_shardings=whole, compiler_options=options)
-        self._outputs = jax.jit(outputs, out_shardings=whole, compiler_options=options)
-
-    def evaluate(self, state: State) -> Metrics:
-        """The sums over all examples, on the host."""
-        total, before = None, None
-        for chunk in self._chunks():
-            given = (state, self._arrays, chunk.sent, self._key)
-            if total is None:
-                like = jax.eval_shape(self._sums_like, *given)
-                zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
-                total = put(zeros, self._shardings.whole)
-            jax.block_until_ready(before)
-            before, total = total, self._add_sums(*given, total, chunk.stop - chunk.start)
-        return jax.device_get(total)
-
-    def predict(self, state: State) -> PyTree:
-        """The objective's predictions for all examples in order, on the host."""
-        pieces = [
-            jax.device_get(self._outputs(state, self._arrays, chunk.sent, self._key))
-            for chunk in self._chunks()
-        ]
-        return jax.tree.map(
-            lambda *leaves: np.concatenate([leaf.reshape(-1, *leaf.shape[2:]) for leaf in leaves])[
-                : self._order.size
-            ],
-            *pieces,
-        )
-
-    def _chunks(self) -> Iterator[Chunk]:
-        with Feed(self._made_chunks(), idle=lambda: False) as feed:
-            yield from feed
-
-    def _made_chunks(self) -> Generator[Chunk, None, None]:
-        order = self._order
-        ends = [*range(self._length, order.batches, self._length), order.batches]
-        spans = list(zip([0, *ends], ends, strict=False))
-        for (start, stop), sent in zip(
-            spans, self._source.send(order, spans, self._length), strict=True
-        ):
-            # As many as the rest of what is sent, for the padding of the last chunk too.
-            position = order.positions(start, start + self._length).astype(np.int32)
-            known = {"valid": position < order.size, "position": position}
-            yield Chunk(start, stop, put({**sent, **known}, self._shardings.steps))
+def steps_at_once(source: Source, batch_size: int) -> int:
+    """For how many steps the host sends data in one call."""
+    return max(1, MOST_SENT // (source.bytes_sent * batch_size))
