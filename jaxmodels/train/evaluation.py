@@ -1,4 +1,4 @@
-"""Passes over a split: any function of its batches, summed or mapped, every example exactly once."""
+"""Passes over a split: any function of its batches, summed or mapped, every example once."""
 
 import functools
 from collections import deque
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Key
+from jaxtyping import Array, Int, Key
 
 from jaxmodels.ops import cpu_compiler_options
 from jaxmodels.order import Order
@@ -49,8 +49,12 @@ class SplitProgram:
                 total = _added(total, running.popleft())
         return _added(total, running.popleft())
 
-    def map(self, function: PerBatch, state: State) -> PyTree:
-        """The outputs for all examples in order, on the host."""
+    def map(
+        self, function: PerBatch, state: State, rows: Int[np.ndarray, " count"] | None = None
+    ) -> PyTree:
+        """The outputs for all examples in order, or for those of these rows, on the host."""
+        if rows is not None:
+            return self._of_rows(function, state, rows)
         # One process sees all parts of a divided output; of several, each needs the whole.
         divided = self._shardings.steps
         sharding = divided if jax.process_count() == 1 else self._shardings.whole
@@ -66,6 +70,14 @@ class SplitProgram:
             ],
             *pieces,
         )
+
+    def _of_rows(self, function: PerBatch, state: State, rows: np.ndarray) -> PyTree:
+        rows = rows[rows < self._order.size]
+        whole = self._shardings.whole
+        program = self._program("rows", function, lambda function: function, whole)
+        known = {"valid": np.ones(len(rows), bool), "position": rows.astype(np.int32)}
+        batch = put({**self._source.examples(rows), **known}, whole)
+        return jax.device_get(program(state, batch, self._key))
 
     def _program(self, verb: str, function: PerBatch, make: Callable, sharding) -> Callable:
         # Two looks at a method give two objects that are equal in these.

@@ -32,8 +32,9 @@ class Evaluation(NamedTuple):
     occasion: Occasion  # in training, after its last step, or because a person asked for it
     # Any function of (state, batch, key) whose outputs add, over all examples of the split.
     sum: Callable[[PerBatch], Metrics]
-    # Any function of (state, batch, key) of the examples one by one, in order, on the host.
-    map: Callable[[PerBatch], PyTree]
+    # Any function of (state, batch, key) whose outputs lead with the examples, for all of them in
+    # order, or for those of some rows; on the host.
+    map: Callable[..., PyTree]
     # The objective's samples for a key and conditions, the same on any number of devices.
     draw: Callable[[Key[Array, ""], PyTree], PyTree]
     # Examples of the split as they are stored, by their rows.

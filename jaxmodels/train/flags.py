@@ -63,16 +63,15 @@ def _value_of(arguments: Sequence[str], name: str) -> str | None:
 
 def _without_config_file(arguments: Sequence[str]) -> tuple[list[str], str | None]:
     """The arguments without --config FILE, and the file."""
-    words, path = list(arguments), None
-    while (
-        at := next((i for i, w in enumerate(words) if w.split("=")[0] == "--config"), None)
-    ) is not None:
-        word = words.pop(at)
-        if "=" in word:
-            path = word.partition("=")[2]
-        elif at < len(words):
-            path = words.pop(at)
-        else:
+    words, path = [], None
+    left = iter(arguments)
+    for word in left:
+        flag, equals, value = word.partition("=")
+        if flag != "--config":
+            words.append(word)
+            continue
+        path = value if equals else next(left, "")
+        if not path:
             raise InputError("--config without a file; expected --config FILE")
     return words, path
 

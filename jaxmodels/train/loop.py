@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import jax
 
-from jaxmodels.errors import InputError, RunError
+from jaxmodels.errors import InputError, RunError, Stopped
 from jaxmodels.protocol import Metrics, State
 from jaxmodels.train.checkpoint import Checkpoints
 from jaxmodels.train.config import Config, Role, configure, flags_of, from_record
@@ -107,13 +107,18 @@ class Trainer:
                     step = chunk.stop
                     progress.at(step)
                     window = self._record(state, step, window, log)
+                    improved = self._evaluate_if_due(state, step, log)
+                    # A request that came during the evaluation is met at this step too.
                     stopping = interruption.requested and step != config.run.steps
-                    self._evaluate_and_save(checkpoints, step, state, window, log, stopping)
+                    self._save_if_due(checkpoints, step, state, window, log, improved, stopping)
                     if stopping:
                         break
                 status = "finished" if step == config.run.steps else "stopped"
             except RunError:
                 draw(folder)
+                raise
+            except (KeyboardInterrupt, Stopped):
+                status = "stopped"
                 raise
             finally:
                 # What is being saved is good, whatever ended the loop.
@@ -137,22 +142,27 @@ class Trainer:
         log.add(step, window)
         return self.program.zeros()
 
-    def _evaluate_and_save(
+    def _evaluate_if_due(self, state: State, step: int, log: Log) -> float | None:
+        """The validation score, if this step has one and none so far is better."""
+        run = self.config.run
+        is_last = step == run.steps
+        if step % run.eval_every and not is_last:
+            return None
+        with log.paused(state):
+            return self._evaluate(state, step, "last" if is_last else "due", log)
+
+    def _save_if_due(
         self,
         checkpoints: Checkpoints,
         step: int,
         state: State,
         window: Metrics,
         log: Log,
+        improved: float | None,
         stopping: bool,
     ) -> None:
-        """Does what is due at this step."""
         run = self.config.run
         is_last = step == run.steps
-        improved = None
-        if step % run.eval_every == 0 or is_last:
-            with log.paused(state):
-                improved = self._evaluate(state, step, "last" if is_last else "due", log)
         due = step % run.checkpoint_every == 0 or is_last or stopping
         if due or improved is not None:
             with log.paused(state):
@@ -215,7 +225,7 @@ class Trainer:
                 sums=sums,
                 occasion=occasion,
                 sum=lambda function: program.sum(function, state),
-                map=lambda function: program.map(function, state),
+                map=lambda function, rows=None: program.map(function, state, rows),
                 draw=lambda key, conditions: self.sample(state, key, conditions),
                 examples=experiment.evaluation[split].examples,
                 earlier=earlier,
@@ -321,7 +331,7 @@ def train(experiment: Experiment, config: Config, folder: RunFolder, source: str
 
 
 def note_changes(record: dict, now: dict, config: Config) -> None:
-    """Says on standard error what is different from when the run began, if bits may depend on it."""
+    """Says on standard error what has changed since the run began, if bits may depend on it."""
     then = flags_of(from_record(type(config), record))
     flags = flags_of(config)
     changed = [

@@ -11,7 +11,7 @@ import pytest
 from experiments.classifier import PRESETS, ClassifierConfig, build
 from jaxmodels.data import load_images, sample_order
 from jaxmodels.train import main
-from jaxmodels.train.compile import keys_of
+from jaxmodels.train.program import keys_of
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.parity

@@ -17,7 +17,7 @@ from jaxmodels.data import load_images
 from jaxmodels.objectives.preprocessing import with_preprocessing
 from jaxmodels.protocol import Objective
 from jaxmodels.train import main
-from jaxmodels.train.compile import keys_of
+from jaxmodels.train.program import keys_of
 
 pytestmark = pytest.mark.usefixtures("fast_compiling")
 

@@ -8,8 +8,8 @@ from jaxmodels.data import Resident
 from jaxmodels.models.layers import BatchNorm, Dense
 from jaxmodels.objectives.adversarial_config import AdversarialConfig
 from jaxmodels.objectives.gan import gan
-from jaxmodels.train.compile import TrainProgram
-from jaxmodels.train.devices import make_mesh
+from jaxmodels.train.layout import make_mesh
+from jaxmodels.train.program import TrainProgram
 
 
 class ToyGenerator(nn.Module):

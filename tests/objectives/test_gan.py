@@ -16,8 +16,8 @@ from jaxmodels.objectives.adversarial_losses import LOSSES
 from jaxmodels.objectives.gan import gan
 from jaxmodels.objectives.generation import draw_latents, to_uint8
 from jaxmodels.protocol import example_keys
-from jaxmodels.train.compile import TrainProgram
-from jaxmodels.train.devices import make_mesh
+from jaxmodels.train.layout import make_mesh
+from jaxmodels.train.program import TrainProgram
 from tests.objectives.gan_toys import ToyDiscriminator, ToyGenerator, images, program, toy_gan
 
 pytestmark = pytest.mark.usefixtures("fast_compiling")

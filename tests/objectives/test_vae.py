@@ -17,8 +17,8 @@ from jaxmodels.objectives.variational_bounds import (
 )
 from jaxmodels.objectives.variational_config import BOUNDS, VariationalConfig
 from jaxmodels.protocol import Mean, example_keys
-from jaxmodels.train.compile import EvaluationProgram, TrainProgram
-from jaxmodels.train.devices import make_mesh
+from jaxmodels.train.layout import make_mesh
+from jaxmodels.train.program import TrainProgram
 from tests.objectives.vae_toys import grey_images, small_vae, source, start
 
 KEY = jax.random.key(7)

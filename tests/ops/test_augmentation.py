@@ -10,7 +10,7 @@ from jaxmodels import across
 from jaxmodels.ops import augmentation
 from jaxmodels.ops.augmentation import erasing, tones
 from jaxmodels.protocol import DATA_AXIS, example_keys
-from jaxmodels.train.devices import make_mesh
+from jaxmodels.train.layout import make_mesh
 
 GENERATOR = np.random.default_rng(0)
 IMAGES = GENERATOR.integers(1, 256, (64, 12, 10, 3)).astype(np.uint8)

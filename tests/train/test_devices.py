@@ -12,8 +12,8 @@ from jaxmodels.data import Resident
 from jaxmodels.models import create_model
 from jaxmodels.objectives.classifier import classifier, hyperparameters
 from jaxmodels.objectives.optimizers import OptimizerConfig
-from jaxmodels.train.compile import EvaluationProgram, TrainProgram
-from jaxmodels.train.devices import make_mesh
+from jaxmodels.train.layout import make_mesh
+from jaxmodels.train.program import TrainProgram
 
 # The batch is of a size that no axis of channels has.
 BATCH, STEPS = 40, 20

@@ -4,10 +4,10 @@ import shlex
 from dataclasses import dataclass, replace
 
 import pytest
+from jaxmodels.train.reproduction import command_of
 
 from jaxmodels.train.command import parse
 from jaxmodels.train.config import TrainConfig, identity
-from jaxmodels.train.reproduction import command_of
 
 
 @dataclass(frozen=True, kw_only=True)
