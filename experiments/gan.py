@@ -117,6 +117,8 @@ def build(config: GANConfig, data: ImageData | None = None) -> Experiment:
 
     _require_enough(config, {split: source.size for split, source in sources.items()})
     judges = Judges(config.judges, data, shape)
+    if config.run.mode != "sample":
+        judges.require()
     report = GANReport(config, data.class_names, train, judges, white)
     return Experiment(
         objective=with_preprocessing(gan, prepare),

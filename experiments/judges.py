@@ -28,6 +28,7 @@ from jaxmodels.train import Role, configure, train
 from jaxmodels.train.evaluation import map_examples
 from jaxmodels.train.identity import workdir_of
 from jaxmodels.train.modes import Run, load_run
+from jaxmodels.train.run_folder import RunFolder
 
 Images = UInt8[np.ndarray, "count height width channels"]
 
@@ -80,6 +81,21 @@ class Judges:
 
     def __init__(self, config: JudgeConfig, data: ImageData, shape: tuple[int, ...]):
         self._config, self._data, self._shape = config, data, shape
+
+    def require(self) -> None:
+        """Raises InputError for a judge that is named but not there or cannot take these images,
+        without making any."""
+        config, channels = self._config, self._shape[2]
+        if config.judge:
+            record = RunFolder(config.judge).record()
+            if record is None or record["experiment"] != "classifier":
+                raise InputError(
+                    f"judge {config.judge} holds no run of 'classifier'; name one, or leave --judge"
+                    " out"
+                )
+            _require_channels(config.judge, len(record["facts"]["normalization"]["mean"]), channels)
+        if config.inception:
+            _inception(config.inception, self._shape)
 
     @cached_property
     def all(self) -> list[Judge]:
@@ -136,11 +152,7 @@ def _train_classifier(data: ImageData) -> str:
 
 def _classifier(path: str, run: Run, data: ImageData, shape: tuple[int, ...]) -> Judge:
     size, white = run.experiment.train.spec(1)["image"].shape[1:], data.white
-    if size[2] != shape[2]:
-        raise InputError(
-            f"judge {path} sees images of {size[2]} channels; these have {shape[2]}:"
-            " name a run on this data, or leave --judge out"
-        )
+    _require_channels(path, size[2], shape[2])
     leaves = jax.tree.leaves(run.state)
     digest = hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in leaves))
 
@@ -163,6 +175,14 @@ def _classifier(path: str, run: Run, data: ImageData, shape: tuple[int, ...]) ->
         "scaling": f"0..255 to 0..{white:g}, then normalised as in its training",
     }
     return Judge("classifier", protocol, lambda images: run.map(predict, {"image": images}))
+
+
+def _require_channels(path: str, seen: int, given: int) -> None:
+    if seen != given:
+        raise InputError(
+            f"judge {path} sees images of {seen} channels; these have {given}:"
+            " name a run on this data, or leave --judge out"
+        )
 
 
 def _inception(path: str, shape: tuple[int, ...]) -> Judge:

@@ -211,6 +211,9 @@ def build(config: VAEConfig, data: ImageData | None = None) -> Experiment:
         accumulate=config.run.accumulate,
         draw=config.draw,
     )
+    judges = Judges(config.judges, data, shape) if config.scored else None
+    if judges and config.run.mode != "sample":
+        judges.require()
     report = VAEReport(
         config,
         data.class_names,
@@ -218,7 +221,7 @@ def build(config: VAEConfig, data: ImageData | None = None) -> Experiment:
         pixels=pixels,
         predict=prepared(vae.predict, pixels.prepare),
         estimate=prepared(vae.importance_sampled(config.samples), pixels.prepare),
-        judges=Judges(config.judges, data, shape) if config.scored else None,
+        judges=judges,
     )
     return Experiment(
         objective=with_preprocessing(vae, pixels.prepare),
