@@ -12,7 +12,7 @@ from PIL import Image
 
 from experiments import gan, judges
 from experiments.gan import PRESETS, GANConfig, build
-from jaxmodels.data import load_images
+from jaxmodels.data.images import load_images
 from jaxmodels.errors import InputError
 from jaxmodels.metrics.generative import NAMES
 from jaxmodels.train import main, train

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from experiments.classifier import PRESETS, ClassifierConfig, build
-from jaxmodels.data import load_images, sample_order
+from jaxmodels.data import sample_order
+from jaxmodels.data.images import load_images
 from jaxmodels.train import main
 from jaxmodels.train.compile import keys_of
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from experiments import vae
 from experiments.vae import PRESETS, VAEConfig, build
-from jaxmodels.data import load_images
+from jaxmodels.data.images import load_images
 from jaxmodels.objectives.preprocessing import with_preprocessing
 from jaxmodels.protocol import Objective
 from jaxmodels.train import main

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxmodels.data import Resident, Streamed, load_images
+from jaxmodels.data.images import DataConfig, load_images, make_source
 from jaxmodels.objectives.preprocessing import with_preprocessing
 from jaxmodels.train.compile import EvaluationProgram, TrainProgram
 from jaxmodels.train.devices import make_mesh
@@ -29,8 +29,7 @@ def _flat(batch, key):
 
 def _train(folder: Path, kind: str) -> dict:
     data = load_images("noise", folder)
-    streamed = kind == "streamed"
-    source = Streamed(data.encoded["train"]) if streamed else Resident(data.splits["train"])
+    source = make_source(data, "train", DataConfig(loading=kind))
     objective, mesh = with_preprocessing(regression(noise=0.1), _flat), make_mesh("data=4")
     program = TrainProgram(objective, source, {"scale": 1.0}, BATCH, 3, 5, mesh)
     state, window = program.advance(program.create(), program.zeros(), 0, STEPS)

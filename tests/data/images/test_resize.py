@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxmodels.data import load_images, resize_images
+from jaxmodels.data.images import load_images, resize_images
 
 
 def test_halves_are_the_means_that_antialiasing_makes_and_labels_stay():

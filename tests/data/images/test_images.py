@@ -8,7 +8,7 @@ import pytest
 from sklearn import datasets
 
 from jaxmodels.cache import cache_folder
-from jaxmodels.data import load_images, normalization_of
+from jaxmodels.data.images import images_from_arrays, load_images, normalization_of
 from jaxmodels.errors import InputError
 from tests.tfds_folder import write_image_dataset
 
@@ -76,7 +76,7 @@ def test_colour_and_no_labels(tmp_path):
 def test_reading_imports_neither_tensorflow_nor_torch(tmp_path):
     write_image_dataset(tmp_path, "light", {"train": _images(3)})
     code = (
-        "import sys; from jaxmodels.data import load_images;"
+        "import sys; from jaxmodels.data.images import load_images;"
         f"load_images('light', {str(tmp_path)!r});"
         "sys.exit(any(name in sys.modules for name in ('tensorflow', 'torch')))"
     )
@@ -121,13 +121,11 @@ def test_what_is_known_without_the_arrays_is_what_they_say(tmp_path, kind):
     assert data.sizes == {name: len(split["image"]) for name, split in data.splits.items()}
     for name in data.splits:
         np.testing.assert_array_equal(data.labels(name), data.splits[name]["label"])
-    assert bool(data.encoded) == (kind == "stored")
+    assert bool(data.records) == (kind == "stored")
 
 
-def test_data_with_other_arrays_says_what_these_say(tmp_path):
-    write_image_dataset(tmp_path, "halved", {"train": _images(9), "test": _images(4, seed=1)})
-    halves = {"train": {"image": np.full((3, 2, 2, 1), 7, np.float32)}}
-    data = load_images("halved", tmp_path)._replace(splits=halves)
+def test_data_of_arrays_says_what_these_say():
+    data = images_from_arrays({"train": {"image": np.full((3, 2, 2, 1), 7, np.float32)}})
     assert (data.sizes, data.shape, data.white) == ({"train": 3}, (2, 2, 1), 7.0)
-    assert (data.dtype, data.encoded, data.labels("train")) == (np.float32, {}, None)
+    assert (data.dtype, data.records, data.labels("train")) == (np.float32, {}, None)
     assert data.normalization() == ((7.0,), (1.0,))

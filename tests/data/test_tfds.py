@@ -1,4 +1,4 @@
-"""Encoded images in random access."""
+"""Records of tensorflow-datasets in random access."""
 
 import multiprocessing
 import pickle
@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from jaxmodels.data import BadRecord, load_images
-from jaxmodels.data.tfds_images import open_tfds_images
+from jaxmodels.data import BadRecord
+from jaxmodels.data.images import load_images
+from jaxmodels.data.images.stored import open_tfds_images
 from tests.tfds_folder import example, png, write_image_dataset
 
 
@@ -20,19 +21,22 @@ def images():
 def test_records_are_what_was_written_in_any_order(tmp_path, images):
     labels = [row % 3 for row in range(30)]
     write_image_dataset(tmp_path, "written", {"train": images}, {"train": labels})
-    encoded = open_tfds_images("written", tmp_path).splits["train"]
+    stored = open_tfds_images("written", tmp_path)
+    assert stored.facts == {"image": ((6, 5), 3, np.uint8)}
+    assert stored.names == {"label": ("kind0", "kind1", "kind2")}
+    encoded = stored.splits["train"]
     assert len(encoded) == 30
-    assert (encoded.size, encoded.channels, encoded.dtype) == ((6, 5), 3, np.uint8)
     rows = [29, 0, 7, 7]
-    assert encoded.read(rows) == [(png(images[row]), labels[row]) for row in rows]
+    expected = [{"image": png(images[row]), "label": labels[row]} for row in rows]
+    assert encoded.read(rows) == expected
     assert encoded.read([]) == []
     assert [encoded.key(row) for row in (0, 29)] == ["train/0", "train/29"]
 
 
-def test_images_without_labels_have_label_minus_one(tmp_path, images):
+def test_images_without_labels_have_none(tmp_path, images):
     write_image_dataset(tmp_path, "unlabelled", {"train": images})
     encoded = open_tfds_images("unlabelled", tmp_path).splits["train"]
-    assert encoded.read([3]) == [(png(images[3]), -1)]
+    assert encoded.read([3]) == [{"image": png(images[3])}]
 
 
 def _read_there(pickled: bytes) -> list:
@@ -41,7 +45,7 @@ def _read_there(pickled: bytes) -> list:
 
 def test_another_process_and_many_threads_read_the_same(tmp_path, images):
     write_image_dataset(tmp_path, "shared", {"train": images}, {"train": [1] * 30})
-    clean = load_images("shared", tmp_path).encoded["train"]
+    clean = load_images("shared", tmp_path).records["train"]
     expected = clean.read([4, 2])
     pickled = pickle.dumps(clean)
     assert len(pickled) < 5000
@@ -55,11 +59,12 @@ def test_another_process_and_many_threads_read_the_same(tmp_path, images):
 def test_clean_images_count_only_the_good(tmp_path, images):
     images[3] = example(b"nothing", 0)
     write_image_dataset(tmp_path, "holes", {"train": images}, {"train": [0] * 30}, shape=(6, 5, 3))
-    clean = load_images("holes", tmp_path, skip_bad_records=1).encoded["train"]
+    data = load_images("holes", tmp_path, skip_bad_records=1)
+    clean = data.records["train"]
     assert len(clean) == 29
     for index, row in ((2, 2), (3, 4), (28, 29)):
-        [(encoded, _)] = clean.read([index])
-        np.testing.assert_array_equal(clean.decode(encoded), images[row])
+        [record] = clean.read([index])
+        np.testing.assert_array_equal(data.decoder()(record)["image"], images[row])
 
 
 @pytest.mark.parametrize(
@@ -88,6 +93,6 @@ def test_a_damaged_file_says_so(tmp_path, images):
     content[at] ^= 0xFF
     path.write_bytes(content)
     encoded = open_tfds_images("damaged", tmp_path).splits["train"]
-    assert encoded.read([4]) == [(png(images[4]), -1)]
+    assert encoded.read([4]) == [{"image": png(images[4])}]
     with pytest.raises(BadRecord, match=r"cannot be read: .*hash mismatch"):
         encoded.read([5])
