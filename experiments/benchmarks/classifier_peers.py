@@ -67,7 +67,8 @@ TASKS = {
 def ours(name: str) -> Block:
     """The engine of this project, as experiments.classifier runs it."""
     from experiments.benchmarks.engine_block import engine_block
-    from jaxmodels.data import Resident, normalization_of
+    from jaxmodels.data import Resident
+    from jaxmodels.data.images import normalization_of
 
     images, labels = TASKS[name].arrays()
     source = Resident({"image": images, "label": labels})

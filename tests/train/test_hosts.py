@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxmodels.data import Resident, Streamed, load_images
+from jaxmodels.data.images import DataConfig, load_images, make_source
 from jaxmodels.objectives.preprocessing import prepared, with_preprocessing
 from jaxmodels.train.evaluation import SplitProgram
 from jaxmodels.train.layout import make_mesh
@@ -30,8 +30,7 @@ def _flat(batch, key):
 
 def _train(folder: Path, kind: str) -> dict:
     data = load_images("noise", folder)
-    streamed = kind == "streamed"
-    source = Streamed(data.encoded["train"]) if streamed else Resident(data.splits["train"])
+    source = make_source(data, "train", DataConfig(loading=kind))
     objective, mesh = with_preprocessing(regression(noise=0.1), _flat), make_mesh("data=4")
     program = TrainProgram(objective, source, BATCH, 3, 5, mesh)
     state, window = program.advance(program.create(), program.zeros(), 0, STEPS)

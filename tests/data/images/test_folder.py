@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxmodels.data import load_images, normalization_of
+from jaxmodels.data.images import load_images, normalization_of
 from jaxmodels.errors import InputError
 
 
@@ -33,6 +33,10 @@ def _assert_columns(columns, images, labels):
         assert "label" not in columns
     else:
         np.testing.assert_array_equal(columns["label"], labels)
+
+
+def _keys(records):
+    return {records.key(row) for row in range(len(records))}
 
 
 @pytest.mark.parametrize("validation", ["validation", "val", None])
@@ -60,9 +64,9 @@ def test_splits_with_folders_of_classes(tmp_path, validation):
     if validation:
         _assert_columns(data.splits["validation"], [e], [0])
     assert data.normalization() == normalization_of(data.splits["train"]["image"])
-    assert data.encoded["train"].source.key(0) == "train/cat/b/y.bmp"
-    assert pickle.loads(pickle.dumps(data.encoded["train"])).read([2]) == [
-        ((tmp_path / "my pets/train/dog/1.png").read_bytes(), 1)
+    assert data.records["train"].key(0) == "train/cat/b/y.bmp"
+    assert pickle.loads(pickle.dumps(data.records["train"])).read([2]) == [
+        {"image": (tmp_path / "my pets/train/dog/1.png").read_bytes(), "label": 1}
     ]
 
 
@@ -82,11 +86,10 @@ def test_folders_of_classes_alone_are_a_training_split(tmp_path, monkeypatch):
     assert list(carved.splits) == ["train", "validation"]
     assert sum(carved.sizes.values()) == 60
     # By its path, wherever it stands among the others.
-    source = carved.encoded["validation"].source
-    before = {source.key(row) for row in carved.encoded["validation"].rows}
+    before = _keys(carved.records["validation"])
     (tmp_path / "letters/a/00.png").unlink()
-    later = load_images("./letters", validation_fraction=0.3).encoded["validation"]
-    assert {later.source.key(row) for row in later.rows} == before - {"a/00.png"}
+    later = load_images("./letters", validation_fraction=0.3).records["validation"]
+    assert _keys(later) == before - {"a/00.png"}
 
 
 def test_images_without_classes(tmp_path):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
-from jaxmodels.data.decoding import decode_image, decode_with, is_jpeg, opencv
+from jaxmodels.data.images.decoding import decode_image, decode_with, is_jpeg, opencv
 
 _AREA = (0.08, 1.0)
 _LOG_ASPECT = (math.log(3 / 4), math.log(4 / 3))

@@ -1,4 +1,4 @@
-"""Streamed batches are the resident ones, of any workers, in constant memory."""
+"""Streamed images are the resident ones, of any workers, in constant memory."""
 
 import io
 import resource
@@ -8,9 +8,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxmodels.data import CleanImages, LoadingConfig, Order, Resident, Streamed, load_images
-from jaxmodels.data.crops import central_crop, random_resized_crop
-from jaxmodels.data.loading import is_streamed, make_source
+from jaxmodels.data import Order, Resident, Selection, Streamed
+from jaxmodels.data.images import (
+    CropConfig,
+    DataConfig,
+    ImageDecoder,
+    central_crop,
+    is_streamed,
+    load_images,
+    make_source,
+    random_resized_crop,
+)
 from jaxmodels.errors import InputError
 from tests.tfds_folder import write_image_dataset
 
@@ -40,7 +48,7 @@ def _batches(source, order, spans, length):
 def test_batches_are_those_of_the_resident_path(data, workers, seed, monkeypatch):
     # Three steps are read at once, of spans that end elsewhere.
     monkeypatch.setattr("jaxmodels.data.streamed._READ_AT_ONCE", 24)
-    streamed = Streamed(data.encoded["train"], workers=workers)
+    streamed = make_source(data, "train", DataConfig(loading="streamed", workers=workers))
     resident = Resident(data.splits["train"])
     order = Order(SIZE, 8, seed)
     spans = [(2, 5), (5, 9), (9, 10)]
@@ -57,24 +65,24 @@ def test_batches_are_those_of_the_resident_path(data, workers, seed, monkeypatch
 
 
 def test_crops_are_drawn_by_the_position_in_the_run_and_central_in_evaluation(data):
-    source = Streamed(data.encoded["train"], size=6)
-    images = data.encoded["train"]
+    source = make_source(data, "train", DataConfig(), crop=6)
+    images = data.records["train"]
     order = Order(SIZE, 8, seed=3)
     (sent,) = source.send(order, [(7, 9)], 2)
     rows, positions = order.rows(7, 9), order.positions(7, 9)
     for at in np.ndindex(2, 8):
-        encoded, label = images.read([rows[at]])[0]
-        expected = random_resized_crop(encoded, 6, 3, int(positions[at]), 3, np.uint8)
+        record = images.read([rows[at]])[0]
+        expected = random_resized_crop(record["image"], 6, 3, int(positions[at]), 3, np.uint8)
         np.testing.assert_array_equal(sent["image"][at], expected)
-        assert sent["label"][at] == label
+        assert sent["label"][at] == record["label"]
     (sent,) = source.send(Order(SIZE, 8), [(0, 1)], 1)
     for row in range(8):
-        expected = central_crop(images.read([row])[0][0], 6, 3, np.uint8)
+        expected = central_crop(images.read([row])[0]["image"], 6, 3, np.uint8)
         np.testing.assert_array_equal(sent["image"][0, row], expected)
 
 
 def test_each_host_reads_its_part_only(data):
-    source = Streamed(data.encoded["train"], size=6)
+    source = make_source(data, "train", DataConfig(), crop=6)
     (whole,) = source.send(Order(SIZE, 8, 1), [(0, 3)], 3)
     parts = [next(source.send(Order(SIZE, 8, 1, (part, 2)), [(0, 3)], 3)) for part in range(2)]
     for name, column in whole.items():
@@ -83,28 +91,31 @@ def test_each_host_reads_its_part_only(data):
 
 
 def test_auto_streams_what_does_not_fit(data, monkeypatch):
-    assert not is_streamed(data, LoadingConfig())
-    assert is_streamed(data, LoadingConfig(loading="streamed"))
-    assert is_streamed(data, LoadingConfig(image_size=5))
+    assert not is_streamed(data, DataConfig())
+    assert is_streamed(data, DataConfig(loading="streamed"))
+    assert is_streamed(data, DataConfig(), crop=5)
     monkeypatch.setattr("jaxmodels.data.loading.memory_of_device", lambda: data.decoded_bytes)
-    assert is_streamed(data, LoadingConfig())
-    assert not is_streamed(data, LoadingConfig(loading="resident"))
-    assert isinstance(make_source(data, "train", LoadingConfig()), Streamed)
-    assert isinstance(make_source(data, "train", LoadingConfig(loading="resident")), Resident)
+    assert is_streamed(data, DataConfig())
+    assert not is_streamed(data, DataConfig(loading="resident"))
+    assert isinstance(make_source(data, "train", DataConfig()), Streamed)
+    assert isinstance(make_source(data, "train", DataConfig(loading="resident")), Resident)
 
 
 def test_what_cannot_be_streamed(data):
     with pytest.raises(InputError, match=r"'digits' lies in arrays.*--loading"):
-        make_source(load_images("digits"), "train", LoadingConfig(loading="streamed"))
-    for bad in ({"image_size": -1}, {"workers": -1}, {"image_size": 8, "loading": "resident"}):
-        with pytest.raises(InputError, match=f"{next(iter(bad))} = "):
-            LoadingConfig(**bad).validate()
+        make_source(load_images("digits"), "train", DataConfig(loading="streamed"))
+    with pytest.raises(InputError, match="workers = "):
+        DataConfig(workers=-1).validate()
+    for crop, loading in ((-1, "auto"), (8, "resident")):
+        with pytest.raises(InputError, match=f"image_size = {crop}"):
+            CropConfig(image_size=crop).validate(loading)
+        with pytest.raises(InputError, match=f"image_size = {crop}"):
+            make_source(data, "train", DataConfig(loading=loading), crop)
 
 
 class _Photographs:
     """50 GB of 224x224 pictures, decoded, which are one and the same."""
 
-    size, channels, dtype = (224, 224), 3, np.dtype(np.uint8)
     count = 50 * 10**9 // (224 * 224 * 3)
 
     def __init__(self):
@@ -117,7 +128,7 @@ class _Photographs:
         return self.count
 
     def read(self, rows):
-        return [(self._encoded, row % 10) for row in rows]
+        return [{"image": self._encoded, "label": row % 10} for row in rows]
 
     def key(self, row):
         return str(row)
@@ -125,13 +136,17 @@ class _Photographs:
 
 def test_memory_stays_the_same_however_much_is_streamed():
     source = _Photographs()
-    rows = np.arange(len(source), dtype=np.int32)
-    images = CleanImages(source, rows, rows % 10, (224, 224, 3), 3, np.dtype(np.uint8))
-    assert images.decode(source.read([0])[0][0]).shape == (224, 224, 3)
+    images = Selection(source, np.arange(len(source), dtype=np.int32))
+    decode = ImageDecoder(3, np.dtype(np.uint8), labelled=True)
+    assert decode(source.read([0])[0])["image"].shape == (224, 224, 3)
+    spec = {
+        "image": jax.ShapeDtypeStruct((224, 224, 3), np.uint8),
+        "label": jax.ShapeDtypeStruct((), np.int32),
+    }
     order = Order(len(source), 64, seed=0)
     ends = [*range(2, 162, 2)]
     peaks, examples = [], 0
-    for sent in Streamed(images).send(order, zip([0, *ends], ends), 2):
+    for sent in Streamed(images, decode, spec).send(order, zip([0, *ends], ends), 2):
         examples += sent["label"].size
         peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     assert examples == 160 * 64  # 1.5 GB decoded

@@ -8,7 +8,12 @@ import pytest
 from sklearn import datasets
 
 from jaxmodels.cache import cache_folder
-from jaxmodels.data import load_images, normalization_of
+from jaxmodels.data.images import (
+    images_from_arrays,
+    load_images,
+    normalization_of,
+    resize_images,
+)
 from jaxmodels.errors import InputError
 from tests.tfds_folder import write_image_dataset
 
@@ -76,7 +81,7 @@ def test_colour_and_no_labels(tmp_path):
 def test_reading_imports_neither_tensorflow_nor_torch(tmp_path):
     write_image_dataset(tmp_path, "light", {"train": _images(3)})
     code = (
-        "import sys; from jaxmodels.data import load_images;"
+        "import sys; from jaxmodels.data.images import load_images;"
         f"load_images('light', {str(tmp_path)!r});"
         "sys.exit(any(name in sys.modules for name in ('tensorflow', 'torch')))"
     )
@@ -116,18 +121,37 @@ def test_what_is_known_without_the_arrays_is_what_they_say(tmp_path, kind):
     assert data.shape == train["image"].shape[1:]
     assert data.dtype == train["image"].dtype == np.uint8
     assert data.white == train["image"].max()
+    assert data.smallest == train["image"].min()
+    assert data.levels == data.white + 1
     assert data.normalization() == normalization_of(train["image"])
     assert data.decoded_bytes == sum(split["image"].nbytes for split in data.splits.values())
     assert data.sizes == {name: len(split["image"]) for name, split in data.splits.items()}
     for name in data.splits:
         np.testing.assert_array_equal(data.labels(name), data.splits[name]["label"])
-    assert bool(data.encoded) == (kind == "stored")
+    assert bool(data.records) == (kind == "stored")
 
 
-def test_data_with_other_arrays_says_what_these_say(tmp_path):
-    write_image_dataset(tmp_path, "halved", {"train": _images(9), "test": _images(4, seed=1)})
-    halves = {"train": {"image": np.full((3, 2, 2, 1), 7, np.float32)}}
-    data = load_images("halved", tmp_path)._replace(splits=halves)
+def test_data_of_arrays_says_what_these_say():
+    data = images_from_arrays({"train": {"image": np.full((3, 2, 2, 1), 7, np.float32)}})
     assert (data.sizes, data.shape, data.white) == ({"train": 3}, (2, 2, 1), 7.0)
-    assert (data.dtype, data.encoded, data.labels("train")) == (np.float32, {}, None)
+    assert (data.dtype, data.records, data.labels("train")) == (np.float32, {}, None)
     assert data.normalization() == ((7.0,), (1.0,))
+
+
+@pytest.mark.parametrize("broken", [None, "train", "test"])
+def test_whether_images_are_black_and_white_is_known_of_the_training_split(tmp_path, broken):
+    generator = np.random.default_rng(0)
+    splits = {
+        split: list((generator.random((count, 6, 5, 1)) < 0.5).astype(np.uint8) * np.uint8(200))
+        for split, count in (("train", 9), ("test", 4))
+    }
+    splits["train"][3][:] = 0
+    if broken:
+        splits[broken][1][splits[broken][1] > 0] = 199  # of two values, too
+    name = f"drawn_{broken}".lower()
+    write_image_dataset(tmp_path, name, splits)
+    data = load_images(name, tmp_path)
+    same = images_from_arrays({split: {"image": np.stack(some)} for split, some in splits.items()})
+    assert data.pixels == same.pixels
+    assert data.levels == same.levels == (201 if broken == "train" else 2)
+    assert resize_images(data, 4).levels == 201

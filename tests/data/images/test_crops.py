@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxmodels.data import central_crop, crops, decode_image, random_resized_crop
+from jaxmodels.data.images import central_crop, crops, decode_image, random_resized_crop
 
 
 def _picture(height, width, channels=3):

@@ -5,18 +5,9 @@ from threading import Lock
 import numpy as np
 from jaxtyping import Shaped
 
-from jaxmodels.errors import RunError
+from jaxmodels.data.dataset import BadRecord
 
 _JPEG = b"\xff\xd8"
-
-
-class BadRecord(RunError):
-    """A record that cannot be used. The message is the reason; `kind` is one word for a count."""
-
-    def __init__(self, reason: str, kind: str = "undecodable"):
-        super().__init__(reason)
-        self.kind = kind
-
 
 _lock = Lock()
 _modules = []

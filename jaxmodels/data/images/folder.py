@@ -9,30 +9,30 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxmodels.data.decoding import BadRecord
-from jaxmodels.data.records import StoredImages
+from jaxmodels.data.dataset import TEST, TRAIN, VALIDATION, BadRecord, Dataset, Record
 from jaxmodels.errors import InputError
 
 _EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-_SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
+_SPLITS = {TRAIN: TRAIN, VALIDATION: VALIDATION, "val": VALIDATION, TEST: TEST}
 
 
 class FolderImages:
-    """`EncodedImages` of files: their paths below a folder, and their labels (-1: none)."""
+    """`Records` of files: their paths below a folder, and the labels of their classes.
 
-    size = (None, None)
-    channels = None
-    dtype = None
+    labels: None: the images have none.
+    """
 
-    def __init__(self, folder: Path, paths: Sequence[str], labels: np.ndarray):
+    def __init__(self, folder: Path, paths: Sequence[str], labels: np.ndarray | None):
         self._folder, self._paths, self._labels = folder, paths, labels
 
     def __len__(self) -> int:
         return len(self._paths)
 
-    def read(self, rows: Sequence[int]) -> list[tuple[bytes, int]]:
-        """As `EncodedImages.read`."""
-        return [(self._bytes(row), int(self._labels[row])) for row in rows]
+    def read(self, rows: Sequence[int]) -> list[Record]:
+        """The encoded "image" of each row and, if there are any, its "label"."""
+        if self._labels is None:
+            return [{"image": self._bytes(row)} for row in rows]
+        return [{"image": self._bytes(row), "label": int(self._labels[row])} for row in rows]
 
     def key(self, row: int) -> str:
         """The path below the folder, with slashes."""
@@ -45,7 +45,7 @@ class FolderImages:
             raise BadRecord(f"cannot be read: {error.strerror}", "unreadable") from None
 
 
-def open_image_folder(folder: Path) -> StoredImages:
+def open_image_folder(folder: Path) -> Dataset:
     """The images (.png .jpg .jpeg .bmp .webp) in folder/train/CLASS and, if there, the same in
     validation (or val) and test; or in folder/CLASS, all of them to train on. Without folders of
     classes the images have no labels. What lies deeper in a class belongs to it.
@@ -59,9 +59,9 @@ def open_image_folder(folder: Path) -> StoredImages:
     files = _files(folder)
     splits = _split_folders(folder)
     if not splits:
-        splits = {"train": ""}
+        splits = {TRAIN: ""}
     found = {split: _of_classes(folder, files, below) for split, below in splits.items()}
-    names = sorted({name for name, _ in found["train"]} - {""})
+    names = sorted({name for name, _ in found[TRAIN]} - {""})
     images = {}
     for split, pairs in found.items():
         unknown = sorted({name for name, _ in pairs} - set(names or [""]))
@@ -70,12 +70,12 @@ def open_image_folder(folder: Path) -> StoredImages:
                 f"data '{folder}' has {_called(unknown[0])} in {split}, which train lacks;"
                 f" expected {', '.join(names) or 'images without folders of classes'}"
             )
-        labels = [names.index(name) if name else -1 for name, _ in pairs]
+        labels = np.array([names.index(name) for name, _ in pairs], np.int32) if names else None
         paths = tuple(path for _, path in pairs)
-        images[split] = FolderImages(folder.resolve(), paths, np.array(labels, np.int32))
+        images[split] = FolderImages(folder.resolve(), paths, labels)
     digest = hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()[:16]
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", folder.resolve().name).lstrip(".") or "images"
-    return StoredImages(name, "folder", digest, images, tuple(names))
+    return Dataset(name, "folder", digest, images, {"label": tuple(names)})
 
 
 def _files(folder: Path) -> dict[str, tuple[int, int]]:
@@ -98,9 +98,9 @@ def _files(folder: Path) -> dict[str, tuple[int, int]]:
 def _split_folders(folder: Path) -> dict[str, str]:
     """Names of the folders of splits, none if the folder has no splits."""
     there = [name for name in _SPLITS if (folder / name).is_dir()]
-    if {"validation", "val"} <= set(there):
+    if {VALIDATION, "val"} <= set(there):
         raise InputError(f"data '{folder}' has folders validation and val; expected one of them")
-    if there and "train" not in there:
+    if there and TRAIN not in there:
         raise InputError(
             f"data '{folder}' has no training split; expected a folder train."
             f" Found: {', '.join(there)}"

@@ -4,10 +4,11 @@ import hashlib
 
 import numpy as np
 
+from jaxmodels.data.dataset import TEST, TRAIN, VALIDATION
 from jaxmodels.order import permutation
 
 # Multiples of the usual batch sizes, so that an epoch of training is a whole number of steps.
-SIZES = {"test": 360, "validation": 157, "train": 1280}
+SIZES = {TEST: 360, VALIDATION: 157, TRAIN: 1280}
 
 
 def load_digits() -> tuple[dict[str, dict[str, np.ndarray]], str]:

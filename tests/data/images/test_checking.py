@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from jaxmodels.cache import cache_folder
-from jaxmodels.data import load_images, normalization_of
-from jaxmodels.data.tfds_images import TfdsImages
+from jaxmodels.data.images import load_images, normalization_of
+from jaxmodels.data.tfds import TfdsRecords
 from jaxmodels.errors import InputError
 from tests.tfds_folder import example, png, write_image_dataset
 
@@ -49,7 +49,7 @@ def _assert_rest(data, images, labels):
         columns = data.splits[split]
         np.testing.assert_array_equal(columns["image"], [images[split][row] for row in good])
         np.testing.assert_array_equal(columns["label"], [labels[split][row] for row in good])
-        assert data.sizes[split] == len(data.encoded[split]) == len(good)
+        assert data.sizes[split] == len(data.records[split]) == len(good)
         np.testing.assert_array_equal(data.labels(split), columns["label"])
     train = data.splits["train"]["image"]
     assert data.normalization() == normalization_of(train)
@@ -102,7 +102,7 @@ def test_what_was_found_is_kept(tmp_path, monkeypatch):
     _write(tmp_path, "kept", {("train", 2): (b"\xff", 0, "")})
     with pytest.raises(InputError, match="1 bad record "):
         load_images("kept", tmp_path)
-    monkeypatch.setattr(TfdsImages, "read", None)
+    monkeypatch.setattr(TfdsRecords, "read", None)
     with pytest.raises(InputError, match="1 bad record "):
         load_images("kept", tmp_path)
     data = load_images("kept", tmp_path, skip_bad_records=1)
@@ -114,7 +114,7 @@ def test_what_was_found_is_kept(tmp_path, monkeypatch):
 def test_a_scan_that_was_interrupted_leaves_nothing(tmp_path, monkeypatch):
     _write(tmp_path, "cut", {})
     with monkeypatch.context() as patch:
-        patch.setattr(TfdsImages, "read", lambda self, rows: 1 / 0)
+        patch.setattr(TfdsRecords, "read", lambda self, rows: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             load_images("cut", tmp_path)
     assert not list(cache_folder("data").glob("cut*/*"))
@@ -155,9 +155,8 @@ def test_sizes_may_vary_where_the_caller_says_so(tmp_path):
     pixels = np.concatenate([image.reshape(1, -1, 1, 1) for image in splits["train"]], 1)
     assert data.normalization() == normalization_of(pixels)
     assert data.decoded_bytes == 5 * 30 + 2 * 72
-    clean = data.encoded["train"]
-    for image, (encoded, _) in zip(splits["train"], clean.read(range(5))):
-        np.testing.assert_array_equal(clean.decode(encoded), image)
+    for image, record in zip(splits["train"], data.records["train"].read(range(5))):
+        np.testing.assert_array_equal(data.decoder()(record)["image"], image)
     with pytest.raises(InputError, match="various/train vary in size"):
         data.splits["train"]
     rest = load_images("various", tmp_path, skip_bad_records=2)
@@ -208,7 +207,7 @@ def test_a_validation_split_by_the_key_of_each_record_alone(tmp_path):
         data = load_images(name, tmp_path, validation_fraction=0.2)
         assert list(data.splits) == ["train", "validation", "test"]
         assert data.facts()["validation_fraction"] == 0.2
-        rows = {split: data.encoded[split].rows.tolist() for split in ("train", "validation")}
+        rows = {split: data.records[split].rows.tolist() for split in ("train", "validation")}
         assert sorted(rows["train"] + rows["validation"]) == list(range(count))
         members[count] = rows["validation"]
         for split in rows:
@@ -216,7 +215,7 @@ def test_a_validation_split_by_the_key_of_each_record_alone(tmp_path):
             np.testing.assert_array_equal(columns["image"], [images[row] for row in rows[split]])
         assert data.normalization() == normalization_of(data.splits["train"]["image"])
         more = load_images(name, tmp_path, validation_fraction=0.3)
-        assert set(rows["validation"]) < set(more.encoded["validation"].rows.tolist())
+        assert set(rows["validation"]) < set(more.records["validation"].rows.tolist())
         assert "validation" not in load_images(name, tmp_path).splits
     assert members[100] == [row for row in members[200] if row < 100]
     assert 24 <= len(members[200]) <= 56  # three standard deviations about 40
@@ -242,5 +241,5 @@ def test_fractions_that_cannot_be(tmp_path):
         with pytest.raises(InputError, match=f"'{name}' has a validation split already"):
             load_images(name, tmp_path, validation_fraction=0.1)
     for fraction, empty in ((1e-9, "validation"), (1 - 1e-9, "training")):
-        with pytest.raises(InputError, match=f"leaves no {empty} image of the 10"):
+        with pytest.raises(InputError, match=f"leaves no {empty} record of the 10"):
             load_images("small", tmp_path, validation_fraction=fraction)

@@ -8,7 +8,8 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from jaxmodels.data import BadRecord, decode_image
+from jaxmodels.data import BadRecord
+from jaxmodels.data.images import decode_image
 from tests.tfds_folder import example, png, write_image_dataset
 
 

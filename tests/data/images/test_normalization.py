@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxmodels.data import normalization, normalization_of
-from jaxmodels.data.normalization import Moments, moments_of, normalization_from
+from jaxmodels.data.images import normalization, normalization_of
+from jaxmodels.data.images.normalization import Moments, moments_of, normalization_from
 
 
 @pytest.mark.parametrize("pixels", [7, 100, 1 << 17])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxmodels.data import crops
+from jaxmodels.data.images import crops
 from tests.torchvision_shim import allow_torchvision
 
 torch = pytest.importorskip("torch")
