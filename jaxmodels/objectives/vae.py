@@ -11,7 +11,6 @@ from jaxtyping import Array, Float, Int
 
 from jaxmodels import across
 from jaxmodels.errors import InputError
-from jaxmodels.models.latent import Inference
 from jaxmodels.objectives.descent import descend, initial_state, learned_of
 from jaxmodels.objectives.generation import draw_latents, in_chunks
 from jaxmodels.objectives.gradients import accumulate_gradients
@@ -23,6 +22,7 @@ from jaxmodels.objectives.variational_bounds import (
     total_correlation_terms,
 )
 from jaxmodels.objectives.variational_config import VariationalConfig
+from jaxmodels.ops.latents import Inference
 from jaxmodels.ops.likelihoods import gaussian_log_likelihood
 from jaxmodels.protocol import Mean, Objective, PyTree, example_keys, mean_over
 
@@ -57,7 +57,7 @@ def vae(
     """The objective of batches {"image": Float[batch height width channels] in 0..1} and, for
     classes > 0, "label": Int[batch].
 
-    model: see `jaxmodels.models.latent`. The numbers in `config` enter the state as
+    model: see `jaxmodels.ops.latents`. The numbers in `config` enter the state as
     hyperparameters; here they only say which terms exist. dataset_size: training examples, which
     beta_tc needs.
 

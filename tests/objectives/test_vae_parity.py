@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from jaxmodels.models import create_vae
-from jaxmodels.models.latent import normal_noise
 from jaxmodels.models.vqvae import Quantizer
 from jaxmodels.objectives.likelihoods import make_likelihood
 from jaxmodels.objectives.vae import importance_sampled, vae
 from jaxmodels.objectives.variational_config import VariationalConfig
+from jaxmodels.ops.latents import normal_noise
 from jaxmodels.protocol import example_keys
 from tests.objectives.vae_toys import small_vae, start, variables_of
 from tests.torchvision_shim import allow_torchvision

@@ -7,10 +7,10 @@ from flax import linen as nn
 
 from jaxmodels.data import Resident
 from jaxmodels.models import create_vae
-from jaxmodels.models.latent import Gaussian, Inference, normal_noise
 from jaxmodels.objectives.likelihoods import Likelihood, make_likelihood
 from jaxmodels.objectives.vae import vae
 from jaxmodels.objectives.variational_config import VariationalConfig
+from jaxmodels.ops.latents import Gaussian, Inference, normal_noise
 from jaxmodels.ops.likelihoods import gaussian_kl, gaussian_log_likelihood
 
 LATENTS, PIXELS, SPREAD = 2, 4, 0.7
