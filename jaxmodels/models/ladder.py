@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, DTypeLike, Float, Int, Key
 
-from jaxmodels.models.latent import Gaussian, Inference, normal_noise, one_hot_planes
+from jaxmodels.models.latent import one_hot_planes
 from jaxmodels.models.layers import Conv, ConvTranspose, Dense, doubling_padding, halved
 from jaxmodels.models.vae_networks import Shape, quartered_sizes
+from jaxmodels.ops.latents import Gaussian, Inference, normal_noise
 from jaxmodels.ops.likelihoods import gaussian_kl, gaussian_log_likelihood
 
 Labels = Int[Array, " batch"] | None

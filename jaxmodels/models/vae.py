@@ -5,8 +5,8 @@ from flax import linen as nn
 from jaxtyping import Array, DTypeLike, Float, Int, Key
 
 from jaxmodels.models.flows import InverseAutoregressiveFlow
-from jaxmodels.models.latent import Gaussian, Inference, normal_noise
 from jaxmodels.models.layers import Dense
+from jaxmodels.ops.latents import Gaussian, Inference, normal_noise
 from jaxmodels.ops.likelihoods import gaussian_kl, gaussian_log_likelihood
 
 Labels = Int[Array, " batch"] | None

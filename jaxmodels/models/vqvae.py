@@ -9,9 +9,10 @@ from jaxtyping import Array, DTypeLike, Float, Int, Key
 
 from jaxmodels import across
 from jaxmodels.models.code_prior import CodePrior
-from jaxmodels.models.latent import Inference, one_hot_planes
+from jaxmodels.models.latent import one_hot_planes
 from jaxmodels.models.layers import Conv
 from jaxmodels.models.vae_networks import ConvHead, ConvTrunk, Shape, quartered_sizes
+from jaxmodels.ops.latents import Inference
 
 Labels = Int[Array, " batch"] | None
 

@@ -17,7 +17,7 @@ from jaxmodels.train.program import keys_of
 from jaxmodels.data import sample_order
 from jaxmodels.data.images import load_images
 from jaxmodels.train import main
-from jaxmodels.train.compile import keys_of
+from jaxmodels.train.program import keys_of
 >>>>>>> data
 
 torch = pytest.importorskip("torch")
