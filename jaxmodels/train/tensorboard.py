@@ -17,13 +17,13 @@ FILE = "events.out.tfevents.metrics"
 
 
 def write_events(lines: Sequence[dict], folder: Path) -> None:
-    """Makes `folder` hold exactly these lines of metrics.jsonl, as SPLIT/events.out.tfevents.metrics.
+    """Makes `folder` hold exactly these lines of metrics.jsonl, in a folder and file per split.
 
-    Each split has a folder of its own, so that TensorBoard draws the splits of a score over one
-    another. The bytes of a file depend on the lines alone, and fewer lines give the beginning of
-    the same bytes. A file that is the beginning of what it should be is continued, which a watching
-    TensorBoard notices. Any other file is replaced, for example after a run was resumed before the
-    step that it had reached. So no step is ever there twice.
+    The folders are apart so that TensorBoard draws the splits of a score over one another. The
+    bytes of a file depend on the lines alone, and fewer lines give the beginning of the same bytes.
+    A file that is the beginning of what it should be is continued, which a watching TensorBoard
+    notices. Any other file is replaced, for example after a run was resumed before the step that
+    it had reached. So no step is ever there twice.
     """
     splits: dict[str, list[dict]] = {}
     for line in lines:
@@ -74,7 +74,7 @@ def _record(content: bytes) -> bytes:
 
 
 def _event(wall_time: float, step: int, what: bytes) -> bytes:
-    """Encodes an Event: wall_time = 1 (double), step = 2 (int64), file_version = 3 or summary = 5."""
+    """Encodes an Event: wall_time = 1, step = 2, and what is file_version = 3 or summary = 5."""
     return b"\x09" + struct.pack("<d", wall_time) + b"\x10" + _varint(step) + what
 
 
