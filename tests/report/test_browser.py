@@ -194,10 +194,11 @@ def test_a_sound_pauses_when_the_slider_hides_it(browser, pages):
 def test_the_rest_of_a_text_unfolds(browser, pages):
     browser.open(pages["one"])
     rest = "document.querySelector('#texts .viewer .text:not([hidden]) details')"
-    text = f"{rest}.querySelector('pre').offsetHeight"
-    assert browser.value(text) == 0
+    seen = f"{rest}.querySelector('pre').checkVisibility()"
+    assert browser.value(seen) is False
     browser.value(f"{rest}.querySelector('summary').click()")
-    assert browser.value(text) > 100
+    assert browser.value(seen) is True
+    assert browser.value(f"{rest}.querySelector('pre').offsetHeight") > 100
 
 
 def test_charts_of_scores_that_do_not_change_are_drawn_when_unfolded(browser, tmp_path):
@@ -206,7 +207,8 @@ def test_charts_of_scores_that_do_not_change_are_drawn_when_unfolded(browser, tm
         file.writelines(f'{{"step": {s}, "split": "train", "rate": 0.1}}\n' for s in (110, 120))
     browser.open(write_report(folder))
     fold = "document.querySelector('[data-group=curves] details')"
-    count = f"{fold}.querySelectorAll('.curve').length"
+    curves = f"[...{fold}.querySelectorAll('.curve')]"
+    count = f"{curves}.filter((curve) => curve.checkVisibility()).length"
     assert browser.value(f"{fold}.innerText") == "1 score that does not change"
     assert browser.value(count) == 0
     browser.value(f"{fold}.querySelector('summary').click()")
