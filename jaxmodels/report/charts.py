@@ -186,13 +186,14 @@ def _box(index: int, one: dict) -> Html:
 
 
 def _is_constant(one: dict) -> bool:
-    """Tells whether no line of a chart changes."""
-    return all(len(set(line["y"])) == 1 and None not in line["y"] for line in one["series"])
+    """Tells whether a chart has one value only, over all steps and lines."""
+    values = {value for line in one["series"] for value in line["y"]}
+    return len(values) == 1 and None not in values
 
 
 def _folded(boxes: list[Html]) -> Html:
-    """Folds the charts of scores that do not change."""
-    count = "1 score that does" if len(boxes) == 1 else f"{len(boxes)} scores that do"
+    """Folds away the charts that have one value only."""
+    count = "1 chart that does" if len(boxes) == 1 else f"{len(boxes)} charts that do"
     title = element("summary", f"{count} not change")
     return element("details", title, element("div", boxes, class_="charts"))
 

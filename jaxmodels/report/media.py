@@ -79,7 +79,9 @@ def _fields(line: str) -> str:
         return line
     if not isinstance(value, dict):
         return line
-    parts = {n: v if isinstance(v, str) else json.dumps(v) for n, v in value.items()}
+    parts = {
+        n: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for n, v in value.items()
+    }
     return "".join(f"{name}: {part}\n" for name, part in parts.items())
 
 
@@ -92,18 +94,27 @@ def _sound(source: str, caption: str, **attributes: object) -> Html:
     return element("audio", src=source, controls=True, preload="metadata", **label, **attributes)
 
 
+def _beginning(text: str) -> tuple[str, str]:
+    """Divides a text into what is shown at once and the rest, between two lines if possible."""
+    beginning = ""
+    for line in text.splitlines(keepends=True)[:_OPEN_LINES]:
+        if len(beginning) + len(line) > _OPEN_CHARACTERS:
+            break
+        beginning += line
+    beginning = beginning or text[:_OPEN_CHARACTERS]
+    return beginning.rstrip(), text[len(beginning) :].strip("\r\n")
+
+
 def _text(text: str, note: str | None, caption: str, **attributes: object) -> Html:
     """Makes a box of the first lines and, folded away, the rest."""
     if not text:
         return element(
             "div", element("span", "empty", class_="absent"), class_="text", **attributes
         )
-    lines = text.splitlines(keepends=True)
-    beginning = "".join(lines[:_OPEN_LINES])[:_OPEN_CHARACTERS]
-    rest = text[len(beginning) :]
+    beginning, rest = _beginning(text)
     folded = None
     if rest:
-        count = rest.count("\n") + 1
+        count = len(rest.splitlines())
         more = f"{count:,} more lines" if count > 1 else f"{len(rest):,} more characters"
         folded = element("details", element("summary", more), element("pre", rest, dir="auto"))
     return element(

@@ -34,14 +34,18 @@ function ticks(low, high, count) {
 function logTicks(low, high, count) {
   const from = Math.floor(Math.log10(low));
   const to = Math.ceil(Math.log10(high));
-  const every = Math.max(1, Math.ceil((to - from) / count));
-  for (const parts of every > 1 ? [[1]] : [[1], [1, 3], [1, 2, 5]]) {
+  const inside = (every, parts) => {
     const found = [];
     for (let power = from; power <= to; power += every) {
       for (const part of parts) found.push(part * 10 ** power);
     }
-    const inside = found.filter((value) => value >= low * 0.999 && value <= high * 1.001);
-    if (inside.length >= 3) return inside;
+    return found.filter((value) => value >= low * 0.999 && value <= high * 1.001);
+  };
+  for (let every = Math.max(1, Math.ceil((to - from) / count)); every > 1; every--) {
+    if (inside(every, [1]).length >= 3) return inside(every, [1]);
+  }
+  for (const parts of [[1], [1, 3], [1, 2, 5]]) {
+    if (inside(1, parts).length >= 3) return inside(1, parts);
   }
   return ticks(low, high, count).filter((value) => value > 0);
 }

@@ -209,7 +209,7 @@ def test_charts_of_scores_that_do_not_change_are_drawn_when_unfolded(browser, tm
     fold = "document.querySelector('[data-group=curves] details')"
     curves = f"[...{fold}.querySelectorAll('.curve')]"
     count = f"{curves}.filter((curve) => curve.checkVisibility()).length"
-    assert browser.value(f"{fold}.innerText") == "1 score that does not change"
+    assert browser.value(f"{fold}.innerText") == "1 chart that does not change"
     assert browser.value(count) == 0
     browser.value(f"{fold}.querySelector('summary').click()")
     browser.value("new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")

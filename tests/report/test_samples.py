@@ -107,3 +107,10 @@ def test_the_case_of_a_suffix_does_not_matter(tmp_path, name):
     (tmp_path / "text.TXT").write_text("text")
     text = markup([tmp_path / name])
     assert sum(text.count(part) for part in ("<img", "<pre", "<audio")) == 1
+
+
+def test_a_text_is_divided_between_two_lines(tmp_path):
+    lines = [f"{n} " + "word " * 50 for n in range(10)]
+    (tmp_path / "words.txt").write_text("\n".join(lines))
+    text = markup([tmp_path / "words.txt"])
+    assert "6 more lines" in text and ">4 word" in text and "word</pre>" in text
