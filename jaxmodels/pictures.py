@@ -120,7 +120,7 @@ def confusion_figure(
         panel.set_yticks(ticks, class_names, fontsize=8)
         for row, column in np.argwhere(confusion):
             colour = "white" if shares[row, column] > 0.5 else "black"
-            count = confusion[row, column]
+            count = str(confusion[row, column])
             panel.text(column, row, count, ha="center", va="center", color=colour, fontsize=7)
     panel.set_xlabel("predicted")
     panel.set_ylabel("true")

@@ -52,14 +52,13 @@ def thin(points: Points, most: int = MOST_POINTS) -> Points:
     stretch = -(-2 * len(points) // most)
     kept = {0, len(points) - 1}
     for start in range(0, len(points), stretch):
-        rows = range(start, min(start + stretch, len(points)))
-        finite = [row for row in rows if points[row][1] is not None]
+        values = [
+            (value, start + row) for row, (_, value) in enumerate(points[start : start + stretch])
+        ]
+        finite = [(value, row) for value, row in values if value is not None]
         if finite:
-            kept |= {
-                min(finite, key=lambda r: points[r][1]),
-                max(finite, key=lambda r: points[r][1]),
-            }
-        kept.update([row for row in rows if points[row][1] is None][:1])
+            kept |= {min(finite)[1], max(finite)[1]}
+        kept.update([row for value, row in values if value is None][:1])
     return [points[row] for row in sorted(kept)]
 
 

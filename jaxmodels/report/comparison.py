@@ -38,11 +38,11 @@ def comparison_page(
     Raises:
       InputError: the same folder twice, or no run has the metric.
     """
-    found: dict[Path, Run] = {}
+    folders: set[Path] = set()
     for run in runs:
-        if run.path.resolve() in found:
+        if run.path.resolve() in folders:
             raise InputError(f"run {run.path} is given twice; expected different folders")
-        found[run.path.resolve()] = run
+        folders.add(run.path.resolve())
     metric = choose_metric(runs, metric)
     better = better or choose_direction(runs, metric)
     if better:
@@ -94,7 +94,8 @@ def choose_metric(runs: list[Run], metric: str | None) -> str:
 def choose_direction(runs: list[Run], metric: str) -> Better | None:
     """Looks up which values of a metric are better; None unless the runs record one direction."""
     score = metric.split("/", 1)[1]
-    recorded = {run.declared(score).better for run in runs} - {None}
+    directions = (run.declared(score).better for run in runs)
+    recorded: set[Better] = {better for better in directions if better}
     return recorded.pop() if len(recorded) == 1 else None
 
 

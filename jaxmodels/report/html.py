@@ -160,7 +160,7 @@ def document(title: str, body: list[Html], data: object) -> str:
 
 def _file(name: str) -> str:
     """Reads a file of this package."""
-    return resources.files(__package__).joinpath(name).read_text("utf-8")
+    return resources.files("jaxmodels.report").joinpath(name).read_text("utf-8")
 
 
 def _digest(text: str) -> str:

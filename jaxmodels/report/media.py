@@ -86,10 +86,12 @@ def _fields(line: str) -> str:
 
 
 def _picture(source: str, size: dict[str, int], caption: str, **attributes: object) -> Html:
+    """Makes an image that says what it shows."""
     return element("img", src=source, alt=caption, **size, **attributes)
 
 
 def _sound(source: str, caption: str, **attributes: object) -> Html:
+    """Makes a player, which is told its length but plays nothing by itself."""
     label = {"aria_label": caption}
     return element("audio", src=source, controls=True, preload="metadata", **label, **attributes)
 

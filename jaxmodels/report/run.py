@@ -44,9 +44,9 @@ class Run(NamedTuple):
     @property
     def splits(self) -> list[str]:
         """The names of the splits that have lines: train, validation, test, then any others."""
-        found = list(dict.fromkeys(line["split"] for line in self.lines))
+        names = dict.fromkeys(line["split"] for line in self.lines)
         order = {split: index for index, split in enumerate(SPLITS)}
-        return sorted(found, key=lambda split: order.get(split, len(order)))
+        return sorted(names, key=lambda split: order.get(split, len(order)))
 
     def scores(self, split: str) -> list[str]:
         """Names a split's scores in the order of the file."""

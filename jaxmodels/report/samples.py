@@ -23,7 +23,7 @@ _CAPTIONS = {
 class Kind(NamedTuple):
     """A kind of samples, which has a section.
 
-    read: reads a file if it is sound and has at most so many bytes, else returns None.
+    read: reads a file; returns None if it is damaged or has more than so many bytes.
     """
 
     title: str
@@ -78,21 +78,22 @@ def _section_content(kind: Kind, files: list[Path], most: int) -> tuple[list[Htm
 
 def _in_series(files: list[Path]) -> tuple[list[Path], dict[str, Frames]]:
     """Divides files into single ones and, by title, those whose names end in a step."""
-    single, found = [], {}
+    single: list[Path] = []
+    numbered: dict[tuple[str, str], Frames] = {}
     for path in files:
         match = _STEP.match(path.stem)
         if match is None:
             single.append(path)
             continue
         title, step = (match[1], match[2]) if match[2] else (match[3], match[4])
-        found.setdefault((title, path.suffix), []).append((int(step), path))
+        numbered.setdefault((title, path.suffix), []).append((int(step), path))
     single.sort(key=lambda path: (path.stem != "misclassified", path.stem, path.suffix))
-    titles = [title for title, _ in found]
+    titles = [title for title, _ in numbered]
     series = {
         title if titles.count(title) == 1 else f"{title or 'samples'} ({suffix[1:]})": sorted(
             frames
         )
-        for (title, suffix), frames in found.items()
+        for (title, suffix), frames in numbered.items()
     }
     return single, series
 

@@ -9,12 +9,13 @@ from typing import NamedTuple
 import jax
 
 from jaxmodels.errors import InputError, RunError
+from jaxmodels.pictures import save_figure
 from jaxmodels.protocol import Metrics, State
 from jaxmodels.report import write_report
 from jaxmodels.train.checkpoint import Checkpoints
 from jaxmodels.train.compile import EvaluationProgram, TrainProgram
 from jaxmodels.train.config import TrainConfig
-from jaxmodels.train.curves import draw_curves
+from jaxmodels.train.curves import curves_figure
 from jaxmodels.train.debug import all_finite
 from jaxmodels.train.devices import make_mesh, use_compilation_cache
 from jaxmodels.train.environment import changed_bits, environment
@@ -201,7 +202,8 @@ class Trainer:
     def _draw(self) -> None:
         lines = self.folder.lines()
         try:
-            draw_curves(lines, self.folder.path / "curves.png")
+            if figure := curves_figure(lines):
+                save_figure(figure, self.folder.path / "curves.png")
             write_events(lines, self.folder.tensorboard)
             write_report(self.folder.path)
         except Exception as error:  # the result matters more than its picture

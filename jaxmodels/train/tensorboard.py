@@ -5,6 +5,7 @@ of tensorflow/core/util/event.proto. Only four of its fields are needed, so they
 since the `tensorboard` package would bring a server and gRPC, and tensorboardX torch.
 """
 
+import math
 import re
 import struct
 from collections.abc import Iterator, Sequence
@@ -85,10 +86,11 @@ def _field(number: int, content: bytes) -> bytes:
 
 def _float(number: int, value: float | None) -> bytes:
     """Encodes a field of 32 bits: Value.simple_value = 2. Values too large for it are infinite."""
+    value = math.nan if value is None else value
     try:
-        packed = struct.pack("<f", float("nan") if value is None else value)
+        packed = struct.pack("<f", value)
     except OverflowError:
-        packed = struct.pack("<f", float("inf") if value > 0 else -float("inf"))
+        packed = struct.pack("<f", math.inf if value > 0 else -math.inf)
     return _varint(number << 3 | 5) + packed
 
 
