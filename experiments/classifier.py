@@ -21,8 +21,14 @@ import scipy.special
 from jaxmodels.models.classifiers import ClassifierModels
 
 from experiments.presets.classifier import PRESETS
-from jaxmodels.data.images import CropConfig, ImageData, load, make_source, read_pictures
-from jaxmodels.data.loading import DataConfig
+from jaxmodels.data.images import (
+    CropConfig,
+    DataConfig,
+    ImageData,
+    load,
+    make_source,
+    read_pictures,
+)
 from jaxmodels.errors import InputError
 from jaxmodels.metrics import classification_report, expected_calibration_error
 from jaxmodels.objectives.augmentation import AugmentationConfig, make_augmentation
@@ -103,7 +109,9 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
         return make_source(data, split, config.data, crop=config.crop.image_size)
 
     augment = make_augmentation(config.augmentation, classes, data.white)
-    predict = prepared(classifier.predict, prepare)
+    predict, features = (
+        prepared(function, prepare) for function in (classifier.predict, classifier.features)
+    )
     return Experiment(
         objective=with_preprocessing(classifier, prepare, augment),
         train=source("train"),
@@ -115,7 +123,7 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
         describe=_epoch_line(config, data) if config.epoch_lines else None,
         prediction=Prediction(
             read=partial(read_pictures, data=data, size=config.crop.image_size),
-            predict=predict,
+            predict=lambda *given: {**predict(*given), "features": features(*given)},
             write=partial(prediction_line, data.class_names),
         ),
     )

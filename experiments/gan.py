@@ -20,8 +20,14 @@ from jaxmodels.models.gans import GANModels
 from experiments.gan_report import GANReport, scores_of
 from experiments.judges import JudgeConfig, Judges
 from experiments.presets.gan import PRESETS
-from jaxmodels.data.images import ImageData, ResizeConfig, load, make_source
-from jaxmodels.data.loading import DataConfig
+from jaxmodels.data.images import (
+    DataConfig,
+    ImageData,
+    ResizeConfig,
+    load,
+    make_source,
+    resize_images,
+)
 from jaxmodels.errors import InputError
 from jaxmodels.objectives.adversarial_config import AdversarialConfig
 from jaxmodels.objectives.gan import GAN
@@ -83,15 +89,13 @@ class GANConfig(Config):
 def build(config: GANConfig, data: ImageData | None = None) -> Experiment:
     """The experiment that a config describes, on the data that it names or on those given."""
     if data is None:
-        data = load(config.data)
+        data = load(config.data, varying=config.resize.image_size > 0)
     if config.conditional and not data.class_names:
         raise InputError(
             f"conditional = True; data '{data.name}' has no labels: give --no-conditional"
         )
-    sources = {
-        split: make_source(data, split, config.data, resize=config.resize.image_size)
-        for split in data.sizes
-    }
+    resized = resize_images(data, config.resize.image_size)
+    sources = {split: make_source(resized, split, config.data) for split in data.sizes}
     train = sources.pop("train")
     shape = train.spec(1)["image"].shape[1:]
     classes = len(data.class_names) if config.conditional else 0

@@ -23,9 +23,16 @@ from experiments.judges import JudgeConfig, Judges
 from experiments.presets.vae import PRESETS
 from experiments.vae_report import VAEReport, scores_of
 from jaxmodels import across
-from jaxmodels.data.images import ImageData, ResizeConfig, load, make_source
-from jaxmodels.data.loading import DataConfig
+from jaxmodels.data.images import (
+    DataConfig,
+    ImageData,
+    ResizeConfig,
+    load,
+    make_source,
+    resize_images,
+)
 from jaxmodels.errors import InputError, require_known
+from jaxmodels.objectives.importance_sampling import ImportanceSampling
 from jaxmodels.objectives.likelihoods import LIKELIHOODS, Likelihood, make_likelihood
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import prepared, with_preprocessing
@@ -153,10 +160,7 @@ def pixels_of(config: VAEConfig, data: ImageData, channels: int) -> Pixels:
             f"likelihood = {config.likelihood}; images of '{data.name}' span {low:g}..{white:g};"
             " expected pixels that start at 0, which are scaled to 0..1"
         )
-    # Images that are resized have shades between black and white.
     levels = data.levels
-    if levels == 2 and config.resize.image_size:
-        levels = int(white) + 1
     name = config.likelihood or ("bernoulli" if levels == 2 else "logistic_mixture")
     binarized = (config.binarize or "dynamic") == "dynamic" and name == "bernoulli"
     if config.binarize == "dynamic" and not binarized:
@@ -180,19 +184,17 @@ def pixels_of(config: VAEConfig, data: ImageData, channels: int) -> Pixels:
 def build(config: VAEConfig, data: ImageData | None = None) -> Experiment:
     """The experiment that a config describes, on the data that it names or on those given."""
     if data is None:
-        data = load(config.data)
+        data = load(config.data, varying=config.resize.image_size > 0)
     if config.conditional and not data.class_names:
         raise InputError(
             f"conditional = True; data '{data.name}' has no labels: give --no-conditional"
         )
-    sources = {
-        split: make_source(data, split, config.data, resize=config.resize.image_size)
-        for split in data.sizes
-    }
+    resized = resize_images(data, config.resize.image_size)
+    sources = {split: make_source(resized, split, config.data) for split in data.sizes}
     train = sources.pop("train")
     shape = train.spec(1)["image"].shape[1:]
     classes = len(data.class_names) if config.conditional else 0
-    pixels = pixels_of(config, data, shape[2])
+    pixels = pixels_of(config, resized, shape[2])
     model = config.model.create(
         shape=shape,
         parameters=pixels.likelihood.size,
@@ -214,13 +216,14 @@ def build(config: VAEConfig, data: ImageData | None = None) -> Experiment:
     judges = Judges(config.judges, data, shape) if config.scored else None
     if judges and config.run.mode != "sample":
         judges.require()
+    estimate = ImportanceSampling(model, pixels.likelihood, config.samples, classes)
     report = VAEReport(
         config,
         data.class_names,
         reference="test" if "test" in sources else "validation",
         pixels=pixels,
         predict=prepared(vae.predict, pixels.prepare),
-        estimate=prepared(vae.importance_sampled(config.samples), pixels.prepare),
+        estimate=prepared(estimate.evaluate, pixels.prepare),
         judges=judges,
     )
     return Experiment(

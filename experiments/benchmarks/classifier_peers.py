@@ -81,8 +81,8 @@ def our_program(name: str, source, normalize: Callable, length: int):
     from jaxmodels.objectives.classifier import classifier, hyperparameters
     from jaxmodels.objectives.optimizers import OptimizerConfig
     from jaxmodels.objectives.preprocessing import with_preprocessing
-    from jaxmodels.train.program import TrainProgram
     from jaxmodels.train.layout import make_mesh
+    from jaxmodels.train.program import TrainProgram
 
     task = TASKS[name]
     options = {"channels": task.channels} if task.channels else {}

@@ -36,8 +36,8 @@ def ours(_: str) -> Block:
     from jaxmodels.objectives.classifier import classifier, hyperparameters
     from jaxmodels.objectives.optimizers import OptimizerConfig
     from jaxmodels.objectives.preprocessing import with_preprocessing
-    from jaxmodels.train.program import TrainProgram
     from jaxmodels.train.layout import make_mesh
+    from jaxmodels.train.program import TrainProgram
 
     images, labels = TASK.arrays()
     normalize = normalization_of(images)

@@ -81,8 +81,8 @@ def ours(name: str) -> Block:
     from experiments import vae
     from experiments.benchmarks.engine_block import engine_block
     from jaxmodels.data.images import images_from_arrays
-    from jaxmodels.train.program import TrainProgram
     from jaxmodels.train.layout import make_mesh
+    from jaxmodels.train.program import TrainProgram
 
     task = TASKS[name]
     data = images_from_arrays({"train": {"image": task.images()}}, "noise")

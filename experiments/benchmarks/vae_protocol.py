@@ -27,8 +27,8 @@ from jaxmodels.objectives.likelihoods import make_likelihood
 from jaxmodels.objectives.vae import importance_sampled
 from jaxmodels.protocol import PyTree, State
 from jaxmodels.train import Experiment
-from jaxmodels.train.program import TrainProgram
 from jaxmodels.train.layout import make_mesh
+from jaxmodels.train.program import TrainProgram
 
 if TYPE_CHECKING:
     from pythae.models import VAE

@@ -8,7 +8,6 @@ mean nothing and are not recorded.
 """
 
 import dataclasses
-import enum
 import json
 import math
 from collections.abc import Iterator
@@ -18,22 +17,13 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_t
 import tyro
 
 from jaxmodels.errors import InputError, closest, require_known
+from jaxmodels.roles import Role
 
 T = TypeVar("T")
 # Of a record: 1 had every flag of every model; 2 has the options of the chosen model alone.
 FORMAT = 2
 Section = tyro.conf.OmitArgPrefixes  # Section[RunConfig]: its fields are flags as they are called
 ModelSection = Annotated[T, tyro.conf.arg(name="")]  # the same for a choice among models
-
-
-class Role(enum.Enum):
-    """What a flag is to a run. Without a mark it is part of the run's identity: another value is
-    another run."""
-
-    HOW = "how the same run is carried out"
-    BITS = "the same, but the last bits of results may depend on it"
-    VERB = "what is done with a run, or where"
-    READ = "identity in training, free when a run is evaluated or sampled from"
 
 
 MODES = ("train", "evaluate", "sample", "predict")

@@ -19,8 +19,8 @@ from jaxmodels.objectives.variational_bounds import (
 from jaxmodels.objectives.variational_config import BOUNDS
 from jaxmodels.objectives.variational_scores import VariationalSums, evaluation_scores
 from jaxmodels.protocol import Mean, Objective, example_keys
-from jaxmodels.train.program import TrainProgram
 from jaxmodels.train.layout import make_mesh
+from jaxmodels.train.program import TrainProgram
 from tests.objectives.vae_toys import configs_of, grey_images, small_vae, source, start
 
 KEY = jax.random.key(7)

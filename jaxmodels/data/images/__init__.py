@@ -16,6 +16,7 @@ from jaxmodels.data.images.loading import (
     make_source,
 )
 from jaxmodels.data.images.normalization import Normalization, normalization_of
+from jaxmodels.data.images.reading import read_pictures
 from jaxmodels.data.images.resize import resize_image
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "make_source",
     "normalization_of",
     "random_resized_crop",
+    "read_pictures",
     "resize_image",
     "resize_images",
 ]

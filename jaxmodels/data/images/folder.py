@@ -12,7 +12,7 @@ import numpy as np
 from jaxmodels.data.dataset import TEST, TRAIN, VALIDATION, BadRecord, Dataset, Record
 from jaxmodels.errors import InputError
 
-_EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 _SPLITS = {TRAIN: TRAIN, VALIDATION: VALIDATION, "val": VALIDATION, TEST: TEST}
 
 
@@ -85,7 +85,7 @@ def _files(folder: Path) -> dict[str, tuple[int, int]]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             # Names with a dot in front are what systems leave beside files of the user.
-            if name.lower().endswith(_EXTENSIONS) and not name.startswith("."):
+            if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
                 path = Path(parent, name)
                 try:
                     facts = path.stat()
@@ -118,7 +118,7 @@ def _of_classes(folder: Path, files: dict[str, tuple], below: str) -> list[tuple
             pairs.append((name if slash else "", path))
     where = f"data '{folder}'" + (f" in {below}" if below else "")
     if not pairs:
-        raise InputError(f"{where} has no images; expected {', '.join(_EXTENSIONS)}")
+        raise InputError(f"{where} has no images; expected {', '.join(EXTENSIONS)}")
     if 0 < sum(name == "" for name, _ in pairs) < len(pairs):
         loose = next(path for name, path in pairs if not name)
         raise InputError(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from jaxmodels.cache import cache_folder
 from jaxmodels.data.carving import carve, check_fraction
@@ -17,6 +17,7 @@ from jaxmodels.data.loading import fits_device
 from jaxmodels.data.resident import Resident
 from jaxmodels.data.streamed import Streamed
 from jaxmodels.errors import InputError, require_known
+from jaxmodels.roles import Role
 
 _LOADING = ("auto", "resident", "streamed")
 
@@ -28,17 +29,17 @@ class DataConfig:
     data: str = "digits"
     """Data set: digits (embedded), a tfds image data set prepared as ArrayRecord, or a folder of
     images, as ./photos with train/CLASS/*.jpg or CLASS/*.jpg."""
-    data_dir: str | None = None
+    data_dir: Annotated[str | None, Role.HOW] = None
     """Folder of tfds data sets; None: tfds's own default."""
-    skip_bad_records: int = 0
+    skip_bad_records: Annotated[int, Role.HOW] = 0
     """Most records that may be bad (broken, of another shape, of no class, in two splits) and are
     left out; more are an error that lists them."""
     validation_fraction: float = 0.0
     """Share of the training split to validate with, where the data has no validation split."""
-    loading: Literal["auto", "resident", "streamed"] = "auto"
+    loading: Annotated[Literal["auto", "resident", "streamed"], Role.HOW] = "auto"
     """resident: all images lie on the device; streamed: they are read and decoded while it works;
     auto: resident where they fit into half of its memory."""
-    workers: int = 0
+    workers: Annotated[int, Role.HOW] = 0
     """Processes that decode streamed images; 0: threads, which are enough on one machine."""
 
     def validate(self) -> None:
@@ -57,14 +58,9 @@ class CropConfig:
     """Side of the square that images are cut to while they are streamed: in training a random crop
     of 8% to 100% of the area, else the centre; 0: as they are."""
 
-    def validate(self, loading: str) -> None:
-        """Raises InputError for a number out of range, or for a crop of resident images."""
+    def validate(self) -> None:
+        """Raises InputError for a number out of range."""
         _require_natural("image_size", self.image_size)
-        if self.image_size and loading == "resident":
-            raise InputError(
-                f"image_size = {self.image_size}, loading = resident; images are cut while they"
-                " are streamed: expected --loading streamed or auto"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +152,11 @@ def is_streamed(data: ImageData, config: DataConfig, crop: int = 0) -> bool:
       InputError: streaming of data that is not stored as encoded images, or a crop of images that
         are to lie on the device.
     """
-    CropConfig(image_size=crop).validate(config.loading)
+    if crop and config.loading == "resident":
+        raise InputError(
+            f"image_size = {crop}, loading = resident; images are cut while they are streamed:"
+            " expected --loading streamed or auto"
+        )
     wanted = config.loading == "streamed" or crop > 0
     if wanted and not data.records:
         raise InputError(
