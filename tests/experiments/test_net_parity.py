@@ -8,17 +8,10 @@ import numpy as np
 import pytest
 
 from experiments.classifier import PRESETS, ClassifierConfig, build
-<<<<<<< HEAD
 from jaxmodels.data.images import load_images
 from jaxmodels.order import sample_order
 from jaxmodels.train import configure, main
 from jaxmodels.train.program import keys_of
-=======
-from jaxmodels.data import sample_order
-from jaxmodels.data.images import load_images
-from jaxmodels.train import main
-from jaxmodels.train.program import keys_of
->>>>>>> data
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.parity
