@@ -165,11 +165,14 @@ class Sampler:
 
     def __call__(self, state: State, key: Key[Array, ""], conditions: PyTree) -> PyTree:
         """Samples for a count, or for conditions as the objective takes them, on the host."""
+        device = jax.local_devices()[0]
         if state is not self._given:
-            device = jax.local_devices()[0]
             self._given, self._state = state, jax.device_put(jax.device_get(state), device)
-        program = self._of_count if isinstance(conditions, int) else self._of_conditions
-        return jax.device_get(program(self._state, key, conditions))
+        key = jax.device_put(key, device)
+        if isinstance(conditions, int):
+            return jax.device_get(self._of_count(self._state, key, conditions))
+        conditions = jax.device_put(conditions, device)
+        return jax.device_get(self._of_conditions(self._state, key, conditions))
 
     def forget(self) -> None:
         """Frees the copy of the state."""

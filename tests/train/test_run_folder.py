@@ -61,12 +61,13 @@ def test_overwrite_clears_the_report_and_the_events_of_the_run_before(tmp_path):
 
 def test_the_record_says_how_to_make_the_run_again(tmp_path):
     folder = RunFolder(tmp_path)
-    folder.write_record(CONFIG, "code", {}, {}, monitor=("loss", "min"))
+    folder.write_record(CONFIG, "code", {}, {}, monitor=("loss", "min"), scores={})
     record = folder.record()
     assert record["command"].startswith("python -m experiments.experiment --steps 60 ")
     assert record["monitor"] == ["loss", "min"]
     # Of a run from before commands were recorded.
-    old = {name: value for name, value in record.items() if name not in ("command", "monitor")}
+    new = ("format", "command", "monitor", "scores")
+    old = {name: value for name, value in record.items() if name not in new}
     (tmp_path / "config.json").write_text(json.dumps(old))
     assert folder.record() == old
     folder.check(old, CONFIG, "code", {})
