@@ -91,7 +91,15 @@ def _text_of(function: Callable) -> str:
         return inspect.getsource(function)
     except (OSError, TypeError):
         code = getattr(function, "__code__", None)
-        return repr((code.co_code, code.co_names)) if code else repr(function)
+        return _text_of_code(code) if code else repr(function)
+
+
+def _text_of_code(code: types.CodeType) -> str:
+    """Compiled code as text that does not say where in memory it lies."""
+    consts = [
+        _text_of_code(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts
+    ]
+    return repr((code.co_code, code.co_names, consts))
 
 
 def _names_in(function: Callable) -> set[str]:
