@@ -154,7 +154,7 @@ def _importance_sampled(params, samples, positions=(0, 1, 2), rows=5000):
     batch = {"image": _images(), "valid": np.ones(3, bool), "position": np.array(positions)}
     nll = jax.jit(sampling.nll)(state, batch, KEY)
     mean = jax.jit(sampling.evaluate)(state, batch, KEY)["nll"]
-    assert mean.value() == pytest.approx(np.mean(nll), rel=1e-6)
+    assert mean.value() == pytest.approx(float(np.mean(nll)), rel=1e-6)
     return nll
 
 
