@@ -1,129 +1,167 @@
-"""Flax Linen modules: array in, array out. A new architecture is one file and one line here."""
+"""Flax Linen modules: array in, array out.
 
-from collections.abc import Callable
+A new architecture is one file, with its module and its Config, and one field here. `model` names
+the architecture that is created; every other field has the options of one architecture.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import DTypeLike
 
 from jaxmodels.errors import InputError, require_known
-from jaxmodels.models import resnet, vit
-from jaxmodels.models.cnn import CNN
+from jaxmodels.models.cnn import CNNConfig
 from jaxmodels.models.dcgan import DCGANDiscriminator, DCGANGenerator
-from jaxmodels.models.gan_layers import NORMS
-from jaxmodels.models.ladder import LadderVAE
-from jaxmodels.models.mlp import MLP
+from jaxmodels.models.gan_layers import NORMS, Shape
+from jaxmodels.models.ladder import LadderVAEConfig
+from jaxmodels.models.mlp import MLPConfig
+from jaxmodels.models.options import chosen_options, require_at_least, with_options
 from jaxmodels.models.r3gan import R3GANDiscriminator, R3GANGenerator
-from jaxmodels.models.resnet import ResNet
+from jaxmodels.models.resnet import ResNetConfig
 from jaxmodels.models.sngan import SNGANDiscriminator, SNGANGenerator
-from jaxmodels.models.vae import VAE
-from jaxmodels.models.vae_networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
-from jaxmodels.models.vit import ViT
-from jaxmodels.models.vqvae import VQVAE
+from jaxmodels.models.vae import ConvVAEConfig, MLPVAEConfig
+from jaxmodels.models.vit import ViTConfig
+from jaxmodels.models.vqvae import VQVAEConfig
 
 
-def _creator(models: dict[str, tuple[Callable, tuple[str, ...]]], name: str, options: dict):
-    """What makes the named model of a registry.
+@dataclass(frozen=True, kw_only=True)
+class ClassifierModels:
+    """Classifiers of images. Each has a method `features`: what its head sees."""
 
-    Raises:
-      InputError: an unknown name, or an option that the model does not have.
-    """
-    require_known("model", name, models)
-    create, known = models[name]
-    for option, value in options.items():
-        if option not in known:
-            have = [other for other in models if option in models[other][1]]
-            fix = f": --model {' or '.join(have)}" if have else ""
-            raise InputError(f"{option} = {value}; model '{name}' has no such option{fix}")
-    return create
+    model: str = "cnn"
+    """Architecture: mlp, cnn, resnet or vit."""
+    mlp: MLPConfig = field(default_factory=MLPConfig)
+    cnn: CNNConfig = field(default_factory=CNNConfig)
+    resnet: ResNetConfig = field(default_factory=ResNetConfig)
+    vit: ViTConfig = field(default_factory=ViTConfig)
 
+    def validate(self) -> None:
+        """Raises InputError for an unknown model, or options that it cannot have."""
+        chosen_options(self).validate()
 
-def _one_of(kind: type[nn.Module], variants: dict[str, dict], default: str) -> Callable:
-    def create(variant=default, **options):
-        require_known("variant", variant, variants)
-        return kind(**{**variants[variant], **options})
+    def create(self, classes: int, dtype: DTypeLike = jnp.float32) -> nn.Module:
+        """Creates the chosen classifier.
 
-    return create
-
-
-# Each with the options that it has of its own, beside classes and dtype.
-MODELS = {
-    "mlp": (MLP, ("hidden", "batch_norm")),
-    "cnn": (CNN, ("hidden", "batch_norm", "channels")),
-    "resnet": (_one_of(ResNet, resnet.VARIANTS, "cifar18"), ("variant",)),
-    "vit": (_one_of(ViT, vit.VARIANTS, "tiny"), ("variant", "patch", "pool", "positions")),
-}
+        Raises:
+          InputError: an unknown model, or options that it cannot have.
+        """
+        return chosen_options(self).create(classes, dtype)
 
 
-def create_model(name: str, classes: int, dtype: DTypeLike = jnp.float32, **options) -> nn.Module:
-    """The named classifier of images.
+@dataclass(frozen=True, kw_only=True)
+class VAEModels:
+    """Latent-variable models of images, with the methods that `jaxmodels.models.latent` states."""
 
-    variant: of resnet: tiny, cifar18, 18 or 50; of vit: tiny, s16 or b16.
+    model: str = "conv"
+    """Network: mlp, conv, ladder (hierarchical) or vqvae (codebook and autoregressive prior)."""
+    mlp: MLPVAEConfig = field(default_factory=MLPVAEConfig)
+    conv: ConvVAEConfig = field(default_factory=ConvVAEConfig)
+    ladder: LadderVAEConfig = field(default_factory=LadderVAEConfig)
+    vqvae: VQVAEConfig = field(default_factory=VQVAEConfig)
 
-    Raises:
-      InputError: an unknown name or variant, or an option that the model does not have.
-    """
-    return _creator(MODELS, name, options)(classes=classes, dtype=dtype, **options)
+    def validate(self) -> None:
+        """Raises InputError for an unknown model, or options that it cannot have."""
+        chosen_options(self).validate()
+
+    def create(
+        self, shape: Shape, parameters: int, classes: int = 0, dtype: DTypeLike = jnp.float32
+    ) -> nn.Module:
+        """Creates the chosen model of images of a shape.
+
+        parameters: numbers per pixel that p(x|z) has.
+        classes: labels that encoder and decoder are told; 0: none.
+
+        Raises:
+          InputError: an unknown model, or options that it cannot have.
+        """
+        return chosen_options(self).create(shape, parameters, classes, dtype)
 
 
-GANS = {
+_GANS = {
     "dcgan": (DCGANGenerator, DCGANDiscriminator),
     "sngan": (SNGANGenerator, SNGANDiscriminator),
     "r3gan": (R3GANGenerator, R3GANDiscriminator),
 }
 
 
-def create_gan(name: str, norm: str, **options) -> tuple[nn.Module, nn.Module]:
-    """The named generator and discriminator. norm: of the discriminator: none, batch, layer or
-    spectral.
+@dataclass(frozen=True, kw_only=True)
+class GANModels:
+    """Pairs of generator and discriminator, which all have the same options."""
 
-    Raises:
-      InputError: an unknown name, or a norm that the discriminator does not have.
-    """
-    require_known("model", name, GANS)
-    require_known("norm", norm, NORMS)
-    generator, discriminator = GANS[name]
-    if norm not in discriminator.norms:
-        raise InputError(
-            f"norm = {norm}; the discriminator of '{name}' has none of it: --norm"
-            f" {' or '.join(discriminator.norms)}"
-        )
-    return generator(**options), discriminator(norm=norm, **options)
+    model: str = "dcgan"
+    """Architecture of both networks: dcgan, sngan or r3gan."""
+    width: int = 32
+    """Channels next to the image, which deeper layers have multiples of."""
+    norm: str = ""
+    """Normalisation in the discriminator: none, batch, layer or spectral; empty: the architecture's
+    own (dcgan batch, sngan spectral, r3gan none)."""
+
+    @property
+    def chosen_norm(self) -> str:
+        """The normalisation in the discriminator.
+
+        Raises:
+          InputError: an unknown model.
+        """
+        return self.norm or self._networks()[1].norm
+
+    def validate(self) -> None:
+        """Raises InputError for an unknown model or norm, a norm that the model's discriminator
+        does not have, or a width below 1."""
+        _, discriminator = self._networks()
+        require_known("norm", self.chosen_norm, NORMS)
+        if self.chosen_norm not in discriminator.norms:
+            raise InputError(
+                f"norm = {self.norm}; the discriminator of '{self.model}' has none of it: --norm"
+                f" {' or '.join(discriminator.norms)}"
+            )
+        require_at_least(1, self, "width")
+
+    def create(
+        self, shape: Shape, classes: int = 0, dtype: DTypeLike = jnp.float32
+    ) -> tuple[nn.Module, nn.Module]:
+        """Creates the generator and the discriminator of images of a shape.
+
+        classes: labels that both are told; 0: none.
+
+        Raises:
+          InputError: as `validate`.
+        """
+        self.validate()
+        generator, discriminator = self._networks()
+        options = {"shape": shape, "width": self.width, "classes": classes, "dtype": dtype}
+        return generator(**options), discriminator(norm=self.chosen_norm, **options)
+
+    def _networks(self) -> tuple[Any, Any]:
+        require_known("model", self.model, _GANS)
+        return _GANS[self.model]
 
 
-def _one_layer(encoder: type[nn.Module], decoder: type[nn.Module]) -> Callable[..., VAE]:
-    def create(shape, parameters, latent_size=16, flows=0, **options):
-        made = encoder(**options), decoder(shape, parameters, **options)
-        return VAE(*made, latent_size, flows, options["dtype"])
-
-    return create
-
-
-# Each with the options that it has of its own, beside shape, parameters, classes and dtype.
-VAES = {
-    "mlp": (_one_layer(MLPEncoder, MLPDecoder), ("latent_size", "flows", "hidden", "activation")),
-    "conv": (
-        _one_layer(ConvEncoder, ConvDecoder),
-        ("latent_size", "flows", "width", "blocks", "features", "activation"),
-    ),
-    "ladder": (LadderVAE, ("latent_size", "width", "depth")),
-    "vqvae": (VQVAE, ("codes", "code_size", "width", "blocks", "activation")),
-}
-
-
-def create_vae(
-    name: str,
-    shape: tuple[int, int, int],
-    parameters: int,
-    classes: int = 0,
-    dtype: DTypeLike = jnp.float32,
-    **options,
+def create_model(
+    name: str, classes: int, dtype: DTypeLike = jnp.float32, **options: Any
 ) -> nn.Module:
-    """The named latent-variable model (see `jaxmodels.models.latent`) of images of a shape, with
-    that many numbers per pixel for p(x|z).
+    """Creates the named classifier with options of its Config.
 
     Raises:
       InputError: an unknown name, or an option that the model does not have.
     """
-    create = _creator(VAES, name, options)
-    return create(shape=shape, parameters=parameters, classes=classes, dtype=dtype, **options)
+    return with_options(ClassifierModels(model=name), **options).create(classes, dtype)
+
+
+def create_vae(
+    name: str,
+    shape: Shape,
+    parameters: int,
+    classes: int = 0,
+    dtype: DTypeLike = jnp.float32,
+    **options: Any,
+) -> nn.Module:
+    """Creates the named latent-variable model with options of its Config.
+
+    Raises:
+      InputError: an unknown name, or an option that the model does not have.
+    """
+    models = with_options(VAEModels(model=name), **options)
+    return models.create(shape, parameters, classes, dtype)
