@@ -77,7 +77,7 @@ def ours(name: str) -> Block:
 
 def our_program(name: str, source, normalize: Callable, length: int):
     """Its steps on this source, at most `length` in a call."""
-    from jaxmodels.models import create_model
+    from jaxmodels.models.classifiers import create_model
     from jaxmodels.objectives.classifier import classifier, hyperparameters
     from jaxmodels.objectives.optimizers import OptimizerConfig
     from jaxmodels.objectives.preprocessing import with_preprocessing

@@ -32,7 +32,7 @@ def ours(_: str) -> Block:
     from experiments.benchmarks.engine_block import engine_block
     from jaxmodels.data import Resident
     from jaxmodels.data.images import normalization_of
-    from jaxmodels.models import create_model
+    from jaxmodels.models.classifiers import create_model
     from jaxmodels.objectives.classifier import classifier, hyperparameters
     from jaxmodels.objectives.optimizers import OptimizerConfig
     from jaxmodels.objectives.preprocessing import with_preprocessing

@@ -38,7 +38,7 @@ def _ours(count: int, mapped: Callable) -> Block:
     import jax
 
     from jaxmodels.data.images import normalization_of
-    from jaxmodels.models import create_model
+    from jaxmodels.models.classifiers import create_model
     from jaxmodels.objectives.classifier import classifier, hyperparameters
     from jaxmodels.objectives.optimizers import OptimizerConfig
     from jaxmodels.ops import cpu_compiler_options

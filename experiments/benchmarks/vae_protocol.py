@@ -22,7 +22,7 @@ from experiments.benchmarks.pythae_vae import (
 from experiments.vae import PRESETS, VAEConfig, build
 from jaxmodels.data import Resident
 from jaxmodels.errors import RunError
-from jaxmodels.models import create_vae
+from jaxmodels.models.vaes import create_vae
 from jaxmodels.objectives.likelihoods import make_likelihood
 from jaxmodels.objectives.vae import importance_sampled
 from jaxmodels.protocol import PyTree, State

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from jaxmodels.errors import InputError
-from jaxmodels.models import create_model
+from jaxmodels.models.classifiers import create_model
 from jaxmodels.objectives.augmentation import AugmentationConfig, make_augmentation
 from jaxmodels.objectives.classifier import Classifier
 from jaxmodels.objectives.optimizers import OptimizerConfig

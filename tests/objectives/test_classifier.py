@@ -11,7 +11,7 @@ from flax import linen as nn
 from sklearn import metrics as sklearn_metrics
 
 from jaxmodels.errors import InputError
-from jaxmodels.models import create_model
+from jaxmodels.models.classifiers import create_model
 from jaxmodels.models.layers import Dense
 from jaxmodels.objectives.averaging import update_average
 from jaxmodels.objectives.classifier import Classifier

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmodels.models import create_vae
+from jaxmodels.models.vaes import create_vae
 from jaxmodels.models.vqvae import Quantizer
 from jaxmodels.objectives.importance_sampling import ImportanceSampling
 from jaxmodels.objectives.likelihoods import make_likelihood

@@ -8,7 +8,7 @@ import numpy as np
 from flax import linen as nn
 
 from jaxmodels.data import Resident
-from jaxmodels.models import create_vae
+from jaxmodels.models.vaes import create_vae
 from jaxmodels.objectives.likelihoods import make_likelihood
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.vae import VariationalAutoencoder

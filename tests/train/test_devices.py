@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from jaxmodels.data import Resident
-from jaxmodels.models import create_model
+from jaxmodels.models.classifiers import create_model
 from jaxmodels.objectives.classifier import Classifier
 from jaxmodels.objectives.optimizers import OptimizerConfig
-from jaxmodels.train.layout import make_mesh
 from jaxmodels.train.evaluation import SplitProgram
+from jaxmodels.train.layout import make_mesh
 from jaxmodels.train.program import TrainProgram
 
 # The batch is of a size that no axis of channels has.
@@ -35,9 +35,7 @@ def _program(devices, model="cnn", parallel="jit", **options):
     rates = {"dropout": 0.3, "ema": 0.9, "label_smoothing": 0.1}
     objective = Classifier(network, 4, optimizer, steps=STEPS, **rates)
     mesh = make_mesh(f"data={devices}")
-    program = TrainProgram(
-        objective, _source(), BATCH, STEPS, seed=3, mesh=mesh, parallel=parallel
-    )
+    program = TrainProgram(objective, _source(), BATCH, STEPS, seed=3, mesh=mesh, parallel=parallel)
     return program, objective, mesh
 
 
