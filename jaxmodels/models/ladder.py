@@ -10,12 +10,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, DTypeLike, Float, Key
 
-<<<<<<< HEAD
-from jaxmodels.models.latent import one_hot_planes
-=======
 from jaxmodels.errors import InputError
-from jaxmodels.models.latent import Gaussian, Inference, Labels, normal_noise, one_hot_planes
->>>>>>> models
+from jaxmodels.models.latent import Labels, one_hot_planes
 from jaxmodels.models.layers import Conv, ConvTranspose, Dense, doubling_padding, halved
 from jaxmodels.models.options import require_at_least
 from jaxmodels.models.vae_networks import Shape, quartered_sizes

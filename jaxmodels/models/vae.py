@@ -9,11 +9,7 @@ from jaxtyping import Array, DTypeLike, Float, Key
 
 from jaxmodels.errors import require_known
 from jaxmodels.models.flows import InverseAutoregressiveFlow
-<<<<<<< HEAD
-from jaxmodels.models.layers import Dense
-from jaxmodels.ops.latents import Gaussian, Inference, normal_noise
-=======
-from jaxmodels.models.latent import Gaussian, Inference, Labels, normal_noise
+from jaxmodels.models.latent import Labels
 from jaxmodels.models.layers import Dense
 from jaxmodels.models.options import require_at_least
 from jaxmodels.models.vae_networks import (
@@ -24,7 +20,7 @@ from jaxmodels.models.vae_networks import (
     MLPEncoder,
     Shape,
 )
->>>>>>> models
+from jaxmodels.ops.latents import Gaussian, Inference, normal_noise
 from jaxmodels.ops.likelihoods import gaussian_kl, gaussian_log_likelihood
 
 

@@ -11,13 +11,7 @@ from jaxtyping import Array, DTypeLike, Float, Int, Key
 from jaxmodels import across
 from jaxmodels.errors import require_known
 from jaxmodels.models.code_prior import CodePrior
-<<<<<<< HEAD
-from jaxmodels.models.latent import one_hot_planes
-from jaxmodels.models.layers import Conv
-from jaxmodels.models.vae_networks import ConvHead, ConvTrunk, Shape, quartered_sizes
-from jaxmodels.ops.latents import Inference
-=======
-from jaxmodels.models.latent import Inference, Labels, one_hot_planes
+from jaxmodels.models.latent import Labels, one_hot_planes
 from jaxmodels.models.layers import Conv
 from jaxmodels.models.options import require_at_least
 from jaxmodels.models.vae_networks import (
@@ -27,7 +21,7 @@ from jaxmodels.models.vae_networks import (
     Shape,
     quartered_sizes,
 )
->>>>>>> models
+from jaxmodels.ops.latents import Inference
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -162,7 +162,9 @@ def _walk(section: Any, path: tuple[str, ...]) -> Iterator[Flag]:
 
 def is_option(section: Any, name: str) -> bool:
     """Whether a field of a section holds the options of one of several models."""
-    return hasattr(section, "model") and dataclasses.is_dataclass(getattr(section, name))
+    # A config may have a section of that name; only a choice among models has a name there.
+    chooses = isinstance(getattr(section, "model", None), str)
+    return chooses and dataclasses.is_dataclass(getattr(section, name))
 
 
 def sections_of(config: Any) -> Iterator[Any]:
