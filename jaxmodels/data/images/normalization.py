@@ -33,7 +33,7 @@ class Moments(NamedTuple):
     16 bits, the sum of their squares, both exact (int64); of other types, the sum of the squares
     about the part's mean (both float64)."""
 
-    count: Int[np.ndarray, " part"]
+    counts: Int[np.ndarray, " part"]
     total: Shaped[np.ndarray, "part channels"]
     square: Shaped[np.ndarray, "part channels"]
 
@@ -73,7 +73,7 @@ def moments_of(
 
 def normalization_from(moments: Moments) -> Normalization:
     """The statistics of all pixels by those of their parts, which may be in any order."""
-    counts = moments.count.tolist()
+    counts = moments.counts.tolist()
     statistics = _exact if moments.total.dtype == np.int64 else _centred
     channels = [
         [float(f"{value:.9g}") for value in statistics(counts, totals, squares)]
