@@ -10,12 +10,8 @@ from jaxmodels import across
 from jaxmodels.ops import augmentation
 from jaxmodels.ops.augmentation import erasing, tones
 from jaxmodels.protocol import DATA_AXIS, example_keys
-<<<<<<< HEAD
 from jaxmodels.train.layout import make_mesh
-=======
-from jaxmodels.train.devices import make_mesh
 from tests.ops.compiling import quick_jit, quick_options
->>>>>>> ops
 
 GENERATOR = np.random.default_rng(0)
 IMAGES = GENERATOR.integers(1, 256, (64, 12, 10, 3)).astype(np.uint8)
