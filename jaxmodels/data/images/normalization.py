@@ -19,7 +19,7 @@ class Normalization(NamedTuple):
     std: tuple[float, ...]
 
     def __call__(
-        self, images: Num[Array, "batch height width channels"]
+        self, images: Num[Array | np.ndarray, "batch height width channels"]
     ) -> Float[Array, "batch height width channels"]:
         """(images - mean) / std in float32; traceable."""
         # One multiply-add: the reciprocal is taken here, in float64.
