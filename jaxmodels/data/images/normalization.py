@@ -25,7 +25,7 @@ class Normalization(NamedTuple):
         # One multiply-add: the reciprocal is taken here, in float64.
         scale = np.divide(1.0, self.std)
         shift = -np.multiply(self.mean, scale)
-        return images.astype(jnp.float32) * scale.astype("f4") + shift.astype("f4")
+        return jnp.asarray(images, jnp.float32) * scale.astype("f4") + shift.astype("f4")
 
 
 class Moments(NamedTuple):
