@@ -1,16 +1,18 @@
 """Feature spaces in which generated images are scored: what a judge sees in an image.
 
 A classifier trained by experiments.classifier, the FID Inception network with weights from a file,
-or, where there are neither labels nor weights, the pixels.
+or, where there are neither labels nor weights, the pixels. Judges are made when they are first
+asked, since a classifier may have to be trained.
 """
 
 import contextlib
 import hashlib
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -19,15 +21,34 @@ from jaxtyping import Num, UInt8
 
 from experiments import classifier
 from jaxmodels.cache import cache_folder
-from jaxmodels.data import ImageData
+from jaxmodels.data.images import ImageData, load
 from jaxmodels.errors import InputError, Stopped
 from jaxmodels.metrics.generative import Features
-from jaxmodels.ops import cpu_compiler_options
-from jaxmodels.train import train
-from jaxmodels.train.config import workdir_of
-from jaxmodels.train.modes import load_run
+from jaxmodels.train import Role, configure, train
+from jaxmodels.train.evaluation import map_examples
+from jaxmodels.train.identity import workdir_of
+from jaxmodels.train.modes import Run, load_run
+from jaxmodels.train.run_folder import RunFolder
 
-CHUNK = 250
+Images = UInt8[np.ndarray, "count height width channels"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeConfig:
+    """Who judges samples."""
+
+    judge: Annotated[str, Role.READ] = ""
+    """Run folder of experiments.classifier whose features scores are computed from; empty: a
+    classifier of this data that is trained once and kept (without labels: the pixels)."""
+    inception: Annotated[str, Role.READ] = ""
+    """File with the weights of the FID Inception network, for FID, KID and Inception score; from
+    the published one: python -m jaxmodels.models.inception_weights IN.pth OUT.safetensors."""
+
+    def space(self, has_labels: bool) -> str:
+        """The feature space of the score that is monitored."""
+        if self.judge or has_labels:
+            return "classifier"
+        return "inception" if self.inception else "pixels"
 
 
 @dataclass(frozen=True)
@@ -36,18 +57,12 @@ class Judge:
 
     space: str
     protocol: dict[str, Any]
-    look: Callable[[UInt8[np.ndarray, "count height width channels"]], dict]
+    look: Callable[[Images], dict]
 
-    def __call__(self, images: UInt8[np.ndarray, "count height width channels"]) -> Features:
-        """Features and logits of images in 0..255, a chunk at a time."""
-        parts = []
-        for start in range(0, len(images), CHUNK):
-            chunk = images[start : start + CHUNK]
-            # Padded to whole chunks, so that one compiled program serves all.
-            padded = np.pad(chunk, [(0, CHUNK - len(chunk))] + [(0, 0)] * 3)
-            parts.append(jax.device_get(self.look(padded)))
-        whole = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(images)], *parts)
-        return Features(whole["features"], whole.get("logits"))
+    def __call__(self, images: Images) -> Features:
+        """Features and logits of images in 0..255."""
+        seen = self.look(images)
+        return Features(seen["features"], seen.get("logits"))
 
 
 def to_bytes(
@@ -58,87 +73,116 @@ def to_bytes(
     return np.round(scaled.clip(0, 255)).astype(np.uint8)
 
 
-def judges_of(
-    data: ImageData, data_dir: str | None, run: str, inception: str, shape: tuple[int, ...]
-) -> list[Judge]:
+class Judges:
     """The judges that flags ask for, the one that the monitored score is of first.
 
-    run: folder of a run of experiments.classifier; "": a classifier of this data that is trained
-    once and kept in the cache, or the pixels if there are no labels. inception: file of weights.
-
-    Raises:
-      InputError: no such run or weights, or images that a judge cannot take.
-      Stopped: on request, while training the classifier.
+    data: what the classifier that is trained for it learns. shape: of the images to judge.
     """
-    found = [_inception(inception, shape)] if inception else []
-    if run:
-        found.insert(0, _classifier(run, shape))
-    elif data.class_names:
-        folder = _train_classifier(data, data_dir)
-        found.insert(0, _classifier(folder, shape, data_dir=data_dir))
-    return found or [Judge("pixels", {"features": "pixels, 0..1"}, _pixels)]
+
+    def __init__(self, config: JudgeConfig, data: ImageData, shape: tuple[int, ...]):
+        self._config, self._data, self._shape = config, data, shape
+
+    def require(self) -> None:
+        """Raises InputError for a judge that is named but not there or cannot take these images,
+        without making any."""
+        config, channels = self._config, self._shape[2]
+        if config.judge:
+            record = RunFolder(config.judge).record()
+            if record is None or record["experiment"] != "classifier":
+                raise InputError(
+                    f"judge {config.judge} holds no run of 'classifier'; name one, or leave --judge"
+                    " out"
+                )
+            _require_channels(config.judge, len(record["facts"]["normalization"]["mean"]), channels)
+        if config.inception:
+            _inception(config.inception, self._shape)
+
+    @cached_property
+    def all(self) -> list[Judge]:
+        """The judges, made now if they are not yet.
+
+        Raises:
+          InputError: no such run or weights, or images that a judge cannot take.
+          Stopped: on request, while training the classifier.
+        """
+        config, shape = self._config, self._shape
+        found = [_inception(config.inception, shape)] if config.inception else []
+        if config.judge:
+            found.insert(0, _classifier(config.judge, *_load(config.judge), shape))
+        elif self._data.class_names:
+            folder = _train_classifier(self._data)
+            found.insert(0, _classifier(folder, *_load(folder, self._data), shape))
+        return found or [Judge("pixels", {"features": "pixels, 0..1"}, _pixels)]
 
 
 def _pixels(images):
     return {"features": images.reshape(len(images), -1).astype(np.float32) / 255}
 
 
-def _jit(function):
-    return jax.jit(function, compiler_options=cpu_compiler_options())
+def _load(path: str, data: ImageData | None = None) -> tuple[Run, ImageData]:
+    """A classifier's run and its data, which may be loaded already."""
+    loaded = []
+
+    def build(config: classifier.ClassifierConfig):
+        loaded.append(data or load(config.data, varying=config.crop.image_size > 0))
+        return classifier.build(config, loaded[-1])
+
+    return load_run(classifier.ClassifierConfig, build, path), loaded[-1]
 
 
-def _train_classifier(data: ImageData, data_dir: str | None) -> str:
+def _train_classifier(data: ImageData) -> str:
     """The folder of a run with the classifier's defaults on this data, trained if it is not yet."""
-    config = classifier.ClassifierConfig(
+    config = configure(
+        classifier.ClassifierConfig(),
         data=data.name,
-        data_dir=data_dir,
-        batch_size=min(128, len(data.splits["train"]["image"])),
+        batch_size=min(128, data.sizes["train"]),
         mesh="data=1",
         accept_code_change=True,
     )
     # Other defaults of the classifier are another judge.
     name = f"{workdir_of(config).name}-{data.version}-{data.fingerprint}"
-    config = replace(config, workdir=str(cache_folder("judges") / name))
+    workdir = str(cache_folder("judges") / name)
     # What it prints is none of the experiment's output.
     with contextlib.redirect_stdout(sys.stderr):
-        result = train(classifier.build, config)
+        result = train(classifier.build, configure(config, workdir=workdir), data)
     if not result.finished:
-        raise Stopped(f"stopped while training the judge in {config.workdir}; run it again")
-    return config.workdir
+        raise Stopped(f"stopped while training the judge in {workdir}; run it again")
+    return workdir
 
 
-def _classifier(run: str, shape: tuple[int, ...], **changes: object) -> Judge:
-    judge = load_run(classifier.ClassifierConfig, classifier.build, run, **changes)
-    images = judge.experiment.train.arrays["image"]
-    size, white = images.shape[1:], float(images.max())
-    if size[2] != shape[2]:
-        raise InputError(
-            f"judge {run} sees images of {size[2]} channels; these have {shape[2]}:"
-            " name a run on this data, or leave --judge out"
-        )
-    state = jax.device_put(jax.device_get(judge.state), jax.devices()[0])
-    digest = hashlib.sha256(b"".join(np.asarray(x).tobytes() for x in jax.tree.leaves(state)))
+def _classifier(path: str, run: Run, data: ImageData, shape: tuple[int, ...]) -> Judge:
+    size, white = run.experiment.train.spec(1)["image"].shape[1:], data.white
+    _require_channels(path, size[2], shape[2])
+    leaves = jax.tree.leaves(run.state)
+    digest = hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in leaves))
 
-    @_jit
-    def look(images):
-        images = images.astype(jnp.float32) * (white / 255)
+    def predict(state, batch, key):
+        images = batch["image"].astype(jnp.float32) * (white / 255)
         if images.shape[1:3] != size[:2]:
             images = jax.image.resize(images, (len(images), *size), "bilinear")
-        return judge.experiment.objective.predict(state, {"image": images}, jax.random.key(0))
+        return run.experiment.prediction.predict(state, {**batch, "image": images}, key)
 
     resized = (
         "none" if size[:2] == tuple(shape[:2]) else f"{size[0]}x{size[1]}, bilinear, antialias"
     )
     protocol = {
         "features": "what the last linear layer of a classifier sees",
-        "classifier": f"{judge.config.data}-{judge.config.model}",
-        "classifier_step": judge.step,
-        "classifier_test_accuracy": judge.scores.get("test", {}).get("accuracy"),
+        "classifier": f"{run.config.data.data}-{run.config.model.model}",
+        "classifier_step": run.step,
+        "classifier_test_accuracy": run.scores.get("test", {}).get("accuracy"),
         "fingerprint": digest.hexdigest()[:16],
         "resize": resized,
         "scaling": f"0..255 to 0..{white:g}, then normalised as in its training",
     }
-    return Judge("classifier", protocol, look)
+    return Judge("classifier", protocol, lambda images: run.map(predict, {"image": images}))
+
+
+def _require_channels(path: str, seen: int, given: int) -> None:
+    if seen != given:
+        raise InputError(
+            f"judge {path} sees images of {seen} channels; these have {given}:"
+            " name a run on this data, or leave --judge out"
+        )
 
 
 def _inception(path: str, shape: tuple[int, ...]) -> Judge:
@@ -152,8 +196,8 @@ def _inception(path: str, shape: tuple[int, ...]) -> Judge:
     variables = load_inception(path)
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
-    @_jit
-    def look(images):
+    def predict(variables, batch, key):
+        images = batch["image"]
         coloured = jnp.broadcast_to(images, (*images.shape[:3], 3))
         return FIDInception().apply(variables, coloured)._asdict()
 
@@ -163,4 +207,5 @@ def _inception(path: str, shape: tuple[int, ...]) -> Judge:
         "resize": "299x299, bilinear as in TensorFlow 1",
         "scaling": "(x - 128) / 128",
     }
+    look = lambda images: map_examples(predict, variables, {"image": images})  # noqa: E731
     return Judge("inception", protocol, look)

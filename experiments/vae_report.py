@@ -1,29 +1,41 @@
 """What experiments.vae shows of an evaluation: likelihood, distances of samples, pictures."""
 
-import json
-import sys
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.judges import Judge, to_bytes
-from jaxmodels.data import ImageData
+from experiments.judges import Judges, to_bytes
 from jaxmodels.metrics import feature_moments, frechet_distance
 from jaxmodels.metrics.generative import NAMES
-from jaxmodels.ops import cpu_compiler_options
-from jaxmodels.pictures import draw_image_grid, draw_scatter, in_pairs
-from jaxmodels.protocol import Objective, PyTree
-from jaxmodels.train import Evaluation
-from jaxmodels.train.compile import EvaluationProgram, keys_of
-from jaxmodels.train.devices import make_mesh
-from jaxmodels.train.run_folder import write_text
+from jaxmodels.pictures import image_grid, in_pairs, scatter_figure
+from jaxmodels.protocol import PyTree, Score
+from jaxmodels.train import Evaluation, Findings
 
 if TYPE_CHECKING:
-    from experiments.vae import VAEConfig
+    from experiments.vae import Pixels, VAEConfig
+    from jaxmodels.train.experiment import PerBatch
 
 TRAVERSALS, TRAVERSED = 8, np.linspace(-3, 3, 11)
+SHOWN = 32  # images beside their reconstructions
+
+
+def scores_of(objective: Mapping[str, Score]) -> dict[str, Score]:
+    """The objective's scores and those of this report."""
+    distances = {}
+    for space, (name, *_) in NAMES.items():
+        meaning = f"Fréchet distance to the split's images, in the space '{space}'"
+        distances[name] = Score("lower", "", f"{meaning}, of samples of the prior")
+        distances[f"{name}_reconstructions"] = Score("lower", "", f"{meaning}, of reconstructions")
+    return {**objective, **distances}
+
+
+def stored_images(state, batch, key):
+    """The images of a batch as they are stored."""
+    return batch["image"]
 
 
 class VAEReport:
@@ -33,75 +45,66 @@ class VAEReport:
     def __init__(
         self,
         config: "VAEConfig",
-        data: ImageData,
-        objective: Objective,
-        estimate: Objective,
-        judges: list[Judge],
-        white: float,
-        protocol: dict,
+        class_names: tuple[str, ...],
+        reference: str,
+        pixels: "Pixels",
+        predict: "PerBatch",
+        estimate: "PerBatch",
+        judges: Judges | None,
     ):
-        self._config, self._data, self._white = config, data, white
-        self._estimate, self._judges = estimate, judges
-        self._reference = "test" if "test" in data.splits else "validation"
-        self._protocol = protocol
-        self._reports: dict[str, dict] = {}
-        options = cpu_compiler_options()
-        self._sample = jax.jit(objective.sample, static_argnums=2, compiler_options=options)
-        self._draw = jax.jit(objective.sample, compiler_options=options)
-        self._predict = jax.jit(objective.predict, compiler_options=options)
+        self._config, self._class_names, self._pixels = config, class_names, pixels
+        self._reference, self._judges = reference, judges
+        self._predict, self._estimate = predict, estimate
 
-    def __call__(self, evaluation: Evaluation) -> dict[str, float]:
-        # On one device: the samples are the same whatever the number of devices.
-        state = jax.device_put(jax.device_get(evaluation.state), jax.devices()[0])
-        evaluating = self._config.mode == "evaluate"
-        ends = evaluation.is_last or evaluating
-        more, protocol = {}, dict(self._protocol)
-        if ends and evaluation.split == self._reference:
-            more |= self._nll(evaluation)
-            predicted = evaluation.predict() if self._judges or evaluation.workdir else None
+        def shown(state, batch, key):
+            """Images as the model sees them beside their reconstructions."""
+            seen = pixels.prepare(batch, key)["image"]
+            return {"image": seen, "reconstruction": predict(state, batch, key)["reconstruction"]}
+
+        self._shown = shown
+
+    def __call__(self, evaluation: Evaluation) -> Findings:
+        scores, protocol, pictures = {}, self._protocol(evaluation), {}
+        if evaluation.occasion != "due" and evaluation.split == self._reference:
+            if self._config.model.model != "vqvae":
+                # With one possible code per image the elbo is all that samples would say.
+                scores["nll"] = evaluation.sum(self._estimate)["nll"].value()
+            predicted = evaluation.map(self._predict)
             if self._judges:
-                distances, judged = self._distances(evaluation, state, predicted)
-                more |= distances
-                protocol["distances"] = judged
-            if evaluation.workdir:
-                self._draw_latents(evaluation, state, predicted)
-        protocol["checkpoint"] = self._config.checkpoint if evaluating else "last"
-        report = {
+                distances, protocol["distances"] = self._distances(evaluation, predicted)
+                scores |= distances
+            if evaluation.occasion == "last":
+                pictures |= self._of_latents(evaluation, predicted["latents"])
+        if evaluation.occasion != "asked":
+            pictures |= self._of_images(evaluation)
+        record = {
             "step": evaluation.step,
-            "scores": evaluation.scores | more,
+            "scores": evaluation.scores | scores,
             "protocol": protocol | {"split": evaluation.split, "elbo_samples_per_image": 1},
         }
-        if evaluation.workdir is None:
-            print(json.dumps(report, indent=1), file=sys.stderr)
-            return more
-        self._draw_images(evaluation, state)
-        self._reports[evaluation.split] = report
-        text = json.dumps(self._reports, indent=1) + "\n"
-        write_text(evaluation.workdir / "evaluation.json", text)
-        return more
+        return Findings(scores, record, pictures)
 
-    def _nll(self, evaluation: Evaluation) -> dict[str, float]:
-        if self._config.model == "vqvae":
-            return {}  # with one possible code per image the elbo is all that samples would say
-        program = EvaluationProgram(
-            self._estimate,
-            evaluation.source,
-            self._config.eval_batch_size,
-            keys_of(self._config.seed).evaluate,
-            make_mesh(self._config.mesh),
-        )
-        return {"nll": program.evaluate(evaluation.state)["nll"].value()}
+    def _protocol(self, evaluation: Evaluation) -> dict:
+        ema = self._config.variational.ema
+        asked = evaluation.occasion == "asked"
+        return {
+            "likelihood": self._pixels.likelihood.name,
+            "images": self._pixels.protocol(),
+            "importance_samples": self._config.samples,
+            "parameters": f"average, decay {ema:g}" if ema else "last",
+            "checkpoint": self._config.run.checkpoint if asked else "last",
+        }
 
-    def _distances(self, evaluation: Evaluation, state: PyTree, predicted: PyTree):
+    def _distances(self, evaluation: Evaluation, predicted: PyTree):
         """Fréchet distances to the grey images of the split, and how they were taken."""
-        samples = np.asarray(self._sample(state, jax.random.key(0), self._config.scored)["images"])
+        samples = evaluation.draw(jax.random.key(0), self._config.scored)["images"]
         rebuilt = to_bytes(predicted["reconstruction"], 1.0)
-        real = to_bytes(self._data.splits[evaluation.split]["image"], self._white)
+        real = to_bytes(evaluation.map(stored_images), self._pixels.white)
         scores, protocol = {}, {}
-        for judge in self._judges:
+        for judge in self._judges.all:
             name = NAMES[judge.space][0]
             moments = feature_moments(judge(real).features)
-            for suffix, images in (("", samples), ("_reconstructions", rebuilt)):
+            for suffix, images in (("", np.asarray(samples)), ("_reconstructions", rebuilt)):
                 of_images = feature_moments(judge(images).features)
                 scores[name + suffix] = frechet_distance(moments, of_images)
             protocol[judge.space] = judge.protocol | {
@@ -113,54 +116,45 @@ class VAEReport:
             }
         return scores, protocol
 
-    def _labels(self, labels: np.ndarray) -> dict:
-        return {"labels": jnp.asarray(labels)} if self._config.conditional else {}
-
-    def _draw_images(self, evaluation: Evaluation, state: PyTree) -> None:
+    def _of_images(self, evaluation: Evaluation) -> dict[str, Callable]:
         """Samples of always the same keys, and reconstructions of always the same images."""
-        folder, step = evaluation.workdir / "samples", evaluation.step
-        samples = np.asarray(self._sample(state, jax.random.key(1), 64)["images"])
-        title = f"samples of the prior, step {step}"
-        draw_image_grid(samples, folder / f"step-{step:08d}.png", limits=(0, 255), title=title)
-        batch = self._shown(evaluation, 32)
-        rebuilt = self._predict(state, batch, jax.random.key(0))["reconstruction"]
-        draw_image_grid(
-            in_pairs(batch["image"], np.asarray(rebuilt)),
-            folder / "reconstructions.png",
-            limits=(0, 1),
-            title=f"{evaluation.split} images, and below each its reconstruction, step {step}",
-        )
+        step = evaluation.step
+        samples = np.asarray(evaluation.draw(jax.random.key(1), 64)["images"])
+        shown = evaluation.map(self._shown, np.arange(SHOWN))
+        pairs = in_pairs(shown["image"], shown["reconstruction"])
+        title = f"{evaluation.split} images, and below each its reconstruction, step {step}"
+        return {
+            f"step-{step:08d}": partial(
+                image_grid, samples, limits=(0, 255), title=f"samples of the prior, step {step}"
+            ),
+            "reconstructions": partial(image_grid, pairs, limits=(0, 1), title=title),
+        }
 
-    def _shown(self, evaluation: Evaluation, count: int) -> dict:
-        """The first images of a split, in 0..1, with labels if there are any."""
-        batch = {name: column[:count] for name, column in evaluation.source.arrays.items()}
-        return batch | {"image": np.asarray(batch["image"], np.float32) / self._white}
-
-    def _draw_latents(self, evaluation: Evaluation, state: PyTree, predicted: PyTree) -> None:
-        latents = predicted["latents"]
-        if self._config.model == "vqvae":
-            return  # nothing lies between two codes
-        folder = evaluation.workdir / "samples"
-        self._draw_interpolations(evaluation, state, latents, folder / "interpolations.png")
-        self._draw_traversals(evaluation, state, latents, folder / "traversals.png")
+    def _of_latents(self, evaluation: Evaluation, latents: PyTree) -> dict[str, Callable]:
+        """Where latents lie, and what lies between and beside them."""
+        if self._config.model.model == "vqvae":
+            return {}  # nothing lies between two codes
         leaves = jax.tree.leaves(latents)
+        labels = None
+        if self._class_names:
+            rows = np.arange(len(leaves[0]))
+            labels = np.asarray(evaluation.examples(rows)["label"])
         flat = np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
-        note = "posterior means"
-        if flat.shape[1] > 2:
-            centered = flat - flat.mean(0)
-            _, scale, axes = np.linalg.svd(centered, full_matrices=False)
-            flat = centered @ axes[:2].T
-            share = np.square(scale[:2]).sum() / np.square(scale).sum()
-            note += f", two principal axes ({share:.0%} of the variance)"
-        labels = evaluation.source.arrays.get("label")
-        names = self._data.class_names
-        draw_scatter(flat, folder / "latents.png", labels, names, f"{evaluation.split}: {note}")
+        flat, note = _on_two_axes(flat)
+        title = f"{evaluation.split}: posterior means{note}"
+        return {
+            "interpolations": self._interpolations(evaluation, latents, labels),
+            "traversals": self._traversals(evaluation, latents, labels),
+            "latents": partial(scatter_figure, flat, labels, self._class_names, title),
+        }
 
-    def _decode(self, state: PyTree, latents: PyTree, labels: np.ndarray) -> np.ndarray:
-        conditions = {"latents": jax.tree.map(jnp.asarray, latents), **self._labels(labels)}
-        return np.asarray(self._draw(state, jax.random.key(0), conditions)["images"])
+    def _decode(self, evaluation: Evaluation, latents: PyTree, labels: np.ndarray) -> np.ndarray:
+        conditions = {"latents": jax.tree.map(jnp.asarray, latents)}
+        if self._config.conditional:
+            conditions["labels"] = jnp.asarray(labels)
+        return np.asarray(evaluation.draw(jax.random.key(0), conditions)["images"])
 
-    def _draw_interpolations(self, evaluation, state, latents, path) -> None:
+    def _interpolations(self, evaluation: Evaluation, latents: PyTree, labels) -> Callable:
         """Straight lines from the latents of one image to those of another."""
         weights = np.linspace(0, 1, 10, dtype=np.float32)
 
@@ -170,12 +164,14 @@ class VAEReport:
             mixed = (1 - weight) * one + weight * other
             return mixed.reshape(-1, *leaf.shape[1:])
 
-        labels = np.repeat(self._label_of(evaluation, slice(8)), len(weights))
-        images = self._decode(state, jax.tree.map(between, latents), labels)
+        mixed = jax.tree.map(between, latents)
+        count = len(jax.tree.leaves(mixed)[0]) // len(weights)
+        first = np.zeros(count, np.int32) if labels is None else labels[:count]
+        images = self._decode(evaluation, mixed, np.repeat(first, len(weights)))
         title = "each row from one image's latents to another's"
-        draw_image_grid(images, path, columns=len(weights), limits=(0, 255), title=title)
+        return partial(image_grid, images, columns=len(weights), limits=(0, 255), title=title)
 
-    def _draw_traversals(self, evaluation, state, latents, path) -> None:
+    def _traversals(self, evaluation: Evaluation, latents: PyTree, labels) -> Callable:
         """One latent at a time from -3 to 3, the others at an image's posterior mean: those that
         vary most over the images (of a ladder, in its first group that has any)."""
         leaves, tree = jax.tree.flatten(latents)
@@ -187,12 +183,18 @@ class VAEReport:
             rows[here, unit] = TRAVERSED
         repeated = [np.repeat(leaf[:1], len(rows), axis=0) for leaf in leaves[1:]]
         moved = [rows.reshape(-1, *leaves[0].shape[1:]), *repeated]
-        labels = np.repeat(self._label_of(evaluation, slice(1)), len(rows))
-        images = self._decode(state, jax.tree.unflatten(tree, moved), labels)
+        label = 0 if labels is None else labels[0]
+        each = np.full(len(rows), label, np.int32)
+        images = self._decode(evaluation, jax.tree.unflatten(tree, moved), each)
         title = "each row one latent from -3 to 3, by falling variance"
-        draw_image_grid(images, path, columns=len(TRAVERSED), limits=(0, 255), title=title)
+        return partial(image_grid, images, columns=len(TRAVERSED), limits=(0, 255), title=title)
 
-    def _label_of(self, evaluation: Evaluation, rows: slice) -> np.ndarray:
-        if self._config.conditional:
-            return np.asarray(evaluation.source.arrays["label"][rows])
-        return np.zeros(rows.stop, np.int32)
+
+def _on_two_axes(points: np.ndarray) -> tuple[np.ndarray, str]:
+    """Points on their two principal axes, and how much of their variance that shows."""
+    if points.shape[1] <= 2:
+        return points, ""
+    centred = points - points.mean(0)
+    _, scale, axes = np.linalg.svd(centred, full_matrices=False)
+    share = np.square(scale[:2]).sum() / np.square(scale).sum()
+    return centred @ axes[:2].T, f", two principal axes ({share:.0%} of the variance)"

@@ -13,7 +13,7 @@ class RunError(RuntimeError):
 
 
 class Stopped(Exception):
-    """Stopped on request before the run itself began; resumable. Exit code 0."""
+    """Stopped on request, before the run itself could be asked; resumable. Exit code 75."""
 
 
 def closest(name: str, known: Iterable[str]) -> str:

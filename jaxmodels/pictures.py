@@ -1,92 +1,111 @@
-"""Pictures that experiments draw into a run folder."""
+"""Pictures that experiments make of what they evaluate, as figures of matplotlib."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Int, Num
+from jaxtyping import Float, Int, Num
 
-_DPI = 110
+from jaxmodels.files import write_atomically
+
+if TYPE_CHECKING:
+    import matplotlib.figure  # takes long to import, so that each function does it when it is used
+
+DPI = 110
 
 
-def draw_image_grid(
+def save_figure(figure: "matplotlib.figure.Figure", path: Path) -> None:
+    """Writes a figure as a PNG file, whole or not at all."""
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=DPI))
+
+
+def image_grid(
     images: Num[np.ndarray, "count height width channels"],
-    path: Path,
     titles: Sequence[str] | None = None,
     columns: int = 8,
-    limits: tuple[float, float] | None = None,
+    limits: tuple[int | float, int | float] | None = None,
     title: str = "",
-) -> None:
-    """A grid of grey or RGB images, left to right, with a title above each and above all if given.
-    Without titles of their own they lie side by side, a pixel apart.
+) -> "matplotlib.figure.Figure":
+    """Draws a grid of grey or RGB images, left to right.
 
+    titles: one above each image; None: the images lie side by side, a pixel apart.
     limits: the values that are black and white; None: the extremes of all the images.
+    title: stands above the grid.
     """
-    from matplotlib.figure import Figure
-
     low, high = limits or (images.min(), images.max())
     pictures = np.clip((images.astype(np.float64) - low) / max(high - low, 1e-12), 0, 1)
     columns = min(columns, len(pictures))
-    rows = -(-len(pictures) // columns)
     if titles is None:
-        _draw_mosaic(pictures, path, rows, columns, title)
-        return
+        return _mosaic(pictures, columns, title)
+    return _titled_grid(pictures, titles, columns, title)
+
+
+def in_pairs(above: np.ndarray, below: np.ndarray, columns: int = 8) -> np.ndarray:
+    """Orders images for a grid of so many columns, each of `above` over its counterpart."""
+    starts = range(0, len(above), columns)
+    rows = [row[start : start + columns] for start in starts for row in (above, below)]
+    return np.concatenate(rows)
+
+
+def _titled_grid(
+    pictures: Float[np.ndarray, "count height width channels"],
+    titles: Sequence[str],
+    columns: int,
+    title: str,
+) -> "matplotlib.figure.Figure":
+    """Draws each picture in a panel of its own under its title."""
+    from matplotlib.figure import Figure
+
+    rows = -(-len(pictures) // columns)
     if pictures.shape[-1] == 1:
         pictures = pictures[..., 0]
     size = (max(1.1 * columns, 6.0 if title else 0), 1.375 * rows + (0.3 if title else 0))
     figure = Figure(figsize=size, layout="constrained")
     if title:
         figure.suptitle(title, fontsize=9)
-    panels = figure.subplots(rows, columns, squeeze=False).flat
-    for panel in panels:
+    for panel in figure.subplots(rows, columns, squeeze=False).flat:
         panel.axis("off")
-    for index, picture in enumerate(pictures):
-        panel = figure.axes[index]
+    for panel, picture, name in zip(figure.axes, pictures, titles):
         panel.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        panel.set_title(titles[index], fontsize=8, pad=2)
-    _save(figure, path)
+        panel.set_title(name, fontsize=8, pad=2)
+    return figure
 
 
-def in_pairs(above: np.ndarray, below: np.ndarray, columns: int = 8) -> np.ndarray:
-    """Images for a grid of so many columns with each of `above` over its counterpart."""
-    starts = range(0, len(above), columns)
-    rows = [row[start : start + columns] for start in starts for row in (above, below)]
-    return np.concatenate(rows)
-
-
-def _draw_mosaic(pictures: np.ndarray, path: Path, rows: int, columns: int, title: str) -> None:
-    """All pictures in one: a panel for each would take seconds."""
+def _mosaic(
+    pictures: Float[np.ndarray, "count height width channels"], columns: int, title: str
+) -> "matplotlib.figure.Figure":
+    """Draws all pictures in one panel, since a panel for each would take seconds."""
     from matplotlib.figure import Figure
 
     count, height, width, channels = pictures.shape
+    rows = -(-count // columns)
     cells = np.ones((rows * columns, height + 1, width + 1, channels))
     cells[:count, 1:, 1:] = pictures
     mosaic = cells.reshape(rows, columns, height + 1, width + 1, channels).swapaxes(1, 2)
     mosaic = mosaic.reshape(rows * (height + 1), columns * (width + 1), channels)
+    if channels == 1:
+        mosaic = mosaic.squeeze(-1)
     zoom = max(1, 64 // height)
-    size = np.array([mosaic.shape[1], mosaic.shape[0]]) * zoom / _DPI
+    size = np.array([mosaic.shape[1], mosaic.shape[0]]) * zoom / DPI
     figure = Figure(figsize=(max(size[0], 4.0), size[1] + (0.3 if title else 0)))
     panel = figure.add_axes((0, 0, 1, size[1] / figure.get_figheight()))
     panel.axis("off")
-    panel.imshow(
-        mosaic.squeeze(-1) if channels == 1 else mosaic,
-        "gray",
-        vmin=0,
-        vmax=1,
-        interpolation="nearest",
-    )
+    panel.imshow(mosaic, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     if title:
         figure.suptitle(title, fontsize=9, y=0.995, va="top")
-    _save(figure, path)
+    return figure
 
 
-def draw_confusion(
+def confusion_figure(
     confusion: Int[np.ndarray, "label prediction"],
     class_names: Sequence[str],
-    path: Path,
     title: str = "",
-) -> None:
-    """The confusion matrix, coloured by the share of the true class, with counts where legible."""
+) -> "matplotlib.figure.Figure":
+    """Draws a confusion matrix, coloured by the share of the true class.
+
+    Up to thirty classes have their names and counts, which would be too small to read for more.
+    """
     from matplotlib.figure import Figure
 
     classes = len(class_names)
@@ -101,43 +120,40 @@ def draw_confusion(
         panel.set_yticks(ticks, class_names, fontsize=8)
         for row, column in np.argwhere(confusion):
             colour = "white" if shares[row, column] > 0.5 else "black"
-            count = confusion[row, column]
+            count = str(confusion[row, column])
             panel.text(column, row, count, ha="center", va="center", color=colour, fontsize=7)
     panel.set_xlabel("predicted")
     panel.set_ylabel("true")
     panel.set_title(title, fontsize=9)
-    _save(figure, path)
+    return figure
 
 
-def _save(figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=_DPI)
-
-
-def draw_scatter(
-    points: Num[np.ndarray, "count 2"],
-    path: Path,
+def scatter_figure(
+    points: Num[np.ndarray, "count dimensions"],
     labels: Int[np.ndarray, " count"] | None = None,
     class_names: Sequence[str] = (),
     title: str = "",
-) -> None:
-    """Points in the plane (one coordinate: along a line), coloured by label if there are any."""
+) -> "matplotlib.figure.Figure":
+    """Draws points by their first two coordinates, or along a line if they have one.
+
+    labels: colour the points where there are at most twenty class names.
+    """
     from matplotlib.figure import Figure
 
     x, y = points[:, 0], points[:, 1] if points.shape[1] > 1 else np.zeros(len(points))
     figure = Figure(figsize=(6.5, 5.5), layout="constrained")
     panel = figure.subplots()
-    named = labels is not None and 0 < len(class_names) <= 20
+    is_coloured = labels is not None and 0 < len(class_names) <= 20
     options = {}
-    if named:
-        # Scaled by the classes there are, not by those that have points.
+    if is_coloured:
+        # The scale spans all classes, so that a class keeps its colour where others are missing.
         options = {"c": labels, "cmap": "tab10" if len(class_names) <= 10 else "tab20"}
         options |= {"vmin": 0, "vmax": max(len(class_names) - 1, 1)}
     marks = panel.scatter(x, y, s=5, linewidths=0, alpha=0.7, **options)
-    if named:
+    if is_coloured:
         colours = [marks.cmap(marks.norm(label)) for label in range(len(class_names))]
         handles = [panel.scatter([], [], color=[colour], s=20) for colour in colours]
         figure.legend(handles, class_names, loc="outside right upper", fontsize=8, frameon=False)
     panel.set_aspect("equal", "datalim")
     panel.set_title(title, fontsize=9)
-    _save(figure, path)
+    return figure

@@ -1,10 +1,11 @@
-"""Writes a tfds data set of images as tfds itself would, without TensorFlow."""
+"""Writes tfds data sets as tfds itself would, without TensorFlow."""
 
 import io
 import json
 from pathlib import Path
 
 import numpy as np
+import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
 from tensorflow_datasets.proto import tf_example_generated_pb2
@@ -25,37 +26,39 @@ def write_image_dataset(
 
     shape: what the features claim; None: the first image's.
     """
-    folder = root / name / version
-    folder.mkdir(parents=True)
-    package = "tensorflow_datasets.core.features"
-    dimensions = [str(size) for size in shape or next(iter(splits.values()))[0].shape]
-    features = {
-        "image": {
-            "pythonClassName": f"{package}.image_feature.Image",
-            "image": {"dtype": dtype, "shape": {"dimensions": dimensions}},
-        }
-    }
+    sides = shape or next(iter(splits.values()))[0].shape
+    sides = tuple(None if side == -1 else side for side in sides)
+    features = {"image": tfds.features.Image(shape=sides, dtype=np.dtype(dtype))}
     if labels is not None:
-        features["label"] = {
-            "pythonClassName": f"{package}.class_label_feature.ClassLabel",
-            "classLabel": {"numClasses": str(classes)},
-        }
-        names = "\n".join(f"kind{index}" for index in range(classes))
-        (folder / "label.labels.txt").write_text(names)
-    everything = {
-        "pythonClassName": f"{package}.features_dict.FeaturesDict",
-        "featuresDict": {"features": features},
-    }
-    (folder / "features.json").write_text(json.dumps(everything))
-    split_infos = []
-    for split, images in splits.items():
-        path = folder / f"{name}-{split}.{file_format}-00000-of-00001"
-        records = [
+        names = [f"kind{index}" for index in range(classes)]
+        features["label"] = tfds.features.ClassLabel(names=names)
+    records = {
+        split: [
             image
             if isinstance(image, bytes)
             else example(png(image), None if labels is None else labels[split][row])
             for row, image in enumerate(images)
         ]
+        for split, images in splits.items()
+    }
+    return write_dataset(root, name, features, records, file_format, version)
+
+
+def write_dataset(
+    root: Path,
+    name: str,
+    features: dict[str, tfds.features.FeatureConnector],
+    splits: dict[str, list[bytes]],
+    file_format: str = "array_record",
+    version: str = "1.2.0",
+) -> Path:
+    """The folder root/name/version of these records (each a serialised tf.train.Example)."""
+    folder = root / name / version
+    folder.mkdir(parents=True)
+    tfds.features.FeaturesDict(features).save_config(folder)
+    split_infos = []
+    for split, records in splits.items():
+        path = folder / f"{name}-{split}.{file_format}-00000-of-00001"
         writer = ArrayRecordWriter(str(path), "group_size:1")
         for record in records:
             writer.write(record)
@@ -64,7 +67,7 @@ def write_image_dataset(
             {
                 "name": split,
                 "numBytes": str(sum(map(len, records))),
-                "shardLengths": [str(len(images))],
+                "shardLengths": [str(len(records))],
                 "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
             }
         )
@@ -82,9 +85,14 @@ def png(image: np.ndarray) -> bytes:
 
 def example(encoded: bytes | None, label: int | None = None) -> bytes:
     """A record of an encoded image and a label, without those that are None."""
+    values = {"image": encoded, "label": label}
+    return serialized({name: [value] for name, value in values.items() if value is not None})
+
+
+def serialized(features: dict[str, list]) -> bytes:
+    """A tf.train.Example of these values: all bytes, all integers or all floats."""
     message = tf_example_generated_pb2.Example()
-    if encoded is not None:
-        message.features.feature["image"].bytes_list.value.append(encoded)
-    if label is not None:
-        message.features.feature["label"].int64_list.value.append(label)
+    for name, values in features.items():
+        kinds = {bytes: "bytes_list", int: "int64_list", float: "float_list"}
+        getattr(message.features.feature[name], kinds[type(values[0])]).value.extend(values)
     return message.SerializeToString()

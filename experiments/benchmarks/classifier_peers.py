@@ -67,7 +67,8 @@ TASKS = {
 def ours(name: str) -> Block:
     """The engine of this project, as experiments.classifier runs it."""
     from experiments.benchmarks.engine_block import engine_block
-    from jaxmodels.data import Resident, normalization_of
+    from jaxmodels.data import Resident
+    from jaxmodels.data.images import normalization_of
 
     images, labels = TASKS[name].arrays()
     source = Resident({"image": images, "label": labels})
@@ -76,12 +77,12 @@ def ours(name: str) -> Block:
 
 def our_program(name: str, source, normalize: Callable, length: int):
     """Its steps on this source, at most `length` in a call."""
-    from jaxmodels.models import create_model
+    from jaxmodels.models.classifiers import create_model
     from jaxmodels.objectives.classifier import classifier, hyperparameters
     from jaxmodels.objectives.optimizers import OptimizerConfig
     from jaxmodels.objectives.preprocessing import with_preprocessing
-    from jaxmodels.train.compile import TrainProgram
-    from jaxmodels.train.devices import make_mesh
+    from jaxmodels.train.layout import make_mesh
+    from jaxmodels.train.program import TrainProgram
 
     task = TASKS[name]
     options = {"channels": task.channels} if task.channels else {}

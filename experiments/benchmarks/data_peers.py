@@ -121,18 +121,20 @@ def photographs(folder: Path) -> tuple[list[Path], list[int]]:
 
 def our_batches(task: str, workers: int = 0) -> Batches:
     """As a training run gets them."""
-    from jaxmodels.data import Order, Streamed, load_images
+    from jaxmodels.data import Order
+    from jaxmodels.data.images import DataConfig, load_images, make_source
 
     kind, _, folder = task.partition("=")
     if kind == "mnist":
-        images, size = load_images("mnist", folder).encoded["train"], 0
+        data, size = load_images("mnist", folder), 0
     else:
         # What is found of the photographs is not kept in the cache of the user.
         os.environ["JAXMODELS_CACHE"] = str(Path(folder, "..", "cache"))
-        images, size = load_images(folder, varying=True).encoded["train"], SIZE
-    order = Order(len(images), BATCH[kind], seed=0)
+        data, size = load_images(folder, varying=True), SIZE
+    source = make_source(data, "train", DataConfig(loading="streamed", workers=workers), size)
+    order = Order(source.size, BATCH[kind], seed=0)
     spans = [(step, step + 1) for step in range(_ENDLESS)]
-    for sent in Streamed(images, size, workers).send(order, spans, 1):
+    for sent in source.send(order, spans, 1):
         yield sent["image"][0], sent["label"][0]
 
 
@@ -240,10 +242,10 @@ def _training_block(task: str, loading: str) -> Block:
     import jax
 
     from experiments.benchmarks.classifier_peers import our_program
-    from jaxmodels.data import LoadingConfig, load_images, make_source
+    from jaxmodels.data.images import DataConfig, load_images, make_source
 
     data = load_images("mnist", task.partition("=")[2])
-    source = make_source(data, "train", LoadingConfig(loading=loading))
+    source = make_source(data, "train", DataConfig(loading=loading))
     program = our_program("cnn", source, data.normalization(), STEPS)
     state = program.create()
     feed = program.feed(0, range(STEPS, _ENDLESS * STEPS, STEPS))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import jax
 
-from jaxmodels.train.compile import TrainProgram
+from jaxmodels.train.program import TrainProgram
 
 
 def engine_block(program: TrainProgram) -> Callable[[int], None]:

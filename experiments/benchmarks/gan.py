@@ -50,7 +50,8 @@ from experiments.benchmarks.gan_peers import TASKS
 from experiments.benchmarks.step_table import Row, matrix_product_pace, step_table
 from experiments.benchmarks.torch_dcgan import RESIZINGS, torch_resize, torch_train
 from experiments.judges import Judge, judges_of, to_bytes
-from jaxmodels.data import ImageData, Resident, load_images
+from jaxmodels.data import Resident
+from jaxmodels.data.images import ImageData, load_images
 from jaxmodels.errors import InputError, RunError, require_known
 from jaxmodels.metrics.frechet import feature_moments, frechet_distance
 from jaxmodels.metrics.generative import NAMES, Features, generative_scores
@@ -338,7 +339,7 @@ def _distance(real: Features, other: Features) -> float:
 
 def _to_bytes(data: ImageData, split: str) -> Images:
     """The images of a split in 0..255."""
-    return to_bytes(data.splits[split]["image"], float(data.splits["train"]["image"].max()))
+    return to_bytes(data.splits[split]["image"], data.white)
 
 
 def _announce(text: str) -> None:
@@ -356,7 +357,7 @@ def main() -> int:
             data = load_images(config.data, config.data_dir)
             if "test" not in data.splits:
                 raise InputError(f"data '{config.data}' has no test split; name other --data")
-            halved_sizes(data.splits["train"]["image"].shape[1:])
+            halved_sizes(data.shape)
         if "steps" in config.parts:
             time_steps(config)
         if data:

@@ -109,8 +109,8 @@ def _ours(task: Task, updates: str) -> Block:
     from jaxmodels.models import create_gan
     from jaxmodels.objectives.gan import gan
     from jaxmodels.objectives.preprocessing import with_preprocessing
-    from jaxmodels.train.compile import TrainProgram
-    from jaxmodels.train.devices import make_mesh
+    from jaxmodels.train.layout import make_mesh
+    from jaxmodels.train.program import TrainProgram
 
     config = replace(PRESETS["dcgan"], updates=updates)
     networks = create_gan(config.model, "batch", shape=task.shape, width=config.width)

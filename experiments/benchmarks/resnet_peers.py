@@ -30,13 +30,14 @@ def flops(_: str) -> int:
 def ours(_: str) -> Block:
     """The engine of this project, as experiments.classifier --model resnet runs it."""
     from experiments.benchmarks.engine_block import engine_block
-    from jaxmodels.data import Resident, normalization_of
-    from jaxmodels.models import create_model
+    from jaxmodels.data import Resident
+    from jaxmodels.data.images import normalization_of
+    from jaxmodels.models.classifiers import create_model
     from jaxmodels.objectives.classifier import classifier, hyperparameters
     from jaxmodels.objectives.optimizers import OptimizerConfig
     from jaxmodels.objectives.preprocessing import with_preprocessing
-    from jaxmodels.train.compile import TrainProgram
-    from jaxmodels.train.devices import make_mesh
+    from jaxmodels.train.layout import make_mesh
+    from jaxmodels.train.program import TrainProgram
 
     images, labels = TASK.arrays()
     normalize = normalization_of(images)

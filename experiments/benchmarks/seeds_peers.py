@@ -37,8 +37,8 @@ def _seeds(way: str, count: int) -> Block:
 def _ours(count: int, mapped: Callable) -> Block:
     import jax
 
-    from jaxmodels.data import normalization_of
-    from jaxmodels.models import create_model
+    from jaxmodels.data.images import normalization_of
+    from jaxmodels.models.classifiers import create_model
     from jaxmodels.objectives.classifier import classifier, hyperparameters
     from jaxmodels.objectives.optimizers import OptimizerConfig
     from jaxmodels.ops import cpu_compiler_options

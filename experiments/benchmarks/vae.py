@@ -24,7 +24,7 @@ from experiments.benchmarks.alternate import time_in_turns
 from experiments.benchmarks.step_table import Row, matrix_product_pace, step_table
 from experiments.benchmarks.vae_peers import TASKS
 from experiments.benchmarks.vae_protocol import protocol
-from jaxmodels.data import load_images
+from jaxmodels.data.images import load_images
 from jaxmodels.errors import InputError, RunError, require_known
 from jaxmodels.train import require_range
 

@@ -80,12 +80,12 @@ def ours(name: str) -> Block:
 
     from experiments import vae
     from experiments.benchmarks.engine_block import engine_block
-    from jaxmodels.data import ImageData
-    from jaxmodels.train.compile import TrainProgram
-    from jaxmodels.train.devices import make_mesh
+    from jaxmodels.data.images import images_from_arrays
+    from jaxmodels.train.layout import make_mesh
+    from jaxmodels.train.program import TrainProgram
 
     task = TASKS[name]
-    data = ImageData("noise", "1", "", {"train": {"image": task.images()}}, ())
+    data = images_from_arrays({"train": {"image": task.images()}}, "noise")
     with mock.patch.object(vae, "load_images", lambda *_, **__: data):
         experiment = vae.build(replace(task.config, scored=0))
     program = TrainProgram(

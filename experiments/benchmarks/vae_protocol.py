@@ -22,13 +22,13 @@ from experiments.benchmarks.pythae_vae import (
 from experiments.vae import PRESETS, VAEConfig, build
 from jaxmodels.data import Resident
 from jaxmodels.errors import RunError
-from jaxmodels.models import create_vae
+from jaxmodels.models.vaes import create_vae
 from jaxmodels.objectives.likelihoods import make_likelihood
 from jaxmodels.objectives.vae import importance_sampled
 from jaxmodels.protocol import PyTree, State
 from jaxmodels.train import Experiment
-from jaxmodels.train.compile import EvaluationProgram, TrainProgram
-from jaxmodels.train.devices import make_mesh
+from jaxmodels.train.layout import make_mesh
+from jaxmodels.train.program import TrainProgram
 
 if TYPE_CHECKING:
     from pythae.models import VAE

@@ -1,34 +1,42 @@
-"""Data sets of images by name, and how their examples reach the compiled step."""
+"""Data sets as columns, and how their examples reach the compiled step.
 
-from jaxmodels.data.crops import central_crop, random_resized_crop
-from jaxmodels.data.decoding import BadRecord, decode_image
-from jaxmodels.data.images import Columns, ImageData, load_images
-from jaxmodels.data.loading import LoadingConfig, make_source
-from jaxmodels.data.normalization import Normalization, normalization_of
-from jaxmodels.data.records import BadRow, CleanImages, EncodedImages
-from jaxmodels.data.resident import Resident
-from jaxmodels.data.resize import resize_images
+What the columns mean is known by the packages below: `jaxmodels.data.images`.
+"""
+
+from jaxmodels.data.dataset import (
+    ArrayRecords,
+    BadRecord,
+    BadRow,
+    Columns,
+    ColumnSpec,
+    Dataset,
+    Decode,
+    Draw,
+    Record,
+    Records,
+    Selection,
+    evaluation_splits,
+)
+from jaxmodels.data.resident import Resident, decode_once
 from jaxmodels.data.streamed import Streamed
 from jaxmodels.order import Order, sample_order
 
 __all__ = [
+    "ArrayRecords",
     "BadRecord",
     "BadRow",
-    "CleanImages",
+    "ColumnSpec",
     "Columns",
-    "EncodedImages",
-    "ImageData",
-    "LoadingConfig",
-    "Normalization",
+    "Dataset",
+    "Decode",
+    "Draw",
     "Order",
+    "Record",
+    "Records",
     "Resident",
+    "Selection",
     "Streamed",
-    "central_crop",
-    "decode_image",
-    "load_images",
-    "make_source",
-    "normalization_of",
-    "random_resized_crop",
-    "resize_images",
+    "decode_once",
+    "evaluation_splits",
     "sample_order",
 ]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from jaxmodels.data.records import EncodedImages, Part
+from jaxmodels.data.dataset import TRAIN, VALIDATION, Part, Records, evaluation_splits
 from jaxmodels.errors import InputError
 
 
@@ -23,37 +23,36 @@ def check_fraction(name: str, has_validation: bool, fraction: float) -> None:
         )
 
 
-def carve(name: str, splits: Mapping[str, EncodedImages], fraction: float) -> dict[str, Part]:
-    """The splits in the order train, validation, test; validation with that share of the training
-    records, if above 0.
+def carve(name: str, splits: Mapping[str, Records], fraction: float) -> dict[str, Part]:
+    """The splits in the order train, validation, test, others; validation with that share of the
+    training records, if above 0.
 
     Where a record goes depends on its key alone: it stays there when others come or go.
 
     Raises:
       InputError: as `check_fraction`, or where no record is left on one side.
     """
-    check_fraction(name, "validation" in splits, fraction)
+    check_fraction(name, VALIDATION in splits, fraction)
     parts = {
-        split: Part(split, encoded, np.arange(len(encoded), dtype=np.int32))
-        for split, encoded in splits.items()
+        split: Part(split, splits[split], np.arange(len(splits[split]), dtype=np.int32))
+        for split in [TRAIN, *evaluation_splits(splits)]
     }
     if not fraction:
         return parts
-    train = splits["train"]
+    train = splits[TRAIN]
     size = len(train)
     chosen = np.fromiter((_share(train.key(row)) < fraction for row in range(size)), bool, size)
     if chosen.all() or not chosen.any():
         empty = "training" if chosen.all() else "validation"
         raise InputError(
-            f"validation_fraction = {fraction} leaves no {empty} image of the {size:,} of data"
+            f"validation_fraction = {fraction} leaves no {empty} record of the {size:,} of data"
             f" '{name}'; expected at least one on each side"
         )
-    train_part, validation = (
-        Part("train", train, np.flatnonzero(side).astype(np.int32)) for side in (~chosen, chosen)
-    )
-    return {"train": train_part, "validation": validation} | {
-        split: part for split, part in parts.items() if split != "train"
+    carved = {
+        split: Part(TRAIN, train, np.flatnonzero(side).astype(np.int32))
+        for split, side in ((TRAIN, ~chosen), (VALIDATION, chosen))
     }
+    return carved | {split: part for split, part in parts.items() if split != TRAIN}
 
 
 def _share(key: str) -> float:

@@ -1,19 +1,23 @@
 """A split that is whole on the device and indexed inside the compiled step."""
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 import jax
 import numpy as np
 from jaxtyping import Array, Int
 
-from jaxmodels.errors import InputError
+from jaxmodels.data.dataset import Columns, ColumnSpec, Decode, Records, common_length, put_decoded
+from jaxmodels.data.threads import in_threads
+from jaxmodels.files import whole_folder
 from jaxmodels.order import Order
 from jaxmodels.protocol import Batch, BatchSpec
 
 
 class Resident:
     """Columns that lead with the example axis, all of one length: a source of batches (see
-    `jaxmodels.train.experiment.Source`) for which the host sends nothing but row numbers.
+    `jaxmodels.protocol.Source`) for which the host sends nothing but row numbers.
 
     Raises:
       InputError: no column, no example, or columns of different lengths.
@@ -21,12 +25,9 @@ class Resident:
 
     bytes_sent = 4
 
-    def __init__(self, columns: Mapping[str, np.ndarray]):
-        lengths = {name: len(column) for name, column in columns.items()}
+    def __init__(self, columns: Columns):
+        self.size = common_length(columns)
         self.arrays = dict(columns)
-        self.size = next(iter(lengths.values()), 0)
-        if len(set(lengths.values())) != 1 or not self.size:
-            raise InputError(f"columns of lengths {lengths}; expected one length of at least 1")
 
     def spec(self, batch_size: int) -> BatchSpec:
         """Shapes and types of a batch."""
@@ -54,3 +55,41 @@ class Resident:
             name: column.at[sent["row"]].get(mode="promise_in_bounds")
             for name, column in arrays.items()
         }
+
+
+def decode_once(
+    name: str, records: Records, decode: Decode, spec: ColumnSpec, folder: Path
+) -> dict[str, np.ndarray]:
+    """The columns of all records as a pass in order gives them, memory-mapped.
+
+    They are decoded at the first call and kept in `folder`, which appears only when it is whole.
+
+    name: what a line on standard error calls the records.
+
+    Raises:
+      BadRecord: a record that cannot be read or decoded.
+      InputError: a column of another shape than `spec` says.
+    """
+    if not folder.exists():
+        print(f"decoding {len(records):,} records of {name}, once", file=sys.stderr)
+        with whole_folder(folder) as partial:
+            _decode(records, decode, spec, partial)
+    return {column: np.load(folder / f"{column}.npy", mmap_mode="r") for column in spec}
+
+
+def _decode(records: Records, decode: Decode, spec: ColumnSpec, folder: Path) -> None:
+    columns = {
+        name: np.lib.format.open_memmap(
+            folder / f"{name}.npy", "w+", like.dtype, (len(records), *like.shape)
+        )
+        for name, like in spec.items()
+    }
+
+    def fill(rows: np.ndarray) -> None:
+        for row, record in zip(rows.tolist(), records.read(rows.tolist())):
+            put_decoded(columns, row, decode(record, None))
+
+    for _ in in_threads(fill, np.arange(len(records))):
+        pass
+    for column in columns.values():
+        column.flush()

@@ -1,57 +1,51 @@
 """A split that is read and decoded while the device works."""
 
+import contextlib
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import jax
 import numpy as np
 from jaxtyping import Array, Int
 
-from jaxmodels.data.crops import central_crop, random_resized_crop
-from jaxmodels.data.records import CleanImages
-from jaxmodels.errors import InputError
+from jaxmodels.data.dataset import ColumnSpec, Decode, Draw, Records, put_decoded
 from jaxmodels.order import Order
 from jaxmodels.protocol import Batch, BatchSpec
 
-# Of the images that are read by one call, as long as they are small: a call to ArrayRecord takes
-# 1.5 ms, as decoding 150 digits does.
+# How many records one call reads, as long as they are small: a call to ArrayRecord takes as long as
+# decoding 150 digits.
 _READ_AT_ONCE = 2048
 _BYTES_AT_ONCE = 1 << 24
 
 
 class Streamed:
-    """Encoded images as a source of batches (see `jaxmodels.train.experiment.Source`), the same
-    ones as `Resident` gives of the decoded images.
+    """Records as a source of batches (see `jaxmodels.protocol.Source`), the same ones as `Resident`
+    gives of what they decode to.
 
     Each batch is a function of its step alone, so that a run goes on with any number of workers.
 
-    size: side of the square that each image is cut to, in training at random (`random_resized_crop`
-      of the seed and the position in the run), in a pass in order by `central_crop`; 0: as it is.
+    decode: makes a record's columns; in training it is given a Draw of the seed and the position.
+    spec: shape and type of one example of each column.
     workers: processes that read and decode; 0: threads of this one, which suffice where decoding
-      leaves Python's lock alone, as ours does.
-
-    Raises:
-      InputError: images of several sizes, and no size to cut them to.
+      leaves Python's lock alone, as decoding of pictures does.
     """
 
     arrays: Mapping[str, np.ndarray] = {}
 
-    def __init__(self, images: CleanImages, size: int = 0, workers: int = 0):
-        if images.shape is None and not size:
-            raise InputError("image_size = 0; images of several sizes have to be cut to one")
-        shape = (size, size, images.channels) if size else images.shape
-        self.size, self._workers = len(images), workers
-        self._decoder = _Decoder(images, size, shape)
-        self.bytes_sent = int(np.prod(shape)) * images.dtype.itemsize
+    def __init__(self, records: Records, decode: Decode, spec: ColumnSpec, workers: int = 0):
+        self.size, self._workers = len(records), workers
+        self._decoder = _Decoder(records, decode, spec)
+        sizes = [int(np.prod(like.shape)) * like.dtype.itemsize for like in spec.values()]
+        self.bytes_sent = max(1, sum(sizes))
 
     def spec(self, batch_size: int) -> BatchSpec:
         """Shapes and types of a batch."""
         return {
-            name: jax.ShapeDtypeStruct((batch_size, *shape), dtype)
-            for name, (shape, dtype) in self._decoder.columns().items()
+            name: jax.ShapeDtypeStruct((batch_size, *like.shape), like.dtype)
+            for name, like in self._decoder.spec.items()
         }
 
     def send(
@@ -63,8 +57,7 @@ class Streamed:
           BadRecord: a file has changed since it was checked.
         """
         spans = list(spans)
-        batches = self._read(order, spans[0][0], spans[-1][1])
-        try:
+        with contextlib.closing(self._read(order, spans[0][0], spans[-1][1])) as batches:
             for start, stop in spans:
                 columns = {}
                 for at in range(stop - start):
@@ -76,23 +69,18 @@ class Streamed:
                 for column in columns.values():
                     column[stop - start :] = 0
                 yield columns
-        finally:
-            batches.close()
 
     def examples(self, rows: Int[np.ndarray, " count"]) -> dict[str, np.ndarray]:
         """These examples as a pass in order gives them."""
         return self._decoder.batch(rows, rows, None)
 
-    def _read(self, order: Order, start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
-        pieces = self._pieces(order, start, stop)
-        try:
+    def _read(self, order: Order, start: int, stop: int) -> Generator[dict[str, np.ndarray]]:
+        with contextlib.closing(self._pieces(order, start, stop)) as pieces:
             for piece in pieces:
-                for at in range(len(piece["image"])):
+                for at in range(len(next(iter(piece.values())))):
                     yield {name: column[at] for name, column in piece.items()}
-        finally:
-            pieces.close()
 
-    def _pieces(self, order: Order, start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
+    def _pieces(self, order: Order, start: int, stop: int):
         """The batches of several steps each."""
         import grain
 
@@ -125,45 +113,34 @@ class Streamed:
 
 
 def _end_with_parent(worker: int, workers: int) -> None:
-    """Else the workers of a run that was killed would wait for ever."""
+    """Ends a worker whose run was killed, which would wait for ever."""
+    parent = multiprocessing.parent_process()
 
     def wait():
-        multiprocessing.parent_process().join()
-        os._exit(1)
+        if parent:
+            parent.join()
+            os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
 
 
 @dataclass(frozen=True)
 class _Decoder:
-    images: CleanImages
-    size: int
-    shape: tuple[int, int, int]
-
-    def columns(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-        image = {"image": (self.shape, self.images.dtype)}
-        return image if self.images.labels is None else image | {"label": ((), np.dtype(np.int32))}
+    records: Records
+    decode: Decode
+    spec: ColumnSpec
 
     def batch(
         self, rows: np.ndarray, positions: np.ndarray, seed: int | None
     ) -> dict[str, np.ndarray]:
         columns = {
-            name: np.empty((len(rows), *shape), dtype)
-            for name, (shape, dtype) in self.columns().items()
+            name: np.empty((len(rows), *like.shape), like.dtype) for name, like in self.spec.items()
         }
-        for at, (encoded, _) in enumerate(self.images.read(rows)):
-            columns["image"][at] = self._decode(encoded, seed, int(positions[at]))
-        if "label" in columns:
-            columns["label"][:] = self.images.labels[rows]
+        records = self.records.read(rows.tolist())
+        for at, (record, position) in enumerate(zip(records, positions.tolist())):
+            draw = None if seed is None else Draw(seed, position)
+            put_decoded(columns, at, self.decode(record, draw))
         return columns
-
-    def _decode(self, encoded: bytes, seed: int | None, position: int) -> np.ndarray:
-        if not self.size:
-            return self.images.decode(encoded)
-        kind = self.images.channels, self.images.dtype
-        if seed is None:
-            return central_crop(encoded, self.size, *kind)
-        return random_resized_crop(encoded, self.size, seed, position, *kind)
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ class CodePrior(nn.Module):
     def __call__(
         self, codes: Int[Array, "batch positions"], labels: Int[Array, " batch"] | None = None
     ) -> Float[Array, "batch positions codes"]:
-        """Logits of each code given those before it."""
+        """Gives the logits of each code given those before it."""
         batch = len(codes)
         normal = nn.initializers.normal(0.02)
-        # The first position sees the start, any other the code before it.
+        # The first position sees the start; any other sees the code before it.
         start = self.param("start", normal, (max(self.classes, 1), self.width))
         first = jnp.broadcast_to(start[0], (batch, self.width)) if labels is None else start[labels]
         before = nn.Embed(self.codes, self.width, embedding_init=normal)(codes[:, :-1])
@@ -51,8 +51,7 @@ class CodePrior(nn.Module):
     def sample(
         self, keys: Key[Array, " batch"], labels: Int[Array, " batch"] | None = None
     ) -> Int[Array, "batch positions"]:
-        """One grid per key, position by position."""
-
+        """Draws one grid per key, position by position."""
         # jax's loops take pure functions, not bound modules.
         module, variables = self.unbind()
 

@@ -21,8 +21,8 @@ kernel_init = nn.initializers.normal(0.02)
 
 
 def halved_sizes(shape: Shape) -> list[tuple[int, int]]:
-    """Sizes from the image's own to one of at most 4 pixels a side, each half of the one before,
-    rounded up, and at least two times: 28, 14, 7, 4 or 64, 32, 16, 8, 4 or 8, 4, 2.
+    """Halves the image's size, rounding up, at least two times and until a side has at most 4
+    pixels: 28, 14, 7, 4 or 64, 32, 16, 8, 4 or 8, 4, 2.
 
     Raises:
       InputError: an image of fewer than 4 pixels a side.
@@ -41,13 +41,13 @@ def halved_sizes(shape: Shape) -> list[tuple[int, int]]:
 class DCGANGenerator(nn.Module):
     """A linear layer to the smallest image, then 4x4 transposed convolutions that double it.
 
-    BatchNorm and ReLU between the layers, tanh after the last. The last but one has `width`
-    channels, each before it twice as many. At 64x64 with width 64: the generator
-    of PyTorch's examples.
+    BatchNorm and ReLU lie between the layers, tanh after the last. The last layer but one has
+    `width` channels, and each before it twice as many as the next. At 64x64 with width 64 it is the
+    generator of PyTorch's examples.
     """
 
     shape: Shape
-    width: int = 64
+    width: int
     classes: int = 0
     dtype: DTypeLike = jnp.float32
 
@@ -78,12 +78,12 @@ class DCGANGenerator(nn.Module):
 class DCGANDiscriminator(nn.Module):
     """4x4 convolutions that halve the image, leaky ReLU 0.2, and a linear layer.
 
-    norm: what is done to activations (batch, layer) or kernels (spectral); none: nothing. As in the
-    paper, activations of the first layer are not normalised.
+    norm: batch and layer normalise activations (but those of the first layer, as in the paper),
+      spectral kernels, none nothing.
     """
 
     shape: Shape
-    width: int = 64
+    width: int
     classes: int = 0
     norm: str = "batch"
     dtype: DTypeLike = jnp.float32

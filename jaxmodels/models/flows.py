@@ -23,9 +23,11 @@ class MaskedDense(nn.Module):
 
 
 class InverseAutoregressiveFlow(nn.Module):
-    """z_i := sigmoid(s_i) z_i + (1 - sigmoid(s_i)) m_i, with s_i and m_i of the earlier z and of a
-    context, by a masked network with one hidden layer (Germain et al. 2015); the numerically stable
-    form, eqs. 13-14 and algorithm 1."""
+    """One step of a flow: z_i becomes sigmoid(s_i) z_i + (1 - sigmoid(s_i)) m_i.
+
+    A masked network with one hidden layer (Germain et al. 2015) makes s_i and m_i of the earlier z
+    and a context. This is the numerically stable form, eqs. 13-14 and algorithm 1.
+    """
 
     width: int = 320
     dtype: DTypeLike = jnp.float32
@@ -34,9 +36,9 @@ class InverseAutoregressiveFlow(nn.Module):
     def __call__(
         self, z: Float[Array, "samples batch size"], context: Float[Array, "batch features"]
     ) -> tuple[Float[Array, "samples batch size"], Float[Array, "samples batch size"]]:
-        """The new latents, and log |dz'/dz| per dimension."""
+        """Gives the new latents, and log |dz'/dz| per dimension."""
         size = z.shape[-1]
-        # A hidden unit of degree d sees the first d latents; of degree 0, only the context.
+        # A hidden unit of degree d sees the first d latents; one of degree 0 only the context.
         degrees, places = np.arange(self.width) % size, np.arange(1, size + 1)
         into = (degrees[None, :] >= places[:, None]).astype(np.float32)
         out = (places[None, :] > degrees[:, None]).astype(np.float32)

@@ -15,8 +15,8 @@ NORMS = ("none", "batch", "layer", "spectral")
 
 
 def stages(shape: Shape) -> tuple[tuple[int, int], int]:
-    """The smallest image, at most 8 pixels a side, and how often it is doubled to `shape`: 8 = 2 *
-    2^2, 28 = 7 * 2^2, 32 = 4 * 2^3, 64 = 4 * 2^4.
+    """Gives the size of the smallest image, at most 8 pixels a side, and how often it is doubled to
+    `shape`: 8 = 2 * 2^2, 28 = 7 * 2^2, 32 = 4 * 2^3, 64 = 4 * 2^4.
 
     Raises:
       InputError: a size that doubling such a small image does not reach.
@@ -37,8 +37,8 @@ def stages(shape: Shape) -> tuple[tuple[int, int], int]:
 
 
 class Normalization(nn.Module):
-    """Of activations: "batch", or "layer" (over all of an example, then scale and bias by channel,
-    as Gulrajani et al. 2017 advise for critics with a gradient penalty)."""
+    """Normalisation of activations: "batch", or "layer", which is over all of an example, then has
+    scale and bias by channel (Gulrajani et al. 2017 advise it for gradient penalties)."""
 
     norm: str
     dtype: DTypeLike = jnp.float32

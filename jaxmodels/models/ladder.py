@@ -1,27 +1,60 @@
 """Hierarchical VAE with a top-down ladder of latents, in the manner of VDVAE (Child 2021)."""
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, DTypeLike, Float, Int, Key
+from jaxtyping import Array, DTypeLike, Float, Key
 
-from jaxmodels.models.latent import Gaussian, Inference, normal_noise, one_hot_planes
+from jaxmodels.errors import InputError
+from jaxmodels.models.latent import Labels, one_hot_planes
 from jaxmodels.models.layers import Conv, ConvTranspose, Dense, doubling_padding, halved
+from jaxmodels.models.options import require_at_least
 from jaxmodels.models.vae_networks import Shape, quartered_sizes
+from jaxmodels.ops.latents import Gaussian, Inference, normal_noise
 from jaxmodels.ops.likelihoods import gaussian_kl, gaussian_log_likelihood
 
-Labels = Int[Array, " batch"] | None
 _WIDEST_LOG_RATIO = 5.0
+Grid = Float[Array, "batch height width channels"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LadderVAEConfig:
+    """Options of the hierarchical VAE."""
+
+    latent_size: int = 16
+    """Latents per position and group."""
+    width: int = 32
+    """Channels, the same everywhere."""
+    depth: tuple[int, ...] = (1, 2, 3)
+    """Groups of latents at one pixel, an eighth, a quarter (and half) of the size."""
+
+    def validate(self) -> None:
+        """Raises InputError for numbers that are too small, or a depth without groups."""
+        require_at_least(1, self, "latent_size", "width")
+        if not 1 <= len(self.depth) <= 4 or min(self.depth) < 0 or not sum(self.depth):
+            raise InputError(
+                f"depth = {self.depth}; expected 1 to 4 numbers of groups, not all of them 0"
+            )
+
+    def create(
+        self, shape: Shape, parameters: int, classes: int = 0, dtype: DTypeLike = jnp.float32
+    ) -> "LadderVAE":
+        """Creates the model of images of a shape, with so many numbers per pixel for p(x|z)."""
+        self.validate()
+        options = (self.latent_size, self.width, self.depth, classes, dtype)
+        return LadderVAE(shape, parameters, *options)
 
 
 class Bottleneck(nn.Module):
-    """Convolutions 1x1, 3x3, 3x3, 1x1 through half the width (1x1 where the image is one pixel).
+    """Convolutions 1x1, 3x3, 3x3 and 1x1 through half the width; all are 1x1 for images of a pixel.
 
-    scale: of the last one's initial kernel, which keeps deep stacks stable (section 3.2 of the
-    paper); 0: it starts at zero.
+    scale: the variance of the last one's initial kernel, which keeps deep stacks stable (section
+      3.2 of the paper); with 0 it starts at zero.
     """
 
     width: int
@@ -51,10 +84,12 @@ class Group(nn.Module):
     The posterior is given relative to the prior, with a bounded ratio of scales (Vahdat & Kautz
     2020, section 3.2): the KL starts near zero and no step can make it explode, so that no update
     has to be skipped.
+
+    size: latents per position.
     """
 
     width: int
-    size: int  # latents per position
+    size: int
     scale: float
     dtype: DTypeLike
 
@@ -66,23 +101,23 @@ class Group(nn.Module):
         self.project = Conv(self.width, (1, 1), kernel_init=init, dtype=self.dtype)
         self.after = Bottleneck(outputs=self.width, scale=self.scale, **options)
 
-    def prior(self, state) -> tuple[Gaussian, Array]:
-        """p(z | latents above), and the state with what the prior's network adds to it."""
-        found = self.prior_net(state)
-        mean, raw, added = jnp.split(found, [self.size, 2 * self.size], axis=-1)
+    def prior(self, state: Grid) -> tuple[Gaussian, Grid]:
+        """Gives p(z | latents above), and the state with what the prior's network adds to it."""
+        outputs = self.prior_net(state)
+        mean, raw, added = jnp.split(outputs, [self.size, 2 * self.size], axis=-1)
         wide = mean.astype(jnp.float32), _bounded(raw.astype(jnp.float32))
         return Gaussian(*wide), state + added
 
-    def posterior(self, state, seen, prior: Gaussian) -> Gaussian:
-        """q(z | latents above, x)."""
-        found = self.posterior_net(jnp.concatenate([state, seen], axis=-1)).astype(jnp.float32)
-        shift, ratio = jnp.split(found, 2, axis=-1)
+    def posterior(self, state: Grid, seen: Grid, prior: Gaussian) -> Gaussian:
+        """Gives q(z | latents above, x)."""
+        outputs = self.posterior_net(jnp.concatenate([state, seen], axis=-1)).astype(jnp.float32)
+        shift, ratio = jnp.split(outputs, 2, axis=-1)
         return Gaussian(
             prior.mean + jnp.exp(prior.log_scale) * shift, prior.log_scale + _bounded(ratio)
         )
 
-    def descend(self, state, latents):
-        """The state that the groups below see."""
+    def descend(self, state: Grid, latents: Array) -> Grid:
+        """Gives the state that the groups below see."""
         state = state + self.project(latents.astype(self.dtype))
         return state + self.after(state)
 
@@ -92,17 +127,18 @@ def _bounded(x: Array) -> Array:
 
 
 class LadderVAE(nn.Module):
-    """Latents at a half (`depth` has four numbers), a quarter, an eighth of the image's size and of
-    one pixel; depth: groups at each, from one pixel up.
+    """A VAE with groups of latents at one pixel, an eighth, a quarter and half of the image's size.
 
     The way up is convolutional; the way down starts from a learned vector at one pixel.
+
+    depth: groups at each size, from one pixel up; the sizes that it has no number for have none.
     """
 
     shape: Shape
     parameters: int
-    latent_size: int = 8
-    width: int = 32
-    depth: tuple[int, ...] = (1, 2, 3)
+    latent_size: int
+    width: int
+    depth: tuple[int, ...]
     classes: int = 0
     dtype: DTypeLike = jnp.float32
 
@@ -132,8 +168,8 @@ class LadderVAE(nn.Module):
         if self.classes:
             self.label = Dense(self.width, use_bias=False, **options)
 
-    def _up(self, images, labels) -> list[Array]:
-        """What each level sees of the image, from one pixel up."""
+    def _up(self, images: Array, labels: Labels) -> list[Array]:
+        """Gives what each level sees of the image, from one pixel up."""
         x = self.stem(one_hot_planes(images, labels, self.classes))
         seen = []
         for level in range(3):
@@ -145,16 +181,16 @@ class LadderVAE(nn.Module):
         flat = self.flatten(nn.gelu(x).reshape(len(x), -1))
         return [flat[:, None, None], *reversed(seen)]
 
-    def _grow(self, state, level: int):
-        """From the size of the level before to that of a level."""
+    def _grow(self, state: Array, level: int) -> Array:
+        """Enlarges the state from the size of the level before to that of a level."""
         if level == 1:
-            found = self.spread[0](nn.gelu(state).reshape(len(state), -1))
-            return found.reshape(-1, *self.eighth, self.width)
+            grown = self.spread[0](nn.gelu(state).reshape(len(state), -1))
+            return grown.reshape(-1, *self.eighth, self.width)
         return self.spread[level - 1](nn.gelu(state))
 
-    def _down(self, count: int, labels, choose) -> tuple[list[Array], Array]:
-        """The latents of all groups as `choose(group, index, level, state, prior)` takes them, and
-        the decoder's output."""
+    def _down(self, count: int, labels: Labels, choose: Callable) -> tuple[list[Array], Array]:
+        """Gives the latents of all groups, which `choose(group, index, level, state, prior)` takes,
+        and the decoder's output."""
         state = jnp.broadcast_to(self.root, (count, 1, 1, self.width)).astype(self.dtype)
         if self.classes:
             state = state + self.label(jax.nn.one_hot(labels, self.classes))[:, None, None]
@@ -170,13 +206,16 @@ class LadderVAE(nn.Module):
         return chosen, self.last(nn.gelu(state)).astype(jnp.float32)
 
     def decode(
-        self, latents: list[Float[Array, "batch height width size"]], labels: Labels
+        self, latents: list[Float[Array, "batch _ _ size"]], labels: Labels
     ) -> Float[Array, "batch height width parameters"]:
+        """Gives the numbers of p(x|z) for each row of latents."""
         return self._down(len(latents[0]), labels, lambda group, index, *_: latents[index])[1]
 
     def prior(
         self, keys: Key[Array, " batch"], labels: Labels
-    ) -> list[Float[Array, "batch height width size"]]:
+    ) -> list[Float[Array, "batch _ _ size"]]:
+        """Draws from p(z), once per key."""
+
         def choose(group, index, level, state, prior):
             each = jax.vmap(lambda key: jax.random.fold_in(key, index))(keys)
             noise = normal_noise(each, 1, len(keys), prior.mean.shape[1:])[0]
@@ -191,6 +230,7 @@ class LadderVAE(nn.Module):
         keys: Key[Array, " batch"] | None,
         samples: int = 1,
     ) -> Inference:
+        """Draws from q(z|x), from the top down, and decodes what it drew."""
         batch = len(images)
 
         def repeat(x):

@@ -18,10 +18,10 @@ _GAIN = (2 / (1 + 0.2**2)) ** 0.5  # of a leaky ReLU with slope 0.2
 
 
 class _Block(nn.Module):
-    """x + 1x1 of leaky ReLU of grouped 3x3 of leaky ReLU of 1x1, twice as wide inside.
+    """A residual block: 1x1, grouped 3x3 and 1x1, leaky ReLU between them, twice as wide inside.
 
-    Initialised as Fixup (Zhang et al. 2019) has it: the last convolution 0, the others smaller by
-    L^(-1/4), where L blocks follow one another.
+    It starts as Fixup (Zhang et al. 2019) has it: the last convolution at zero, the others smaller
+    by depth^(-1/4), where so many blocks follow one another.
     """
 
     depth: int
@@ -50,7 +50,7 @@ class R3GANGenerator(nn.Module):
     """A learned smallest image scaled by latents, residual blocks, bilinear doublings, tanh."""
 
     shape: Shape
-    width: int = 64
+    width: int
     classes: int = 0
     dtype: DTypeLike = jnp.float32
 
@@ -68,7 +68,8 @@ class R3GANGenerator(nn.Module):
             embedded = Dense(latents.shape[-1], use_bias=False, dtype=self.dtype)(
                 jax.nn.one_hot(labels, self.classes, dtype=self.dtype)
             )
-            # One-hot inputs leave an embedding smaller than latents; the root restores its scale.
+            # An embedding of a one-hot vector is smaller than the latents; the root restores its
+            # scale.
             latents = jnp.concatenate([latents, embedded * self.classes**0.5], axis=-1)
         channels = _channels(self.width, doublings)
         basis = self.param("basis", nn.initializers.normal(1.0), (rows, columns, channels))
@@ -91,7 +92,7 @@ class R3GANDiscriminator(nn.Module):
     """1x1, residual blocks, bilinear halvings, a weighted sum, a linear layer; norm: none."""
 
     shape: Shape
-    width: int = 64
+    width: int
     classes: int = 0
     norm: str = "none"
     dtype: DTypeLike = jnp.float32
@@ -116,7 +117,7 @@ class R3GANDiscriminator(nn.Module):
                     x = Conv(_channels(self.width, halved), (1, 1), **options)(x)
             for _ in range(BLOCKS):
                 x = _Block(depth, self.dtype)(x)
-        # A depthwise convolution as large as the image.
+        # The weighted sum is a depthwise convolution as large as the image.
         area = x.shape[1] * x.shape[2]
         init = nn.initializers.normal(area**-0.5)
         weights = self.param("weights", init, x.shape[1:]).astype(self.dtype)

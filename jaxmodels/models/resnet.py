@@ -1,13 +1,14 @@
 """Residual networks, torchvision's layer for layer."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, DTypeLike, Float
 
 from jaxmodels.errors import require_known
-from jaxmodels.models.layers import BatchNorm, Conv, Dropout
+from jaxmodels.models.layers import BatchNorm, Conv, Dropout, Rate
 from jaxmodels.ops import max_pool
 
 STEMS = ("imagenet", "cifar", "pooled")
@@ -22,17 +23,34 @@ VARIANTS = {
 kernel_init = nn.initializers.variance_scaling(2, "fan_out", "normal")  # He et al. 2015, eq. 14
 
 
+@dataclass(frozen=True, kw_only=True)
+class ResNetConfig:
+    """Options of the residual network."""
+
+    variant: str = "cifar18"
+    """Which one: tiny or cifar18, for small images, or 18 or 50, torchvision's."""
+
+    def validate(self) -> None:
+        """Raises InputError for an unknown variant."""
+        require_known("variant", self.variant, VARIANTS)
+
+    def create(self, classes: int, dtype: DTypeLike = jnp.float32) -> "ResNet":
+        """Creates the classifier."""
+        self.validate()
+        return ResNet(classes=classes, dtype=dtype, **VARIANTS[self.variant])
+
+
 class ResNet(nn.Module):
     """ResNet (He et al. 2016), version 1.5: a bottleneck's stride is in its 3x3 convolution.
 
     Paddings are torchvision's (before and after alike, not "SAME") and so are the names of the
-    stages, layer1_0 for its layer1.0. The running variance of BatchNorm is the biased one, that of
-    torch n / (n - 1) of it, where a batch has n values of a channel.
+    stages: layer1_0 is its layer1.0. BatchNorm keeps the biased variance of a batch; torch keeps
+    n / (n - 1) times as much, where the batch has n values of a channel.
 
     depths: blocks per stage; each stage but the first halves the image and doubles the channels.
-    stem: "imagenet", a 7x7 convolution and a 3x3 maximum, which both halve, or "cifar", one 3x3
-    convolution (section 4.2 of the paper), for images of some 32 pixels; "pooled", that and the
-    maximum, is the cheapest.
+    stem: "imagenet" is a 7x7 convolution and a 3x3 maximum, which both halve the image; "cifar" is
+      one 3x3 convolution (section 4.2 of the paper), for images of some 32 pixels; "pooled" is the
+      same and the maximum, which costs least.
     zero_residual: each residual branch starts as zero (Goyal et al. 2017, section 5.1).
 
     Raises:
@@ -53,8 +71,10 @@ class ResNet(nn.Module):
         x: Float[Array, "batch height width channels"],
         *,
         train: bool = False,
-        dropout_rate: Float[Array, ""] | None = None,
-    ) -> Float[Array, "batch classes"]:
+        dropout_rate: Rate = None,
+        head: bool = True,
+    ) -> Float[Array, "batch outputs"]:
+        """Gives the logits of the classes, or without the head its input."""
         require_known("stem", self.stem, STEMS)
         size, strides = (7, 2) if self.stem == "imagenet" else (3, 1)
         x = _ConvNorm(self.width, size, strides, dtype=self.dtype, name="stem")(x, train=train)
@@ -72,11 +92,19 @@ class ResNet(nn.Module):
                     name=f"layer{stage + 1}_{block}",
                 )(x, train=train)
         x = Dropout()(jnp.mean(x, axis=(1, 2)), rate=dropout_rate, train=train)
-        return nn.Dense(self.classes, dtype=self.dtype, name="head")(x).astype(jnp.float32)
+        if head:
+            x = nn.Dense(self.classes, dtype=self.dtype, name="head")(x)
+        return x.astype(jnp.float32)
+
+    def features(
+        self, x: Float[Array, "batch height width channels"]
+    ) -> Float[Array, "batch features"]:
+        """Gives what the head sees in evaluation."""
+        return self(x, head=False)
 
 
 class _Block(nn.Module):
-    """What is added to the input, and what is done to the input where shapes differ."""
+    """A residual block: the sum of its input and of what convolutions make of it."""
 
     width: int
     strides: int = 1
@@ -84,12 +112,16 @@ class _Block(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     def residual(self, x: Array, y: Array, train: bool) -> Array:
-        """ReLU of y plus x, x through a 1x1 convolution where it has not the shape of y."""
+        """Adds x to y and takes the ReLU; a 1x1 convolution gives x the shape of y if need be."""
         if x.shape != y.shape:
             x = self.conv("downsample", y.shape[-1], 1, self.strides)(x, train=train)
         return nn.relu(x + y)
 
-    def conv(self, name: str, features: int, size: int, strides: int = 1, last: bool = False):
+    def conv(
+        self, name: str, features: int, size: int, strides: int = 1, last: bool = False
+    ) -> nn.Module:
+        """Creates a convolution with BatchNorm, whose scale starts at zero in the last of a block
+        if the residual branch is to do so."""
         init = nn.initializers.zeros if last and self.zero_residual else nn.initializers.ones
         return _ConvNorm(features, size, strides, init, self.dtype, name=name)
 
@@ -100,20 +132,20 @@ class BasicBlock(_Block):
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch height width channels"], *, train: bool
-    ) -> Float[Array, "batch height/strides width/strides features"]:
+    ) -> Float[Array, "batch out_height out_width features"]:
         y = nn.relu(self.conv("conv1", self.width, 3, self.strides)(x, train=train))
         y = self.conv("conv2", self.width, 3, last=True)(y, train=train)
         return self.residual(x, y, train)
 
 
 class Bottleneck(_Block):
-    """1x1, 3x3 and 1x1 convolutions beside a shortcut; out come 4 times as many channels as the
-    first two have."""
+    """1x1, 3x3 and 1x1 convolutions beside a shortcut; the last has 4 times as many channels as the
+    others."""
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch height width channels"], *, train: bool
-    ) -> Float[Array, "batch height/strides width/strides 4*features"]:
+    ) -> Float[Array, "batch out_height out_width features"]:
         y = nn.relu(self.conv("conv1", self.width, 1)(x, train=train))
         y = nn.relu(self.conv("conv2", self.width, 3, self.strides)(y, train=train))
         y = self.conv("conv3", 4 * self.width, 1, last=True)(y, train=train)
@@ -121,7 +153,7 @@ class Bottleneck(_Block):
 
 
 class _ConvNorm(nn.Module):
-    """A convolution, padded by half its kernel, and BatchNorm, which would undo a bias."""
+    """A convolution, padded by half its kernel, and BatchNorm. BatchNorm would undo a bias."""
 
     features: int
     size: int

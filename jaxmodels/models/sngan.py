@@ -14,7 +14,8 @@ kernel_init = nn.initializers.xavier_uniform()
 
 
 class _Up(nn.Module):
-    """BatchNorm, ReLU, doubling, 3x3, BatchNorm, ReLU, 3x3; beside it doubling and 1x1."""
+    """Doubles the image: BatchNorm, ReLU, doubling, 3x3, BatchNorm, ReLU, 3x3; added to it the
+    input, doubled and through 1x1."""
 
     features: int
     classes: int
@@ -27,16 +28,18 @@ class _Up(nn.Module):
         def norm():
             return BatchNorm(classes=self.classes, dtype=self.dtype)
 
-        # 1x1 convolution and doubling commute; this way round it has a quarter of the work.
-        aside = upsample(Conv(self.features, (1, 1), **options)(x))
+        # The 1x1 convolution comes first: it commutes with doubling, and the small image has a
+        # quarter of the work.
+        shortcut = upsample(Conv(self.features, (1, 1), **options)(x))
         x = upsample(nn.relu(norm()(x, labels, train=train)))
         x = Conv(self.features, use_bias=False, **options)(x)
         x = nn.relu(norm()(x, labels, train=train))
-        return Conv(self.features, **options)(x) + aside
+        return Conv(self.features, **options)(x) + shortcut
 
 
 class _Down(nn.Module):
-    """(ReLU,) 3x3, ReLU, 3x3(, halving); beside it 1x1(, halving) where shapes differ."""
+    """ReLU (but in the first block), 3x3, ReLU, 3x3; added to it the input, through 1x1 if shapes
+    differ; `halve` halves both."""
 
     features: int
     norm: str
@@ -54,17 +57,17 @@ class _Down(nn.Module):
                 x = Normalization(self.norm, dtype=self.dtype)(x, train=train)
             return nn.relu(x)
 
-        aside = x
+        shortcut = x
         if self.halve:
-            aside = average_pool(x)
+            shortcut = average_pool(x)
         if self.halve or x.shape[-1] != self.features:
-            aside = Conv(self.features, (1, 1), kernel_init=kernel_init, **options)(aside)
+            shortcut = Conv(self.features, (1, 1), kernel_init=kernel_init, **options)(shortcut)
         x = x if self.first else activate(x)
-        # He's gain of sqrt(2) for the residual branch, as the authors have it.
+        # The residual branch has He's gain of sqrt(2), as the authors have it.
         init = nn.initializers.variance_scaling(2.0, "fan_avg", "uniform")
         x = Conv(self.features, kernel_init=init, use_bias=not normalized, **options)(x)
         x = Conv(self.features, kernel_init=init, **options)(activate(x))
-        return (average_pool(x) if self.halve else x) + aside
+        return (average_pool(x) if self.halve else x) + shortcut
 
 
 class SNGANGenerator(nn.Module):
@@ -74,7 +77,7 @@ class SNGANGenerator(nn.Module):
     """
 
     shape: Shape
-    width: int = 64
+    width: int
     classes: int = 0
     dtype: DTypeLike = jnp.float32
 
@@ -100,12 +103,12 @@ class SNGANGenerator(nn.Module):
 class SNGANDiscriminator(nn.Module):
     """Two residual blocks that halve the image, two that do not, a sum over it and a linear layer.
 
-    All blocks have 2 * `width` channels: with width 64, the 128 of the paper's discriminator. From
-    48 pixels on, as many blocks halve as bring the side to at most 8.
+    All blocks have 2 * `width` channels: with width 64, the 128 of the paper's discriminator. More
+    blocks halve images from 48 pixels on, until a side has at most 8 pixels.
     """
 
     shape: Shape
-    width: int = 64
+    width: int
     classes: int = 0
     norm: str = "spectral"
     dtype: DTypeLike = jnp.float32

@@ -2,22 +2,21 @@
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, DTypeLike, Float, Int
+from jaxtyping import Array, DTypeLike, Float
 
 from jaxmodels.errors import InputError
-from jaxmodels.models.latent import one_hot_columns, one_hot_planes
+from jaxmodels.models.latent import Labels, one_hot_columns, one_hot_planes
 from jaxmodels.models.layers import Conv, ConvTranspose, Dense, doubling_padding, halved
 
 ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh, "gelu": nn.gelu, "elu": nn.elu}
 Shape = tuple[int, int, int]
-Labels = Int[Array, " batch"] | None
 
 
 class MLPEncoder(nn.Module):
     """Linear layers of widths `hidden`, each followed by the activation."""
 
-    hidden: tuple[int, ...] = (400,)
-    activation: str = "relu"
+    hidden: tuple[int, ...]
+    activation: str
     classes: int = 0
     dtype: DTypeLike = jnp.float32
 
@@ -36,8 +35,8 @@ class MLPDecoder(nn.Module):
 
     shape: Shape
     parameters: int
-    hidden: tuple[int, ...] = (400,)
-    activation: str = "relu"
+    hidden: tuple[int, ...]
+    activation: str
     classes: int = 0
     dtype: DTypeLike = jnp.float32
 
@@ -54,7 +53,7 @@ class MLPDecoder(nn.Module):
 
 
 def quartered_sizes(shape: Shape) -> list[tuple[int, int]]:
-    """Sizes from the image's own, halved two times and rounded up: 28, 14, 7 or 8, 4, 2.
+    """Halves the image's size two times, rounding up: 28, 14, 7 or 8, 4, 2.
 
     Raises:
       InputError: an image of fewer than 4 pixels a side.
@@ -77,11 +76,11 @@ class ResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch height width width"]
-    ) -> Float[Array, "batch height width width"]:
+        self, x: Float[Array, "batch height width channels"]
+    ) -> Float[Array, "batch height width channels"]:
         activate = ACTIVATIONS[self.activation]
         y = Conv(self.width, dtype=self.dtype)(activate(x))
-        # Zero at first: deep stacks start as the identity.
+        # The kernel starts at zero, so that a deep stack starts as the identity.
         y = Conv(self.width, kernel_init=nn.initializers.zeros, dtype=self.dtype)(activate(y))
         return x + y
 
@@ -90,9 +89,9 @@ class ConvTrunk(nn.Module):
     """Two strided convolutions to a quarter of the size, with `width` and 2 `width` channels, and
     `blocks` residual blocks."""
 
-    width: int = 32
-    blocks: int = 0
-    activation: str = "elu"
+    width: int
+    blocks: int
+    activation: str
     classes: int = 0
     dtype: DTypeLike = jnp.float32
 
@@ -114,9 +113,9 @@ class ConvHead(nn.Module):
 
     shape: Shape
     parameters: int
-    width: int = 32
-    blocks: int = 0
-    activation: str = "elu"
+    width: int
+    blocks: int
+    activation: str
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -138,10 +137,10 @@ class ConvHead(nn.Module):
 class ConvEncoder(nn.Module):
     """A `ConvTrunk` and a linear layer."""
 
-    features: int = 256
-    width: int = 32
-    blocks: int = 0
-    activation: str = "elu"
+    features: int
+    width: int
+    blocks: int
+    activation: str
     classes: int = 0
     dtype: DTypeLike = jnp.float32
 
@@ -161,10 +160,10 @@ class ConvDecoder(nn.Module):
 
     shape: Shape
     parameters: int
-    features: int = 256
-    width: int = 32
-    blocks: int = 0
-    activation: str = "elu"
+    features: int
+    width: int
+    blocks: int
+    activation: str
     classes: int = 0
     dtype: DTypeLike = jnp.float32
 

@@ -1,12 +1,15 @@
 """Vision transformers."""
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, DTypeLike, Float
 
 from jaxmodels.errors import InputError, require_known
-from jaxmodels.models.layers import Dense, Dropout
+from jaxmodels.models.layers import Dense, Dropout, Rate
+from jaxmodels.models.options import require_at_least
 
 POOLS = ("mean", "token")
 POSITIONS = ("sincos", "learned")
@@ -30,17 +33,47 @@ kernel_init = nn.initializers.xavier_uniform()
 _EPSILON = 1e-6  # of LayerNorm, as in the original's code and torchvision's
 
 
+@dataclass(frozen=True, kw_only=True)
+class ViTConfig:
+    """Options of the vision transformer."""
+
+    variant: str = "tiny"
+    """Which one: tiny, for small images, s16 (Beyer et al. 2022) or b16 (torchvision's)."""
+    patch: int = 0
+    """Side of the squares that an image is cut into; 0: the variant's own."""
+    pool: str = ""
+    """What the head sees: the mean over all positions, or an added class token; empty: the
+    variant's own."""
+    positions: str = ""
+    """What is added to patches: sincos or learned; empty: the variant's own."""
+
+    def validate(self) -> None:
+        """Raises InputError for an unknown variant, pool or positions, or a negative patch."""
+        require_known("variant", self.variant, VARIANTS)
+        require_at_least(0, self, "patch")
+        require_known("pool", self.pool, ("", *POOLS))
+        require_known("positions", self.positions, ("", *POSITIONS))
+
+    def create(self, classes: int, dtype: DTypeLike = jnp.float32) -> "ViT":
+        """Creates the classifier."""
+        self.validate()
+        own = {"patch": self.patch, "pool": self.pool, "positions": self.positions}
+        own = {name: value for name, value in own.items() if value}
+        return ViT(classes=classes, dtype=dtype, **(VARIANTS[self.variant] | own))
+
+
 class ViT(nn.Module):
     """Vision transformer (Dosovitskiy et al. 2021): normalisation first, exact GELU.
 
-    With pool "token" and learned positions it is torchvision's VisionTransformer; with "mean" and
-    "sincos" that of Beyer et al. 2022, but for GELU, where theirs is the tanh approximation. The
+    With pool "token" and learned positions it is torchvision's VisionTransformer. With "mean" and
+    "sincos" it is that of Beyer et al. 2022, except that their GELU is the tanh approximation. The
     head starts as zero. Attention weights are float32 under any dtype.
 
     patch: side of the squares that an image is cut into.
     pool: what the head sees: the mean over all positions, or an added class token.
-    positions: what is added to patches: a table "learned" for the size of image that the model is
-    initialised with, token included, or sines and cosines, for any size (a token has none).
+    positions: what is added to patches: "learned", a table for the size of image that the model is
+      initialised with, token included; or "sincos", sines and cosines, for any size (a token has
+      none).
     dropout_rate: after positions, attention, and both linear layers of each block's MLP.
 
     Raises:
@@ -64,13 +97,36 @@ class ViT(nn.Module):
         x: Float[Array, "batch height width channels"],
         *,
         train: bool = False,
-        dropout_rate: Float[Array, ""] | None = None,
-    ) -> Float[Array, "batch classes"]:
+        dropout_rate: Rate = None,
+        head: bool = True,
+    ) -> Float[Array, "batch outputs"]:
+        """Gives the logits of the classes, or without the head its input."""
         require_known("pool", self.pool, POOLS)
         require_known("positions", self.positions, POSITIONS)
         if self.width % self.heads:
             raise InputError(f"width = {self.width}; expected a multiple of heads = {self.heads}")
-        x = patches_of(x, self.patch)
+        x = Dropout()(self._embedded(x), rate=dropout_rate, train=train)
+        for index in range(self.depth):
+            block = Block(self.heads, self.mlp_ratio, self.dtype, name=f"block_{index}")
+            x = block(x, train=train, dropout_rate=dropout_rate)
+        x = nn.LayerNorm(_EPSILON, dtype=self.dtype, name="norm")(x)
+        x = x[:, 0] if self.pool == "token" else jnp.mean(x, axis=1)
+        if head:
+            zeros = nn.initializers.zeros
+            x = nn.Dense(self.classes, dtype=self.dtype, kernel_init=zeros, name="head")(x)
+        return x.astype(jnp.float32)
+
+    def features(
+        self, x: Float[Array, "batch height width channels"]
+    ) -> Float[Array, "batch features"]:
+        """Gives what the head sees in evaluation."""
+        return self(x, head=False)
+
+    def _embedded(
+        self, images: Float[Array, "batch height width channels"]
+    ) -> Float[Array, "batch positions width"]:
+        """Gives vectors of the patches, with their positions, behind the token if there is one."""
+        x = patches_of(images, self.patch)
         rows, columns = x.shape[1:3]
         x = Dense(self.width, dtype=self.dtype, name="embedding")(x)
         x = x.reshape(x.shape[0], rows * columns, self.width)
@@ -81,16 +137,7 @@ class ViT(nn.Module):
             x = jnp.concatenate([jnp.broadcast_to(token, (len(x), 1, self.width)), x], axis=1)
         if self.positions == "learned":
             x = LearnedPositions(dtype=self.dtype, name="positions")(x)
-        x = Dropout()(x, rate=dropout_rate, train=train)
-        for index in range(self.depth):
-            block = Block(self.heads, self.mlp_ratio, self.dtype, name=f"block_{index}")
-            x = block(x, train=train, dropout_rate=dropout_rate)
-        x = nn.LayerNorm(_EPSILON, dtype=self.dtype, name="norm")(x)
-        x = x[:, 0] if self.pool == "token" else jnp.mean(x, axis=1)
-        head = nn.Dense(
-            self.classes, dtype=self.dtype, kernel_init=nn.initializers.zeros, name="head"
-        )
-        return head(x).astype(jnp.float32)
+        return x
 
 
 class Block(nn.Module):
@@ -106,7 +153,7 @@ class Block(nn.Module):
         x: Float[Array, "batch positions width"],
         *,
         train: bool = False,
-        dropout_rate: Float[Array, ""] | None = None,
+        dropout_rate: Rate = None,
     ) -> Float[Array, "batch positions width"]:
         def drop(y):
             return Dropout()(y, rate=dropout_rate, train=train)
@@ -160,8 +207,8 @@ class LearnedPositions(nn.Module):
 
 def patches_of(
     images: Float[Array, "batch height width channels"], patch: int
-) -> Float[Array, "batch rows columns patch*patch*channels"]:
-    """Images cut into squares, each flattened as a convolution's kernel is.
+) -> Float[Array, "batch rows columns numbers"]:
+    """Cuts images into squares and flattens each in the order of a convolution's kernel.
 
     Raises:
       InputError: a side that the patch does not divide.
@@ -181,11 +228,11 @@ def patches_of(
 def sincos_positions(
     rows: int, columns: int, width: int, temperature: float = 10_000.0
 ) -> Float[Array, "positions width"]:
-    """Sines and cosines of column and row at width / 4 wavelengths (Chen et al. 2021, MoCo v3, as
-    in big_vision's `posemb_sincos_2d`): sin x, cos x, sin y, cos y.
+    """Gives sines and cosines of column and row at width / 4 wavelengths: sin x, cos x, sin y and
+    cos y (Chen et al. 2021, MoCo v3, as in big_vision's `posemb_sincos_2d`).
 
     Raises:
-      InputError: a width that is no multiple of 4 above 4.
+      InputError: a width below 8, or one that 4 does not divide.
     """
     if width % 4 or width < 8:
         raise InputError(f"width = {width}; sincos positions need a multiple of 4, at least 8")

@@ -1,6 +1,7 @@
 """VAE with discrete latents from a codebook (van den Oord et al. 2017)."""
 
 import math
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -8,21 +9,58 @@ from flax import linen as nn
 from jaxtyping import Array, DTypeLike, Float, Int, Key
 
 from jaxmodels import across
+from jaxmodels.errors import require_known
 from jaxmodels.models.code_prior import CodePrior
-from jaxmodels.models.latent import Inference, one_hot_planes
+from jaxmodels.models.latent import Labels, one_hot_planes
 from jaxmodels.models.layers import Conv
-from jaxmodels.models.vae_networks import ConvHead, ConvTrunk, Shape, quartered_sizes
+from jaxmodels.models.options import require_at_least
+from jaxmodels.models.vae_networks import (
+    ACTIVATIONS,
+    ConvHead,
+    ConvTrunk,
+    Shape,
+    quartered_sizes,
+)
+from jaxmodels.ops.latents import Inference
 
-Labels = Int[Array, " batch"] | None
+
+@dataclass(frozen=True, kw_only=True)
+class VQVAEConfig:
+    """Options of the VAE with a codebook."""
+
+    codes: int = 128
+    """Size of the codebook."""
+    code_size: int = 32
+    """Numbers that a code stands for."""
+    width: int = 32
+    """Channels at half the image's size."""
+    blocks: int = 0
+    """Residual blocks at a quarter of the image's size, each way."""
+    activation: str = "relu"
+    """Between layers: relu, tanh, elu or gelu."""
+
+    def validate(self) -> None:
+        """Raises InputError for numbers that are too small, or an unknown activation."""
+        require_at_least(1, self, "codes", "code_size", "width")
+        require_at_least(0, self, "blocks")
+        require_known("activation", self.activation, ACTIVATIONS)
+
+    def create(
+        self, shape: Shape, parameters: int, classes: int = 0, dtype: DTypeLike = jnp.float32
+    ) -> "VQVAE":
+        """Creates the model of images of a shape, with so many numbers per pixel for p(x|z)."""
+        self.validate()
+        options = (self.codes, self.code_size, self.width, self.blocks, self.activation)
+        return VQVAE(shape, parameters, *options, classes, dtype)
 
 
 class Quantizer(nn.Module):
-    """The nearest code of each vector; the codes follow averages of the vectors that chose them.
+    """A codebook: each vector chooses its nearest code, and codes follow the vectors.
 
-    Where the collection "codebook" is mutable, sums and counts of those vectors are averaged over
-    steps with `decay` (appendix A.1), counts smoothed by Laplace's rule. A code whose average count
-    falls below `least` moves to a vector of the batch, chosen at random (needs the rng "restart"),
-    which keeps the whole codebook in use (Dhariwal et al. 2020, section 3.1).
+    Where the collection "codebook" is mutable, a code follows the average over steps, with `decay`,
+    of the vectors that chose it (appendix A.1); counts are smoothed by Laplace's rule. A code whose
+    average count falls below `least` moves to a vector of the batch, chosen at random (needs the
+    rng "restart"), which keeps the whole codebook in use (Dhariwal et al. 2020, section 3.1).
     """
 
     codes: int
@@ -43,7 +81,8 @@ class Quantizer(nn.Module):
     def __call__(
         self, vectors: Float[Array, "*batch size"]
     ) -> tuple[Float[Array, "*batch size"], Int[Array, "*batch"]]:
-        """The codes' embeddings, whose gradient is that of the vectors, and which they are."""
+        """Gives the embeddings of the nearest codes, through which gradients pass unchanged to the
+        vectors, and the numbers of these codes."""
         flat = vectors.reshape(-1, self.size)
         embeddings = self.embeddings.value
         distances = jnp.sum(jnp.square(embeddings), -1) - 2 * jnp.matmul(
@@ -59,18 +98,20 @@ class Quantizer(nn.Module):
         )
 
     def lookup(self, codes: Int[Array, "*batch"]) -> Float[Array, "*batch size"]:
-        """The embeddings of codes."""
+        """Gives the embeddings of codes."""
         return self.embeddings.value[codes]
 
-    def _follow(self, vectors, chosen):
+    def _follow(self, vectors: Array, chosen: Array) -> None:
+        """Moves the codes to the averages of the vectors that chose them."""
         member = jax.nn.one_hot(chosen, self.codes)
-        # As shares of the vectors, so that the devices' averages are those of the global batch.
+        # These are shares of the vectors, so that their averages over devices are those of the
+        # global batch.
         count, total = across.average((jnp.mean(member, axis=0), member.T @ vectors / len(vectors)))
         keep = self.decay
         counts = keep * self.counts.value + (1 - keep) * count * self.codes
         sums = keep * self.sums.value + (1 - keep) * total * self.codes
+        # Smoothed counts add up to `codes` like the counts themselves, in which 1 is an even share.
         smooth = (counts + self.epsilon) / (1 + self.epsilon)
-        # Sums to `codes` like the counts themselves, in which 1 is an even share.
         dead = counts < self.least
         everywhere = across.global_count(len(vectors))
         rows = jax.random.randint(self.make_rng("restart"), (self.codes,), 0, everywhere)
@@ -81,20 +122,20 @@ class Quantizer(nn.Module):
 
 
 class VQVAE(nn.Module):
-    """Convolutions to a grid of a quarter of the image's size, a codebook, and a transformer that
-    models the codes, which learns from them without changing them.
+    """A VAE whose latents are codes on a grid of a quarter of the image's size.
 
-    q(z|x) is the nearest code with certainty, so that log p(x|z) + log p(z) is a lower bound of
-    log p(x): the KL is -log p(z).
+    A transformer models the codes; it learns from them without changing them. q(z|x) is the nearest
+    code with certainty, so that log p(x|z) + log p(z) is a lower bound of log p(x), and the KL is
+    -log p(z).
     """
 
     shape: Shape
     parameters: int
-    codes: int = 128
-    code_size: int = 32
-    width: int = 32
-    blocks: int = 1
-    activation: str = "relu"
+    codes: int
+    code_size: int
+    width: int
+    blocks: int
+    activation: str
     classes: int = 0
     dtype: DTypeLike = jnp.float32
 
@@ -110,15 +151,17 @@ class VQVAE(nn.Module):
             self.codes, math.prod(self.grid), classes=self.classes, dtype=self.dtype
         )
 
-    def _decode(self, embedded, labels):
+    def _decode(self, embedded: Array, labels: Labels) -> Array:
         return self.decoder(self.after(one_hot_planes(embedded, labels, self.classes)))
 
     def decode(
         self, latents: Int[Array, "batch positions"], labels: Labels
     ) -> Float[Array, "batch height width parameters"]:
+        """Gives the numbers of p(x|z) for each row of codes."""
         return self._decode(self.quantizer.lookup(latents.reshape(-1, *self.grid)), labels)
 
     def prior(self, keys: Key[Array, " batch"], labels: Labels) -> Int[Array, "batch positions"]:
+        """Draws codes from p(z), once per key."""
         return self.code_prior.sample(keys, labels)
 
     def infer(
@@ -128,12 +171,14 @@ class VQVAE(nn.Module):
         keys: Key[Array, " batch"] | None,
         samples: int = 1,
     ) -> Inference:
+        """Chooses the codes of images and decodes them; all samples are alike."""
         vectors = self.before(self.encoder(images, labels)).astype(jnp.float32)
         embedded, codes = self.quantizer(vectors)
         parameters = self._decode(embedded, labels)
         codes = codes.reshape(len(codes), -1)
-        log_each = jax.nn.log_softmax(self.code_prior(codes, labels))
-        log_prior = jnp.sum(jnp.take_along_axis(log_each, codes[..., None], -1), axis=(1, 2))
+        log_probabilities = jax.nn.log_softmax(self.code_prior(codes, labels))
+        log_chosen = jnp.take_along_axis(log_probabilities, codes[..., None], -1)
+        log_prior = jnp.sum(log_chosen, axis=(1, 2))
         distance = jnp.square(vectors - jax.lax.stop_gradient(embedded))
 
         def alike(x):

@@ -5,13 +5,11 @@ from typing import Literal
 
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.objectives.adversarial_losses import LOSSES
-from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.ops import AUGMENTATIONS
-from jaxmodels.protocol import Hyperparameters
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdversarialConfig(OptimizerConfig):
+class AdversarialConfig:
     """What the two networks play for, and how they take turns."""
 
     loss: str = "non_saturating"
@@ -53,7 +51,6 @@ class AdversarialConfig(OptimizerConfig):
 
     def validate(self) -> None:
         """Raises InputError for an unknown name or a number out of range."""
-        OptimizerConfig.validate(self)
         require_known("loss", self.loss, LOSSES)
         require_known("updates", self.updates, ("alternating", "shared", "simultaneous"))
         for name in self.diff_augment:
@@ -67,17 +64,3 @@ class AdversarialConfig(OptimizerConfig):
                 raise InputError(f"{name} = {getattr(self, name)}; expected at least 1")
         if not 0 <= self.ema < 1:
             raise InputError(f"ema = {self.ema}; expected 0 <= ema < 1")
-
-    def hyperparameters(self) -> Hyperparameters:
-        """The numbers of this config that are traced in the state."""
-        rate = self.discriminator_learning_rate
-        return {
-            **OptimizerConfig.hyperparameters(self),
-            "discriminator_learning_rate": self.learning_rate if rate is None else rate,
-            "gradient_penalty": self.gradient_penalty,
-            "r1": self.r1,
-            "r2": self.r2,
-            "consistency": self.consistency,
-            "consistency_fake": self.consistency_fake,
-            "ema": self.ema,
-        }

@@ -1,6 +1,7 @@
-"""Augmentation of training batches by flags."""
+"""The augmentation of image batches that flags ask for."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,8 +17,10 @@ from jaxmodels.protocol import Batch, example_keys
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentationConfig:
-    """How training images are changed at each step, in the order of these flags. Each number is a
-    constant of the compiled step."""
+    """How training images are changed at each step, in the order of these flags.
+
+    Each number is a constant of the compiled step.
+    """
 
     flip: bool = False
     """Mirror half of the images left to right."""
@@ -55,52 +58,72 @@ class AugmentationConfig:
 
 
 def make_augmentation(
-    config: AugmentationConfig, classes: int, white: float = 255.0, input_name: str = "image"
+    config: AugmentationConfig, classes: int = 0, white: float = 255.0, input_name: str = "image"
 ) -> Change | None:
-    """The change of a training batch as stored that a config asks for, or None if for none.
+    """Makes the change of a batch as stored that a config asks for; None if it asks for none.
 
-    It takes {input_name: Num[batch height width channels] in 0..white, "label": Int[batch], ...}
-    and a key, and is to be applied to the whole batch, before it is normalised or divided. Mixing
-    adds "target", probabilities Float[batch classes], and makes the images float32; otherwise they
-    keep their type. The result does not depend on the number of devices.
+    It takes a batch {input_name: Num[batch height width channels] in 0..white, ...} and a key, and
+    is to be applied to the whole batch before that is normalised or divided. The images keep their
+    type, unless they are mixed: then they become float32, and from "label", Int[batch], come
+    probabilities "target", Float[batch classes].
+
+    What is drawn depends on the key and on where an example stands, in the global batch or, in
+    evaluation, in the split; not on the number of devices. Two keys give two views of a batch.
+
+    classes: the number of labels; 0: there are none, and nothing can be mixed.
 
     Raises:
       InputError: mixing without classes.
     """
     mixes = bool(config.mixup or config.cutmix)
     if mixes and classes < 1:
-        raise InputError("mixup and cutmix mix labels; this data has none")
-    # Each with the number that its keys are made of, which another flag does not change.
-    changes = []
-    if config.flip:
-        changes.append((0, augmentation.random_flip))
-    # After flipping: XLA's CPU backend runs 28x28 images in 0.3 ms so, and in 1.3 ms the other way.
-    if config.crop:
-        changes.append((1, partial(augmentation.random_crop, padding=config.crop)))
-    if config.rand_augment_layers:
-        strength = {
-            "layers": config.rand_augment_layers,
-            "magnitude": config.rand_augment_magnitude,
-        }
-        changes.append((2, partial(augmentation.rand_augment, white=white, **strength)))
-    if config.erasing:
-        erase = partial(augmentation.random_erasing, probability=config.erasing)
-        changes.append((3, partial(erase, fill="noise", white=white)))
+        raise InputError(
+            f"mixup = {config.mixup}, cutmix = {config.cutmix}; expected 0: these mix labels,"
+            " and this data has none"
+        )
+    changes = _image_changes(config, white)
     if not changes and not mixes:
         return None
 
     def augment(batch: Batch, key: Key[Array, ""]) -> Batch:
         images = batch[input_name]
-        for number, change in changes:
-            images = change(
-                images, example_keys(jax.random.fold_in(key, number), across.positions(len(images)))
-            )
+        positions = batch.get("position", across.positions(len(images)))
+        for number, change in changes.items():
+            keys = example_keys(jax.random.fold_in(key, number), positions)
+            images = change(images, keys)
         if not mixes:
             return {**batch, input_name: images}
         targets = jax.nn.one_hot(batch["label"], classes)
         images, targets = augmentation.random_mix(
-            images, targets, jax.random.fold_in(key, 4), config.mixup, config.cutmix
+            images, targets, jax.random.fold_in(key, _MIX), config.mixup, config.cutmix
         )
         return {**batch, input_name: images, "target": targets}
 
     return augment
+
+
+# Each kind of change has a number of its own, which is folded into its keys. So a flag does not
+# change what another one draws.
+_FLIP, _CROP, _RAND_AUGMENT, _ERASE, _MIX = range(5)
+
+
+def _image_changes(config: AugmentationConfig, white: float) -> dict[int, Callable]:
+    """The changes of single images, in the order in which they are applied."""
+    changes = {}
+    if config.flip:
+        changes[_FLIP] = augmentation.random_flip
+    # Comes after flipping, because XLA's CPU backend is slower the other way round.
+    if config.crop:
+        changes[_CROP] = partial(augmentation.random_crop, padding=config.crop)
+    if config.rand_augment_layers:
+        changes[_RAND_AUGMENT] = partial(
+            augmentation.rand_augment,
+            white=white,
+            layers=config.rand_augment_layers,
+            magnitude=config.rand_augment_magnitude,
+        )
+    if config.erasing:
+        changes[_ERASE] = partial(
+            augmentation.random_erasing, probability=config.erasing, fill="noise", white=white
+        )
+    return changes

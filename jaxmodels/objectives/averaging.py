@@ -1,4 +1,4 @@
-"""Exponential moving average of parameters."""
+"""Exponential moving averages of what is learned."""
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +10,11 @@ from jaxmodels.protocol import PyTree
 def update_average(
     average: PyTree, new: PyTree, decay: Float[Array, ""], step: Int[Array, ""]
 ) -> PyTree:
-    """decay * average + (1 - decay) * new, per leaf (Polyak & Juditsky 1992, exponentially).
+    """Moves each leaf of an average towards the new one: decay * average + (1 - decay) * new.
 
-    Early on the decay is (1 + step) / (10 + step), as in TensorFlow's ExponentialMovingAverage, so
-    that the average forgets the initial values within the first steps.
+    At first the decay is (1 + step) / (10 + step), until that exceeds `decay`, so that the average
+    forgets the initial values within the first steps. TensorFlow's ExponentialMovingAverage does
+    the same. Source: Polyak & Juditsky 1992, with exponential weights.
     """
     decay = jnp.minimum(decay, (1 + step) / (10 + step))
     return jax.tree.map(lambda old, leaf: old + (1 - decay) * (leaf - old), average, new)

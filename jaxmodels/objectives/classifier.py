@@ -1,22 +1,48 @@
-"""Classification: cross-entropy over any module that maps a batch to logits."""
+"""Classification: cross-entropy over any module that maps an input to logits."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int, Key
 
 from jaxmodels import metrics
+from jaxmodels.errors import InputError
 from jaxmodels.metrics import CalibrationBins
 from jaxmodels.objectives.descent import descend, initial_state, learned_of
 from jaxmodels.objectives.gradients import gradients_of
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.ops import softmax_cross_entropy
-from jaxmodels.protocol import Mean, Objective, mean_over
+from jaxmodels.protocol import (
+    Batch,
+    BatchSpec,
+    Hyperparameters,
+    Mean,
+    PyTree,
+    Score,
+    State,
+    mean_over,
+)
+
+CALIBRATION_BINS = 15
+
+SCORES = {
+    "loss": Score("lower", "nats", "Mean cross-entropy; in training with label smoothing."),
+    "accuracy": Score("higher", "", "Share of examples whose most likely class is the true one."),
+    "top5": Score("higher", "", "Share of examples whose true class is among the five likeliest."),
+    "precision": Score("higher", "", "Share of predictions of a class that are right; class mean."),
+    "recall": Score("higher", "", "Share of examples of a class that are found; class mean."),
+    "f1": Score("higher", "", "Harmonic mean of precision and recall; class mean."),
+    "ece": Score("lower", "", "Expected gap between confidence and accuracy, over 15 bins."),
+}
 
 
 class ClassifierSums(NamedTuple):
-    """What `evaluate` sums over examples."""
+    """What `Classifier.evaluate` sums over examples."""
 
     loss: Mean  # nats
     top5: Mean
@@ -24,115 +50,147 @@ class ClassifierSums(NamedTuple):
     calibration: CalibrationBins
 
 
-def classifier(
-    model: nn.Module,
-    classes: int,
-    optimizer: OptimizerConfig,
-    *,
-    steps: int,
-    label_smoothing: float = 0.0,
-    dropout: float = 0.0,
-    ema: float = 0.0,
-    accumulate: int = 1,
-    input_name: str = "image",
-) -> Objective:
-    """The objective of batches {input_name: ..., "label": Int[batch]}; in training with "target",
-    Float[batch classes], too, where that is what is learned (mixed examples).
+@dataclass(frozen=True)
+class Classifier:
+    """The objective of batches {input_name: ..., "label": Int[batch]}.
 
-    model: called as model(x, train=, dropout_rate=) -> logits [batch, classes].
-    The numbers enter the state as hyperparameters (see `hyperparameters`); here they only say which
-    terms exist. With `ema`, evaluation and prediction use the average of the parameters *and* of
-    the running batch statistics, both averaged step by step at the same rate.
+    A training batch may also have "target", Float[batch classes]: probabilities that replace the
+    label in the loss, as mixed examples have them.
 
-    predict: "logits", and "features", what the last linear layer sees.
+    model: called as model(x, train=bool) -> logits [batch, classes], and in training, where there
+      is dropout, also with dropout_rate=, a traced number.
+    steps: the length of the run, over which the learning rate may be laid out.
+    label_smoothing, dropout, ema: enter the state as hyperparameters. Zero leaves the term out of
+      the program, so that changing it in the state has no effect.
+    ema: with a decay above zero, evaluation and prediction use averages of the parameters *and* of
+      the running batch statistics, which one rate updates at every step.
+    accumulate: the number of parts that a batch is taken in, one after another.
     """
 
-    def init(key, spec, hyperparameters):
-        example = jnp.zeros((1, *spec[input_name].shape[1:]), spec[input_name].dtype)
-        variables = dict(model.init(key, example, train=False))
-        learned = {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
-        return initial_state(optimizer, learned, hyperparameters, bool(ema))
+    model: nn.Module
+    classes: int
+    optimizer: OptimizerConfig
+    steps: int
+    label_smoothing: float = 0.0
+    dropout: float = 0.0
+    ema: float = 0.0
+    accumulate: int = 1
+    input_name: str = "image"
 
-    def step(state, batch, key):
-        hyperparameters = state["hyperparameters"]
+    scores: ClassVar[Mapping[str, Score]] = MappingProxyType(SCORES)
 
-        def loss(params, batch_stats, batch, key):
-            logits, changed = model.apply(
-                {"params": params, "batch_stats": batch_stats},
-                batch[input_name],
-                train=True,
-                dropout_rate=hyperparameters["dropout"] if dropout else None,
-                rngs={"dropout": key},
-                mutable=["batch_stats"],
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """The numbers that are traced in the state."""
+        return {
+            **self.optimizer.hyperparameters(),
+            "label_smoothing": self.label_smoothing,
+            "dropout": self.dropout,
+            "ema": self.ema,
+        }
+
+    def init(self, key: Key[Array, ""], spec: BatchSpec, hyperparameters: Hyperparameters) -> State:
+        """Creates the state before the first step.
+
+        Raises:
+          InputError: logits that are not one per class.
+        """
+        column = spec[self.input_name]
+        example = jnp.zeros((1, *column.shape[1:]), column.dtype)
+        logits, variables = self.model.init_with_output(key, example, train=False)
+        if logits.shape != (1, self.classes):
+            raise InputError(
+                f"model {type(self.model).__name__} maps one example to {logits.shape}; expected"
+                f" (1, {self.classes}): a head of one logit per class"
             )
-            smoothing = hyperparameters["label_smoothing"] if label_smoothing else 0.0
-            target = batch.get("target", batch["label"])
-            losses = softmax_cross_entropy(logits, target, smoothing)
-            hits = jnp.argmax(logits, axis=-1) == batch["label"]
-            sums = {"loss": mean_over(losses), "accuracy": mean_over(hits)}
-            return jnp.mean(losses), (changed.get("batch_stats", {}), sums)
+        learned = {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+        return initial_state(self.optimizer, learned, hyperparameters, ema=bool(self.ema))
 
+    def step(
+        self, state: State, batch: Batch, key: Key[Array, ""]
+    ) -> tuple[State, dict[str, Mean]]:
+        """Takes one step of descent on the mean loss of a batch."""
+        loss = partial(self.loss, state["hyperparameters"])
         gradients, batch_stats, sums = gradients_of(
-            loss, state["params"], state["batch_stats"], batch, key, accumulate
+            loss, state["params"], state["batch_stats"], batch, key, self.accumulate
         )
-        state = descend(optimizer, steps, state, gradients, batch_stats=batch_stats)
+        state = descend(self.optimizer, self.steps, state, gradients, batch_stats=batch_stats)
         return state, sums
 
-    def logits_of(state, batch):
-        variables = learned_of(state, "batch_stats")
-        return model.apply(variables, batch[input_name], train=False)
+    def loss(
+        self,
+        hyperparameters: Mapping[str, Float[Array, ""]],
+        params: PyTree,
+        batch_stats: PyTree,
+        batch: Batch,
+        key: Key[Array, ""],
+    ) -> tuple[Mean, PyTree, dict[str, Mean]]:
+        """Computes the loss of a training batch, the batch statistics after it and its metrics."""
+        logits, changed = self.model.apply(
+            {"params": params, "batch_stats": batch_stats},
+            batch[self.input_name],
+            train=True,
+            rngs={"dropout": key},
+            mutable=["batch_stats"],
+            **({"dropout_rate": hyperparameters["dropout"]} if self.dropout else {}),
+        )
+        smoothing = hyperparameters["label_smoothing"] if self.label_smoothing else 0.0
+        target = batch.get("target", batch["label"])
+        loss = mean_over(softmax_cross_entropy(logits, target, smoothing))
+        hits = jnp.argmax(logits, axis=-1) == batch["label"]
+        sums = {"loss": loss, "accuracy": mean_over(hits.astype(jnp.float32))}
+        return loss, changed.get("batch_stats", {}), sums
 
-    def evaluate(state, batch, key):
-        logits, labels, valid = logits_of(state, batch), batch["label"], batch["valid"]
+    def evaluate(self, state: State, batch: Batch, key: Key[Array, ""]) -> ClassifierSums:
+        """Sums over the valid examples of a batch what `summarize` makes scores of."""
+        logits, labels, valid = self._logits(state, batch), batch["label"], batch["valid"]
+        predictions = jnp.argmax(logits, axis=-1)
         return ClassifierSums(
             loss=mean_over(softmax_cross_entropy(logits, labels), valid),
             top5=metrics.top_k_hits(logits, labels, 5, valid),
-            confusion=metrics.confusion_counts(labels, jnp.argmax(logits, -1), classes, valid),
-            calibration=metrics.calibration_bins(logits, labels, 15, valid),
+            confusion=metrics.confusion_counts(labels, predictions, self.classes, valid),
+            calibration=metrics.calibration_bins(logits, labels, CALIBRATION_BINS, valid),
         )
 
-    def predict(state, batch, key):
-        inputs = []
+    @staticmethod
+    def summarize(sums: ClassifierSums | Mapping[str, Mean]) -> dict[str, float]:
+        """Computes the scores of an evaluation, or loss and accuracy of training steps."""
+        if not isinstance(sums, ClassifierSums):
+            return {name: sums[name].value() for name in ("loss", "accuracy")}
+        ratios = metrics.classification_scores(sums.confusion)
+        return {
+            "loss": sums.loss.value(),
+            "accuracy": ratios.accuracy,
+            "top5": sums.top5.value(),
+            "precision": ratios.macro.precision,
+            "recall": ratios.macro.recall,
+            "f1": ratios.macro.f1,
+            "ece": metrics.expected_calibration_error(sums.calibration),
+        }
 
-        def note(call, args, kwargs, context):
-            if isinstance(context.module, nn.Dense):
-                inputs.append(args[0])
-            return call(*args, **kwargs)
+    def predict(
+        self, state: State, batch: Batch, key: Key[Array, ""]
+    ) -> dict[str, Float[Array, "batch classes"]]:
+        """Computes the "logits" of each example."""
+        return {"logits": self._logits(state, batch)}
 
-        with nn.intercept_methods(note):
-            logits = logits_of(state, batch)
-        return {"logits": logits, "features": inputs[-1].astype(jnp.float32)}
+    def features(
+        self, state: State, batch: Batch, key: Key[Array, ""]
+    ) -> Float[Array, "batch features"]:
+        """Computes what the model's last layer is given for each example.
 
-    return Objective(init, step, evaluate, summarize, predict)
+        Raises:
+          InputError: a model without a method `features`.
+        """
+        if not callable(getattr(type(self.model), "features", None)):
+            raise InputError(
+                f"model {type(self.model).__name__} offers no features; expected a method"
+                " features(x) -> [batch, features]: give the module one"
+            )
+        learned = learned_of(state, "batch_stats")
+        features = self.model.apply(learned, batch[self.input_name], method="features")
+        return jnp.asarray(features, jnp.float32)
 
-
-def hyperparameters(
-    optimizer: OptimizerConfig,
-    label_smoothing: float = 0.0,
-    dropout: float = 0.0,
-    ema: float = 0.0,
-) -> dict[str, float]:
-    """The numbers of a classifier that are traced in its state."""
-    return {
-        **optimizer.hyperparameters(),
-        "label_smoothing": label_smoothing,
-        "dropout": dropout,
-        "ema": ema,
-    }
-
-
-def summarize(sums: ClassifierSums | dict[str, Mean]) -> dict[str, float]:
-    """loss (nats; in training the smoothed one that is minimised) and accuracy; of an evaluation
-    also top5, macro precision, recall and f1, and ece (15 bins)."""
-    if isinstance(sums, dict):
-        return {name: sums[name].value() for name in ("loss", "accuracy")}
-    scores = metrics.classification_scores(sums.confusion)
-    return {
-        "loss": sums.loss.value(),
-        "accuracy": scores.accuracy,
-        "top5": sums.top5.value(),
-        "precision": scores.macro.precision,
-        "recall": scores.macro.recall,
-        "f1": scores.macro.f1,
-        "ece": metrics.expected_calibration_error(sums.calibration),
-    }
+    def _logits(self, state: State, batch: Batch) -> Float[Array, "batch classes"]:
+        learned = learned_of(state, "batch_stats")
+        return self.model.apply(learned, batch[self.input_name], train=False)

@@ -1,4 +1,10 @@
-"""The state and the update of an objective with one loss and one optimizer."""
+"""The state and the update of an objective that has one loss and one optimizer.
+
+Its parts are "step", "hyperparameters", all that is learned ("params" and more), "optimizer" (the
+moments) and "ema" (an average of all that is learned; empty without).
+"""
+
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +16,16 @@ from jaxmodels.protocol import Hyperparameters, PyTree, State
 
 
 def initial_state(
-    config: OptimizerConfig, learned: dict[str, PyTree], hyperparameters: Hyperparameters, ema: bool
+    config: OptimizerConfig,
+    learned: Mapping[str, PyTree],
+    hyperparameters: Hyperparameters,
+    ema: bool = False,
 ) -> State:
-    """Step 0 of `learned`: "params", and what else training changes (batch statistics, a codebook).
+    """Makes the state at step 0.
 
-    ema: keep an average of all that is learned, at the rate of the hyperparameter "ema".
+    learned: "params", and what else training changes (batch statistics, a codebook).
+    hyperparameters: those of the config and any of the objective's own.
+    ema: keep an average of all that is learned; its decay is the hyperparameter "ema".
     """
     hyperparameters = {name: jnp.float32(value) for name, value in hyperparameters.items()}
     rule = make_optimizer(config, hyperparameters, hyperparameters["learning_rate"])
@@ -23,15 +34,20 @@ def initial_state(
         "hyperparameters": hyperparameters,
         **learned,
         "optimizer": rule.init(learned["params"]),
-        # A copy: two leaves of one buffer cannot both be donated.
-        "ema": jax.tree.map(jnp.copy, learned) if ema else {},
+        # The average is a copy, because two leaves that share a buffer cannot both be donated.
+        "ema": jax.tree.map(jnp.copy, dict(learned)) if ema else {},
     }
 
 
 def descend(
     config: OptimizerConfig, steps: int, state: State, gradients: PyTree, **changed: PyTree
 ) -> State:
-    """The state after one update of its parameters by `gradients`, and of the rest to `changed`."""
+    """Makes the state after one update.
+
+    steps: the length of the run, over which the learning rate may be laid out.
+    gradients: of the parameters, as `gradients_of` gives them.
+    changed: the new values of what else is learned.
+    """
     hyperparameters = state["hyperparameters"]
     rate = scheduled_rate(config, steps, hyperparameters, state["step"])
     rule = make_optimizer(config, hyperparameters, rate)
@@ -45,6 +61,7 @@ def descend(
 
 
 def learned_of(state: State, *names: str) -> dict[str, PyTree]:
-    """Parameters and the named other parts to evaluate with: the average, if there is one."""
+    """Takes from a state what to evaluate with: "params" and the other parts that are named, from
+    the average if the state keeps one."""
     source = state["ema"] or state
     return {name: source[name] for name in ("params", *names)}

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from jaxmodels import across
 from jaxmodels.objectives.adversarial_config import AdversarialConfig
+from jaxmodels.objectives.adversarial_losses import Logits
 from jaxmodels.objectives.gradient_penalties import (
     Discriminator,
     Images,
@@ -17,72 +18,92 @@ from jaxmodels.objectives.gradient_penalties import (
 from jaxmodels.ops import diff_augment
 from jaxmodels.protocol import Mean, PyTree, example_keys, mean_over
 
+Weights = dict[str, Float[Array, ""]]
+
 
 def penalty_gradient(
     config: AdversarialConfig,
-    numbers: dict[str, Float[Array, ""]],
-    score: Callable[[PyTree], Discriminator],
+    weights: Weights,
+    score: Callable[[PyTree, Images], Logits],
     params: PyTree,
     real: Images,
     fake: Images,
     key: Key[Array, ""],
-    update: Int[Array, ""],
+    updates: Int[Array, ""],
 ) -> tuple[PyTree, Mean]:
-    """The gradient in the discriminator's parameters of all penalties of the config, and their
-    value per example.
+    """Differentiates the total of all penalties of the config in the discriminator's parameters;
+    gives the gradient and the penalties.
 
-    score: parameters to the discriminator as a function of images. update: how many updates the
+    weights: traced, by the names that they have in the config, which says which of them there are.
+    score: the discriminator as a function of its parameters and images. updates: how many the
     discriminator had before, which says whether lazy penalties are due (Karras et al. 2020,
     appendix B).
     """
 
-    def slopes(params):
-        total = jnp.zeros(len(real))
-        if config.r1:
-            total += numbers["r1"] / 2 * squared_slope(score(params), real)
-        if config.r2:
-            total += numbers["r2"] / 2 * squared_slope(score(params), fake)
-        if config.gradient_penalty:
-            keys = example_keys(key, across.positions(len(real)))
-            one = slope_from_one(score(params), real, fake, keys)
-            total += numbers["gradient_penalty"] * one
-        return config.lazy * total
-
-    def consistencies(params):
-        """Zhang et al. 2020, eq. 4; at fakes too, Zhao et al. 2021, section 3.1."""
-        policy = config.diff_augment or ("translation",)
-        total = jnp.zeros(len(real))
-        for number, name in enumerate(("consistency", "consistency_fake")):
-            if getattr(config, name):
-                images = (real, fake)[number]
-                keys = example_keys(jax.random.fold_in(key, number), across.positions(len(images)))
-                changed = score(params)(diff_augment(images, keys, policy))
-                total += numbers[name] * jnp.square(score(params)(images) - changed)
-        return total
-
     def differentiated(penalty):
-        def mean(params):
-            values = penalty(params)
-            return jnp.mean(values), mean_over(values)
+        def total(params):
+            mean = mean_over(
+                penalty(config, weights, lambda images: score(params, images), real, fake, key)
+            )
+            return mean.total, mean
 
-        return lambda: jax.grad(mean, has_aux=True)(params)
+        return lambda: jax.grad(total, has_aux=True)(params)
 
     terms = []
     if config.penalizes_slope:
-        terms.append(differentiated(slopes))
-        if config.lazy > 1:
-            terms = [_every(config.lazy, update, *terms, len(real))]
+        slopes = differentiated(slope_penalties)
+        terms.append(slopes if config.lazy == 1 else _every(config.lazy, updates, slopes, real))
     if config.consistency or config.consistency_fake:
-        terms.append(differentiated(consistencies))
-    (gradient, value), *more = [term() for term in terms]
-    for other, added in more:
+        terms.append(differentiated(consistency_penalties))
+    (gradient, value), *others = [term() for term in terms]
+    for other, added in others:
         gradient = jax.tree.map(jnp.add, gradient, other)
         value = Mean(value.total + added.total, value.count)
     return gradient, value
 
 
-def _every(period: int, update: Int[Array, ""], term: Callable, count: int) -> Callable:
+def slope_penalties(
+    config: AdversarialConfig,
+    weights: Weights,
+    discriminator: Discriminator,
+    real: Images,
+    fake: Images,
+    key: Key[Array, ""],
+) -> Logits:
+    """Weighs and adds R1, R2 and the gradient penalty per example, `lazy` times heavier."""
+    total = jnp.zeros(len(real))
+    if config.r1:
+        total += weights["r1"] / 2 * squared_slope(discriminator, real)
+    if config.r2:
+        total += weights["r2"] / 2 * squared_slope(discriminator, fake)
+    if config.gradient_penalty:
+        keys = example_keys(key, across.positions(len(real)))
+        total += weights["gradient_penalty"] * slope_from_one(discriminator, real, fake, keys)
+    return config.lazy * total
+
+
+def consistency_penalties(
+    config: AdversarialConfig,
+    weights: Weights,
+    discriminator: Discriminator,
+    real: Images,
+    fake: Images,
+    key: Key[Array, ""],
+) -> Logits:
+    """Weighs and adds the squared change of logits under augmentation, per example: of real images
+    (Zhang et al. 2020, eq. 4) and of fakes (Zhao et al. 2021, section 3.1)."""
+    policy = config.diff_augment or ("translation",)
+    total = jnp.zeros(len(real))
+    for number, (name, images) in enumerate((("consistency", real), ("consistency_fake", fake))):
+        if getattr(config, name):
+            keys = example_keys(jax.random.fold_in(key, number), across.positions(len(images)))
+            augmented = discriminator(diff_augment(images, keys, policy))
+            total += weights[name] * jnp.square(discriminator(images) - augmented)
+    return total
+
+
+def _every(period: int, updates: Int[Array, ""], term: Callable, real: Images) -> Callable:
     """The term in every period-th update; in the others zeros, at no cost."""
     flat, mean = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(term))
-    nothing = flat, mean._replace(count=jnp.int32(count))
-    return lambda: jax.lax.cond(update % period == 0, term, lambda: nothing)
+    nothing = flat, mean._replace(count=jnp.int32(len(real)))
+    return lambda: jax.lax.cond(updates % period == 0, term, lambda: nothing)

@@ -1,93 +1,310 @@
 """Generative adversarial networks: two networks and two optimizers in one pure step."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int, Key
 
-from jaxmodels import across
 from jaxmodels.errors import InputError
 from jaxmodels.objectives.adversarial_config import AdversarialConfig
+from jaxmodels.objectives.adversarial_game import (
+    PLAYERS,
+    Game,
+    Sums,
+    TurnKeys,
+    pairwise_accuracy,
+)
 from jaxmodels.objectives.adversarial_losses import LOSSES
 from jaxmodels.objectives.averaging import update_average
-from jaxmodels.objectives.discriminator_penalties import penalty_gradient
 from jaxmodels.objectives.generation import (
     draw_latents,
     generate,
     with_recomputed_statistics,
 )
 from jaxmodels.objectives.gradients import accumulate_gradients, gradients_of, split_batch
-from jaxmodels.objectives.optimizers import make_optimizer, scheduled_rate
-from jaxmodels.ops import diff_augment
-from jaxmodels.protocol import Mean, Objective, example_keys, mean_over
+from jaxmodels.objectives.optimizers import OptimizerConfig, make_optimizer, scheduled_rate
+from jaxmodels.protocol import (
+    Batch,
+    BatchSpec,
+    Hyperparameters,
+    PyTree,
+    Score,
+    State,
+    mean_over,
+)
 
-PLAYERS = ("generator", "discriminator")
+Turn = Int[Array, ""] | int  # counts the updates within one step
 
 
-def gan(
-    generator: nn.Module,
-    discriminator: nn.Module,
-    config: AdversarialConfig,
-    *,
-    steps: int,
-    latent_size: int,
-    classes: int = 0,
-    truncation: float = 0.0,
-    accumulate: int = 1,
-) -> Objective:
+@dataclass(frozen=True)
+class GAN:
     """The objective of batches {"image": Float[batch height width channels] in -1..1} and, for
     classes > 0, "label": Int[batch].
 
     One step is one update of the generator and `critic_steps` of the discriminator, so its batch
-    holds critic_steps * B real images. generator: called as (latents, labels, train=) -> images;
-    discriminator: as (images, labels, train=) -> logits; both may have collections beside
-    parameters. The numbers in `config` enter the state as hyperparameters; here they only say
-    which terms exist.
+    holds critic_steps * B real images. The numbers in `config` and `optimizer` enter the state as
+    hyperparameters; elsewhere they only say which terms exist.
 
-    sample(state, key, n): uint8 images (and, with classes, labels 0, 1, ..., classes - 1, 0, ...).
-    Instead of n: {"latents": ..., "labels": ...}. They come from the average of the generator's
-    parameters if there is one, and batch statistics recomputed for these (see
-    `with_recomputed_statistics`). truncation: latents beyond it are drawn anew (Brock et al. 2019,
-    section 3.1); 0: none are.
+    generator: called as (latents, labels, train=) -> images; it may have collections beside its
+    parameters, as may the discriminator.
+    discriminator: called as (images, labels, train=) -> logits.
+    steps: the length of training, which schedules are laid out over.
+    classes: 0: neither network is given labels.
+    truncation: samples are made of latents within it (Brock et al. 2019, section 3.1); 0: of all.
+    accumulate: parts that each batch is taken in, one after another.
     """
-    loss = LOSSES[config.loss]
 
-    def init(key, spec, hyperparameters):
-        shape = spec["image"].shape
-        labels = jnp.zeros(1, jnp.int32) if classes else None
-        keys = jax.random.split(key)
-        variables = {
-            "generator": generator.init(keys[0], jnp.zeros((1, latent_size)), labels),
-            "discriminator": discriminator.init(keys[1], jnp.zeros((1, *shape[1:])), labels),
+    generator: nn.Module
+    discriminator: nn.Module
+    config: AdversarialConfig
+    optimizer: OptimizerConfig
+    steps: int
+    latent_size: int
+    classes: int = 0
+    truncation: float = 0.0
+    accumulate: int = 1
+
+    scores: ClassVar[Mapping[str, Score]] = MappingProxyType(
+        {
+            "discriminator_loss": Score(
+                "neither",
+                "",
+                "what the discriminator minimises, without penalties; it rises as fakes improve",
+            ),
+            "generator_loss": Score(
+                "lower",
+                "",
+                "what the generator minimises, against the discriminator of the same step",
+            ),
+            "discriminator_accuracy": Score(
+                "neither",
+                "",
+                "how often a real image has a larger logit than the fake beside it; 0.5: the"
+                " discriminator cannot tell them apart",
+            ),
+            "penalty": Score(
+                "neither",
+                "",
+                "what is added to the discriminator's loss, weights included",
+            ),
         }
+    )
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """The numbers of both configs that are traced in the state."""
+        names = ("gradient_penalty", "r1", "r2", "consistency", "consistency_fake", "ema")
+        rate = self.config.discriminator_learning_rate
+        return {
+            **self.optimizer.hyperparameters(),
+            "discriminator_learning_rate": self.optimizer.learning_rate if rate is None else rate,
+            **{name: getattr(self.config, name) for name in names},
+        }
+
+    def init(self, key: Key[Array, ""], spec: BatchSpec, hyperparameters: Hyperparameters) -> State:
+        """Makes the state of step 0.
+
+        Raises:
+          InputError: a penalty on the slope at single images with BatchNorm in the discriminator.
+        """
+        variables = self._init_networks(key, spec["image"].shape[1:])
         params = {player: variables[player].pop("params") for player in PLAYERS}
-        if config.penalizes_slope and "batch_stats" in variables["discriminator"]:
+        if self.config.penalizes_slope and "batch_stats" in variables["discriminator"]:
             raise InputError(
                 "gradient_penalty, r1 and r2 need the discriminator's slope at single images, which"
                 " BatchNorm mixes; give the discriminator another: --norm none, layer or spectral"
             )
-        numbers = {name: jnp.float32(value) for name, value in hyperparameters.items()}
+        hyperparameters = {name: jnp.float32(value) for name, value in hyperparameters.items()}
+        optimizer = {
+            player: self._rule(player, hyperparameters, jnp.int32(0)).init(params[player])
+            for player in PLAYERS
+        }
         return {
             "step": jnp.int32(0),
-            "hyperparameters": numbers,
+            "hyperparameters": hyperparameters,
             "params": params,
             "collections": variables,
-            "optimizer": {
-                player: _rule(player, numbers, jnp.int32(0)).init(params[player])
-                for player in PLAYERS
-            },
+            "optimizer": optimizer,
             # A copy: two leaves of one buffer cannot both be donated.
-            "ema": jax.tree.map(jnp.copy, params["generator"]) if config.ema else {},
+            "ema": jax.tree.map(jnp.copy, params["generator"]) if self.config.ema else {},
         }
 
-    def _rule(player, numbers, step):
-        if player == "discriminator":
-            numbers = {**numbers, "learning_rate": numbers["discriminator_learning_rate"]}
-        return make_optimizer(config, numbers, scheduled_rate(config, steps, numbers, step))
+    def step(self, state: State, batch: Batch, key: Key[Array, ""]) -> tuple[State, Sums]:
+        """Updates the discriminator once on each of `critic_steps` parts of the batch, and the
+        generator once, in the last of these turns or after it."""
+        parts = split_batch(batch, self.config.critic_steps)
+        state, earlier = self._criticize_all_but_last(state, parts, key)
+        take_turns = {
+            "alternating": self._alternate,
+            "shared": self._share,
+            "simultaneous": self._simultaneously,
+        }[self.config.updates]
+        last = jax.tree.map(lambda column: column[-1], parts)
+        state, sums = take_turns(state, last, key)
+        for name, total in earlier.items():
+            sums[name] = jax.tree.map(jnp.add, sums[name], total)
+        average = state["ema"]
+        if self.config.ema:
+            new, decay = state["params"]["generator"], state["hyperparameters"]["ema"]
+            average = update_average(average, new, decay, state["step"])
+        return {**state, "step": state["step"] + 1, "ema": average}, sums
 
-    def _update(state, player, gradients):
-        rule = _rule(player, state["hyperparameters"], state["step"])
+    def evaluate(self, state: State, batch: Batch, key: Key[Array, ""]) -> Sums:
+        """Sums both losses and the discriminator's accuracy, of the last parameters and running
+        batch statistics, over real images that are valid and a fake for each."""
+        labels = self._game.labels(batch)
+        generator, discriminator = (
+            {"params": state["params"][player], **state["collections"][player]}
+            for player in PLAYERS
+        )
+        latents = draw_latents(
+            key, len(batch["image"]), self.latent_size, positions=batch["position"]
+        )
+        fake = self.generator.apply(generator, latents, labels, train=False)
+        on_real = self.discriminator.apply(discriminator, batch["image"], labels, train=False)
+        on_fake = self.discriminator.apply(discriminator, fake, labels, train=False)
+        loss, valid = LOSSES[self.config.loss], batch["valid"]
+        return {
+            "discriminator_loss": mean_over(loss.discriminator(on_real, on_fake), valid),
+            "generator_loss": mean_over(loss.generator(on_real, on_fake), valid),
+            "discriminator_accuracy": pairwise_accuracy(on_real, on_fake, valid),
+        }
+
+    @staticmethod
+    def summarize(sums: Sums) -> dict[str, float]:
+        """Divides the sums of `step` or `evaluate`; see `scores` for what they mean."""
+        return {name: mean.value() for name, mean in sorted(sums.items())}
+
+    def sample(
+        self, state: State, key: Key[Array, ""], conditions: int | Mapping[str, Array]
+    ) -> dict[str, Array]:
+        """Generates "images" in 0..255 and, with classes, their "labels".
+
+        They come from the average of the generator's parameters if there is one, with batch
+        statistics recomputed for these (see `with_recomputed_statistics`).
+
+        conditions: how many, of random latents and labels 0, 1, ..., classes - 1, 0, ...; or
+        {"latents": ..., "labels": ...}.
+        """
+        params = state["ema"] or state["params"]["generator"]
+        variables = with_recomputed_statistics(
+            self.generator,
+            {"params": params, **state["collections"]["generator"]},
+            self.latent_size,
+            self.classes,
+        )
+        if isinstance(conditions, int):
+            labels = {"labels": jnp.arange(conditions) % self.classes} if self.classes else {}
+            latents = draw_latents(key, conditions, self.latent_size, self.truncation)
+            conditions = {"latents": latents, **labels}
+        latents, labels = conditions["latents"], conditions.get("labels")
+        images = generate(self.generator, variables, latents, labels)
+        return {"images": images, **({"labels": labels} if self.classes else {})}
+
+    def training_latents(
+        self, key: Key[Array, ""], turn: Turn, count: int
+    ) -> Float[Array, "count latent"]:
+        """Draws the latents of the fakes of one turn, by the key of the step; turn `critic_steps`
+        is the generator's own."""
+        own = TurnKeys.of(jax.random.fold_in(key, turn))
+        return draw_latents(own.latents, count, self.latent_size)
+
+    def _init_networks(self, key: Key[Array, ""], shape: tuple[int, ...]) -> dict[str, PyTree]:
+        labels = jnp.zeros(1, jnp.int32) if self.classes else None
+        keys = jax.random.split(key)
+        return {
+            "generator": self.generator.init(keys[0], jnp.zeros((1, self.latent_size)), labels),
+            "discriminator": self.discriminator.init(keys[1], jnp.zeros((1, *shape)), labels),
+        }
+
+    # The three ways of taking turns: from the last part of the batch and the key of the step to
+    # the state after the discriminator's last update and the generator's.
+
+    def _alternate(self, state: State, part: Batch, key: Key[Array, ""]) -> tuple[State, Sums]:
+        """Lets the generator answer the updated discriminator with fresh fakes."""
+        turn = self.config.critic_steps - 1
+        state, sums = self._criticize(state, turn, self._with_latents(part, turn, key), key)
+        state, answer = self._answer(state, self._with_latents(part, turn + 1, key), key)
+        return state, sums | answer
+
+    def _share(self, state: State, part: Batch, key: Key[Array, ""]) -> tuple[State, Sums]:
+        """Lets the generator answer with the fakes that the discriminator just learnt from."""
+        turn = self.config.critic_steps - 1
+        part = self._with_latents(part, turn, key)
+        before = state["collections"]["generator"]
+        state, sums = self._criticize(state, turn, part, key)
+        # The generator starts from the collections that it had before the discriminator's turn:
+        # its forward pass is then word for word the one of that turn, and XLA keeps one of the two.
+        state = {**state, "collections": {**state["collections"], "generator": before}}
+        state, answer = self._answer(state, part, key)
+        return state, sums | answer
+
+    def _simultaneously(self, state: State, part: Batch, key: Key[Array, ""]) -> tuple[State, Sums]:
+        """Updates both players by gradients from the same forward passes."""
+        turn = self.config.critic_steps - 1
+        return self._learn(PLAYERS, state, turn, self._with_latents(part, turn, key), key)
+
+    def _criticize_all_but_last(
+        self, state: State, parts: Batch, key: Key[Array, ""]
+    ) -> tuple[State, Sums]:
+        """Updates the discriminator on every part of the batch but the last, in a loop."""
+        turns = self.config.critic_steps - 1
+        if not turns:
+            return state, {}
+
+        def take_turn(state, turn_and_part):
+            turn, part = turn_and_part
+            return self._criticize(state, turn, self._with_latents(part, turn, key), key)
+
+        earlier = jax.tree.map(lambda column: column[:-1], parts)
+        state, sums = jax.lax.scan(take_turn, state, (jnp.arange(turns), earlier))
+        return state, jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), sums)
+
+    def _criticize(
+        self, state: State, turn: Turn, part: Batch, key: Key[Array, ""]
+    ) -> tuple[State, Sums]:
+        """Updates the discriminator alone."""
+        return self._learn(("discriminator",), state, turn, part, key)
+
+    def _learn(
+        self, players: tuple[str, ...], state: State, turn: Turn, part: Batch, key: Key[Array, ""]
+    ) -> tuple[State, Sums]:
+        """Updates the discriminator and, if it is among the players, the generator."""
+        updates = state["step"] * self.config.critic_steps + turn
+        gradients, collections, sums = accumulate_gradients(
+            partial(self._game.differentiate, players, state["hyperparameters"], updates),
+            state["params"],
+            state["collections"],
+            part,
+            jax.random.fold_in(key, turn),
+            self.accumulate,
+        )
+        state = {**state, "collections": collections}
+        for player in players:
+            state = self._update(state, player, gradients[player])
+        return state, sums
+
+    def _answer(self, state: State, part: Batch, key: Key[Array, ""]) -> tuple[State, Sums]:
+        """Updates the generator against the discriminator as it is."""
+        gradients, collections, sums = gradients_of(
+            partial(self._game.generator_loss, state["params"]["discriminator"]),
+            state["params"]["generator"],
+            state["collections"],
+            part,
+            jax.random.fold_in(key, self.config.critic_steps),
+            self.accumulate,
+        )
+        return self._update({**state, "collections": collections}, "generator", gradients), sums
+
+    def _update(self, state: State, player: str, gradients: PyTree) -> State:
+        rule = self._rule(player, state["hyperparameters"], state["step"])
         params = state["params"][player]
         updates, moments = rule.update(gradients, state["optimizer"][player], params)
         return {
@@ -96,186 +313,18 @@ def gan(
             "optimizer": {**state["optimizer"], player: moments},
         }
 
-    def _apply(module, params, collections, *inputs):
-        return module.apply(
-            {"params": params, **collections}, *inputs, train=True, mutable=list(collections)
-        )
+    def _rule(
+        self, player: str, hyperparameters: PyTree, step: Int[Array, ""]
+    ) -> optax.GradientTransformation:
+        if player == "discriminator":
+            rate = hyperparameters["discriminator_learning_rate"]
+            hyperparameters = {**hyperparameters, "learning_rate": rate}
+        rate = scheduled_rate(self.optimizer, self.steps, hyperparameters, step)
+        return make_optimizer(self.optimizer, hyperparameters, rate)
 
-    def _generate(params, collections, batch):
-        """Fakes for a batch's latents, and the collections they leave behind."""
-        labels = batch.get("label") if classes else None
-        return _apply(generator, params, collections, batch["latents"], labels)
+    def _with_latents(self, part: Batch, turn: Turn, key: Key[Array, ""]) -> Batch:
+        return {**part, "latents": self.training_latents(key, turn, len(part["image"]))}
 
-    def _score(params, collections, images, labels, key):
-        """Logits of (augmented) images, and the collections they leave behind."""
-        if config.diff_augment:
-            images = diff_augment(
-                images, example_keys(key, across.positions(len(images))), config.diff_augment
-            )
-        return _apply(discriminator, params, collections, images, labels)
-
-    def step(state, batch, key):
-        numbers = state["hyperparameters"]
-        parts = split_batch(batch, config.critic_steps)
-        last = jax.tree.map(lambda column: column[-1], parts)
-        together = config.updates == "simultaneous"
-
-        def with_latents(part, turn):
-            own = jax.random.split(jax.random.fold_in(key, turn), 4)[0]
-            return {**part, "latents": draw_latents(own, len(part["image"]), latent_size)}
-
-        def criticize(state, index, part, generator_too=False):
-            def differentiate(params, collections, part, key):
-                when = state["step"] * config.critic_steps + index
-                return _differentiate(params, collections, part, key, when, numbers, generator_too)
-
-            gradients, collections, sums = accumulate_gradients(
-                differentiate,
-                state["params"],
-                state["collections"],
-                part,
-                jax.random.fold_in(key, index),
-                accumulate,
-            )
-            state = {**state, "collections": collections}
-            for player in gradients:
-                state = _update(state, player, gradients[player])
-            return state, sums
-
-        def one_of_many(state, index_and_part):
-            index, part = index_and_part
-            return criticize(state, index, with_latents(part, index))
-
-        first, earlier = config.critic_steps - 1, {}
-        if first:
-            others = jax.tree.map(lambda column: column[:-1], parts)
-            state, earlier = jax.lax.scan(one_of_many, state, (jnp.arange(first), others))
-        before, last = state["collections"]["generator"], with_latents(last, first)
-        state, sums = criticize(state, first, last, generator_too=together)
-        for name, each in earlier.items():
-            sums[name] = jax.tree.map(lambda one, many: one + jnp.sum(many, 0), sums[name], each)
-        if not together:
-            collections = state["collections"]
-            if config.updates == "shared":
-                # The pass of the turn before, word for word: XLA keeps one of the two.
-                collections = {**collections, "generator": before}
-            else:
-                last = with_latents(last, config.critic_steps)
-            gradients, collections, answer = gradients_of(
-                lambda *args: _generator_loss(state["params"]["discriminator"], *args),
-                state["params"]["generator"],
-                collections,
-                last,
-                jax.random.fold_in(key, config.critic_steps),
-                accumulate,
-            )
-            state = _update({**state, "collections": collections}, "generator", gradients)
-            sums |= answer
-        average = state["ema"]
-        if config.ema:
-            new = state["params"]["generator"]
-            average = update_average(average, new, numbers["ema"], state["step"])
-        return {**state, "step": state["step"] + 1, "ema": average}, sums
-
-    def _differentiate(params, collections, batch, key, when, numbers, generator_too):
-        """Gradients of the discriminator's loss in its parameters and, if asked for, of the
-        generator's in its own, by two pullbacks of the same forward passes."""
-        real, labels = batch["image"], batch.get("label") if classes else None
-        _, real_key, fake_key, penalty_key = jax.random.split(key, 4)
-        fake, pull_generator, changed = jax.vjp(
-            lambda p: _generate(p, collections["generator"], batch),
-            params["generator"],
-            has_aux=True,
-        )
-        on_real, pull_real, seen = jax.vjp(
-            lambda p: _score(p, collections["discriminator"], real, labels, real_key),
-            params["discriminator"],
-            has_aux=True,
-        )
-        on_fake, pull_fake, seen = jax.vjp(
-            lambda p, x: _score(p, seen, x, labels, fake_key),
-            params["discriminator"],
-            fake,
-            has_aux=True,
-        )
-        losses, pull_losses = jax.vjp(loss.discriminator, on_real, on_fake)
-        mean = jnp.full_like(losses, 1 / losses.size)
-        to_real, to_fake = pull_losses(mean)
-        gradients = {
-            "discriminator": jax.tree.map(jnp.add, pull_real(to_real)[0], pull_fake(to_fake)[0])
-        }
-        sums = {
-            "discriminator_loss": mean_over(losses),
-            "discriminator_accuracy": _accuracy(on_real, on_fake),
-        }
-        if config.has_penalty:
-
-            def score(params):
-                seen = collections["discriminator"]
-                return lambda images: _apply(discriminator, params, seen, images, labels)[0]
-
-            more, sums["penalty"] = penalty_gradient(
-                config, numbers, score, params["discriminator"], real, fake, penalty_key, when
-            )
-            gradients["discriminator"] = jax.tree.map(jnp.add, gradients["discriminator"], more)
-        if generator_too:
-            losses, pull_losses = jax.vjp(lambda logits: loss.generator(on_real, logits), on_fake)
-            to_fake = pull_losses(mean)[0]
-            gradients["generator"] = pull_generator(pull_fake(to_fake)[1])[0]
-            sums["generator_loss"] = mean_over(losses)
-        return gradients, ({"generator": changed, "discriminator": seen}, sums)
-
-    def _generator_loss(discriminator_params, params, collections, batch, key):
-        labels = batch.get("label") if classes else None
-        _, real_key, fake_key = jax.random.split(key, 3)
-        fake, changed = _generate(params, collections["generator"], batch)
-        seen = collections["discriminator"]
-        # Its batch statistics and power iterations stay those that the discriminator's turn left.
-        on_fake, _ = _score(discriminator_params, seen, fake, labels, fake_key)
-        # Unless the loss compares pairs, nothing depends on these, and they are not computed.
-        on_real, _ = _score(discriminator_params, seen, batch["image"], labels, real_key)
-        losses = loss.generator(on_real, on_fake)
-        sums = {"generator_loss": mean_over(losses)}
-        return jnp.mean(losses), ({**collections, "generator": changed}, sums)
-
-    def evaluate(state, batch, key):
-        labels = batch.get("label") if classes else None
-        seen = {"params": state["params"]["discriminator"], **state["collections"]["discriminator"]}
-        latents = draw_latents(key, len(batch["image"]), latent_size, positions=batch["position"])
-        made = {"params": state["params"]["generator"], **state["collections"]["generator"]}
-        fake = generator.apply(made, latents, labels, train=False)
-        on_real = discriminator.apply(seen, batch["image"], labels, train=False)
-        on_fake = discriminator.apply(seen, fake, labels, train=False)
-        valid = batch["valid"]
-        return {
-            "discriminator_loss": mean_over(loss.discriminator(on_real, on_fake), valid),
-            "generator_loss": mean_over(loss.generator(on_real, on_fake), valid),
-            "discriminator_accuracy": _accuracy(on_real, on_fake, valid),
-        }
-
-    def sample(state, key, conditions):
-        params = state["ema"] or state["params"]["generator"]
-        variables = {"params": params, **state["collections"]["generator"]}
-        variables = with_recomputed_statistics(generator, variables, latent_size, classes)
-        if isinstance(conditions, int):
-            conditions = {
-                "latents": draw_latents(key, conditions, latent_size, truncation),
-                **({"labels": jnp.arange(conditions) % classes} if classes else {}),
-            }
-        latents, labels = conditions["latents"], conditions.get("labels")
-        images = generate(generator, variables, latents, labels)
-        return {"images": images, **({"labels": labels} if classes else {})}
-
-    return Objective(init, step, evaluate, summarize, sample=sample)
-
-
-def _accuracy(real: Array, fake: Array, valid: Array | None = None) -> Mean:
-    """How often a real image has a larger logit than the fake beside it; ties count half. It means
-    the same for every loss, where a logit of 0 does not."""
-    return mean_over(0.5 * (1.0 + jnp.sign(real - fake)), valid)
-
-
-def summarize(sums: dict[str, Mean]) -> dict[str, float]:
-    """discriminator_loss and generator_loss (as the loss defines them, without penalties),
-    discriminator_accuracy (0.5: fakes and real images cannot be told apart), penalty (weighted)."""
-    return {name: mean.value() for name, mean in sorted(sums.items())}
+    @property
+    def _game(self) -> Game:
+        return Game(self.generator, self.discriminator, self.config, self.classes)

@@ -1,8 +1,8 @@
-"""Gradients of one global batch, whole or accumulated over parts of it.
+"""Gradients of one global batch, taken whole or accumulated over parts of it.
 
-A loss gives a total and the count that it is to be divided by. Both add over the parts of a batch
-and over devices, and the gradient is divided once, by the global count: so parts that weigh
-differently, as padded sequences or pictures with many boxes do, give the gradient of the whole.
+A loss gives a total and the count that divides it. Both are added over the parts of a batch and
+over devices, and the gradient is divided once, by the global count. So parts that weigh
+differently, such as padded sequences, together give the gradient of the whole batch.
 """
 
 from collections.abc import Callable
@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Float, Int, Key
 
 from jaxmodels import across
+from jaxmodels.errors import InputError
 from jaxmodels.protocol import Batch, Mean, Metrics, PyTree
 
 
@@ -21,7 +22,7 @@ class Differentiated(NamedTuple):
 
     gradients: PyTree  # of the total
     count: Int[Array, ""]
-    carried: PyTree  # what the loss carried on, as batch statistics
+    carried: PyTree  # what the loss carried on, such as batch statistics
     metrics: Metrics
 
 
@@ -33,15 +34,34 @@ Differentiate = Callable[[PyTree, PyTree, Batch, Key[Array, ""]], Differentiated
 def gradients_of(
     loss: Loss, params: PyTree, carried: PyTree, batch: Batch, key: Key[Array, ""], parts: int = 1
 ) -> tuple[PyTree, PyTree, Metrics]:
-    """The gradient of the mean loss, what the loss carried on, and summed metrics.
+    """Computes the gradient of the mean loss in the parameters, what the loss carried on, and the
+    summed metrics.
 
+    carried: what the loss changes without a gradient, such as batch statistics; {} for nothing.
     parts: see `accumulate_gradients`.
     """
-    return accumulate_gradients(differentiate(loss), params, carried, batch, key, parts)
+    if parts > 1:
+        return accumulate_gradients(differentiate(loss), params, carried, batch, key, parts)
+
+    def total(params):
+        mean, after, metrics = loss(params, carried, batch, key)
+        return mean.total, (mean.count, after, metrics)
+
+    value, pull_back, others = jax.vjp(total, params, has_aux=True)
+    count, carried, metrics = others
+    # Divides where the backward pass starts. Dividing the gradients would need an operation per
+    # parameter, which XLA fuses with those of the optimizer and then rounds differently.
+    (gradients,) = pull_back(1 / _divisor(across.total(count)).astype(value.dtype))
+    return across.total(gradients), carried, metrics
+
+
+def _divisor(count: Int[Array, ""]) -> Float[Array, ""]:
+    """The count to divide by; one where nothing counts, so that the gradient is zero."""
+    return jnp.maximum(count, 1).astype(jnp.float32)
 
 
 def differentiate(loss: Loss) -> Differentiate:
-    """The gradient of the total of a loss in its parameters."""
+    """Makes of a loss the function that computes the gradient of its total."""
 
     def of_part(params, carried, batch, key):
         def total(params):
@@ -62,43 +82,58 @@ def accumulate_gradients(
     key: Key[Array, ""],
     parts: int = 1,
 ) -> tuple[PyTree, PyTree, Metrics]:
-    """The sum over a batch's parts and all devices of the gradients that `differentiate` gives,
-    divided by that of the counts; what it carried on; and its summed metrics.
+    """Computes the gradients of a global batch, what was carried on, and the summed metrics.
 
-    With `parts` > 1 the batch is taken in that many parts one after another (see `split_batch`),
-    which costs the memory of one part; noise is keyed by the part and the position in it.
+    The gradients and counts that `differentiate` gives are summed over parts and devices; the
+    result is the ratio of the sums, or zero where nothing counts. Metrics are summed over parts
+    only: the engine adds those of the devices.
+
+    parts: how many parts of the batch to take one after another (see `split_batch`), which needs
+      the memory of one part. The key of a part is folded from its index.
     """
     if parts == 1:
-        found = differentiate(params, carried, batch, key)
+        sums = differentiate(params, carried, batch, key)
     else:
-        found = _accumulated(differentiate, params, carried, batch, key, parts)
-    gradients, count = across.total((found.gradients, found.count))
-    # A batch in which nothing counts has no gradient.
-    count = jnp.maximum(count, 1).astype(jnp.float32)
-    gradients = jax.tree.map(lambda gradient: gradient / count.astype(gradient.dtype), gradients)
-    return gradients, found.carried, found.metrics
+        sums = _sum_over_parts(differentiate, params, carried, batch, key, parts)
+    gradients, count = across.total((sums.gradients, sums.count))
+    divisor = _divisor(count)
+    gradients = jax.tree.map(lambda gradient: gradient / divisor.astype(gradient.dtype), gradients)
+    return gradients, sums.carried, sums.metrics
 
 
-def _accumulated(differentiate, params, carried, batch, key, parts: int) -> Differentiated:
+def _sum_over_parts(differentiate, params, carried, batch, key, parts: int) -> Differentiated:
     split = split_batch(batch, parts)
     first = jax.tree.map(lambda column: column[0], split)
     like = jax.eval_shape(differentiate, params, carried, first, key)
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
 
-    def part(so_far, index_and_batch):
-        index, batch = index_and_batch
-        new = differentiate(params, so_far.carried, batch, jax.random.fold_in(key, index))
-        adding = [(one.gradients, one.count, one.metrics) for one in (so_far, new)]
-        gradients, count, metrics = jax.tree.map(jnp.add, *adding)
+    def add_part(sums, index_and_part):
+        index, part = index_and_part
+        new = differentiate(params, sums.carried, part, jax.random.fold_in(key, index))
+        both = [(one.gradients, one.count, one.metrics) for one in (sums, new)]
+        gradients, count, metrics = jax.tree.map(jnp.add, *both)
         return Differentiated(gradients, count, new.carried, metrics), None
 
     start = zeros._replace(carried=carried)
-    return jax.lax.scan(part, start, (jnp.arange(parts), split))[0]
+    return jax.lax.scan(add_part, start, (jnp.arange(parts), split))[0]
 
 
 def split_batch(batch: Batch, parts: int) -> Batch:
-    """The batch in parts, which lead: part i holds the examples i, parts + i, 2 * parts + i, ...,
-    so that each device has its share of every part."""
-    return jax.tree.map(
-        lambda column: column.reshape(-1, parts, *column.shape[1:]).swapaxes(0, 1), batch
-    )
+    """Divides a batch into parts, which become the first axis.
+
+    Part i holds the examples i, parts + i, 2 * parts + i, ..., so that a device that holds a run
+    of neighbouring examples has its share of every part.
+
+    Raises:
+      InputError: a number of parts that does not divide the examples.
+    """
+
+    def split(column):
+        if len(column) % parts:
+            raise InputError(
+                f"a batch of {len(column)} examples in {parts} parts; expected a multiple of"
+                f" {parts}, as {max(len(column) // parts, 1) * parts}"
+            )
+        return column.reshape(-1, parts, *column.shape[1:]).swapaxes(0, 1)
+
+    return jax.tree.map(split, batch)

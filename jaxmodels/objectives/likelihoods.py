@@ -1,8 +1,8 @@
 """What p(x|z) may be: the decoder's numbers per pixel as a distribution of images."""
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -10,40 +10,59 @@ from jaxtyping import Array, Float, Key
 
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.ops import likelihoods as ops
+from jaxmodels.ops.latents import Gaussian
 
 LIKELIHOODS = ("bernoulli", "gaussian", "logistic_mixture")
 
-Image = Float[Array, "*batch height width channels"]
+# Pixels are in 0..1. The images may lack the leading axes of the parameters, as the samples of one
+# posterior share their image.
+Images = Float[Array, "*images height width channels"]
 Parameters = Float[Array, "*batch height width parameters"]
 
 
-class Likelihood(NamedTuple):
-    """p(x|z) for images whose pixels have `levels` equidistant values, scaled to 0..1.
+@runtime_checkable
+class Likelihood(Protocol):
+    """A distribution p(x|z) of images whose pixels have equidistant values, scaled to 0..1.
 
-    size: numbers per pixel that the decoder has to give. log_probability: of whole images, in nats;
-    each a log-probability of discrete images, or a lower bound of it, so that all likelihoods can
-    be compared. mean: in 0..1. sample: one image, in 0..1.
+    All likelihoods can be compared, since each gives the log-probability of discrete images or a
+    lower bound of it.
     """
 
-    name: str
-    size: int
-    log_probability: Callable[[Parameters, Image], Float[Array, "*batch"]]
-    mean: Callable[[Parameters], Image]
-    sample: Callable[[Key[Array, ""], Parameters], Image]
-    dequantized: bool  # whether noise that fills a level is to be added to the images
+    @property
+    def name(self) -> str:
+        """The name of its flag."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """How many numbers per pixel the decoder gives."""
+        ...
+
+    @property
+    def dequantized(self) -> bool:
+        """Whether noise that fills a level is to be added to the images."""
+        ...
+
+    def log_probability(self, parameters: Parameters, images: Images) -> Float[Array, "*batch"]:
+        """Returns log p(x|z) of whole images, in nats."""
+        ...
+
+    def mean(self, parameters: Parameters) -> Images:
+        """Returns the mean image."""
+        ...
+
+    def sample(self, key: Key[Array, ""], parameters: Parameters) -> Images:
+        """Draws an image."""
+        ...
 
 
 def make_likelihood(
     name: str, channels: int, levels: int, *, mixtures: int = 5, scale: float = 0.0
 ) -> Likelihood:
-    """The named likelihood.
+    """Makes the named likelihood of pixels that have one of `levels` values.
 
-    bernoulli: p(x|z) = prod_i p(x_i|z); of grey values in between it is a cross-entropy.
-    gaussian: of images with uniform noise that fills a level, (x (levels - 1) + u) / levels. The
-    density's logarithm minus that of the volume of a level is, on average over u, a lower bound of
-    the discrete log-probability (Theis et al. 2016, section 3.1). scale: standard deviation;
-    0: the decoder's own number per pixel and channel.
-    logistic_mixture: see `logistic_mixture_log_likelihood`; `mixtures` logistics per pixel.
+    mixtures: logistics per pixel (logistic_mixture).
+    scale: standard deviation (gaussian); 0: the decoder gives one per pixel and channel.
 
     Raises:
       InputError: an unknown name, or a number out of range.
@@ -54,57 +73,119 @@ def make_likelihood(
             f"mixtures = {mixtures}, levels = {levels}, scale = {scale}; expected at least 1, at"
             " least 2, and a finite number of at least 0"
         )
-    return {"bernoulli": _bernoulli, "gaussian": _gaussian, "logistic_mixture": _logistic_mixture}[
-        name
-    ](channels, levels, mixtures, scale)
+    if name == "bernoulli":
+        return BernoulliPixels(channels)
+    if name == "gaussian":
+        return GaussianPixels(channels, levels, scale)
+    return LogisticMixturePixels(channels, levels, mixtures)
 
 
-def _sum(values: Float[Array, "*batch height width last"]) -> Float[Array, "*batch"]:
-    return jnp.sum(values.astype(jnp.float32), axis=(-3, -2, -1))
+@dataclass(frozen=True)
+class BernoulliPixels:
+    """Independent black and white pixels, whose logits the decoder gives.
+
+    Of grey values the log-probability is a cross-entropy, and no likelihood.
+    """
+
+    channels: int
+
+    name: ClassVar[str] = "bernoulli"
+    dequantized: ClassVar[bool] = False
+
+    @property
+    def size(self) -> int:
+        """How many numbers per pixel the decoder gives."""
+        return self.channels
+
+    def log_probability(self, parameters: Parameters, images: Images) -> Float[Array, "*batch"]:
+        """Returns the sum over pixels of log p(x|z)."""
+        return _sum_of_pixels(ops.bernoulli_log_likelihood(parameters, images))
+
+    def mean(self, parameters: Parameters) -> Images:
+        """Returns the probabilities of white."""
+        return jax.nn.sigmoid(parameters)
+
+    def sample(self, key: Key[Array, ""], parameters: Parameters) -> Images:
+        """Draws black and white pixels."""
+        return jax.random.bernoulli(key, jax.nn.sigmoid(parameters)).astype(jnp.float32)
 
 
-def _bernoulli(channels: int, levels: int, mixtures: int, scale: float) -> Likelihood:
-    def log_probability(logits, x):
-        return _sum(ops.bernoulli_log_likelihood(logits, x))
+@dataclass(frozen=True)
+class GaussianPixels:
+    """Independent normal pixels, for images with uniform noise that fills a level,
+    (x (levels - 1) + u) / levels.
 
-    def sample(key, logits):
-        return jax.random.bernoulli(key, jax.nn.sigmoid(logits)).astype(jnp.float32)
+    The density's logarithm minus that of the volume of a level is, on average over u, a lower bound
+    of the discrete log-probability (Theis et al. 2016, section 3.1).
 
-    return Likelihood("bernoulli", channels, log_probability, jax.nn.sigmoid, sample, False)
+    scale: standard deviation; 0: the decoder gives one per pixel and channel.
+    """
 
+    channels: int
+    levels: int
+    scale: float = 0.0
 
-def _gaussian(channels: int, levels: int, mixtures: int, scale: float) -> Likelihood:
-    def split(parameters):
-        if scale:
-            return parameters, jnp.full_like(parameters, math.log(scale))
+    name: ClassVar[str] = "gaussian"
+    dequantized: ClassVar[bool] = True
+
+    @property
+    def size(self) -> int:
+        """How many numbers per pixel the decoder gives."""
+        return self.channels if self.scale else 2 * self.channels
+
+    def pixels(self, parameters: Parameters) -> Gaussian:
+        """Returns the normal distribution of each pixel."""
+        if self.scale:
+            return Gaussian(parameters, jnp.full_like(parameters, math.log(self.scale)))
         mean, raw = jnp.split(parameters, 2, axis=-1)
         # No spread is below a tenth of a level, so that the density of constant pixels is bounded.
-        return mean, jnp.log(0.1 / levels + jax.nn.softplus(raw))
+        return Gaussian(mean, jnp.log(0.1 / self.levels + jax.nn.softplus(raw)))
 
-    def log_probability(parameters, x):
-        return _sum(ops.gaussian_log_likelihood(*split(parameters), x) - math.log(levels))
+    def log_probability(self, parameters: Parameters, images: Images) -> Float[Array, "*batch"]:
+        """Returns the sum over pixels of the log-probability of a level."""
+        log_density = ops.gaussian_log_likelihood(*self.pixels(parameters), images)
+        return _sum_of_pixels(log_density - math.log(self.levels))
 
-    def mean(parameters):
-        return jnp.clip(split(parameters)[0], 0, 1)
+    def mean(self, parameters: Parameters) -> Images:
+        """Returns the means, clipped to 0..1."""
+        return jnp.clip(self.pixels(parameters).mean, 0, 1)
 
-    def sample(key, parameters):
-        mean, log_scale = split(parameters)
+    def sample(self, key: Key[Array, ""], parameters: Parameters) -> Images:
+        """Draws normal pixels, clipped to 0..1."""
+        mean, log_scale = self.pixels(parameters)
         return jnp.clip(mean + jnp.exp(log_scale) * jax.random.normal(key, mean.shape), 0, 1)
 
-    size = channels if scale else 2 * channels
-    return Likelihood("gaussian", size, log_probability, mean, sample, True)
+
+@dataclass(frozen=True)
+class LogisticMixturePixels:
+    """Mixtures of discretised logistics per pixel (see `logistic_mixture_log_likelihood`)."""
+
+    channels: int
+    levels: int
+    mixtures: int = 5
+
+    name: ClassVar[str] = "logistic_mixture"
+    dequantized: ClassVar[bool] = False
+
+    @property
+    def size(self) -> int:
+        """How many numbers per pixel the decoder gives."""
+        return ops.logistic_mixture_size(self.channels, self.mixtures)
+
+    def log_probability(self, parameters: Parameters, images: Images) -> Float[Array, "*batch"]:
+        """Returns the sum over pixels of the log-probability of their levels."""
+        log_pixels = ops.logistic_mixture_log_likelihood(parameters, 2 * images - 1, self.levels)
+        return jnp.sum(log_pixels, axis=(-2, -1))
+
+    def mean(self, parameters: Parameters) -> Images:
+        """Returns the mean of each channel, the earlier ones at their own mean."""
+        return (ops.logistic_mixture_mean(parameters, self.channels) + 1) / 2
+
+    def sample(self, key: Key[Array, ""], parameters: Parameters) -> Images:
+        """Draws pixels, each at one of the levels."""
+        drawn = ops.logistic_mixture_sample(key, parameters, self.channels, self.levels)
+        return (drawn + 1) / 2
 
 
-def _logistic_mixture(channels: int, levels: int, mixtures: int, scale: float) -> Likelihood:
-    def log_probability(parameters, x):
-        found = ops.logistic_mixture_log_likelihood(parameters, 2 * x - 1, levels)
-        return jnp.sum(found, axis=(-2, -1))
-
-    def mean(parameters):
-        return (ops.logistic_mixture_mean(parameters, channels) + 1) / 2
-
-    def sample(key, parameters):
-        return (ops.logistic_mixture_sample(key, parameters, channels, levels) + 1) / 2
-
-    size = ops.logistic_mixture_size(channels, mixtures)
-    return Likelihood("logistic_mixture", size, log_probability, mean, sample, False)
+def _sum_of_pixels(values: Float[Array, "*batch height width last"]) -> Float[Array, "*batch"]:
+    return jnp.sum(values.astype(jnp.float32), axis=(-3, -2, -1))

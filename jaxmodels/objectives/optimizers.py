@@ -1,4 +1,4 @@
-"""optax optimizers and schedules by name, every rate of theirs a traced hyperparameter."""
+"""Optimizers and schedules of optax by name; their rates are hyperparameters in the state."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -51,7 +51,11 @@ class OptimizerConfig:
         return self.schedule in ("cosine", "warmup_cosine")
 
     def validate(self) -> None:
-        """Raises InputError for an unknown name or a rate out of range."""
+        """Checks every field.
+
+        Raises:
+          InputError: an unknown name, or a number out of range.
+        """
         require_known("optimizer", self.optimizer, OPTIMIZERS)
         require_known("schedule", self.schedule, SCHEDULES)
         for name in ("learning_rate", "decay_rate", "weight_decay", "clip", "epsilon"):
@@ -88,12 +92,14 @@ class OptimizerConfig:
 
 
 def decayed(params: PyTree) -> PyTree:
-    """True for the parameters that weight decay acts on: kernels, not biases or norms (which of a
-    conditional BatchNorm are tables)."""
+    """Marks the parameters that weight decay acts on: kernels, and neither biases nor norms.
 
-    def is_kernel(path, p):
+    The scales and biases of a conditional BatchNorm are tables; these are told by their names.
+    """
+
+    def is_kernel(path, parameter):
         name = getattr(path[-1], "key", "") if path else ""
-        return p.ndim > 1 and name not in ("scale", "bias")
+        return parameter.ndim > 1 and name not in ("scale", "bias")
 
     return jax.tree_util.tree_map_with_path(is_kernel, params)
 
@@ -101,7 +107,10 @@ def decayed(params: PyTree) -> PyTree:
 def scheduled_rate(
     config: OptimizerConfig, steps: int, hyperparameters: PyTree, step: Int[Array, ""]
 ) -> Float[Array, ""]:
-    """The learning rate at a step (SGDR's half cosine, Loshchilov & Hutter 2017, eq. 5)."""
+    """Computes the learning rate at a step of a run of `steps`.
+
+    The cosine is half a period of SGDR's (Loshchilov & Hutter 2017, equation 5).
+    """
     at = step.astype(jnp.float32)
     warmup = min(config.warmup_steps, steps) if config.schedule == "warmup_cosine" else 0
     factor = jnp.ones(())
@@ -122,9 +131,11 @@ def scheduled_rate(
 def make_optimizer(
     config: OptimizerConfig, hyperparameters: PyTree, rate: Float[Array, ""]
 ) -> optax.GradientTransformation:
-    """The update rule at traced rates; which terms exist is static, how large they are is not.
+    """Makes the update rule at a learning rate.
 
-    Built anew inside each traced step, so that no number of it is a constant of the program.
+    Which terms there are is static, from the config; how large they are is traced, from the
+    hyperparameters. The rule is made anew inside each traced step, so that none of its numbers
+    becomes a constant of the program.
     """
     beta, beta2 = hyperparameters["momentum"], hyperparameters["second_momentum"]
     epsilon = hyperparameters["epsilon"]
@@ -150,9 +161,10 @@ def make_optimizer(
 
 def _add_decay(weight_decay: Float[Array, ""]) -> optax.GradientTransformation:
     def update(updates, state, params):
-        return jax.tree.map(
-            lambda u, p, use: u + weight_decay * p if use else u, updates, params, decayed(params)
-        ), state
+        def add(update, parameter, is_decayed):
+            return update + weight_decay * parameter if is_decayed else update
+
+        return jax.tree.map(add, updates, params, decayed(params)), state
 
     return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
 
@@ -160,26 +172,29 @@ def _add_decay(weight_decay: Float[Array, ""]) -> optax.GradientTransformation:
 def _scale_by_muon_and_adam(
     beta: Float[Array, ""], beta2: Float[Array, ""]
 ) -> optax.GradientTransformation:
-    """Muon (Jordan et al. 2024) for kernels, a convolution's taken as the matrix
-    [height * width * inputs, outputs]; Adam for the rest. Updates are scaled by
-    sqrt(max(1, outputs / inputs)), as the authors do."""
+    """Makes the rule of Muon (Jordan et al. 2024) for kernels and of Adam for the rest.
+
+    The kernel of a convolution is taken as the matrix [height * width * inputs, outputs]. Muon's
+    updates are scaled by sqrt(max(1, outputs / inputs)), as its authors do.
+    """
     from optax import contrib
 
-    def numbers(params):
+    def as_matrices(params):
         return jax.tree.map(
             lambda p: contrib.MuonDimensionNumbers(tuple(range(p.ndim - 1)), p.ndim - 1), params
         )
 
+    def scale(updates, _):
+        return jax.tree.map(
+            lambda u: u * max(1, u.shape[-1] * u.shape[-1] / u.size) ** 0.5, updates
+        )
+
+    def rules(params):
+        return jax.tree.map(lambda is_kernel: "muon" if is_kernel else "adam", decayed(params))
+
     muon = optax.chain(
-        contrib.scale_by_muon(beta=beta, weight_dimension_numbers=numbers),
-        optax.stateless(
-            lambda updates, _: jax.tree.map(
-                lambda u: u * max(1, u.shape[-1] * u.shape[-1] / u.size) ** 0.5, updates
-            )
-        ),
-    )
-    labels = lambda params: jax.tree.map(  # noqa: E731
-        lambda is_kernel: "muon" if is_kernel else "adam", decayed(params)
+        contrib.scale_by_muon(beta=beta, weight_dimension_numbers=as_matrices),
+        optax.stateless(scale),
     )
     adam = optax.scale_by_adam(b1=beta, b2=beta2)
-    return optax.partition({"muon": muon, "adam": adam}, labels)
+    return optax.partition({"muon": muon, "adam": adam}, rules)

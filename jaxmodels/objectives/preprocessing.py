@@ -1,42 +1,56 @@
 """Preprocessing as a part of the objective, so that it runs inside the compiled step."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 from jaxtyping import Array, Key
 
-from jaxmodels.protocol import Batch, Objective
+from jaxmodels.protocol import Batch, BatchSpec, Hyperparameters, Objective, PyTree, State
 
 Change = Callable[[Batch, Key[Array, ""]], Batch]  # traceable
+# What an evaluation sums or maps: (state, batch, key) -> outputs
+Function = Callable[[State, Batch, Key[Array, ""]], PyTree]
 
-# No index of a step, part or example is as large.
+# Folded into the key of a step. No index of a step, part or example is as large, so that these keys
+# differ from all that an objective folds itself.
 _PREPARE, _AUGMENT = 2**31 - 1, 2**31 - 2
 
 
-def with_preprocessing(
-    objective: Objective, prepare: Change, augment: Change | None = None
-) -> Objective:
-    """The objective on batches as stored: each passes through `prepare` first, and in training
-    through `augment` before that; both have keys of their own for what is random in them."""
+def with_preprocessing(objective: Any, prepare: Change, augment: Change | None = None) -> Objective:
+    """Makes an objective for batches as they are stored.
 
-    def init(key, spec, hyperparameters):
-        return objective.init(key, jax.eval_shape(prepare, spec, key), hyperparameters)
+    objective: an `Objective`, or an object that has its methods.
+    prepare: changes every batch, before the objective sees it (normalisation, padding).
+    augment: changes training batches, before they are prepared.
 
-    def prepared(function):
-        def call(state, batch, key):
-            return function(state, prepare(batch, jax.random.fold_in(key, _PREPARE)), key)
+    Both get keys of their own. Other functions of a batch, which an evaluation sums or maps, take
+    batches as stored when they are `prepared`.
+    """
+    plain = Objective.of(objective)
+    prepared_step = prepared(plain.step, prepare)
 
-        return function and call
+    def init(key: Key[Array, ""], spec: BatchSpec, hyperparameters: Hyperparameters) -> State:
+        return plain.init(key, jax.eval_shape(prepare, spec, key), hyperparameters)
 
-    def augmented(step):
-        def call(state, batch, key):
-            return step(state, augment(batch, jax.random.fold_in(key, _AUGMENT)), key)
+    def augmented_step(state: State, batch: Batch, key: Key[Array, ""]) -> tuple[State, PyTree]:
+        if augment is not None:
+            batch = augment(batch, jax.random.fold_in(key, _AUGMENT))
+        return prepared_step(state, batch, key)
 
-        return step if augment is None else call
-
-    return objective._replace(
-        init=init,
-        step=augmented(prepared(objective.step)),
-        evaluate=prepared(objective.evaluate),
-        predict=prepared(objective.predict),
+    return plain._replace(
+        init=init, step=augmented_step, evaluate=prepared(plain.evaluate, prepare)
     )
+
+
+def prepared(function: Function, prepare: Change) -> Function:
+    """Makes of a function of prepared batches one of batches as they are stored.
+
+    The function may be any that is called as function(state, batch, key), such as a classifier's
+    `predict`. Its batches are prepared with the keys that `with_preprocessing` uses.
+    """
+
+    def call(state: State, batch: Batch, key: Key[Array, ""]) -> PyTree:
+        return function(state, prepare(batch, jax.random.fold_in(key, _PREPARE)), key)
+
+    return call

@@ -1,352 +1,330 @@
 """Variational autoencoders: any latent-variable model with any bound that it allows."""
 
-import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key, UInt8
 
 from jaxmodels import across
-from jaxmodels.errors import InputError
-from jaxmodels.models.latent import Inference
 from jaxmodels.objectives.descent import descend, initial_state, learned_of
-from jaxmodels.objectives.generation import draw_latents, in_chunks
-from jaxmodels.objectives.gradients import accumulate_gradients
+from jaxmodels.objectives.doubly_reparameterized import doubly_reparameterized
+from jaxmodels.objectives.generation import in_chunks
+from jaxmodels.objectives.gradients import Differentiated, accumulate_gradients, differentiate
 from jaxmodels.objectives.likelihoods import Likelihood
+from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.variational_bounds import (
     importance_weighted_bound,
-    maximum_mean_discrepancy,
-    regularized_kl,
-    total_correlation_terms,
+    log_prior_over_posterior,
 )
-from jaxmodels.objectives.variational_config import VariationalConfig
-from jaxmodels.ops.likelihoods import gaussian_log_likelihood
-from jaxmodels.protocol import Mean, Objective, PyTree, example_keys, mean_over
+from jaxmodels.objectives.variational_config import VariationalConfig, require_allowed
+from jaxmodels.objectives.variational_losses import Weights, minimised
+from jaxmodels.objectives.variational_scores import (
+    SCORES,
+    Terms,
+    VariationalSums,
+    elbo_terms,
+    evaluation_scores,
+)
+from jaxmodels.ops.latents import Inference
+from jaxmodels.protocol import (
+    Batch,
+    BatchSpec,
+    Hyperparameters,
+    Mean,
+    PyTree,
+    Score,
+    State,
+    example_keys,
+    mean_over,
+)
 
-# Rows that the decoder takes at once when images have many samples.
-_ROWS = 5000
+PerImage = Float[Array, " batch"]
+Keys = Key[Array, " batch"]
 
 
-class VariationalSums(NamedTuple):
-    """What `evaluate` sums over examples."""
-
-    elbo: Mean  # nats
-    reconstruction: Mean
-    kl: Mean
-    # Of the posterior means, per latent; empty where latents are codes.
-    first: Float[Array, " latents"]
-    second: Float[Array, " latents"]
-    codes: Int[Array, " codes"]  # how often each was chosen; empty without a codebook
-
-
-def vae(
-    model: nn.Module,
-    likelihood: Likelihood,
-    config: VariationalConfig,
-    *,
-    steps: int,
-    shape: tuple[int, int, int],
-    dataset_size: int,
-    classes: int = 0,
-    accumulate: int = 1,
-    draw: str = "mean",
-) -> Objective:
+@dataclass(frozen=True)
+class VariationalAutoencoder:
     """The objective of batches {"image": Float[batch height width channels] in 0..1} and, for
     classes > 0, "label": Int[batch].
 
-    model: see `jaxmodels.models.latent`. The numbers in `config` enter the state as
-    hyperparameters; here they only say which terms exist. dataset_size: training examples, which
-    beta_tc needs.
-
-    predict: "reconstruction" (the mean of p(x|z) at the posterior's mean) and "latents" (these
-    means). sample(state, key, n): uint8 images (and, with classes, labels in turn), the mean of
-    p(x|z), or with draw="sample" one draw of it. Instead of n: {"latents": ..., "labels": ...}.
-
-    Raises (from init):
-      InputError: a bound that the model does not allow.
+    model: has the methods that `jaxmodels.ops.latents` describes.
+    config, optimizer: their numbers enter the state as hyperparameters; here they only say which
+      terms exist.
+    steps: the length of training, over which schedules are laid out.
+    shape: of an image.
+    dataset_size: how many training examples there are, which beta_tc needs.
+    accumulate: in how many parts one after another a batch is taken.
+    draw: whether images of latents are the mean of p(x|z) or a draw of it.
     """
-    bound = config.objective
 
-    def _infer(variables, batch, keys, samples=1, **options):
-        labels = batch.get("label") if classes else None
-        return model.apply(
-            variables, batch["image"], labels, keys, samples, method="infer", **options
-        )
+    model: nn.Module
+    likelihood: Likelihood
+    config: VariationalConfig
+    optimizer: OptimizerConfig
+    steps: int
+    shape: tuple[int, int, int]
+    dataset_size: int
+    classes: int = 0
+    accumulate: int = 1
+    draw: Literal["mean", "sample"] = "mean"
 
-    def init(key, spec, hyperparameters):
+    scores: ClassVar[Mapping[str, Score]] = SCORES
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """The numbers that are traced in the state."""
+        return {**self.optimizer.hyperparameters(), **self.config.hyperparameters()}
+
+    def init(self, key: Key[Array, ""], spec: BatchSpec, hyperparameters: Hyperparameters) -> State:
+        """Makes step 0: parameters, and collections where the model has more (a codebook).
+
+        Raises:
+          InputError: a bound that the model does not allow.
+        """
         image = jnp.zeros((1, *spec["image"].shape[1:]))
-        labels = jnp.zeros(1, jnp.int32) if classes else None
+        labels = jnp.zeros(1, jnp.int32) if self.classes else None
 
         def create(key):
-            return model.init_with_output(
-                key, image, labels, jax.random.split(key, 1), method="infer"
-            )
+            keys = jax.random.split(key, 1)
+            return self.model.init_with_output(key, image, labels, keys, method="infer")
 
-        _check(config, type(model).__name__, jax.eval_shape(create, key)[0])
+        require_allowed(self.config, type(self.model).__name__, jax.eval_shape(create, key)[0])
         variables = dict(create(key)[1])
         learned = {"params": variables.pop("params"), "collections": variables}
-        return initial_state(config, learned, hyperparameters, bool(config.ema))
+        return initial_state(self.optimizer, learned, hyperparameters, bool(self.config.ema))
 
-    def _kl_weight(state):
-        weight = state["hyperparameters"]["beta"]
-        if config.kl_warmup:
-            weight *= jnp.minimum(1.0, (state["step"] + 1) / config.kl_warmup)
-        return weight
-
-    def _losses(found: Inference, log_likelihood, numbers, weight, key):
-        """What is minimised, per image."""
-        reconstruction = -jnp.mean(log_likelihood, axis=0)
-        if bound == "elbo":
-            free = numbers["free_bits"] if config.free_bits else 0.0
-            return reconstruction + weight * regularized_kl(found.kl, free)
-        if bound == "iwae":
-            log_weights = log_likelihood + weight * (found.log_prior - found.log_posterior)
-            return -importance_weighted_bound(log_weights)
-        latents = found.latents[0]
-        if bound == "beta_tc":
-            terms = total_correlation_terms(
-                latents, *found.posterior, dataset_size, config.stratified
-            )
-            return reconstruction + terms[0] + weight * terms[1] + terms[2]
-        distance = maximum_mean_discrepancy(latents, draw_latents(key, *latents.shape))
-        if bound == "wae":
-            return reconstruction + numbers["mmd"] * distance
-        kept = 1 - numbers["alpha"]
-        kl = weight * jnp.sum(found.kl, axis=-1)
-        return reconstruction + kept * kl + (numbers["mmd"] - kept) * distance
-
-    def step(state, batch, key):
-        numbers, weight = state["hyperparameters"], _kl_weight(state)
-
-        def loss(params, carried, batch, key):
-            noise, restart, prior = jax.random.split(key, 3)
-            keys = example_keys(noise, across.positions(len(batch["image"])))
-            found, changed = _infer(
-                {"params": params, **carried},
-                batch,
-                keys,
-                config.particles,
-                mutable=list(carried),
-                rngs={"restart": restart},
-            )
-            log_likelihood = likelihood.log_probability(found.parameters, batch["image"])
-            losses = _losses(found, log_likelihood, numbers, weight, prior)
-            if found.commitment is not None:
-                losses = losses + numbers["commitment"] * found.commitment
-            sums = {"loss": mean_over(losses), **_terms(log_likelihood, found)}
-            return jnp.mean(losses), ({**carried, **changed}, sums)
-
-        differentiate = jax.grad(loss, has_aux=True)
-        if bound == "dreg":
-            differentiate = _doubly_reparameterized(weight)
-        gradients, carried, sums = accumulate_gradients(
-            differentiate, state["params"], state["collections"], batch, key, accumulate
+    def step(self, state: State, batch: Batch, key: Key[Array, ""]) -> tuple[State, dict]:
+        """Makes one update; sums "loss" and the parts of the ELBO."""
+        weights = self.weights(state)
+        if self.config.objective == "dreg":
+            gradients_of_part = partial(self.differentiate_doubly, weights=weights)
+        else:
+            gradients_of_part = differentiate(partial(self.loss, weights=weights))
+        gradients, collections, sums = accumulate_gradients(
+            gradients_of_part, state["params"], state["collections"], batch, key, self.accumulate
         )
-        return descend(config, steps, state, gradients, collections=carried), sums
+        state = descend(self.optimizer, self.steps, state, gradients, collections=collections)
+        return state, sums
 
-    def _doubly_reparameterized(weight):
-        """Gradients of the importance-weighted bound: the decoder's are those of iwae; the
-        encoder's go through the samples alone, with squared normalised weights, which has the same
-        mean and less noise (Tucker et al. 2019, eq. 8; where the KL has a weight w, their step from
-        the score to the path gives (1 - w) share + w share^2)."""
+    def weights(self, state: State) -> Weights:
+        """Returns the weights of the terms at this step: the hyperparameters, and as "kl" that of
+        the KL, which rises during the warm-up."""
+        weights = state["hyperparameters"]
+        of_kl = weights["beta"]
+        if self.config.kl_warmup:
+            of_kl *= jnp.minimum(1.0, (state["step"] + 1) / self.config.kl_warmup)
+        return {**weights, "kl": of_kl}
 
-        def differentiate(params, carried, batch, key):
-            labels = batch.get("label") if classes else None
-            keys = example_keys(jax.random.split(key, 3)[0], across.positions(len(batch["image"])))
+    def loss(
+        self,
+        params: PyTree,
+        collections: PyTree,
+        batch: Batch,
+        key: Key[Array, ""],
+        weights: Weights,
+    ) -> tuple[Mean, PyTree, dict[str, Mean]]:
+        """Sums the terms of a batch over its images."""
+        terms, collections = self.terms(params, collections, batch, key, weights)
+        sums = {name: mean_over(values) for name, values in terms.items()}
+        return sums["loss"], collections, sums
 
-            def draw(params):
-                found = _infer({"params": params, **carried}, batch, keys, config.particles)
-                return found.latents, found
+    def terms(
+        self,
+        params: PyTree,
+        collections: PyTree,
+        batch: Batch,
+        key: Key[Array, ""],
+        weights: Weights,
+    ) -> tuple[Terms, PyTree]:
+        """Returns for each image what is minimised and the parts of the ELBO, and the collections
+        after this batch."""
+        noise, restart, prior = jax.random.split(key, 3)
+        inference, changed = self.model.apply(
+            {"params": params, **collections},
+            batch["image"],
+            labels_of(batch, self.classes),
+            example_keys(noise, across.positions(len(batch["image"]))),
+            self.config.particles,
+            method="infer",
+            mutable=list(collections),
+            rngs={"restart": restart},
+        )
+        log_likelihood = self.likelihood.log_probability(inference.parameters, batch["image"])
+        losses = minimised(
+            self.config, self.dataset_size, inference, log_likelihood, weights, prior
+        )
+        if inference.commitment is not None:
+            losses = losses + weights["commitment"] * inference.commitment
+        terms = {"loss": losses, **elbo_terms(inference, log_likelihood)}
+        return terms, {**collections, **changed}
 
-            latents, pull_latents, found = jax.vjp(draw, params, has_aux=True)
-            found = jax.lax.stop_gradient(found)
+    def differentiate_doubly(
+        self,
+        params: PyTree,
+        collections: PyTree,
+        batch: Batch,
+        key: Key[Array, ""],
+        weights: Weights,
+    ) -> Differentiated:
+        """Sums the doubly reparameterised gradients and the terms of a batch over its images."""
+        gradients, terms = self.doubly_reparameterized(params, collections, batch, key, weights)
+        sums = {name: mean_over(values) for name, values in terms.items()}
+        return Differentiated(gradients, sums["loss"].count, collections, sums)
 
-            def log_weights(params, latents):
-                rows = latents.reshape(-1, latents.shape[-1])
-                each = None if labels is None else jnp.tile(labels, len(latents))
-                made = model.apply({"params": params, **carried}, rows, each, method="decode")
-                made = made.reshape(*latents.shape[:2], *made.shape[1:])
-                log_likelihood = likelihood.log_probability(made, batch["image"])
-                log_prior = jnp.sum(gaussian_log_likelihood(0.0, 0.0, latents), axis=-1)
-                log_posterior = gaussian_log_likelihood(*found.posterior, latents)
-                difference = log_prior - jnp.sum(log_posterior, axis=-1)
-                return log_likelihood + weight * difference, log_likelihood
+    def doubly_reparameterized(
+        self,
+        params: PyTree,
+        collections: PyTree,
+        batch: Batch,
+        key: Key[Array, ""],
+        weights: Weights,
+    ) -> tuple[PyTree, Terms]:
+        """Returns the gradients of the total loss, the encoder's by the quieter estimate, and the
+        terms of each image."""
+        noise = jax.random.split(key, 3)[0]
+        keys = example_keys(noise, across.positions(len(batch["image"])))
 
-            weights, pull, log_likelihood = jax.vjp(log_weights, params, latents, has_aux=True)
-            shares = jax.nn.softmax(weights, axis=0)
-            gradients, to_latents = pull(-shares / shares.shape[1])
-            kept = 1 - weight + weight * shares
-            of_encoder = pull_latents(kept[..., None] * to_latents)[0]
-            sums = {
-                "loss": mean_over(-importance_weighted_bound(weights)),
-                **_terms(log_likelihood, found),
-            }
-            return jax.tree.map(jnp.add, gradients, of_encoder), (carried, sums)
+        def draw(params):
+            variables = {"params": params, **collections}
+            inference = self.infer(variables, batch, keys, self.config.particles)
+            return inference.latents, inference
 
-        return differentiate
+        def weigh(inference, params, latents):
+            variables = {"params": params, **collections}
+            log_likelihood = self.log_likelihood(variables, batch, latents)
+            log_ratio = log_prior_over_posterior(latents, inference.posterior)
+            return log_likelihood + weights["kl"] * log_ratio, log_likelihood
 
-    def evaluate(state, batch, key):
-        variables, valid = _variables(state), batch["valid"]
-        keys = example_keys(key, batch["position"])
-        found = _infer(variables, batch, keys)
-        log_likelihood = likelihood.log_probability(found.parameters, batch["image"])
-        if found.codes is None:
-            means = _flat(_infer(variables, batch, None).latents)
+        found = doubly_reparameterized(draw, weigh, params, weights["kl"])
+        loss = -importance_weighted_bound(found.log_weights)
+        terms = {"loss": loss, **elbo_terms(found.inference, found.log_likelihood)}
+        return found.gradients, terms
+
+    def infer(
+        self, variables: PyTree, batch: Batch, keys: Keys | None, samples: int = 1
+    ) -> Inference:
+        """Runs encoder and decoder; without keys there is no noise."""
+        labels = labels_of(batch, self.classes)
+        return self.model.apply(variables, batch["image"], labels, keys, samples, method="infer")
+
+    def log_likelihood(
+        self, variables: PyTree, batch: Batch, latents: Float[Array, "samples batch size"]
+    ) -> Float[Array, "samples batch"]:
+        """Returns log p(x|z) of each image at samples of z."""
+        samples, count, size = latents.shape
+        labels = labels_of(batch, self.classes)
+        labels = None if labels is None else jnp.tile(labels, samples)
+        rows = latents.reshape(samples * count, size)
+        parameters = self.model.apply(variables, rows, labels, method="decode")
+        parameters = parameters.reshape(samples, count, *parameters.shape[1:])
+        return self.likelihood.log_probability(parameters, batch["image"])
+
+    def evaluate(self, state: State, batch: Batch, key: Key[Array, ""]) -> VariationalSums:
+        """Sums the ELBO of one sample per image, and how the latents are used."""
+        variables, valid = variables_of(state), batch["valid"]
+        inference, terms = self.scored(variables, batch, key)
+        if inference.codes is None:
+            means = _side_by_side(self.infer(variables, batch, None).latents)
             means = jnp.where(valid[:, None], means, 0)
             chosen = jnp.zeros(0, jnp.int32)
         else:
             means = jnp.zeros((1, 0))
-            each = jnp.where(valid[:, None], found.codes, model.codes)
-            chosen = jnp.zeros(model.codes, jnp.int32).at[each].add(1, mode="drop")
+            codes = jnp.where(valid[:, None], inference.codes, self.model.codes)
+            chosen = jnp.zeros(self.model.codes, jnp.int32).at[codes].add(1, mode="drop")
         return VariationalSums(
-            **_terms(log_likelihood, found, valid),
+            **{name: mean_over(values, valid) for name, values in terms.items()},
             first=jnp.sum(means, axis=0),
             second=jnp.sum(jnp.square(means), axis=0),
             codes=chosen,
         )
 
-    def predict(state, batch, key):
-        found = _infer(_variables(state), batch, None)
+    def scored(
+        self, variables: PyTree, batch: Batch, key: Key[Array, ""]
+    ) -> tuple[Inference, Terms]:
+        """Returns the inference of one sample per image, and the parts of its ELBO."""
+        inference = self.infer(variables, batch, example_keys(key, batch["position"]))
+        log_likelihood = self.likelihood.log_probability(inference.parameters, batch["image"])
+        return inference, elbo_terms(inference, log_likelihood)
+
+    def elbo(self, state: State, batch: Batch, key: Key[Array, ""]) -> PerImage:
+        """Returns each image's ELBO, of which `evaluate` takes the sum."""
+        return self.scored(variables_of(state), batch, key)[1]["elbo"]
+
+    def predict(self, state: State, batch: Batch, key: Key[Array, ""]) -> dict[str, PyTree]:
+        """Returns the means of q(z|x) as "latents", and as "reconstruction" the means of p(x|z)
+        there."""
+        inference = self.infer(variables_of(state), batch, None)
         return {
-            "reconstruction": likelihood.mean(found.parameters[0]),
-            "latents": jax.tree.map(lambda leaf: leaf[0], found.latents),
+            "reconstruction": self.likelihood.mean(inference.parameters[0]),
+            "latents": jax.tree.map(lambda leaf: leaf[0], inference.latents),
         }
 
-    def sample(state, key, conditions):
-        variables = _variables(state)
+    def sample(
+        self, state: State, key: Key[Array, ""], conditions: int | Mapping[str, PyTree]
+    ) -> dict[str, Array]:
+        """Draws "images" as bytes, and with classes their "labels".
+
+        conditions: how many, with labels in turn; or their {"latents": ..., "labels": ...}.
+        """
+        variables = variables_of(state)
         if isinstance(conditions, int):
             keys = example_keys(key, jnp.arange(conditions))
-            labels = jnp.arange(conditions) % classes if classes else None
-
-            def images(columns):
-                keys, labels = columns
-                latents = model.apply(variables, keys, labels, method="prior")
-                return _images(variables, latents, labels, keys)
-
-            found = in_chunks(images, (keys, labels))
+            labels = jnp.arange(conditions) % self.classes if self.classes else None
+            images = in_chunks(lambda rows: self.images_of_prior(variables, *rows), (keys, labels))
         else:
             latents, labels = conditions["latents"], conditions.get("labels")
-            count = len(jax.tree.leaves(latents)[0])
-            found = in_chunks(
-                lambda columns: _images(variables, *columns),
-                (latents, labels, example_keys(key, jnp.arange(count))),
-            )
-        return {"images": found, **({"labels": labels} if classes else {})}
+            keys = example_keys(key, jnp.arange(len(jax.tree.leaves(latents)[0])))
+            rows = (latents, labels, keys)
+            images = in_chunks(lambda rows: self.images_of(variables, *rows), rows)
+        return {"images": images, **({"labels": labels} if self.classes else {})}
 
-    def _images(variables, latents, labels, keys):
-        parameters = model.apply(variables, latents, labels, method="decode")
-        if draw == "mean":
-            images = likelihood.mean(parameters)
+    def images_of_prior(
+        self, variables: PyTree, keys: Keys, labels: Int[Array, " batch"] | None
+    ) -> UInt8[Array, "batch height width channels"]:
+        """Draws latents of the prior, and returns their images."""
+        latents = self.model.apply(variables, keys, labels, method="prior")
+        return self.images_of(variables, latents, labels, keys)
+
+    def images_of(
+        self,
+        variables: PyTree,
+        latents: PyTree,
+        labels: Int[Array, " batch"] | None,
+        keys: Keys,
+    ) -> UInt8[Array, "batch height width channels"]:
+        """Returns the images of latents, as bytes."""
+        parameters = self.model.apply(variables, latents, labels, method="decode")
+        if self.draw == "mean":
+            images = self.likelihood.mean(parameters)
         else:
-            # The latents had the key itself.
+            # The latents were drawn with the key itself.
             keys = jax.vmap(lambda key: jax.random.fold_in(key, 2**31 - 1))(keys)
-            images = jax.vmap(likelihood.sample)(keys, parameters)
+            images = jax.vmap(self.likelihood.sample)(keys, parameters)
         return jnp.round(255 * images).astype(jnp.uint8)
 
-    return Objective(init, step, evaluate, summarize_for(shape), predict, sample)
+    def summarize(self, sums: VariationalSums | dict[str, Mean]) -> dict[str, float]:
+        """Returns the scores of a step or an evaluation, which `scores` describes."""
+        if isinstance(sums, dict):
+            return {name: mean.value() for name, mean in sums.items()}
+        return evaluation_scores(sums, self.shape)
 
 
-def _check(config: VariationalConfig, kind: str, found: Inference) -> None:
-    """Raises InputError for a bound that the model does not allow."""
-    bound, refused = config.objective, None
-    if found.codes is not None:
-        if bound != "elbo" or config.free_bits or config.particles > 1:
-            refused = "its posterior is one code with certainty, for which more samples, free bits"
-            refused += " or distances to the prior mean nothing; it has --objective elbo"
-    elif bound in ("dreg", "beta_tc") and found.posterior is None:
-        refused = "needs the density of q(z|x) at any z, which is known where it is one normal"
-        refused += " distribution: --model mlp or conv, --flows 0"
-    elif bound in ("infovae", "wae") and not isinstance(found.latents, jax.ShapeDtypeStruct):
-        refused = "needs a prior that is one fixed distribution, which that of a ladder is not:"
-        refused += " --model mlp or conv"
-    if refused:
-        raise InputError(f"objective = {bound} with {kind}: {refused}")
-
-
-def _variables(state) -> dict[str, PyTree]:
-    """What to evaluate with."""
+def variables_of(state: State) -> dict[str, PyTree]:
+    """Returns what to evaluate with: the average of all that is learned, if there is one."""
     learned = learned_of(state, "collections")
     return {"params": learned["params"], **learned["collections"]}
 
 
-def _terms(log_likelihood, found: Inference, valid=None) -> dict[str, Mean]:
-    """The ELBO without weights and its two parts, the KL analytic where it is known."""
-    reconstruction = -jnp.mean(log_likelihood, axis=0)
-    kl = jnp.sum(found.kl, axis=-1)
-    parts = {"elbo": -reconstruction - kl, "reconstruction": reconstruction, "kl": kl}
-    return {name: mean_over(values, valid) for name, values in parts.items()}
+def labels_of(batch: Batch, classes: int) -> Int[Array, " batch"] | None:
+    """Returns the labels, if the model knows classes."""
+    return batch.get("label") if classes else None
 
 
-def _flat(latents) -> Float[Array, "batch latents"]:
-    """The first sample of all groups, side by side."""
+def _side_by_side(latents: PyTree) -> Float[Array, "batch latents"]:
+    """Returns the first sample of all groups of latents as one row per image."""
     return jnp.concatenate([z[0].reshape(z.shape[1], -1) for z in jax.tree.leaves(latents)], -1)
-
-
-def importance_sampled(
-    model: nn.Module, likelihood: Likelihood, samples: int, classes: int = 0
-):  # fmt: skip
-    """evaluate(state, batch, key) -> {"nll": Mean}: -log p(x) estimated by importance sampling from
-    q(z|x), log mean of `samples` weights per image (Rezende et al. 2014, appendix E).
-
-    It is streamed over the samples: memory does not depend on their number. Its mean over the noise
-    is an upper bound of the true negative log-likelihood.
-
-    Raises:
-      InputError: fewer than one sample.
-    """
-    if samples < 1:
-        raise InputError(f"samples = {samples}; expected at least 1 importance sample per image")
-
-    def evaluate(state, batch, key):
-        variables = _variables(state)
-        images, labels = batch["image"], batch.get("label") if classes else None
-        keys = example_keys(key, batch["position"])
-        chunk = max(1, min(samples, _ROWS // len(images)))
-        chunks = -(-samples // chunk)
-
-        def log_weight(number):
-            # Keyed by its number, so that chunks, which depend on the batch, do not matter.
-            each = jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
-            found = model.apply(variables, images, labels, each, method="infer")
-            log_likelihood = likelihood.log_probability(found.parameters, images)
-            return (log_likelihood + found.log_prior - found.log_posterior)[0]
-
-        def more(so_far, index):
-            numbers = index * chunk + jnp.arange(chunk)
-            log_weights = jax.vmap(log_weight)(numbers)
-            log_weights = jnp.where(numbers[:, None] < samples, log_weights, -jnp.inf)
-            return jnp.logaddexp(so_far, jax.nn.logsumexp(log_weights, axis=0)), None
-
-        start = jnp.full(len(images), -jnp.inf)
-        total, _ = jax.lax.scan(more, start, jnp.arange(chunks))
-        return {"nll": mean_over(math.log(samples) - total, batch["valid"])}
-
-    return evaluate
-
-
-def summarize_for(shape: tuple[int, int, int]):
-    """summarize(sums): elbo (negative), reconstruction and kl in nats per image; of an evaluation
-    also bits_per_dim (of the ELBO), and active_units (latents whose posterior mean has a variance
-    above 0.01 over the images; Burda et al. 2016, section 5.2) or perplexity (exp of the entropy of
-    the codes' shares)."""
-
-    def summarize(sums):
-        if isinstance(sums, dict):
-            return {name: mean.value() for name, mean in sums.items()}
-        count = float(sums.elbo.count)
-        scores = {name: getattr(sums, name).value() for name in ("elbo", "reconstruction", "kl")}
-        scores["bits_per_dim"] = -scores["elbo"] / (math.prod(shape) * math.log(2))
-        if sums.codes.size:
-            shares = sums.codes.astype(float) / sums.codes.sum()
-            used = shares[shares > 0]
-            scores["perplexity"] = float(np.exp(-(used * np.log(used)).sum()))
-        else:
-            mean = sums.first.astype(float) / count
-            variance = sums.second.astype(float) / count - mean**2
-            scores["active_units"] = float((variance > 0.01).sum())
-        return scores
-
-    return summarize

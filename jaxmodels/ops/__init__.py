@@ -1,4 +1,4 @@
-"""Numerics that XLA lacks or lowers badly."""
+"""Array functions that XLA lacks, or compiles to slow code on a CPU."""
 
 from jaxmodels.ops.convolution import conv, conv_transpose
 from jaxmodels.ops.convolution_cpu import cpu_compiler_options

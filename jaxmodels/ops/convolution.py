@@ -1,22 +1,23 @@
 """Convolution in one and two dimensions with the values of `jax.lax`, lowered per backend.
 
-A convolution is bilinear in input and kernel, and so are its two gradients; the derivative of any
-of the three is made of the other two:
+A convolution is bilinear in its input and its kernel. So are its two gradients, and the derivatives
+of each of the three functions are made of the other two:
 
     convolve(x, k) -> y      input_gradient(g, k) -> x      kernel_gradient(x, g) -> k
 
-Each is a JAX primitive whose derivatives are declared bilinear, which gives forward and reverse
-mode to any order. GPU and TPU lower all three to XLA's native convolution (convolution_native.py),
-CPUs to what is fast there (convolution_cpu.py has the rule and its numbers).
+Each of the three is a JAX primitive whose derivatives are declared bilinear, which gives forward
+and reverse mode to any order. On a GPU and a TPU all three lower to XLA's native convolution
+(convolution_native.py). On a CPU they lower to what is fast there (convolution_cpu.py).
 
-Operands of the primitives lead with an axis of members, which are independent convolutions: what
-`vmap` over both operands makes. On a CPU they run one after another, which is faster than the
-grouped convolution that XLA would make of them (10x for four small CNNs).
+The operands of the primitives lead with an axis of members, which are independent convolutions:
+`vmap` over both operands makes them. On a CPU they run one after another, because the grouped
+convolution that XLA would make of them is much slower.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import jax
 from jax import lax
@@ -29,8 +30,8 @@ from jaxmodels.ops import convolution_native as native
 from jaxmodels.ops.convolution_native import Geometry, Pair, extent, transposed_kernel
 from jaxmodels.ops.members import one_by_one
 
-# An environment variable: what is compiled while it is set has XLA's convolutions on a CPU, too, to
-# compare with or to rule out a fault here.
+# An environment variable. Programs that are compiled while it is set have XLA's native convolutions
+# on a CPU too, to compare with them or to rule out a fault here.
 NATIVE = "JAXMODELS_NATIVE_CONVOLUTIONS"
 
 Padding = str | int | Sequence[int | Sequence[int]]
@@ -38,7 +39,7 @@ Padding = str | int | Sequence[int | Sequence[int]]
 
 def conv(
     x: Float[Array, "batch *size inputs"],
-    kernel: Float[Array, "*kernel_size inputs/groups outputs"],
+    kernel: Float[Array, "*kernel_size group_inputs outputs"],
     strides: int | Sequence[int] = 1,
     padding: Padding = "SAME",
     *,
@@ -46,36 +47,40 @@ def conv(
     groups: int = 1,
     precision: lax.PrecisionLike = None,
 ) -> Float[Array, "batch *out_size outputs"]:
-    """Cross-correlation over one or two axes, as `lax.conv_general_dilated` on NHWC and HWIO.
+    """Cross-correlates along one or two axes, as `lax.conv_general_dilated` on NHWC and HWIO.
 
     padding: "SAME", "VALID", one int, or per axis an int or (low, high).
     kernel_dilation: pixels from one kernel position to the next (lax: rhs_dilation).
-    groups: each of so many groups of outputs sees its own group of inputs only (lax:
-    feature_group_count); as many as there are channels: depthwise.
-    precision: of products, as in lax. On a CPU, which has one, any but None keeps large 3x3 and 4x4
-    kernels from fewer products that round 2-4 times as much (see convolution_winograd.py).
+    groups: the number of groups of channels; each group of outputs reads its own group of inputs
+      (lax: feature_group_count). With as many groups as inputs, the convolution is depthwise.
+    precision: of products, as in lax. A CPU has one precision only, but there any value other than
+      None turns off the algorithm that computes large 3x3 and 4x4 kernels with fewer products and
+      rounds 2-4 times as much (convolution_winograd.py).
 
-    On a CPU a number that is not finite may spread to other groups: small ones share a product.
+    On a CPU a number that is not finite may spread to other groups, because small groups share a
+    product.
 
     Raises:
       ValueError: shapes that do not match or have another number of axes, channels that `groups`
       does not divide, an unknown padding, or a kernel larger than the padded input.
     """
-    axes = _axes("conv", x, kernel, groups)
-    strides, dilation = _each(strides, axes), _each(kernel_dilation, axes)
+    axes = _count_axes("conv", x, kernel, groups)
+    strides, dilation = _per_axis(strides, axes), _per_axis(kernel_dilation, axes)
     if isinstance(padding, str):
-        size = tuple(map(extent, kernel.shape[:axes], dilation))
-        padding = lax.padtype_to_pads(x.shape[1:-1], size, strides, _known(padding))
+        kernel_extent = tuple(map(extent, kernel.shape[:axes], dilation))
+        name = _padding_name(padding)
+        padding = lax.padtype_to_pads(x.shape[1:-1], kernel_extent, strides, name)
     geometry = _geometry(strides, _pads(padding, axes), dilation, groups, precision)
     x, kernel = _with_rows(axes, x, kernel)
     ends = zip(x.shape[1:3], kernel.shape[:2], geometry.padding, geometry.dilation, strict=True)
-    _check_size("conv", x, kernel, (n + sum(pads) - extent(k, d) for n, k, pads, d in ends))
+    sizes = (n + sum(pads) - extent(k, d) + 1 for n, k, pads, d in ends)
+    _require_output("conv", x, kernel, sizes)
     return _without_rows(axes, _bind(_convolve, x, kernel, geometry=geometry))
 
 
 def conv_transpose(
     x: Float[Array, "batch *size inputs"],
-    kernel: Float[Array, "*kernel_size inputs/groups outputs"],
+    kernel: Float[Array, "*kernel_size group_inputs outputs"],
     strides: int | Sequence[int] = 1,
     padding: Padding = "SAME",
     *,
@@ -83,25 +88,25 @@ def conv_transpose(
     groups: int = 1,
     precision: lax.PrecisionLike = None,
 ) -> Float[Array, "batch *out_size outputs"]:
-    """Transposed convolution, as `lax.conv_transpose` (kernel not flipped) on NHWC and HWIO.
+    """Convolves the transposed way, as `lax.conv_transpose` (kernel not flipped) on NHWC and HWIO.
 
-    It is the input gradient of a strided convolution and runs as that. Explicit padding means, as
-    in lax, the padding of the input after it was spread out by the strides. Arguments otherwise as
-    in `conv`; lax has no groups here.
+    It runs as the input gradient of a strided convolution, which it is. Numbers given as padding
+    mean, as in lax, the padding of the input after the strides have spread it out. The other
+    arguments are those of `conv`; lax has no groups here.
 
     Raises:
       ValueError: as `conv`.
     """
-    axes = _axes("conv_transpose", x, kernel, groups)
-    strides, dilation = _each(strides, axes), _each(kernel_dilation, axes)
+    axes = _count_axes("conv_transpose", x, kernel, groups)
+    strides, dilation = _per_axis(strides, axes), _per_axis(kernel_dilation, axes)
     if isinstance(padding, str):
         padding = [
-            _transpose_padding(extent(k, d), s, _known(padding))
+            _transpose_padding(extent(k, d), s, _padding_name(padding))
             for k, d, s in zip(kernel.shape[:axes], dilation, strides, strict=True)
         ]
     geometry = _geometry(strides, _pads(padding, axes), dilation, groups, precision)
     x, kernel = _with_rows(axes, x, kernel)
-    # The convolution whose input gradient this is: low and high make its output n again.
+    # The padding of the convolution that maps the output of this one, of size in_size, to x.
     in_size, forward_padding = [], []
     for n, k, s, d, (low, high) in zip(
         x.shape[1:3], kernel.shape[:2], geometry.strides, geometry.dilation, geometry.padding,
@@ -110,15 +115,15 @@ def conv_transpose(
         reach = extent(k, d) - 1
         in_size.append(extent(n, s) + low + high - reach)
         forward_padding.append((reach - low, reach - high))
-    _check_size("conv_transpose", x, kernel, (size - 1 for size in in_size))
+    _require_output("conv_transpose", x, kernel, in_size)
     geometry = geometry._replace(padding=tuple(forward_padding))
     kernel = transposed_kernel(kernel, groups)
     y = _bind(_input_gradient, x, kernel, geometry=geometry, in_size=tuple(in_size))
     return _without_rows(axes, y)
 
 
-def _axes(name: str, x: Array, kernel: Array, groups: int) -> int:
-    """How many axes the kernel slides along."""
+def _count_axes(name: str, x: Array, kernel: Array, groups: int) -> int:
+    """Counts the axes that the kernel slides along, and refuses shapes that do not match."""
     axes = x.ndim - 2
     fits = axes in (1, 2) and kernel.ndim == x.ndim and groups >= 1
     if not (fits and x.shape[-1] == kernel.shape[-2] * groups and kernel.shape[-1] % groups == 0):
@@ -130,30 +135,31 @@ def _axes(name: str, x: Array, kernel: Array, groups: int) -> int:
     return axes
 
 
-def _check_size(name: str, x: Array, kernel: Array, beyond_one) -> None:
-    if min(beyond_one) < 0:
+def _require_output(name: str, x: Array, kernel: Array, sizes: Iterable[int]) -> None:
+    """Refuses an output without pixels; sizes: its sides, before strides leave out pixels."""
+    if min(sizes) < 1:
         raise ValueError(
             f"{name}: a kernel of shape {kernel.shape} is larger than the padded input, without"
             f" padding of shape {x.shape}"
         )
 
 
-def _each(value: int | Sequence[int], axes: int) -> tuple[int, ...]:
+def _per_axis(value: int | Sequence, axes: int) -> tuple:
     return (value,) * axes if isinstance(value, int) else tuple(value)
 
 
 def _pads(padding: int | Sequence[int | Sequence[int]], axes: int) -> tuple[Pair, ...]:
-    return tuple(_each(pads, 2) for pads in _each(padding, axes))
+    return tuple(_per_axis(pads, 2) for pads in _per_axis(padding, axes))
 
 
-def _known(padding: str) -> str:
+def _padding_name(padding: str) -> str:
     if padding.upper() not in ("SAME", "VALID"):
         raise ValueError(f"padding '{padding}'; expected 'SAME', 'VALID' or numbers")
     return padding.upper()
 
 
 def _geometry(strides, padding, dilation, groups, precision) -> Geometry:
-    if len(strides) == 1:  # along a row, of which there is one
+    if len(strides) == 1:  # In one dimension the image is a single row.
         strides, padding, dilation = (1, *strides), ((0, 0), *padding), (1, *dilation)
     return Geometry(tuple(strides), tuple(padding), tuple(dilation), groups, precision)
 
@@ -167,7 +173,7 @@ def _without_rows(axes: int, y: Array) -> Array:
 
 
 def _transpose_padding(kernel: int, stride: int, padding: str) -> Pair:
-    """The padding of `lax.conv_transpose` for one axis."""
+    """Returns the padding that `lax.conv_transpose` has for a name, along one axis."""
     if padding == "SAME":
         total = kernel + stride - 2
         low = kernel - 1 if stride > kernel - 1 else -(-total // 2)
@@ -178,12 +184,15 @@ def _transpose_padding(kernel: int, stride: int, padding: str) -> Pair:
 
 
 def _bind(primitive: Primitive, first: Array, second: Array, **params) -> Array:
-    """The primitive of one member, inside of `shard_map` too: what all devices share counts there
-    as their own first, so that its gradient is summed over them."""
-    axes = [jax.typeof(operand).mat.varying for operand in (first, second)]
+    """Applies the primitive to operands of one member.
+
+    Inside `shard_map`, an operand that all devices share is cast to one that each device has of its
+    own. The transpose of that cast sums the operand's gradient over the devices.
+    """
+    varying = [jax.typeof(operand).mat.varying for operand in (first, second)]
     operands = []
-    for operand, own in zip((first, second), axes, strict=True):
-        missing = tuple(axes[0].union(axes[1]) - own)
+    for operand, own in zip((first, second), varying, strict=True):
+        missing = tuple(varying[0].union(varying[1]) - own)
         operand = lax.pcast(operand, missing, to="varying") if missing else operand
         operands.append(operand[None])
     return primitive.bind(*operands, **params)[0]
@@ -193,9 +202,9 @@ def _bind(primitive: Primitive, first: Array, second: Array, **params) -> Array:
 
 
 def _bilinear(name: str) -> Primitive:
-    """A primitive that both modules of lowerings have a function of that name for."""
+    """Makes a primitive; the modules `native` and `cpu` have its lowerings under the same name."""
     primitive = Primitive(name)
-    # One jit for all calls: outside of a jitted program, each would compile anew otherwise.
+    # One jitted function serves all calls: a new one would be compiled at each call outside of jit.
     static = ("geometry", "in_size", "kernel_size")
     primitive.def_impl(jax.jit(primitive.bind, static_argnames=static))
     lowering = partial(_each_member, jax.vmap, getattr(native, name))
@@ -205,14 +214,15 @@ def _bilinear(name: str) -> Primitive:
     mlir.register_lowering(primitive, mlir.lower_fun(lowering, multiple_results=False))
 
     def on_cpu(first, second, **params):
-        mapped, forms = (jax.vmap, native) if os.environ.get(NATIVE) else (one_by_one, cpu)
-        return _each_member(mapped, getattr(forms, name), first, second, **params)
+        mapped, module = (jax.vmap, native) if os.environ.get(NATIVE) else (one_by_one, cpu)
+        return _each_member(mapped, getattr(module, name), first, second, **params)
 
     mlir.register_lowering(primitive, mlir.lower_fun(on_cpu, multiple_results=False), "cpu")
     return primitive
 
 
 def _each_member(mapped: Callable, function: Callable, first: Array, second: Array, **params):
+    """Applies the function to each member, by `mapped` (vmap or a loop) if there are several."""
     function = partial(function, **params)
     if len(first) == 1:
         return function(first[0], second[0])[None]
@@ -232,6 +242,8 @@ def _gradient_of_kernel(x, g, kernel, geometry):
     return _kernel_gradient.bind(x, g, geometry=geometry, kernel_size=kernel.shape[1:3])
 
 
+# For each primitive, its transposes in the first and in the second operand. The cotangent comes
+# first; of the operand that it is transposed in only `.aval`, the shape, is known.
 ad.defbilinear(
     _convolve,
     lambda g, x, kernel, geometry: _gradient_of_input(g, kernel, x.aval, geometry),
@@ -239,62 +251,74 @@ ad.defbilinear(
 )
 ad.defbilinear(
     _input_gradient,
-    lambda c, g, kernel, geometry, in_size: _convolve.bind(c, kernel, geometry=geometry),
-    lambda c, g, kernel, geometry, in_size: _gradient_of_kernel(c, g, kernel.aval, geometry),
+    lambda x, g, kernel, geometry, in_size: _convolve.bind(x, kernel, geometry=geometry),
+    lambda x, g, kernel, geometry, in_size: _gradient_of_kernel(x, g, kernel.aval, geometry),
 )
 ad.defbilinear(
     _kernel_gradient,
-    lambda c, x, g, geometry, kernel_size: _gradient_of_input(g, c, x.aval, geometry),
-    lambda c, x, g, geometry, kernel_size: _convolve.bind(x, c, geometry=geometry),
+    lambda kernel, x, g, geometry, kernel_size: _gradient_of_input(g, kernel, x.aval, geometry),
+    lambda kernel, x, g, geometry, kernel_size: _convolve.bind(x, kernel, geometry=geometry),
 )
 
 
-def _into(x: Array, dim: int, axis: int, groups: int = 1) -> Array:
-    """The axis `dim` joined with what comes after it as the axis `axis`, inside of each group."""
-    x = _moved(x, dim, axis)
-    shape = x.shape[:axis], x.shape[axis], x.shape[axis + 1], x.shape[axis + 2 :]
-    before, count, size, after = shape
+# vmap of the primitives.
+
+
+class _Fold(NamedTuple):
+    """The axis of an array that takes in the axis of vmap."""
+
+    axis: int
+    by_group: bool  # Whether groups divide it, so that each group takes in its own part.
+
+
+_BATCH, _INPUTS, _CHANNELS = _Fold(1, False), _Fold(3, False), _Fold(4, True)
+# For each primitive, where vmap over its first operand only folds its axis into the operand and
+# into the result, and where vmap over its second operand only does. The axes are those of arrays
+# that lead with members; groups divide the channels of an image and the outputs of a kernel.
+_FOLDS = {
+    _convolve: ((_BATCH, _BATCH), (_CHANNELS, _CHANNELS)),
+    _input_gradient: ((_BATCH, _BATCH), (_INPUTS, _CHANNELS)),
+    _kernel_gradient: ((_CHANNELS, _INPUTS), (_CHANNELS, _CHANNELS)),
+}
+
+
+def _batch(primitive: Primitive, operands, dims, geometry, **params):
+    """Widens the batch or the channels under vmap over one operand, adds members under both."""
+    count = next(x.shape[dim] for x, dim in zip(operands, dims, strict=True) if dim is not None)
+    run = partial(primitive.bind, geometry=geometry, **params)
+    if None not in dims:
+        members = [_fold(x, dim, 0) for x, dim in zip(operands, dims, strict=True)]
+        return _unfold(run(*members), count, 0), 0
+    mapped = 1 - dims.index(None)
+    into, result = _FOLDS[primitive][mapped]
+    operands = list(operands)
+    groups = geometry.groups if into.by_group else 1
+    operands[mapped] = _fold(operands[mapped], dims[mapped], into.axis, groups)
+    groups = geometry.groups if result.by_group else 1
+    return _unfold(run(*operands), count, result.axis, groups), 0
+
+
+def _fold(x: Array, dim: int, axis: int, groups: int = 1) -> Array:
+    """Takes the axis `dim` into the axis `axis` of the array without it, inside of each group."""
+    x = _move_axis(x, dim, axis)
+    before, count, size, after = x.shape[:axis], *x.shape[axis : axis + 2], x.shape[axis + 2 :]
     x = x.reshape(*before, count, groups, size // groups, *after).swapaxes(axis, axis + 1)
     return x.reshape(*before, count * size, *after)
 
 
-def _out_of(x: Array, count: int, axis: int, groups: int = 1) -> Array:
-    """The inverse of `_into`, `count` leading."""
+def _unfold(x: Array, count: int, axis: int, groups: int = 1) -> Array:
+    """Takes a leading axis of size `count` out of the axis `axis`: the inverse of `_fold`."""
     before, size, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
     x = x.reshape(*before, groups, count, size // groups // count, *after)
-    x = _moved(x, axis + 1, 0)
+    x = _move_axis(x, axis + 1, 0)
     return x.reshape(count, *before, size // count, *after)
 
 
-def _moved(x: Array, source: int, target: int) -> Array:
+def _move_axis(x: Array, source: int, target: int) -> Array:
     order = [axis for axis in range(x.ndim) if axis != source]
     order.insert(target, source)
     return x.transpose(order)
 
 
-# Where a batched operand's new axis goes, if the other operand is shared, and where the result has
-# it: axes after that of members, and whether groups divide them.
-_BATCH, _CHANNELS, _INPUTS, _OUTPUTS = (1, False), (4, True), (3, False), (4, True)
-_SHARED = {
-    _convolve: ((_BATCH, _BATCH), (_OUTPUTS, _CHANNELS)),
-    _input_gradient: ((_BATCH, _BATCH), (_INPUTS, _CHANNELS)),
-    _kernel_gradient: ((_CHANNELS, _INPUTS), (_CHANNELS, _OUTPUTS)),
-}
-
-
-def _batch(primitive: Primitive, args, dims, geometry, **params):
-    """vmap: over one operand it widens the batch or the channels, over both it adds members."""
-    count = next(a.shape[d] for a, d in zip(args, dims, strict=True) if d is not None)
-    run = partial(primitive.bind, geometry=geometry, **params)
-    if None not in dims:
-        pairs = [_into(a, d, 0) for a, d in zip(args, dims, strict=True)]
-        return _out_of(run(*pairs), count, 0), 0
-    which = dims.index(None) ^ 1
-    (into, divided), (out, out_divided) = _SHARED[primitive][which]
-    args = list(args)
-    args[which] = _into(args[which], dims[which], into, geometry.groups if divided else 1)
-    return _out_of(run(*args), count, out, geometry.groups if out_divided else 1), 0
-
-
-for _primitive in _SHARED:
+for _primitive in _FOLDS:
     batching.primitive_batchers[_primitive] = partial(_batch, _primitive)

@@ -1,4 +1,4 @@
-"""A convolution and its two gradients as XLA's native convolution: what GPU and TPU run."""
+"""A convolution and its two gradients as XLA's native convolution: what a GPU and a TPU run."""
 
 from collections.abc import Hashable
 from typing import NamedTuple
@@ -12,25 +12,27 @@ NHWC = ("NHWC", "HWIO", "NHWC")
 
 
 class Geometry(NamedTuple):
-    """How windows lie on the image, in rows and columns, groups of channels, and what lax calls
-    precision."""
+    """How windows lie on the image, in rows and columns, and how its channels are grouped."""
 
     strides: Pair
     padding: tuple[Pair, Pair]
     dilation: Pair = (1, 1)
     groups: int = 1
-    precision: Hashable = None
+    precision: Hashable = None  # as in lax
 
 
 def extent(size: int, dilation: int) -> int:
-    """Pixels from the first to the last that a kernel of a size meets along an axis."""
+    """Counts the pixels from the first to the last that a kernel meets along an axis."""
     return (size - 1) * dilation + 1
 
 
 def transposed_kernel(
-    kernel: Float[Array, "height width inputs/groups outputs"], groups: int
-) -> Float[Array, "height width outputs/groups inputs"]:
-    """The kernel of the way back: flipped, inputs and outputs of each group exchanged."""
+    kernel: Float[Array, "height width group_inputs outputs"], groups: int
+) -> Float[Array, "height width group_outputs inputs"]:
+    """Flips the kernel and exchanges inputs and outputs of each group.
+
+    An input gradient is a convolution by the result.
+    """
     height, width, inputs, outputs = kernel.shape
     kernel = jnp.flip(kernel, (0, 1)).reshape(height, width, inputs, groups, outputs // groups)
     return kernel.transpose(0, 1, 4, 3, 2).reshape(height, width, -1, groups * inputs)
@@ -38,10 +40,10 @@ def transposed_kernel(
 
 def convolve(
     x: Float[Array, "batch height width inputs"],
-    kernel: Float[Array, "kernel_height kernel_width inputs/groups outputs"],
+    kernel: Float[Array, "kernel_height kernel_width group_inputs outputs"],
     geometry: Geometry,
 ) -> Float[Array, "batch out_height out_width outputs"]:
-    """The convolution."""
+    """Convolves x by the kernel, which gives y."""
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -56,11 +58,11 @@ def convolve(
 
 def input_gradient(
     g: Float[Array, "batch out_height out_width outputs"],
-    kernel: Float[Array, "kernel_height kernel_width inputs/groups outputs"],
+    kernel: Float[Array, "kernel_height kernel_width group_inputs outputs"],
     geometry: Geometry,
     in_size: Pair,
 ) -> Float[Array, "batch height width inputs"]:
-    """What `convolve` transposes to in its input."""
+    """Computes the gradient of `convolve` in x, of size in_size, from the gradient g of y."""
     pads = []
     for n, k, s, d, size, (low, _) in zip(
         g.shape[1:3], kernel.shape[:2], geometry.strides, geometry.dilation, in_size,
@@ -86,15 +88,15 @@ def kernel_gradient(
     g: Float[Array, "batch out_height out_width outputs"],
     geometry: Geometry,
     kernel_size: Pair,
-) -> Float[Array, "kernel_height kernel_width inputs/groups outputs"]:
-    """What `convolve` transposes to in its kernel."""
+) -> Float[Array, "kernel_height kernel_width group_inputs outputs"]:
+    """Computes the gradient of `convolve` in the kernel from the gradient g of y."""
     return lax.conv_general_dilated(
         x,
         g,
         geometry.dilation,
         kernel_gradient_padding(x, g, geometry, kernel_size),
         rhs_dilation=geometry.strides,
-        # Groups are those of the channels, which take the place of the batch here.
+        # The channels take the place of the batch here, and groups divide them.
         batch_group_count=geometry.groups,
         dimension_numbers=("CHWN", "IHWO", "HWNC"),
         precision=geometry.precision,
@@ -102,7 +104,7 @@ def kernel_gradient(
 
 
 def kernel_gradient_padding(x: Array, g: Array, geometry: Geometry, kernel_size: Pair) -> list:
-    """Of x, so that a convolution of it by g has the size of the kernel."""
+    """Computes the padding of x with which its convolution by g has the size of the kernel."""
     return [
         (low, extent(k, d) - 1 + extent(n, s) - size - low)
         for size, n, k, s, d, (low, _) in zip(

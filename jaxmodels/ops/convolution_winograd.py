@@ -1,12 +1,18 @@
 """Convolutions at stride 1 by minimal filtering: fewer products, between transformed tiles.
 
-Lavin and Gray (2016), section 4: of r neighbouring taps, m outputs are
+A tile is m neighbouring outputs along an axis, of a kernel with r taps there. Lavin and Gray (2016,
+section 4) compute it with m + r - 1 products instead of m r, as
 
-    A' [(G kernel) * (B' x)]        with m + r - 1 products instead of m r,
+    A' [(G kernel) * (B' x)]
 
-one axis after the other. By the transposition principle, the same matrices yield the gradient of
-the kernel. Rows go by tiles of 2, columns by tiles of 4, so that 3x3 takes a third of the products
-and rounds 2-4 times as much as a plain sum: with tiles of 4 both ways it would be ten times.
+where * multiplies elementwise. Here the matrices A', G and B' are called y, kernel and x. They
+apply to one axis after the other. Their transposes yield the gradient of the kernel.
+
+Tiles are 2 rows by 4 columns. A 3x3 kernel then takes a third of the products and rounds 2-4 times
+as much as a plain sum. Tiles of 4 by 4 would round about ten times as much.
+
+A convolution whose strides divide its kernel's sides is one at stride 1 on blocks of pixels
+(space_to_depth.py), so these run by tiles, too.
 """
 
 from collections.abc import Callable
@@ -23,24 +29,28 @@ from jaxmodels.ops.convolution_native import Pair, transposed_kernel
 from jaxmodels.ops.materialize import materialize
 from jaxmodels.ops.space_to_depth import depth_to_space, kernel_to_depth, space_to_depth
 
-_TILES = (2, 4)  # of outputs, in rows and columns
-# Where two polynomials are multiplied, in an order that keeps rounding low (Barabasz et al. 2020,
-# table 1); and at infinity.
+_TILES = (2, 4)  # outputs of a tile, in rows and columns
+# The points at which Toom-Cook evaluates polynomials, besides infinity. Their order keeps rounding
+# low (Barabasz et al. 2020, table 1).
 _POINTS = (0, 1, -1, 1 / 2, -2)
 
 
 class _Transforms(NamedTuple):
-    """The matrices of m outputs of r taps."""
+    """The matrices for tiles of some outputs and kernels of some taps."""
 
-    x: Float[np.ndarray, "m+r-1 m+r-1"]
-    kernel: Float[np.ndarray, "m+r-1 r"]
-    y: Float[np.ndarray, "m m+r-1"]
+    x: Float[np.ndarray, "products products"]
+    kernel: Float[np.ndarray, "products taps"]
+    y: Float[np.ndarray, "outputs products"]
 
 
 @cache
 def _transforms(outputs: int, taps: int) -> _Transforms:
-    """By Toom-Cook: x and y evaluate at the points, the kernel too, divided by what is left of
-    Lagrange's polynomials when those of x are whole."""
+    """Constructs the matrices by Toom-Cook's algorithm.
+
+    The convolution multiplies polynomials, and the matrices of kernel and y evaluate polynomials at
+    the points. That of x has Lagrange's polynomials of the points without their denominators, so
+    that its coefficients have few digits. The matrix of the kernel is divided by the denominators.
+    """
     points = np.array(_POINTS[: outputs + taps - 2])
     others = [np.delete(points, i) for i in range(len(points))]
     x = [[*_coefficients(other), 0] for other in others] + [_coefficients(points)]
@@ -54,26 +64,27 @@ def _transforms(outputs: int, taps: int) -> _Transforms:
 
 
 def _coefficients(roots: np.ndarray) -> np.ndarray:
-    """Of the monic polynomial with these roots, that of the constant first."""
+    """Returns the coefficients of the monic polynomial with these roots, the constant first."""
     return np.poly1d(roots, r=True).coef[::-1]
 
 
 class _Axis(NamedTuple):
-    """Rows or columns in tiles."""
+    """How one axis, rows or columns, is divided into tiles."""
 
     axis: int
-    padding: int  # in front
-    size: int  # of the output
+    padding: int  # In front of the first pixel.
+    size: int  # Of the output.
     tiles: int
     transforms: _Transforms
 
     @property
     def step(self) -> int:
-        """Outputs of a tile."""
+        """The outputs of a tile."""
         return len(self.transforms.y)
 
 
 def _axes(sizes: Pair, kernel_size: Pair, padding: tuple[Pair, Pair]) -> tuple[_Axis, _Axis]:
+    """Divides the output, of these sizes, into tiles."""
     axes = []
     for axis, (size, taps, (low, _)) in enumerate(zip(sizes, kernel_size, padding, strict=True)):
         outputs = min(_TILES[axis], size)
@@ -88,7 +99,7 @@ def convolve(
     padding: tuple[Pair, Pair],
     strides: Pair = (1, 1),
 ) -> Float[Array, "batch out_height out_width outputs"]:
-    """The convolution; strides must divide the kernel's size."""
+    """Convolves x by the kernel, which gives y; the strides must divide the kernel's sides."""
     if strides == (1, 1):
         return _convolve(x, kernel, padding)
     edges = []
@@ -110,7 +121,7 @@ def input_gradient(
     strides: Pair,
     in_size: Pair,
 ) -> Float[Array, "batch height width inputs"]:
-    """What `convolve` transposes to in its input."""
+    """Computes the gradient of `convolve` in x, of size in_size, from the gradient g of y."""
     kernel = transposed_kernel(kernel_to_depth(kernel, strides), groups=1)
     reach = tuple((taps - 1, taps - 1) for taps in kernel.shape[:2])
 
@@ -129,6 +140,11 @@ def _convolve(
     before: Callable[[Array], Array] = lambda x: x,
     after: Callable[[Array], Array] = lambda y: y,
 ) -> Array:
+    """Convolves before(x) at stride 1, and returns `after` of the result.
+
+    Both rearrangements belong here, because the operands and the result are materialised outside of
+    them: XLA then fuses them with the transforms.
+    """
     taps = kernel.shape[:2]
     sizes = tuple(
         n + sum(pads) - k + 1
@@ -136,11 +152,12 @@ def _convolve(
     )
     axes = _axes(sizes, taps, padding)
     kernels = [materialize(kernel)]
-    for axis, _, _, _, transforms in axes[::-1]:
+    for axis in axes[::-1]:
+        along = axis.axis - 1  # A kernel has no batch axis.
         kernels = [
-            _sum(weights, each)
-            for each in [jnp.split(k, k.shape[axis - 1], axis - 1) for k in kernels]
-            for weights in transforms.kernel
+            _weighted_sum(row, slices)
+            for slices in [jnp.split(k, k.shape[along], along) for k in kernels]
+            for row in axis.transforms.kernel
         ]
     tiles = _tiles_of_x(before(materialize(x)), axes)
     products = [tile @ kernel[0, 0] for tile, kernel in zip(tiles, kernels, strict=True)]
@@ -153,29 +170,32 @@ def kernel_gradient(
     padding: tuple[Pair, Pair],
     kernel_size: Pair,
 ) -> Float[Array, "kernel_height kernel_width inputs outputs"]:
-    """What `convolve` at stride 1 transposes to in its kernel."""
+    """Computes the gradient of `convolve` at stride 1 in the kernel from the gradient g of y."""
     axes = _axes(g.shape[1:3], kernel_size, padding)
-    xs, gs = _tiles_of_x(materialize(x), axes), _tiles_of_y(materialize(g), axes)
+    x_tiles, g_tiles = _tiles_of_x(materialize(x), axes), _tiles_of_y(materialize(g), axes)
     kernels = [
         (x.reshape(-1, x.shape[-1]).T @ g.reshape(-1, g.shape[-1]))[None, None]
-        for x, g in zip(xs, gs, strict=True)
+        for x, g in zip(x_tiles, g_tiles, strict=True)
     ]
-    for axis, _, _, _, transforms in axes:
-        rows = transforms.kernel.T
+    for axis in axes:
+        columns = axis.transforms.kernel.T
         kernels = [
-            jnp.concatenate([_sum(row, each) for row in rows], axis - 1)
-            for each in _in_groups(kernels, len(transforms.x))
+            jnp.concatenate([_weighted_sum(column, each) for column in columns], axis.axis - 1)
+            for each in _chunks(kernels, len(axis.transforms.x))
         ]
     return kernels[0]
 
 
 def _tiles_of_x(x: Array, axes: tuple[_Axis, _Axis]) -> list[Array]:
-    """Transformed: an array of all tiles for each product, columns before rows."""
+    """Transforms the tiles of x: makes one array of all tiles for each product.
+
+    Products of the same row of a tile follow one another.
+    """
     parts = [x]
     for axis in axes[::-1]:
         rows = axis.transforms.x
         parts = [
-            _sum(row, entries)
+            _weighted_sum(row, entries)
             for entries in [_entries(part, axis, len(rows), axis.padding) for part in parts]
             for row in rows
         ]
@@ -183,11 +203,11 @@ def _tiles_of_x(x: Array, axes: tuple[_Axis, _Axis]) -> list[Array]:
 
 
 def _tiles_of_y(y: Array, axes: tuple[_Axis, _Axis]) -> list[Array]:
-    """The same of outputs, by the transposed matrices."""
+    """Transforms the tiles of an output's gradient by the transposed matrices, in that order."""
     parts = [y]
     for axis in axes[::-1]:
         parts = [
-            _sum(column, entries)
+            _weighted_sum(column, entries)
             for entries in [_entries(part, axis, axis.step, 0) for part in parts]
             for column in axis.transforms.y.T
         ]
@@ -195,23 +215,23 @@ def _tiles_of_y(y: Array, axes: tuple[_Axis, _Axis]) -> list[Array]:
 
 
 def _outputs(products: list[Array], axes: tuple[_Axis, _Axis]) -> Array:
-    """What the products of all tiles add up to."""
-    for axis, _, size, _, transforms in axes:
-        sums = []
-        for each in _in_groups(products, len(transforms.x)):
-            y = jnp.stack([_sum(row, each) for row in transforms.y], axis + 1)
-            y = y.reshape(*y.shape[:axis], -1, *y.shape[axis + 2 :])
-            sums.append(lax.slice_in_dim(y, 0, size, axis=axis))
+    """Adds the products up to the outputs, and joins the tiles."""
+    for axis in axes:
+        along, sums = axis.axis, []
+        for each in _chunks(products, len(axis.transforms.x)):
+            y = jnp.stack([_weighted_sum(row, each) for row in axis.transforms.y], along + 1)
+            y = y.reshape(*y.shape[:along], -1, *y.shape[along + 2 :])
+            sums.append(lax.slice_in_dim(y, 0, axis.size, axis=along))
         products = sums
     return products[0]
 
 
-def _in_groups(arrays: list[Array], size: int) -> list[list[Array]]:
+def _chunks(arrays: list[Array], size: int) -> list[list[Array]]:
     return [arrays[at : at + size] for at in range(0, len(arrays), size)]
 
 
 def _entries(x: Array, axis: _Axis, count: int, padding: int) -> list[Array]:
-    """x, padded in front, at each of so many places of all tiles."""
+    """Lists `count` arrays, of which the i-th has the i-th pixel along the axis of every tile."""
     along, last = axis.axis, (axis.tiles - 1) * axis.step + 1
     edges = [(0, 0), (0, 0)]
     edges[along - 1] = (padding, last - 1 + count - x.shape[along] - padding)
@@ -224,8 +244,8 @@ def _pad(x: Array, edges) -> Array:
     return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
 
 
-def _sum(weights: Float[np.ndarray, " terms"], terms: list[Array]) -> Array:
-    """Weighted, with no operation for weights of 0 and 1."""
+def _weighted_sum(weights: np.ndarray, terms: list[Array]) -> Array:
+    """Adds terms times weights, without an operation for weights of 0 and 1."""
     total = None
     for weight, term in zip(weights, terms, strict=True):
         if weight:

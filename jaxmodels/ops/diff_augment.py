@@ -1,4 +1,4 @@
-"""Differentiable augmentation of real images and fakes alike (DiffAugment, Zhao et al. 2020)."""
+"""Differentiable augmentation of real and generated images (DiffAugment, Zhao et al. 2020)."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,10 @@ Image = Float[Array, "height width channels"]
 
 
 def _color(key: Key[Array, ""], image: Image) -> Image:
-    """Brightness by -0.5..0.5, saturation by 0..2 (nothing on grey), contrast by 0.5..1.5."""
+    """Adds -0.5..0.5 to all values, then multiplies saturation by 0..2 and contrast by 0.5..1.5.
+
+    An image of one channel has no saturation.
+    """
     brightness, saturation, contrast = jax.random.uniform(key, (3,))
     image = image + (brightness - 0.5)
     grey = jnp.mean(image, axis=-1, keepdims=True)
@@ -20,10 +23,10 @@ def _color(key: Key[Array, ""], image: Image) -> Image:
 
 
 def _translation(key: Key[Array, ""], image: Image) -> Image:
-    """A shift by up to an eighth of each side; what comes in is 0 (grey)."""
+    """Shifts the image by up to an eighth of each side; the uncovered pixels are 0 (grey)."""
 
-    # A product with a shifted identity: its derivatives of any order are products again, where a
-    # slice at a traced place would make a scatter of them.
+    # The shift is a product with a shifted identity, because derivatives of a product are products.
+    # Those of a slice at a traced place are scatters.
     def shift(key, size):
         most = int(size / 8 + 0.5)
         by = jax.random.randint(key, (), -most, most + 1)
@@ -36,7 +39,7 @@ def _translation(key: Key[Array, ""], image: Image) -> Image:
 
 
 def _cutout(key: Key[Array, ""], image: Image) -> Image:
-    """A square of half the side set to 0 (grey), as much of it as is inside."""
+    """Sets a rectangle of half of each side to 0 (grey); a part of it may lie outside."""
 
     def outside(key, size):
         half = int(size / 2 + 0.5)
@@ -56,8 +59,11 @@ def diff_augment(
     keys: Key[Array, " batch"],
     policy: Sequence[str],
 ) -> Float[Array, "batch height width channels"]:
-    """The images, in -1..1, each augmented by its key; policy: of color, translation, cutout."""
+    """Augments each image, in -1..1, by its own key.
+
+    policy: names of AUGMENTATIONS, which are applied in this order.
+    """
     for number, name in enumerate(policy):
-        keys_of_one = jax.vmap(lambda key, number=number: jax.random.fold_in(key, number))(keys)
-        images = jax.vmap(AUGMENTATIONS[name])(keys_of_one, images)
+        own_keys = jax.vmap(lambda key, number=number: jax.random.fold_in(key, number))(keys)
+        images = jax.vmap(AUGMENTATIONS[name])(own_keys, images)
     return images

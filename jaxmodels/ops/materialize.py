@@ -1,20 +1,20 @@
-"""A value in memory, whatever XLA thinks."""
+"""A boundary that XLA's CPU backend does not fuse across."""
 
 import jax
 from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array
 
-# One for all calls: a new function would be traced anew at each.
+# One jitted function serves all calls: JAX would trace a new one at each call.
 _identity = jax.jit(lambda x: x)
 
 
 def materialize(x: Array) -> Array:
-    """x, computed once, before what reads it.
+    """Returns x and makes a CPU compute it once, into memory, before anything reads it.
 
-    XLA's CPU backend fuses what is cheap into every place that reads it: a normalisation, say, is
-    computed anew for each of the 24 sums that read it, or in an order that suits the reader and
-    misses the cache (a ResNet-18 took 1.4 times as long). It takes `lax.optimization_barrier` away
-    before it does so; a call that it may not inline is the one boundary that it keeps.
+    XLA's CPU backend fuses a cheap operation into every place that reads its result. A
+    normalisation is then computed anew for each of the many sums that read it, or in an order that
+    suits the reader and misses the cache. The backend removes `lax.optimization_barrier` before it
+    fuses, so the boundary here is a call that it may not inline, the only one that it keeps.
     """
     with set_xla_metadata(inlineable="false"):
         return _identity(x)

@@ -7,13 +7,15 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+# Up to this many members are written out, more run in a loop.
 _WRITTEN_OUT = 8
 
 
 def map_members(function: Callable) -> Callable:
-    """`jax.vmap(function)`, over the leading axes of all arguments; but on a CPU one member after
-    another, whose activations then stay in the cache: four small CNNs take 3.9 times as long as
-    one, under `vmap` 4.1 times.
+    """Maps a function over the leading axes of all its arguments, as `jax.vmap(function)` does.
+
+    On a CPU the members run one after another, because the activations of one member stay in the
+    cache. Everywhere else it is `jax.vmap`.
     """
 
     def mapped(*members):
@@ -24,14 +26,17 @@ def map_members(function: Callable) -> Callable:
 
 
 def one_by_one(function: Callable) -> Callable:
-    """`jax.vmap(function)` as a loop. A few members are written out: within a loop in a loop, XLA's
-    CPU backend runs what it fuses on one thread."""
+    """Maps a function over the leading axes of all its arguments, one member after another.
+
+    A few members are written out: in a loop within a loop, XLA's CPU backend runs fused operations
+    on one thread only.
+    """
 
     def mapped(*members):
         count = len(jax.tree.leaves(members)[0])
         if count > _WRITTEN_OUT:
             return lax.map(lambda member: function(*member), members)
-        each = [function(*jax.tree.map(itemgetter(i), members)) for i in range(count)]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+        outputs = [function(*jax.tree.map(itemgetter(i), members)) for i in range(count)]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *outputs)
 
     return mapped

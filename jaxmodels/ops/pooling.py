@@ -1,4 +1,4 @@
-"""Pooling and its inverse, whose gradients are fast everywhere."""
+"""Pooling and upsampling whose gradients are fast on every backend."""
 
 from functools import reduce
 
@@ -15,13 +15,14 @@ def max_pool(
     strides: int | None = None,
     padding: int = 0,
 ) -> Float[Array, "batch out_height out_width channels"]:
-    """Maximum over windows, which by default do not overlap; a remainder at the lower or right edge
-    is dropped. Sides become (side + 2 * padding - window) // strides + 1; padding never wins.
+    """Takes the maximum over windows, which by default do not overlap.
 
-    Without `reduce_window`, whose gradient is 4x slower on a CPU (padded windows of 3, stride 2),
-    and the reductions of `jnp.max`, 3-4x (windows of 2).
-    Where several values of a window tie for the maximum, they share the gradient: equally, unless
-    windows overlap or are padded.
+    A side becomes (side + 2 * padding - window) // strides + 1: a remainder at the lower or right
+    edge is dropped. Padding is never the maximum. Values of a window that tie for the maximum share
+    the gradient; they share it equally unless windows overlap or are padded.
+
+    The maximum is taken over shifted images. On a CPU the gradient of `reduce_window` and the
+    reductions of `jnp.max` are several times slower.
 
     Raises:
       ValueError: windows that may hold nothing but padding.
@@ -39,21 +40,21 @@ def max_pool(
 def _max_in_windows(
     windows: Float[Array, "batch rows window columns window channels"],
 ) -> Float[Array, "batch rows columns channels"]:
-    """With the derivative of `jnp.max`, but as one pass: its reductions are slow on a CPU."""
+    """Takes the maximum over whole windows in one pass, with the derivative of `jnp.max`."""
     return reduce(jnp.maximum, _places(windows))
 
 
 @_max_in_windows.defjvp
 def _derivative(primals, tangents):
-    (windows,), (moved,) = primals, tangents
+    (windows,), (tangent,) = primals, tangents
     largest = _max_in_windows(windows)
     ties = sum((place == largest).astype(largest.dtype) for place in _places(windows))
     shares = jnp.where(windows == _in_windows(largest), _in_windows(1 / ties), 0)
-    return largest, jnp.sum(moved * shares, axis=(2, 4))
+    return largest, jnp.sum(tangent * shares, axis=(2, 4))
 
 
 def _places(windows: Array) -> list[Array]:
-    """What is at the first, second, ... place of each window."""
+    """Lists the arrays of the pixels at the first, second, ... place of each window."""
     rows, columns = windows.shape[2], windows.shape[4]
     return [windows[:, :, i, :, j] for i in range(rows) for j in range(columns)]
 
@@ -63,8 +64,10 @@ def _in_windows(pooled: Array) -> Array:
 
 
 def _max_along(x: Array, axis: int, window: int, strides: int, padding: int) -> Array:
+    """Takes the maximum over padded windows along one axis."""
     count = (x.shape[axis] + 2 * padding - window) // strides + 1
-    # Phases modulo the stride, by which XLA is faster than by slices with a stride.
+    # A phase is the pixels at one position modulo the stride. XLA takes phases of a reshaped array
+    # faster than slices with a stride.
     x = _padded(x, axis, 0, -x.shape[axis] % strides)
     phases = x.reshape(*x.shape[:axis], -1, strides, *x.shape[axis + 1 :])
     places = []
@@ -76,7 +79,7 @@ def _max_along(x: Array, axis: int, window: int, strides: int, padding: int) -> 
 
 
 def _padded(x: Array, axis: int, low: int, high: int) -> Array:
-    """With what never wins; negative: cropped."""
+    """Pads an axis with what is never the maximum; negative padding crops it."""
     edges = [(0, 0, 0)] * x.ndim
     edges[axis] = (low, high, 0)
     return lax.pad(x, jnp.asarray(-jnp.inf, x.dtype), edges)
@@ -84,15 +87,15 @@ def _padded(x: Array, axis: int, low: int, high: int) -> Array:
 
 def average_pool(
     x: Float[Array, "batch height width channels"], window: int = 2
-) -> Float[Array, "batch height/window width/window channels"]:
-    """Mean over non-overlapping windows; a remainder at the lower or right edge is dropped."""
+) -> Float[Array, "batch out_height out_width channels"]:
+    """Averages over windows that do not overlap, and drops a remainder at lower and right edges."""
     return jnp.mean(_windows(x, window), axis=(2, 4))
 
 
 def upsample(
     x: Float[Array, "batch height width channels"], factor: int = 2
-) -> Float[Array, "batch height*factor width*factor channels"]:
-    """Nearest neighbour: each pixel becomes a square."""
+) -> Float[Array, "batch out_height out_width channels"]:
+    """Enlarges images by making each pixel a square of `factor` x `factor` pixels."""
     batch, height, width, channels = x.shape
     x = jnp.broadcast_to(x[:, :, None, :, None], (batch, height, factor, width, factor, channels))
     return x.reshape(batch, height * factor, width * factor, channels)
@@ -101,8 +104,10 @@ def upsample(
 def upsample_bilinear(
     x: Float[Array, "batch height width channels"],
 ) -> Float[Array, "batch 2*height 2*width channels"]:
-    """Twice as large, as `jax.image.resize(..., "bilinear")`, which multiplies by matrices: 4x
-    slower on a CPU."""
+    """Enlarges images to twice the sides, with the values of `jax.image.resize(..., "bilinear")`.
+
+    That function multiplies by matrices, which is several times slower on a CPU.
+    """
     for axis in (1, 2):
         before, after = _shifted(x, axis, 1), _shifted(x, axis, -1)
         pairs = jnp.stack([0.25 * before + 0.75 * x, 0.75 * x + 0.25 * after], axis + 1)
@@ -112,9 +117,12 @@ def upsample_bilinear(
 
 def downsample_bilinear(
     x: Float[Array, "batch height width channels"],
-) -> Float[Array, "batch height/2 width/2 channels"]:
-    """Half as large, as `jax.image.resize(..., "bilinear")`: by the filter 1 3 3 1, of which edges
-    have less; sides must be even."""
+) -> Float[Array, "batch height//2 width//2 channels"]:
+    """Reduces images to half the sides, with the values of `jax.image.resize(..., "bilinear")`.
+
+    The sides must be even. The filter is 1 3 3 1, divided by the sum of its weights inside the
+    image.
+    """
     for axis in (1, 2):
         count = x.shape[axis] // 2
         pairs = x.reshape(*x.shape[:axis], count, 2, *x.shape[axis + 1 :])
@@ -129,7 +137,7 @@ def downsample_bilinear(
 
 
 def _shifted(x: Array, axis: int, by: int, edge: bool = True) -> Array:
-    """x moved by one pixel; what comes in is the edge's pixel or zero."""
+    """Moves x by one pixel, and fills the gap with the edge's pixel or with zero."""
     end = 0 if by > 0 else x.shape[axis] - 1
     new = lax.slice_in_dim(x, end, end + 1, axis=axis)
     new = new if edge else jnp.zeros_like(new)
@@ -139,6 +147,7 @@ def _shifted(x: Array, axis: int, by: int, edge: bool = True) -> Array:
 
 
 def _windows(x: Array, window: int) -> Float[Array, "batch rows window columns window channels"]:
+    """Divides images into windows that do not overlap, without a remainder at the edges."""
     batch, height, width, channels = x.shape
     rows, columns = height // window, width // window
     x = x[:, : rows * window, : columns * window]

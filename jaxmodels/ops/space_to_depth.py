@@ -1,4 +1,4 @@
-"""Blocks of pixels as channels and back: what turns a stride into one."""
+"""Blocks of pixels as channels and back, which turn a strided convolution into one at stride 1."""
 
 from jaxtyping import Array, Float
 
@@ -7,8 +7,11 @@ from jaxmodels.ops.convolution_native import Pair
 
 def space_to_depth(
     x: Float[Array, "batch height width channels"], block: Pair
-) -> Float[Array, "batch height/rows width/columns rows*columns*channels"]:
-    """Each block of rows and columns as one pixel; sides must be multiples of the block's."""
+) -> Float[Array, "batch block_rows block_columns depth"]:
+    """Joins each block of pixels to one pixel, whose depth is the block's pixels times channels.
+
+    block: rows and columns of a block; they must divide the image's height and width.
+    """
     batch, height, width, channels = x.shape
     rows, columns = block
     x = x.reshape(batch, height // rows, rows, width // columns, columns, channels)
@@ -17,9 +20,9 @@ def space_to_depth(
 
 
 def depth_to_space(
-    x: Float[Array, "batch height width rows*columns*channels"], block: Pair
-) -> Float[Array, "batch height*rows width*columns channels"]:
-    """The inverse of `space_to_depth`."""
+    x: Float[Array, "batch block_rows block_columns depth"], block: Pair
+) -> Float[Array, "batch height width channels"]:
+    """Takes each pixel apart into a block of pixels: the inverse of `space_to_depth`."""
     batch, height, width, depth = x.shape
     rows, columns = block
     x = x.reshape(batch, height, width, rows, columns, depth // (rows * columns))
@@ -29,9 +32,12 @@ def depth_to_space(
 
 def kernel_to_depth(
     kernel: Float[Array, "height width inputs outputs"], block: Pair
-) -> Float[Array, "height/rows width/columns rows*columns*inputs outputs"]:
-    """The kernel that does at stride 1, on what `space_to_depth` makes of an image, what this one
-    does to the image at strides as large as the block."""
+) -> Float[Array, "block_rows block_columns depth outputs"]:
+    """Rearranges a kernel for images that `space_to_depth` has rearranged.
+
+    At stride 1 the new kernel does to the rearranged image what the old one does to the image at
+    strides as large as the block.
+    """
     height, width, inputs, outputs = kernel.shape
     rows, columns = block
     kernel = kernel.reshape(height // rows, rows, width // columns, columns, inputs, outputs)

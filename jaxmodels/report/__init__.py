@@ -2,23 +2,24 @@
 
     python -m jaxmodels.report RUN [RUN ...] --output FILE.html
 
-A page is one file without anything from elsewhere, and all text in it that came from data, flags or
-names is escaped. Only files of run folders are read: importing this needs neither jax nor a model.
+A page is one file that loads nothing from elsewhere, and all text in it that came from data, flags
+or names is escaped. Only files of run folders are read, so this needs neither jax nor a model.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from jaxmodels.files import write_text
 from jaxmodels.report.comparison import comparison_page
 from jaxmodels.report.page import run_page
 from jaxmodels.report.run import read_run
+from jaxmodels.report.scores import Better
 
 __all__ = ["write_comparison", "write_report"]
 
 
 def write_report(folder: str | Path, output: str | Path | None = None) -> Path:
-    """Draws the report of a run from the files in its folder; where it is written to.
+    """Draws the report of a run from the files in its folder; returns the path of the page.
 
     output: None: report.html in the folder.
 
@@ -26,7 +27,7 @@ def write_report(folder: str | Path, output: str | Path | None = None) -> Path:
       InputError: the folder holds no run.
     """
     output = Path(folder) / "report.html" if output is None else Path(output)
-    _write(output, run_page(read_run(folder)))
+    write_text(output, run_page(read_run(folder)))
     return output
 
 
@@ -34,24 +35,16 @@ def write_comparison(
     folders: Sequence[str | Path],
     output: str | Path,
     metric: str | None = None,
-    lower: bool | None = None,
+    better: Better | None = None,
 ) -> Path:
-    """Draws several runs on one page; where it is written to.
+    """Draws several runs on one page; returns the path of the page.
 
-    metric: SPLIT/SCORE that sorts them; lower: whether less of it is better. None: see
-    `comparison.choose`.
+    metric: SPLIT/SCORE that sorts them; None: see `comparison.choose_metric`.
+    better: which values of the metric come first; None: those that the runs recorded as better.
 
     Raises:
       InputError: a folder holds no run, or no run has the metric.
     """
-    _write(Path(output), comparison_page([read_run(folder) for folder in folders], metric, lower))
+    runs = [read_run(folder) for folder in folders]
+    write_text(Path(output), comparison_page(runs, metric, better))
     return Path(output)
-
-
-def _write(path: Path, text: str) -> None:
-    """Replaces a file as a whole: a kill leaves the old one or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    # Half a surrogate pair may stand in JSON but not in a file.
-    partial.write_bytes(text.encode("utf-8", "replace"))
-    os.replace(partial, path)

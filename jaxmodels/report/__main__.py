@@ -4,12 +4,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from jaxmodels.errors import InputError
 from jaxmodels.report import write_comparison, write_report
+from jaxmodels.report.scores import Better
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,12 @@ class Arguments:
     metric: str | None = None
     """SPLIT/SCORE that sorts several runs, as test/accuracy; None: the monitored score, else the
     first one, of test or of validation."""
-    better: Literal["guess", "lower", "higher"] = "guess"
-    """Which values of the metric come first; guess: by its name."""
+    better: Better | None = None
+    """Which values of the metric come first; None: those that the runs recorded as better."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Draws the page; the exit code. 0: done. 2: bad input."""
+    """Draws the page; returns the exit code, 0 if it is there and 2 for bad input."""
     given = tyro.cli(Arguments, prog="python -m jaxmodels.report", args=arguments)
     try:
         if not given.runs:
@@ -40,9 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 )
             print(write_report(given.runs[0], given.output))
         else:
-            lower = {"guess": None, "lower": True, "higher": False}[given.better]
             output = given.output or Path("comparison.html")
-            print(write_comparison(given.runs, output, given.metric, lower))
+            print(write_comparison(given.runs, output, given.metric, given.better))
         return 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -39,7 +39,7 @@ class Chart {
     return this.spec.series.filter((line) => !this.group.hidden.has(line.name));
   }
 
-  // The values that a vertical axis must reach, of the points between two steps.
+  // Finds the values that a vertical axis must reach for the points between two steps.
   extent([from, to]) {
     let [low, high] = [Infinity, -Infinity];
     for (const line of this.lines) {
@@ -149,7 +149,7 @@ class Chart {
     });
   }
 
-  // The step of this chart that is nearest to one.
+  // Finds the index of the step that is nearest to one.
   nearest(step, steps = this.steps) {
     let [low, high] = [0, steps.length - 1];
     while (high - low > 1) {

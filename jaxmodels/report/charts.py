@@ -3,26 +3,26 @@
 from collections.abc import Sequence
 
 from jaxmodels.report.html import Html, element, number
-from jaxmodels.report.run import Run
+from jaxmodels.report.run import SPLITS, Run, declared_by
+from jaxmodels.report.scores import UNDECLARED, Score
 
 Points = Sequence[tuple[int, float | None]]  # (step, value), None where it is not finite
 MOST_POINTS = 3000
-# Of a palette of seven that colour-blind people can tell apart; after it, the same, dashed.
-COLOURS = 7
+COLOURS = 7  # that colour-blind people can tell apart; further lines have them again, dashed
 
 
 def colour_of_split(split: str, index: int) -> str:
-    """The style class of a split's line."""
-    return split if split in ("train", "validation", "test") else colour_of_run(index)
+    """Names the style class of a split's line."""
+    return split if split in SPLITS else colour_of_run(index)
 
 
 def colour_of_run(index: int) -> str:
-    """The style class of one run of several."""
+    """Names the style class of one run of several."""
     return f"c{index % COLOURS}" + (f" dash{min(index // COLOURS, 3)}" if index >= COLOURS else "")
 
 
 def series(name: str, colour: str, points: Points) -> dict:
-    """One line of a chart; of very many points those that show its course."""
+    """Makes one line of a chart, with the points that show its course if they are very many."""
     kept = thin(points)
     return {
         "name": name,
@@ -33,39 +33,43 @@ def series(name: str, colour: str, points: Points) -> dict:
     }
 
 
-def chart(title: str, lines: list[dict]) -> dict:
-    """One panel, with a logarithmic axis where a linear one would show only the beginning."""
+def chart(title: str, lines: list[dict], declared: Score = UNDECLARED) -> dict:
+    """Makes one panel, with a logarithmic axis where a linear one would show only the beginning."""
     values = [value for line in lines for value in line["y"] if value is not None]
     logarithmic = bool(values) and min(values) > 0 and max(values) > 50 * min(values)
-    return {"title": title, "log": logarithmic, "series": lines}
+    texts = {"title": title, "unit": declared.unit, "meaning": declared.meaning}
+    return texts | {"log": logarithmic, "series": lines}
 
 
 def thin(points: Points, most: int = MOST_POINTS) -> Points:
-    """At most about so many points: of each stretch the lowest and the highest, and all that are
-    not finite up to one a stretch, so that no peak is lost."""
+    """Keeps about `most` points so that no peak is lost.
+
+    Of each stretch these are the lowest, the highest and the first that is not finite.
+    """
     points = sorted(points, key=lambda point: point[0])
     if len(points) <= most:
         return points
     stretch = -(-2 * len(points) // most)
     kept = {0, len(points) - 1}
     for start in range(0, len(points), stretch):
-        rows = range(start, min(start + stretch, len(points)))
-        finite = [row for row in rows if points[row][1] is not None]
+        values = [
+            (value, start + row) for row, (_, value) in enumerate(points[start : start + stretch])
+        ]
+        finite = [(value, row) for value, row in values if value is not None]
         if finite:
-            kept |= {
-                min(finite, key=lambda r: points[r][1]),
-                max(finite, key=lambda r: points[r][1]),
-            }
-        kept.update([row for row in rows if points[row][1] is None][:1])
+            kept |= {min(finite)[1], max(finite)[1]}
+        kept.update([row for value, row in values if value is None][:1])
     return [points[row] for row in sorted(kept)]
 
 
 def curves_of(run: Run) -> list[dict]:
-    """A chart for each score with a line for each split; the monitored score first. Of a score that
-    was taken once, as at the end, there is no curve; it stands in the summary."""
+    """Makes a chart for each score with a line for each split, the monitored score first.
+
+    A score that was taken once, as at the end, has no curve and stands in the summary.
+    """
     names = list(dict.fromkeys(name for split in run.splits for name in run.scores(split)))
     if run.monitor:
-        names.sort(key=lambda name: name != run.monitor[0])
+        names.sort(key=lambda name: name != run.monitor)
     charts = []
     for name in names:
         lines = [
@@ -74,13 +78,15 @@ def curves_of(run: Run) -> list[dict]:
             if name in run.scores(split)
         ]
         if any(len(line["x"]) > 1 for line in lines):
-            charts.append(chart(name, lines))
+            charts.append(chart(name, lines, run.declared(name)))
     return charts
 
 
 def compared_curves(names: list[str], runs: list[Run], first: str) -> list[dict]:
-    """A chart for each score of a split with a line for each run; `first` before the others.
-    Where no run has two points there is nothing to draw."""
+    """Makes a chart for each score of a split with a line for each run.
+
+    `first` stands before the others. A score of which no run has two points has no chart.
+    """
     keys = {}
     for run in runs:
         keys |= {f"{s}/{n}": (s, n) for s in run.splits for n in run.scores(s)}
@@ -91,24 +97,51 @@ def compared_curves(names: list[str], runs: list[Run], first: str) -> list[dict]
     charts = []
     for key in order:
         split, score = keys[key]
-        found = [run.points(split, score) for run in runs]
-        if max(map(len, found)) > 1:
+        curves = [run.points(split, score) for run in runs]
+        if max(map(len, curves)) > 1:
             lines = [
                 series(name, colour_of_run(index), points)
-                for index, (name, points) in enumerate(zip(names, found))
+                for index, (name, points) in enumerate(zip(names, curves))
                 if points
             ]
-            charts.append(chart(key, lines))
+            charts.append(chart(key, lines, declared_by(runs, score)))
     return charts
 
 
 def panels(
     name: str, charts: list[dict], legend: Sequence[tuple[str, str]], hint: bool = True
 ) -> Html:
-    """The boxes of a group of charts, which share their steps, zoom and legend.
+    """Makes the boxes of a group of charts, which share their steps, zoom and legend.
 
-    legend: name and style class of each line. hint: say what can be done with the charts.
+    legend: name and style class of each line.
+    hint: say what can be done with the charts.
     """
+    boxes = [_box(index, one) for index, one in enumerate(charts)]
+    varying = [box for box, one in zip(boxes, charts) if not _is_constant(one)]
+    constant = [box for box, one in zip(boxes, charts) if _is_constant(one)]
+    how = element(
+        "p",
+        "Point at a chart for values, drag to zoom, double-click for all steps. With the keyboard:"
+        " arrows, + and −, Escape.",
+        class_="note hint",
+    )
+    without = element(
+        "noscript", element("p", "The curves are drawn by the script of this page.", class_="note")
+    )
+    return element(
+        "div",
+        _bar(legend),
+        element("div", varying, class_="charts") if varying else None,
+        _folded(constant) if constant else None,
+        how if hint else None,
+        without,
+        class_="group",
+        data_group=name,
+    )
+
+
+def _bar(legend: Sequence[tuple[str, str]]) -> Html:
+    """Makes the legend, which hides and shows lines, and the buttons that zoom."""
     entries = [
         element(
             "button",
@@ -129,40 +162,43 @@ def panels(
             ("Reset", "reset", "show all steps"),
         )
     ]
-    bar = element(
+    return element(
         "div",
         element("div", entries, class_="entries"),
         element("div", buttons, class_="tools", role="group", aria_label="zoom"),
         class_="bar",
     )
-    boxes = [
-        element(
-            "figure",
-            element("figcaption", element("span", one["title"])),
-            element("p", _in_words(one), class_="hidden"),
-            element("div", class_="plot"),
-            class_="chart",
-            data_chart=index,
-        )
-        for index, one in enumerate(charts)
-    ]
-    how = element(
-        "p",
-        "Point at a chart for values, drag to zoom, double-click for all steps. With the keyboard:"
-        " arrows, + and −, Escape.",
-        class_="note hint",
-    )
-    without = element(
-        "noscript", element("p", "The curves are drawn by the script of this page.", class_="note")
-    )
-    grid = element("div", boxes, class_="charts")
+
+
+def _box(index: int, one: dict) -> Html:
+    """Makes the box that the script draws a chart into."""
+    unit = element("small", f" {one['unit']}") if one["unit"] else None
+    caption = element("span", one["title"], unit, title=one["meaning"] or None)
     return element(
-        "div", bar, grid, how if hint else None, without, class_="group", data_group=name
+        "figure",
+        element("figcaption", caption),
+        element("p", _in_words(one), class_="hidden"),
+        element("div", class_="plot"),
+        class_="chart",
+        data_chart=index,
     )
+
+
+def _is_constant(one: dict) -> bool:
+    """Tells whether a chart has one value only, over all steps and lines."""
+    values = {value for line in one["series"] for value in line["y"]}
+    return len(values) == 1 and None not in values
+
+
+def _folded(boxes: list[Html]) -> Html:
+    """Folds away the charts that have one value only."""
+    count = "1 chart that does" if len(boxes) == 1 else f"{len(boxes)} charts that do"
+    title = element("summary", f"{count} not change")
+    return element("details", title, element("div", boxes, class_="charts"))
 
 
 def _in_words(one: dict) -> list:
-    """The last value of each line, for those who do not see the chart."""
+    """Says the last value of each line, for those who do not see the chart."""
     words: list = [f"{one['title']}, last values: "]
     for line in one["series"]:
         words += [f"{line['name']} ", number(line["y"][-1] if line["y"] else None), "; "]

@@ -1,4 +1,4 @@
-"""Confusion matrix and scores per class of a classifier's evaluation."""
+"""The confusion matrix and the scores per class of a classifier's evaluation."""
 
 from jaxmodels.report.html import Html, cell_of, element, plain_number, scrolling, table
 
@@ -8,8 +8,10 @@ _MOST_PAIRS = 30
 
 
 def classes_of(evaluation: dict[str, dict]) -> tuple[Html | None, bool]:
-    """The matrix and the table of each split, of test first and the others folded away; and whether
-    the matrix is shown in full."""
+    """Shows the matrix and the table of each split; also tells whether a matrix is in full.
+
+    Test comes first and the other splits are folded away.
+    """
     order = {"test": 0, "validation": 1}
     splits = sorted(
         (split for split in evaluation if _names(evaluation[split])),
@@ -35,11 +37,13 @@ def classes_of(evaluation: dict[str, dict]) -> tuple[Html | None, bool]:
 
 
 def _step(report: dict) -> str:
+    """Says which step a record is of."""
     step = report.get("step")
     return f"{step:,}" if isinstance(step, int) else "unknown"
 
 
 def _names(report: dict) -> list[str]:
+    """Names the classes of a record; none where it has no scores per class."""
     per_class = report.get("per_class")
     if not isinstance(per_class, dict):
         return []
@@ -47,7 +51,7 @@ def _names(report: dict) -> list[str]:
 
 
 def _confusion(report: dict) -> list[list[int]] | None:
-    """Counts with a row for each true class, if they are there and square."""
+    """Reads counts with a row for each true class; None where they are no square of counts."""
     rows, size = report.get("confusion"), len(_names(report))
     if not isinstance(rows, list) or len(rows) != size:
         return None
@@ -60,12 +64,26 @@ def _confusion(report: dict) -> list[list[int]] | None:
 
 
 def _matrix(names: list[str], confusion: list[list[int]]) -> Html:
-    wrong = sum(map(sum, confusion)) - sum(row[index] for index, row in enumerate(confusion))
+    """Shows the confusion matrix, or the commonest confusions of very many classes."""
     total = sum(map(sum, confusion))
+    wrong = total - sum(row[index] for index, row in enumerate(confusion))
     note = element("p", f"{wrong:,} of {total:,} wrong. ", class_="note")
     if len(names) > MOST_CLASSES:
         return element("div", element("h4", "Commonest confusions"), note, _pairs(names, confusion))
-    size = "matrix small" if len(names) > _MANY_CLASSES else "matrix"
+    key = element(
+        "p",
+        "Shade: share of the true class; ",
+        element("span", "right", class_="key hit"),
+        " ",
+        element("span", "wrong", class_="key miss"),
+        class_="note",
+    )
+    cells = scrolling(_matrix_table(names, confusion), "confusion matrix")
+    return element("div", element("h4", "Confusion matrix"), note, cells, key)
+
+
+def _matrix_table(names: list[str], confusion: list[list[int]]) -> Html:
+    """Makes a table with a row for each true class and a column for each predicted one."""
     corner = element(
         "td", element("span", "true ↓"), element("span", "predicted →"), class_="corner"
     )
@@ -79,29 +97,20 @@ def _matrix(names: list[str], confusion: list[list[int]]) -> Html:
         cells = [_cell(names, row, column, counts) for column in range(len(counts))]
         head = element("th", element("span", name, title=name), scope="row", class_="class")
         rows.append(element("tr", head, cells))
-    whole = element(
+    return element(
         "table",
         element("thead", element("tr", corner, tops)),
         element("tbody", rows),
-        class_=size,
+        class_="matrix small" if len(names) > _MANY_CLASSES else "matrix",
     )
-    key = element(
-        "p",
-        "Shade: share of the true class; ",
-        element("span", "right", class_="key hit"),
-        " ",
-        element("span", "wrong", class_="key miss"),
-        class_="note",
-    )
-    heading = element("h4", "Confusion matrix")
-    return element("div", heading, note, scrolling(whole, "confusion matrix"), key)
 
 
 def _cell(names: list[str], row: int, column: int, counts: list[int]) -> Html:
+    """Makes the cell of a count, shaded by the share of the true class."""
     count, total = counts[column], sum(counts)
     if not count:
         return element("td", "·", class_="zero")
-    # A single mistake among thousands must be seen, so the shade does not start at nothing.
+    # The shade does not start at nothing, since a single mistake among thousands must be seen.
     level = max(1, round(10 * count / total))
     kind = "hit" if row == column else "miss"
     title = f"true {names[row]}, predicted {names[column]}: {count:,} of {total:,}"
@@ -109,22 +118,23 @@ def _cell(names: list[str], row: int, column: int, counts: list[int]) -> Html:
 
 
 def _pairs(names: list[str], confusion: list[list[int]]) -> Html:
-    """The commonest mistakes of more classes than a table can show."""
-    found = [
+    """Lists the commonest mistakes among more classes than a matrix can show."""
+    mistakes = [
         (count, row, column)
         for row, counts in enumerate(confusion)
         for column, count in enumerate(counts)
         if count and row != column
     ]
-    found.sort(key=lambda pair: (-pair[0], pair[1:]))
+    mistakes.sort(key=lambda pair: (-pair[0], pair[1:]))
     rows = [
         [names[row], cell_of(names[column], "td"), f"{count:,}"]
-        for count, row, column in found[:_MOST_PAIRS]
+        for count, row, column in mistakes[:_MOST_PAIRS]
     ]
     return table(["true", "predicted", "count"], rows, "commonest confusions")
 
 
 def _per_class(report: dict, names: list[str]) -> Html:
+    """Makes the table of the scores per class and of their averages."""
     columns = ("precision", "recall", "f1", "support")
     rows = [[name, *(_value(report["per_class"][name], c) for c in columns)] for name in names]
     for average in ("macro", "micro", "weighted"):
@@ -138,6 +148,7 @@ def _per_class(report: dict, names: list[str]) -> Html:
 
 
 def _value(scores: dict, name: str) -> str:
+    """Shows a score, or that there is none."""
     value = scores.get(name)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
         return "–"

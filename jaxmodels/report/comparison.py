@@ -1,5 +1,6 @@
 """The page of several runs beside one another."""
 
+from collections.abc import Set
 from pathlib import Path
 
 from jaxmodels.errors import InputError, require_known
@@ -17,40 +18,40 @@ from jaxmodels.report.html import (
     table,
 )
 from jaxmodels.report.layout import Section, footer, heading, navigated
-from jaxmodels.report.run import Run
-from jaxmodels.report.scores import direction, lower_is_better
+from jaxmodels.report.run import Run, declared_by
+from jaxmodels.report.scores import Better, Score, direction
 from jaxmodels.report.summary import device_of, duration
 
-# What differs between any two runs and means nothing.
+# Flags that differ between any two runs and mean nothing.
 _NAMES_ONLY = {"workdir", "overwrite", "accept_code_change", "output", "count", "mode"}
 _MOST_SCORES = 5  # columns of other scores in the table
 
 
-def comparison_page(runs: list[Run], metric: str | None = None, lower: bool | None = None) -> str:
-    """The whole page, as text; runs sorted by the metric, the best first.
+def comparison_page(
+    runs: list[Run], metric: str | None = None, better: Better | None = None
+) -> str:
+    """Writes the whole page. Runs are sorted by the metric, the best first.
+
+    metric, better: None: see `choose_metric`, `choose_direction`. Where neither direction is known
+    to be better, the runs stay in the order in which they were given.
 
     Raises:
       InputError: the same folder twice, or no run has the metric.
     """
-    found: dict[Path, Run] = {}
+    folders: set[Path] = set()
     for run in runs:
-        if run.path.resolve() in found:
+        if run.path.resolve() in folders:
             raise InputError(f"run {run.path} is given twice; expected different folders")
-        found[run.path.resolve()] = run
-    metric, lower = choose(runs, metric, lower)
-    sign = 1 if lower else -1
-
-    def rank(run: Run) -> tuple:
-        value = _value(run, metric)
-        return (value is None, 0 if value is None else sign * value, str(run.path))
-
-    runs = sorted(runs, key=rank)
+        folders.add(run.path.resolve())
+    metric = choose_metric(runs, metric)
+    better = better or choose_direction(runs, metric)
+    if better:
+        runs = _sorted(runs, metric, better)
     names = short_names([run.path for run in runs])
     charts = compared_curves(names, runs, metric)
     legend = [(name, colour_of_run(index)) for index, name in enumerate(names)]
-    note = f"Sorted by the last {metric}; {direction(lower)}."
     sections = [
-        Section("runs", "Runs", [_table(names, runs, metric)], note),
+        Section("runs", "Runs", [_table(names, runs, metric)], _note(runs, metric, better)),
         Section("curves", "Curves", [panels("curves", charts, legend)]) if charts else None,
         Section("differences", "Differences", _differences(names, runs)),
     ]
@@ -62,11 +63,11 @@ def comparison_page(runs: list[Run], metric: str | None = None, lower: bool | No
     return document(title, body, {"curves": charts})
 
 
-def choose(runs: list[Run], metric: str | None, lower: bool | None) -> tuple[str, bool]:
-    """The metric as SPLIT/SCORE and whether lower is better.
+def choose_metric(runs: list[Run], metric: str | None) -> str:
+    """Chooses the metric, as SPLIT/SCORE.
 
     None: the score that the runs monitor or, if they recorded none, the first of their evaluations;
-    of test if all runs have it, else of validation. Its direction is the recorded one, or guessed.
+    of test if most runs have it there, else of validation.
 
     Raises:
       InputError: no run has it.
@@ -76,25 +77,54 @@ def choose(runs: list[Run], metric: str | None, lower: bool | None) -> tuple[str
     )
     if not known:
         raise InputError("the runs have no scores yet; expected lines in a metrics.jsonl")
-    monitored = [run.monitor for run in runs if run.monitor]
     if metric is None:
-        score = monitored[0][0] if monitored else known[0].split("/", 1)[1]
+        monitored = [run.monitor for run in runs if run.monitor]
+        score = monitored[0] if monitored else known[0].split("/", 1)[1]
         wanted = {f"{split}/{score}" for split in ("test", "validation")} & set(known)
         candidates = sorted(wanted) or known  # test comes before validation
 
         def has_it(key: str) -> int:
             return sum(_value(run, key) is not None for run in runs)
 
-        metric = max(candidates, key=has_it)  # of equal ones the first
+        metric = max(candidates, key=has_it)  # the first of equal ones
     require_known("metric", metric, known)
-    if lower is None:
-        score = metric.split("/", 1)[1]
-        lower = dict(monitored).get(score, lower_is_better(score))
-    return metric, lower
+    return metric
+
+
+def choose_direction(runs: list[Run], metric: str) -> Better | None:
+    """Looks up which values of a metric are better; None unless the runs record one direction."""
+    score = metric.split("/", 1)[1]
+    directions = (run.declared(score).better for run in runs)
+    recorded: set[Better] = {better for better in directions if better}
+    return recorded.pop() if len(recorded) == 1 else None
+
+
+def _sorted(runs: list[Run], metric: str, better: Better) -> list[Run]:
+    """Sorts the runs, the best first and those without the metric last."""
+    sign = {"lower": 1, "higher": -1}[better]
+
+    def rank(run: Run) -> tuple:
+        value = _value(run, metric)
+        return (value is None, 0 if value is None else sign * value, str(run.path))
+
+    return sorted(runs, key=rank)
+
+
+def _note(runs: list[Run], metric: str, better: Better | None) -> str:
+    """Says how the runs are sorted and what the metric means."""
+    if better:
+        note = f"Sorted by the last {metric}; {direction(better)}."
+    else:
+        note = (
+            f"In the order given, as no direction of {metric} is recorded as the better one;"
+            " --better lower or --better higher sorts the runs by it."
+        )
+    meaning = declared_by(runs, metric.split("/", 1)[1]).meaning
+    return f"{note} {metric}: {meaning}" if meaning else note
 
 
 def short_names(paths: list[Path]) -> list[str]:
-    """The ends of the paths, as short as tells them apart."""
+    """Shortens paths to ends that tell them apart."""
     parts = [path.resolve().parts for path in paths]
     length = 1
     while len({part[-length:] for part in parts}) < len(parts):
@@ -103,57 +133,70 @@ def short_names(paths: list[Path]) -> list[str]:
 
 
 def _value(run: Run, metric: str) -> float | None:
+    """Finds the last value of SPLIT/SCORE."""
     split, score = metric.split("/", 1)
     return (run.last(split) or {}).get(score)
 
 
 def _titled(index: int, name: str, run: Run | None = None) -> list:
+    """Makes the heading of a run, with the colour of its lines."""
     swatch = element("span", class_=f"swatch {colour_of_run(index)}")
     note = element("small", f"{run.config.get('model')} · {run.status[0]}") if run else None
     return [swatch, element("span", name, title=str(run.path) if run else None), note]
 
 
 def _table(names: list[str], runs: list[Run], metric: str) -> Html:
+    """Makes the table of the runs with their last scores of the metric's split."""
     split, score = metric.split("/", 1)
     others = dict.fromkeys(name for run in runs for name in run.scores(split) if name != score)
     others = list(others)[:_MOST_SCORES]
     validated = split != "validation" and any(run.best_validation() for run in runs)
-    header = ["run", metric, *(["best validation"] if validated else []), *others]
+    header = [
+        "run",
+        _heading(metric, declared_by(runs, score)),
+        *(["best validation"] if validated else []),
+        *(_heading(other, declared_by(runs, other)) for other in others),
+        *("steps", "training time", "steps/s"),
+    ]
     rows = []
     for index, (name, run) in enumerate(zip(names, runs)):
         last = run.last(split) or {}
-        cells = [cell_of(_score(last, score), "td", "number main")]
-        if validated:
-            best = run.best_validation()
-            cells.append(
-                cell_of(
-                    [
-                        number(best[run.monitor[0]]),
-                        element("small", f"{run.monitor[0]}, step {best['step']:,}"),
-                    ],
-                    "td",
-                    "number",
-                )
-                if best
-                else "–"
-            )
-        cells += [_score(last, other) for other in others]
-        cells += [
-            f"{run.step:,}",
-            duration(run.seconds) if run.seconds is not None else "–",
-            plain_number(run.steps_per_second, 4) if run.steps_per_second else "–",
-        ]
-        head = element("th", _titled(index, name, run), scope="row", class_="run")
-        rows.append([head, *cells])
-    return table([*header, "steps", "training time", "steps/s"], rows, "runs", class_="runs")
+        rows.append(
+            [
+                element("th", _titled(index, name, run), scope="row", class_="run"),
+                cell_of(_score(last, score), "td", "number main"),
+                *([_best_validation(run)] if validated else []),
+                *(_score(last, other) for other in others),
+                f"{run.step:,}",
+                duration(run.seconds) if run.seconds is not None else "–",
+                plain_number(run.steps_per_second, 4) if run.steps_per_second else "–",
+            ]
+        )
+    return table(header, rows, "runs", class_="runs")
+
+
+def _heading(name: str, declared: Score) -> Html:
+    """Makes the heading of a column of scores: the name over the unit."""
+    unit = element("small", declared.unit) if declared.unit else None
+    return element("th", name, unit, scope="col", title=declared.meaning or None)
+
+
+def _best_validation(run: Run) -> Html | str:
+    """Shows the best monitored score of validation, or that there is none."""
+    best = run.best_validation()
+    if best is None:
+        return "–"
+    note = element("small", f"{run.monitor}, step {best['step']:,}")
+    return cell_of([number(best[run.monitor]), note], "td", "number")
 
 
 def _score(line: dict, name: str) -> Html | str:
+    """Shows a score of a line, or that the line has none."""
     return number(line[name]) if name in line else "–"
 
 
 def _differences(names: list[str], runs: list[Run]) -> list[Html]:
-    """Only what is not the same in all runs: flags, then data, software and machine."""
+    """Shows what is not the same in all runs: flags, then data, software and machine."""
     configs = [run.config for run in runs]
     fields = _differing(configs, _NAMES_ONLY)
     surroundings = [flatten(run.facts | run.environment) for run in runs]
@@ -167,10 +210,12 @@ def _differences(names: list[str], runs: list[Run]) -> list[Html]:
 
 
 def _devices(runs: list[Run]) -> str:
+    """Names the devices of all runs."""
     return "; ".join(dict.fromkeys(", ".join(device_of(run)) for run in runs))
 
 
-def _differing(values: list[dict], without: set[str] = frozenset()) -> list[str]:
+def _differing(values: list[dict], without: Set[str] = frozenset()) -> list[str]:
+    """Names the fields whose values are not the same everywhere."""
     known = dict.fromkeys(name for each in values for name in each if name not in without)
     missing = object()
     return [
@@ -181,11 +226,14 @@ def _differing(values: list[dict], without: set[str] = frozenset()) -> list[str]
 
 
 def _differences_table(names: list[str], values: list[dict], fields: list[str], label: str) -> Html:
+    """Makes a table with a row for each field and a column for each run."""
     if not fields:
         return element("p", "The same in all runs.", class_="note")
-    header = ["", *(element("th", _titled(i, n), scope="col") for i, n in enumerate(names))]
+    columns = [element("th", _titled(i, name), scope="col") for i, name in enumerate(names)]
     rows = [
         [field(name), *(setting(each[name]) if name in each else "–" for each in values)]
         for name in fields
     ]
-    return table(header, rows, f"differences of {label}", class_="record wide", numeric=False)
+    return table(
+        ["", *columns], rows, f"differences of {label}", class_="record wide", numeric=False
+    )

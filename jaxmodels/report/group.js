@@ -23,6 +23,10 @@ class Group {
     for (const button of box.querySelectorAll("[data-series]")) {
       button.addEventListener("click", () => this.toggle(button));
     }
+    // Charts in a closed fold have no width to be drawn at.
+    for (const fold of box.querySelectorAll("details")) {
+      fold.addEventListener("toggle", () => this.draw());
+    }
     this.draw();
     let width = box.clientWidth;
     new ResizeObserver(() => {
@@ -42,14 +46,14 @@ class Group {
 
   zoom(from, to) {
     const [low, high] = this.full;
-    // Less than two steps would show a line between two points, and nothing else.
+    // Fewer than two steps would show only a line between two points.
     const width = Math.min(Math.max(to - from, 2), high - low);
     const start = Math.max(low, Math.min((from + to - width) / 2, high - width));
     this.range = [start, start + width];
     this.draw();
   }
 
-  // Around the cursor, if there is one in sight.
+  // Zooms around the cursor, if there is one in sight.
   scale(factor) {
     const [from, to] = this.range;
     const step = this.cursor.step;

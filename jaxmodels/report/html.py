@@ -6,6 +6,7 @@ import html
 import json
 import math
 import re
+from collections.abc import Iterable, Iterator
 from importlib import resources
 
 _VOID = {"img", "input", "link", "meta", "wbr"}
@@ -13,11 +14,11 @@ _SCRIPTS = ("scale.js", "chart.js", "input.js", "group.js", "page.js")
 
 
 class Html(str):
-    """Text that is markup already. Only `element` and `document` make it out of other text."""
+    """A text that is markup already. Only `element` and `document` make it of other text."""
 
 
 def element(tag: str, *children: object, **attributes: object) -> Html:
-    """An element whose children are elements, text or lists of them; None is left out.
+    """Makes an element. Its children are elements, text or lists of them; None is left out.
 
     attributes: class_="..." for class, data_step="3" for data-step; True stands alone, None and
     False are left out.
@@ -37,7 +38,8 @@ def element(tag: str, *children: object, **attributes: object) -> Html:
 BREAK = element("wbr")
 
 
-def _flat(children):
+def _flat(children: Iterable[object]) -> Iterator[Html | str]:
+    """Escapes what is no markup yet, and opens lists."""
     for child in children:
         if isinstance(child, (list, tuple)):
             yield from _flat(child)
@@ -46,21 +48,21 @@ def _flat(children):
 
 
 def number(value: float | None, digits: int = 5) -> Html | str:
-    """A number to so many significant digits; None and NaN are named, as no blank would be."""
+    """Writes a number to so many significant digits; None and NaN are "not finite"."""
     if value is None or not math.isfinite(value):
         return element("span", "not finite", class_="absent")
     return plain_number(value, digits)
 
 
 def plain_number(value: float, digits: int = 5) -> str:
-    """A finite number as text: 12,000 or 0.98611 or 3.2e-07."""
+    """Writes a finite number: 12,000 or 0.98611 or 3.2e-07."""
     if abs(value) < 1e15 and float(value).is_integer():
         return f"{int(value):,}"
     return f"{value:,.{digits}g}" if 1e-4 <= abs(value) < 10**digits else f"{value:.{digits}g}"
 
 
 def setting(value: object) -> Html | str:
-    """A value of a config or record as a person reads it."""
+    """Writes a value of a config or record as a person reads it."""
     if value is None or value == "" or value == [] or value == {}:
         return element("span", "none" if value is None else "empty", class_="absent")
     if isinstance(value, bool):
@@ -71,12 +73,12 @@ def setting(value: object) -> Html | str:
 
 
 def field(name: str) -> list:
-    """The name of a field, with places where a line may break."""
+    """Writes the name of a field with places where a line may break."""
     return [piece for part in re.findall(r"[^_./]*[_./]?", name) for piece in (part, BREAK) if part]
 
 
 def flatten(values: dict, prefix: str = "") -> dict[str, object]:
-    """{"a": {"b": 1}} as {"a.b": 1}."""
+    """Writes {"a": {"b": 1}} as {"a.b": 1}."""
     flat = {}
     for name, value in values.items():
         if isinstance(value, dict) and value:
@@ -89,8 +91,10 @@ def flatten(values: dict, prefix: str = "") -> dict[str, object]:
 def table(
     header: list | None, rows: list[list], label: str, class_: str = "", numeric: bool = True
 ) -> Html:
-    """A table in a box of its own that scrolls sideways. The first cell of a row is its heading;
-    a cell that is no element yet becomes one, at the right if `numeric`."""
+    """Makes a table in a box that scrolls sideways. The first cell of a row is its heading.
+
+    A cell that is no element yet becomes one, aligned to the right if `numeric`.
+    """
     kind = "number" if numeric else None
     head = None
     if header:
@@ -105,19 +109,19 @@ def table(
 
 
 def cell_of(content: object, tag: str, kind: str | None = None, **attributes: object) -> Html:
-    """The content as a cell, unless it is one."""
+    """Makes a cell of the content, unless it is one."""
     if isinstance(content, Html) and content.startswith(("<td", "<th")):
         return content
     return element(tag, content, class_=kind, **attributes)
 
 
 def scrolling(content: Html, label: str) -> Html:
-    """A box that scrolls sideways, with the keyboard too, so that the page does not."""
+    """Makes a box that scrolls sideways, by the keyboard too, so that the page need not."""
     return element("div", content, class_="scroll", tabindex="0", role="region", aria_label=label)
 
 
 def embedded_json(value: object) -> Html:
-    """JSON that may stand in a script element: nothing in it can end the element or open a comment.
+    """Writes JSON of which nothing can end a script element or open a comment in it.
 
     Raises:
       ValueError: a number that is not finite.
@@ -129,12 +133,12 @@ def embedded_json(value: object) -> Html:
 
 
 def document(title: str, body: list[Html], data: object) -> str:
-    """A whole page. Its policy lets only this script and style run, and nothing be loaded."""
+    """Writes a whole page, whose policy lets only this script and style run and loads nothing."""
     script = "".join(_file(name) for name in _SCRIPTS)
     script = f'(() => {{\n"use strict";\n{script}}})();\n'
     style = _file("style.css")
     policy = (
-        f"default-src 'none'; img-src data:; style-src '{_digest(style)}';"
+        f"default-src 'none'; img-src data:; media-src data:; style-src '{_digest(style)}';"
         f" script-src '{_digest(script)}'; base-uri 'none'; form-action 'none'"
     )
     head = element(
@@ -155,8 +159,10 @@ def document(title: str, body: list[Html], data: object) -> str:
 
 
 def _file(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text("utf-8")
+    """Reads a file of this package."""
+    return resources.files("jaxmodels.report").joinpath(name).read_text("utf-8")
 
 
 def _digest(text: str) -> str:
+    """Computes what a policy names a script or style by."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -38,7 +38,7 @@ function listen(chart) {
     chart.selection.setAttribute("width", 0);
   });
   area.addEventListener("pointerleave", (event) => {
-    // A finger that is lifted has left; what it read should stay.
+    // A lifted finger leaves the chart too, and what it read should stay.
     if (start === null && event.pointerType === "mouse") group.point(null, null);
   });
   area.addEventListener("blur", () => group.point(null, null));
@@ -55,7 +55,7 @@ function listen(chart) {
   });
 }
 
-// To the next step or the one before; from nowhere, to the first or last in sight.
+// Moves the cursor to the next step or the one before, or else to the first or last in sight.
 function moveCursor(chart, move) {
   const group = chart.group;
   const [from, to] = group.range;

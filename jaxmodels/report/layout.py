@@ -1,5 +1,6 @@
 """The frame of a page: heading, links to its sections, the sections, an end."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from jaxmodels import __version__
@@ -9,14 +10,14 @@ from jaxmodels.report.html import Html, element
 class Section(NamedTuple):
     """A part of a page that has a heading."""
 
-    name: str  # what links to it say after the #
+    name: str  # stands after the # of links to it
     title: str
-    content: list
+    content: Sequence[object]
     note: str | None = None  # a line of explanation under the heading
 
 
 def heading(kind: str, title: str, name: str, status: tuple[str, str] | None = None) -> Html:
-    """The top of a page."""
+    """Makes the top of a page."""
     chip = element("span", status[0], class_=f"chip {status[1]}") if status else None
     return element(
         "header",
@@ -27,7 +28,7 @@ def heading(kind: str, title: str, name: str, status: tuple[str, str] | None = N
 
 
 def navigated(sections: list[Section]) -> list[Html]:
-    """The sections under links to each of them."""
+    """Puts the sections under links to each of them."""
     links = [element("a", part.title, href=f"#{part.name}") for part in sections]
     parts = [
         element(
@@ -43,7 +44,7 @@ def navigated(sections: list[Section]) -> list[Html]:
 
 
 def footer() -> Html:
-    """The end of a page."""
+    """Makes the end of a page."""
     return element(
         "footer",
         f"Drawn by jaxmodels {__version__} from the files of the run folder alone."

@@ -1,4 +1,4 @@
-// What the page does besides charts: pictures over steps, enlarging, copying.
+// The page besides its charts: sliders over steps, enlarging, copying.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 for (const box of document.querySelectorAll("[data-group]")) {
@@ -7,18 +7,23 @@ for (const box of document.querySelectorAll("[data-group]")) {
 
 for (const viewer of document.querySelectorAll(".viewer")) {
   const slider = viewer.querySelector("input");
-  const frames = [...viewer.querySelectorAll("img")];
+  const frames = [...viewer.querySelectorAll("[data-step]")];
   if (!slider) continue;
   slider.addEventListener("input", () => {
-    frames.forEach((frame, index) => (frame.hidden = index !== Number(slider.value)));
+    frames.forEach((frame, index) => {
+      frame.hidden = index !== Number(slider.value);
+      // A sound would play on where its button cannot be seen.
+      if (frame.hidden && frame.pause) frame.pause();
+    });
     const step = frames[Number(slider.value)].dataset.step;
     viewer.querySelector("output").textContent = `step ${step}`;
     slider.setAttribute("aria-valuetext", `step ${step}`);
   });
 }
 
-// A picture that had to be made smaller can be seen as large as it is.
+// Lets a picture that had to be made smaller be seen as large as it is.
 for (const frame of document.querySelectorAll(".frame")) {
+  if (!frame.querySelector("img")) continue;
   const button = html("button", { type: "button", class: "tool" }, null, "Full size");
   button.setAttribute("aria-pressed", "false");
   frame.parentElement.querySelector("figcaption").append(button);

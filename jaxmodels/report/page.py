@@ -11,27 +11,29 @@ from jaxmodels.report.html import (
     element,
     field,
     flatten,
+    number,
     setting,
     table,
 )
 from jaxmodels.report.layout import Section, footer, heading, navigated
-from jaxmodels.report.pictures import pictures_of
-from jaxmodels.report.run import Run
+from jaxmodels.report.run import BEST, Run
+from jaxmodels.report.samples import samples_of
 from jaxmodels.report.summary import summary_of
 
 
 def run_page(run: Run) -> str:
-    """The whole page, as text."""
+    """Writes the whole page."""
     title = " · ".join(str(run.config.get(name, "unknown")) for name in ("data", "model"))
     charts, speed = curves_of(run), _speed_charts(run)
     classes, has_matrix = classes_of(run.evaluation)
-    pictures = pictures_of(run.pictures, {"confusion"} if has_matrix else set())
+    # The matrix is in the page already, so that its picture would say it twice.
+    samples = samples_of(run.samples, {"confusion.png"} if has_matrix else set())
     legend = [(split, colour_of_split(split, index)) for index, split in enumerate(run.splits)]
     sections = [
         Section("summary", "Summary", summary_of(run)),
         Section("curves", "Curves", [panels("curves", charts, legend)]) if charts else None,
         Section("classes", "Classes", [classes]) if classes else None,
-        Section("pictures", "Pictures", [pictures]) if pictures else None,
+        *samples,
         _speed(run, speed),
         _protocol(run),
         Section("config", "Config", [_config(run)], _config_note(run)),
@@ -44,7 +46,7 @@ def run_page(run: Run) -> str:
 
 
 def _speed_charts(run: Run) -> list[dict]:
-    """The rates; of steps that were run again after a kill, the later ones."""
+    """Makes the charts of the rates; of steps that were run twice, the later ones count."""
     charts = []
     for name in ("steps_per_second", "examples_per_second"):
         points = {line["step"]: line[name] for line in run.speed if line.get(name) is not None}
@@ -55,6 +57,7 @@ def _speed_charts(run: Run) -> list[dict]:
 
 
 def _speed(run: Run, charts: list[dict]) -> Section | None:
+    """Shows how fast the run trained."""
     if not charts:
         return None
     note = "Training alone: compiling, evaluating and saving are left out."
@@ -63,27 +66,40 @@ def _speed(run: Run, charts: list[dict]) -> Section | None:
 
 
 def _protocol(run: Run) -> Section | None:
-    """How each number of evaluation.json was taken."""
+    """Shows how each number of evaluation.json was taken; the best checkpoint comes last."""
+    reports = sorted(run.evaluation.items(), key=lambda item: item[0] != "test")
     parts = []
-    for split, report in sorted(run.evaluation.items(), key=lambda item: item[0] != "test"):
-        if not isinstance(report.get("protocol"), dict):
-            continue
-        step = report.get("step")
-        title = f"{split}, step {step:,}" if isinstance(step, int) else split
-        rows = [
-            [field(name), setting(value)] for name, value in flatten(report["protocol"]).items()
-        ]
-        if report.get("collapse"):
-            rows.insert(0, ["collapse", setting(report["collapse"])])
-        content = table(None, rows, f"protocol of {split}", class_="record", numeric=False)
-        parts.append(element("details", element("summary", title), content, open=not parts))
+    for name, report in [*reports, (BEST, run.best)]:
+        rows = _protocol_rows(report, with_scores=name == BEST)
+        if rows:
+            step = report.get("step")
+            title = f"{name}, step {step:,}" if isinstance(step, int) else name
+            content = table(None, rows, f"protocol of {name}", class_="record", numeric=False)
+            parts.append(element("details", element("summary", title), content, open=not parts))
     if not parts:
         return None
     return Section("protocol", "Protocol", parts, "How the scores were taken.")
 
 
+def _protocol_rows(report: dict, with_scores: bool) -> list[list]:
+    """Lists what a record says of its protocol.
+
+    with_scores: and its scores, where they stand nowhere else on the page.
+    """
+    protocol, scores = report.get("protocol"), report.get("scores")
+    rows = []
+    if report.get("collapse"):
+        rows.append(["collapse", setting(report["collapse"])])
+    if with_scores and isinstance(scores, dict):
+        for name, value in flatten(scores).items():
+            rows.append([field(name), number(value) if type(value) is float else setting(value)])
+    if isinstance(protocol, dict):
+        rows += [[field(name), setting(value)] for name, value in flatten(protocol).items()]
+    return rows
+
+
 def _given(run: Run) -> set[str]:
-    """Fields that the command gives, those that differ from their defaults."""
+    """Names the fields that the command gives, those that differ from their defaults."""
     command = run.record.get("command")
     try:
         words = shlex.split(command) if isinstance(command, str) else []
@@ -94,10 +110,12 @@ def _given(run: Run) -> set[str]:
 
 
 def _config_note(run: Run) -> str | None:
+    """Explains the bold fields, if there are any."""
     return "Bold: other than the default." if _given(run) & run.config.keys() else None
 
 
 def _config(run: Run) -> Html:
+    """Shows all flags."""
     given = _given(run)
     rows = [
         [
@@ -116,6 +134,7 @@ def _config(run: Run) -> Html:
 
 
 def _environment(run: Run) -> Html:
+    """Shows what was recorded of the data, the software and the machine."""
     tables = []
     for title, values in (("Data", run.facts), ("Environment", run.environment)):
         if values:

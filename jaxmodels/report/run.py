@@ -1,61 +1,65 @@
-"""A run as its folder tells it. Only files are read: neither jax nor the experiment is needed."""
+"""A run as the files of its folder tell it."""
 
-import json
 import math
 import statistics
 from pathlib import Path
 from typing import NamedTuple
 
 from jaxmodels.errors import InputError
-from jaxmodels.report.scores import lower_is_better
+from jaxmodels.files import read_json, read_lines
+from jaxmodels.report.scores import UNDECLARED, Score, declared_scores
+
+SPLITS = ("train", "validation", "test")  # in the order in which they are shown
+BEST = "best"  # names a record in evaluation.json that belongs to no split
 
 
 class Run(NamedTuple):
-    """What a run folder holds; where a file is missing or damaged, less."""
+    """What a run folder holds, without what is missing or damaged."""
 
     path: Path
     record: dict  # config.json
     lines: list[dict]  # metrics.jsonl: {"step", "split", score: number, or None if not finite}
     speed: list[dict]  # speed.jsonl
-    evaluation: dict[str, dict]  # evaluation.json
-    pictures: list[Path]  # samples/*.png
+    evaluation: dict[str, dict]  # evaluation.json: the record of each split
+    best: dict  # evaluation.json: the record of the best checkpoint; empty where there is none
+    samples: list[Path]  # the files in samples/
 
     @property
     def config(self) -> dict:
-        """All flags."""
+        """The values of all flags."""
         return self.record["config"]
 
     @property
     def facts(self) -> dict:
-        """What was recorded of the data."""
+        """The record of the data."""
         facts = self.record.get("facts")
         return facts if isinstance(facts, dict) else {}
 
     @property
     def environment(self) -> dict:
-        """Versions, source and machine; empty if none were recorded."""
+        """The versions, the source and the machine; empty if none were recorded."""
         known = self.record.get("environment")
         return known | {"source": self.record.get("source")} if isinstance(known, dict) else {}
 
     @property
     def splits(self) -> list[str]:
-        """Names of the splits that have lines: train, validation, test, then any others."""
-        found = list(dict.fromkeys(line["split"] for line in self.lines))
-        order = {"train": 0, "validation": 1, "test": 2}
-        return sorted(found, key=lambda split: order.get(split, 3))
+        """The names of the splits that have lines: train, validation, test, then any others."""
+        names = dict.fromkeys(line["split"] for line in self.lines)
+        order = {split: index for index, split in enumerate(SPLITS)}
+        return sorted(names, key=lambda split: order.get(split, len(order)))
 
     def scores(self, split: str) -> list[str]:
-        """Names of a split's scores, in the order of the file."""
+        """Names a split's scores in the order of the file."""
         lines = [line for line in self.lines if line["split"] == split]
         return list(dict.fromkeys(n for line in lines for n in line if n not in ("step", "split")))
 
     def points(self, split: str, score: str) -> list[tuple[int, float | None]]:
-        """(step, value) of one score, a value that is not finite being None."""
+        """Lists (step, value) of one score; a value that was not finite is None."""
         lines = (line for line in self.lines if line["split"] == split and score in line)
         return [(line["step"], line[score]) for line in lines]
 
     def last(self, split: str) -> dict | None:
-        """The last line of a split."""
+        """Finds the last line of a split."""
         return next((line for line in reversed(self.lines) if line["split"] == split), None)
 
     @property
@@ -65,32 +69,39 @@ class Run(NamedTuple):
 
     @property
     def judged(self) -> str | None:
-        """The split that final scores are of: test, without one validation, without any None."""
+        """The split that final scores belong to: test, else validation, else None."""
         return next((split for split in ("test", "validation") if split in self.splits), None)
 
+    def declared(self, score: str) -> Score:
+        """Looks up what the run recorded of a score."""
+        return declared_scores(self.record).get(score, UNDECLARED)
+
     @property
-    def monitor(self) -> tuple[str, bool] | None:
-        """The score that matters most and whether lower is better: the recorded one, which chose
-        the best checkpoint, or of a run that recorded none the first of its evaluations."""
+    def monitor(self) -> str | None:
+        """The score that chose the best checkpoint, else the first score of the evaluations."""
         recorded = self.record.get("monitor")
         known = self.scores(self.judged) if self.judged else []
         if isinstance(recorded, list) and len(recorded) == 2 and recorded[0] in known:
-            return recorded[0], recorded[1] == "min"
-        return (known[0], lower_is_better(known[0])) if known else None
+            return recorded[0]
+        return known[0] if known else None
 
     def best_validation(self) -> dict | None:
-        """The line of validation whose monitored score is best; of equal ones the last."""
-        if not self.monitor:
+        """Finds the line of validation whose monitored score is best; of equal ones the last.
+
+        None where it is not known which values are better.
+        """
+        name = self.monitor
+        better = self.declared(name).better if name else None
+        if name is None or better is None:
             return None
-        name, lower = self.monitor
+        sign = {"lower": -1, "higher": 1}[better]
         lines = [line for line in self.lines if line["split"] == "validation"]
         lines = [line for line in lines if line.get(name) is not None]
-        sign = -1 if lower else 1
         return max(lines, key=lambda line: (sign * line[name], line["step"]), default=None)
 
     @property
     def seconds(self) -> float | None:
-        """Seconds of training over all calls of the run; each call counts from zero."""
+        """The seconds of training over all calls of the run, of which each counts from zero."""
         total, before = 0.0, 0.0
         for line in self.speed:
             if line["seconds"] < before:
@@ -100,13 +111,23 @@ class Run(NamedTuple):
 
     @property
     def steps_per_second(self) -> float | None:
-        """The median rate."""
+        """The median rate of the lines of speed.jsonl."""
         rates = [line["steps_per_second"] for line in self.speed]
         return statistics.median(rates) if rates else None
 
     @property
+    def examples_per_second(self) -> float | None:
+        """The examples of `steps_per_second` steps."""
+        # A step has the same number of examples in all lines, so that the last line tells it.
+        for line in reversed(self.speed):
+            examples, steps = line.get("examples_per_second"), line["steps_per_second"]
+            if examples is not None and steps > 0:
+                return self.steps_per_second * round(examples / steps)
+        return None
+
+    @property
     def status(self) -> tuple[str, str]:
-        """A word for what became of the run, and its kind: good, plain or bad."""
+        """The words for what became of the run and their kind: good, plain or bad."""
         last = self.last("train") or {}
         if None in last.values():
             return f"not finite at step {last['step']:,}", "bad"
@@ -117,7 +138,7 @@ class Run(NamedTuple):
 
 
 def read_run(path: str | Path) -> Run:
-    """The run in a folder.
+    """Reads the run in a folder.
 
     Raises:
       InputError: it holds none.
@@ -126,7 +147,7 @@ def read_run(path: str | Path) -> Run:
     if not path.is_dir():
         kind = "is a file" if path.exists() else "does not exist"
         raise InputError(f"run {path} {kind}; expected a run folder, as runs/EXPERIMENT/NAME")
-    record = _read_json(path / "config.json")
+    record = _read_object(path / "config.json")
     if not isinstance(record.get("config"), dict) or "experiment" not in record:
         raise InputError(
             f"run {path} is no run folder (its config.json is missing or no run's);"
@@ -135,51 +156,41 @@ def read_run(path: str | Path) -> Run:
     lines = [
         {"step": line["step"], "split": str(line["split"])}
         | {n: v for n, v in _numbers(line).items() if n not in ("step", "split")}
-        for line in _read_lines(path / "metrics.jsonl")
+        for line in read_lines(path / "metrics.jsonl")
         if _is_step(line.get("step")) and "split" in line
     ]
     needed = {"step", "seconds", "steps_per_second"}
     speed = [
         numbers
-        for numbers in map(_numbers, _read_lines(path / "speed.jsonl"))
+        for numbers in map(_numbers, read_lines(path / "speed.jsonl"))
         if numbers.keys() >= needed and all(numbers[name] is not None for name in needed)
     ]
-    evaluation = _read_json(path / "evaluation.json")
+    evaluation = _read_object(path / "evaluation.json")
     evaluation = {name: value for name, value in evaluation.items() if isinstance(value, dict)}
-    return Run(path, record, lines, speed, evaluation, sorted(path.glob("samples/*.png")))
+    best = evaluation.pop(BEST, {})
+    samples = sorted(file for file in path.glob("samples/*") if file.is_file())
+    return Run(path, record, lines, speed, evaluation, best, samples)
 
 
-def _read_json(path: Path) -> dict:
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
+def _read_object(path: Path) -> dict:
+    """Reads a JSON file that should hold an object; an empty one where it does not."""
+    value = read_json(path)
     return value if isinstance(value, dict) else {}
 
 
-def _read_lines(path: Path) -> list[dict]:
-    """The objects of a file of JSON lines; a line that a kill cut short is left out."""
-    lines = []
-    try:
-        texts = path.read_text("utf-8").splitlines()
-    except (OSError, ValueError):
-        return []
-    for text in texts:
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(line, dict):
-            lines.append(line)
-    return lines
+def declared_by(runs: list[Run], score: str) -> Score:
+    """Looks up a score in the first run that declares it."""
+    declared = (run.declared(score) for run in runs)
+    return next((each for each in declared if each != UNDECLARED), UNDECLARED)
 
 
 def _is_step(value: object) -> bool:
+    """Tells whether a value is a step that a script can hold exactly."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
 
 
 def _numbers(line: dict) -> dict[str, float | None]:
-    """The entries that are numbers, or null for one that was not finite."""
+    """Keeps the entries that are numbers, and null, which stands for one that was not finite."""
     return {
         name: value if value is not None and math.isfinite(value) else None
         for name, value in line.items()

@@ -18,7 +18,7 @@ function html(tag, attributes, parent, text) {
   return node;
 }
 
-// Whole multiples of 1, 2 or 5 times a power of ten from low to high, about `count` of them.
+// Lists about `count` multiples of 1, 2 or 5 times a power of ten from low to high.
 function ticks(low, high, count) {
   const rough = (high - low) / count;
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -30,23 +30,27 @@ function ticks(low, high, count) {
   return found;
 }
 
-// Powers of ten between two positive numbers; with their halves and fifths where they are few.
+// Lists powers of ten between two positive numbers, and parts of them where they are few.
 function logTicks(low, high, count) {
   const from = Math.floor(Math.log10(low));
   const to = Math.ceil(Math.log10(high));
-  const every = Math.max(1, Math.ceil((to - from) / count));
-  for (const parts of every > 1 ? [[1]] : [[1], [1, 3], [1, 2, 5]]) {
+  const inside = (every, parts) => {
     const found = [];
     for (let power = from; power <= to; power += every) {
       for (const part of parts) found.push(part * 10 ** power);
     }
-    const inside = found.filter((value) => value >= low * 0.999 && value <= high * 1.001);
-    if (inside.length >= 3) return inside;
+    return found.filter((value) => value >= low * 0.999 && value <= high * 1.001);
+  };
+  for (let every = Math.max(1, Math.ceil((to - from) / count)); every > 1; every--) {
+    if (inside(every, [1]).length >= 3) return inside(every, [1]);
+  }
+  for (const parts of [[1], [1, 3], [1, 2, 5]]) {
+    if (inside(1, parts).length >= 3) return inside(1, parts);
   }
   return ticks(low, high, count).filter((value) => value > 0);
 }
 
-// A number to at most so many significant digits, as 12,000 or 0.0123 or 3.2e-7.
+// Writes a number to at most so many significant digits, as 12,000 or 0.0123 or 3.2e-7.
 function words(value, digits = 5) {
   if (value === null || value === undefined) return "not finite";
   const size = Math.abs(value);
@@ -56,7 +60,7 @@ function words(value, digits = 5) {
   return value.toLocaleString("en", { maximumSignificantDigits: Math.max(digits, 1) });
 }
 
-// Labels that differ from one another: as many digits as the distance between ticks needs.
+// Writes labels with as many digits as they need to differ from one another.
 function labels(values, isLog) {
   if (isLog || values.length < 2) return values.map((value) => words(value, 3));
   const step = values[1] - values[0];

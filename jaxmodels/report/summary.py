@@ -2,38 +2,21 @@
 
 import shlex
 
-from jaxmodels.report.html import Html, element, field, number, plain_number, table
+from jaxmodels.report.html import Html, cell_of, element, field, number, plain_number, table
 from jaxmodels.report.run import Run
-from jaxmodels.report.scores import direction
+from jaxmodels.report.scores import Score, direction
+
+Tile = tuple[str, object, str]  # label, value, note
 
 
 def summary_of(run: Run) -> list[Html | None]:
-    """Numbers at a glance, the command, the table of scores."""
+    """Shows numbers at a glance, the command and the table of scores."""
     return [_tiles(run), _command(run), _scores(run)]
 
 
 def _tiles(run: Run) -> Html:
-    tiles = []
-    if run.monitor and run.judged:
-        name, lower = run.monitor
-        last = run.last(run.judged)
-        note = f"step {last['step']:,}, {direction(lower)}"
-        tiles.append((f"{run.judged} {name}", number(last.get(name)), note))
-        if best := run.best_validation():
-            note = f"step {best['step']:,}, the best checkpoint"
-            tiles.append((f"best validation {name}", number(best[name]), note))
-    steps, batch = run.config.get("steps"), run.config.get("batch_size")
-    of = f"of {steps:,}" if isinstance(steps, int) and steps > run.step else "all"
-    note = of + (f", batches of {batch:,}" if isinstance(batch, int) else "")
-    tiles.append(("steps", f"{run.step:,}", note))
-    if run.seconds is not None:
-        note = "without compiling, evaluating and saving"
-        tiles.append(("training time", duration(run.seconds), note))
-        examples = [line.get("examples_per_second") for line in run.speed]
-        known = sorted(value for value in examples if value is not None)
-        note = f"{known[len(known) // 2]:,.0f} examples per second" if known else "median"
-        tiles.append(("steps per second", plain_number(run.steps_per_second, 4), note))
-    tiles.append(("device", *device_of(run)))
+    """Shows the numbers at a glance."""
+    tiles = [*_tiles_of_monitor(run), *_tiles_of_training(run), ("device", *device_of(run))]
     return element(
         "dl",
         [
@@ -50,7 +33,41 @@ def _tiles(run: Run) -> Html:
     )
 
 
+def _tiles_of_monitor(run: Run) -> list[Tile]:
+    """Makes the tiles of the score that matters most."""
+    name = run.monitor
+    last = run.last(run.judged) if run.judged else None
+    if name is None or last is None:
+        return []
+    declared = run.declared(name)
+    unit = element("small", f" {declared.unit}") if declared.unit else None
+    note = f"step {last['step']:,}"
+    if declared.better:
+        note += f", {direction(declared.better)}"
+    tiles: list[Tile] = [(f"{run.judged} {name}", [number(last.get(name)), unit], note)]
+    if best := run.best_validation():
+        note = f"step {best['step']:,}, the best checkpoint"
+        tiles.append((f"best validation {name}", [number(best[name]), unit], note))
+    return tiles
+
+
+def _tiles_of_training(run: Run) -> list[Tile]:
+    """Makes the tiles of how far and how fast the run has come."""
+    steps, batch = run.config.get("steps"), run.config.get("batch_size")
+    of = f"of {steps:,}" if isinstance(steps, int) and steps > run.step else "all"
+    note = of + (f", batches of {batch:,}" if isinstance(batch, int) else "")
+    tiles: list[Tile] = [("steps", f"{run.step:,}", note)]
+    if run.seconds is not None and run.steps_per_second is not None:
+        note = "without compiling, evaluating and saving"
+        tiles.append(("training time", duration(run.seconds), note))
+        examples = run.examples_per_second
+        note = "median" if examples is None else f"{examples:,.0f} examples per second"
+        tiles.append(("steps per second", plain_number(run.steps_per_second, 4), note))
+    return tiles
+
+
 def _command(run: Run) -> Html:
+    """Shows the command that makes the run again."""
     command = run.record.get("command")
     if not isinstance(command, str):
         text = "This run was recorded before commands were; its flags are under Config."
@@ -68,7 +85,7 @@ def _command(run: Run) -> Html:
 
 
 def _by_flag(command: str) -> list[str]:
-    """The command in parts that a line is best broken between: each flag with its values."""
+    """Divides the command where a line is best broken: before each flag."""
     try:
         words = shlex.split(command)
     except ValueError:
@@ -83,6 +100,7 @@ def _by_flag(command: str) -> list[str]:
 
 
 def _commit(run: Run) -> str:
+    """Says which commit the run was made from."""
     commit = run.environment.get("git_commit")
     if not isinstance(commit, str) or not commit:
         return "unknown"
@@ -90,7 +108,7 @@ def _commit(run: Run) -> str:
 
 
 def _scores(run: Run) -> Html | None:
-    """The last scores of each split, and those of the step that validation chose."""
+    """Shows the last scores of each split, and those of the step that validation chose."""
     columns = []
     for split in reversed(run.splits):
         columns.append((split, run.last(split)))
@@ -102,7 +120,7 @@ def _scores(run: Run) -> Html | None:
     if not names:
         return None
     if run.monitor:
-        names.sort(key=lambda name: name != run.monitor[0])
+        names.sort(key=lambda name: name != run.monitor)
     header = [
         "last scores",
         *(
@@ -111,14 +129,25 @@ def _scores(run: Run) -> Html | None:
         ),
     ]
     rows = [
-        [field(name), *(number(line[name]) if name in line else "–" for _, line in columns)]
+        [
+            _name_of_score(name, run.declared(name)),
+            *(number(line[name]) if name in line else "–" for _, line in columns),
+        ]
         for name in names
     ]
-    return table(header, rows, "last scores")
+    return table(header, rows, "last scores", class_="scores")
+
+
+def _name_of_score(name: str, declared: Score) -> Html:
+    """Makes the first cell of a row: the name with its unit, and below them the meaning."""
+    unit = element("small", f" {declared.unit}", class_="unit") if declared.unit else None
+    meaning = element("small", declared.meaning, class_="meaning") if declared.meaning else None
+    title = declared.meaning or None
+    return cell_of([field(name), unit, meaning], "th", scope="row", title=title)
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: 12.3 s, 4 min 5 s, 3 h 20 min."""
+    """Writes seconds as a person says them: 12.3 s, 4 min 5 s, 3 h 20 min."""
     if seconds < 60:
         return f"{seconds:.3g} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -126,7 +155,7 @@ def duration(seconds: float) -> str:
 
 
 def device_of(run: Run) -> tuple[str, str]:
-    """Count and kind of the devices, and what ran on them."""
+    """Names the devices and what ran on them."""
     known = run.environment
     kind = f"{known.get('device_count', '?')} × {known.get('device_kind', 'unknown')}"
     packages = known.get("packages")

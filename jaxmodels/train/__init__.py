@@ -1,7 +1,31 @@
 """The engine: all that touches devices, time and files. It knows the objective protocol only."""
 
 from jaxmodels.train.command import main, train
-from jaxmodels.train.config import TrainConfig, require_range
-from jaxmodels.train.experiment import Evaluation, Experiment, Source
+from jaxmodels.train.config import (
+    Config,
+    ModelSection,
+    Preset,
+    Role,
+    RunConfig,
+    Section,
+    configure,
+    require_range,
+)
+from jaxmodels.train.experiment import Evaluation, Experiment, Findings, Prediction
 
-__all__ = ["Evaluation", "Experiment", "Source", "TrainConfig", "main", "require_range", "train"]
+__all__ = [
+    "Config",
+    "Evaluation",
+    "Experiment",
+    "Findings",
+    "ModelSection",
+    "Prediction",
+    "Preset",
+    "Role",
+    "RunConfig",
+    "Section",
+    "configure",
+    "main",
+    "require_range",
+    "train",
+]

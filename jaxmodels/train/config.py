@@ -1,123 +1,94 @@
-"""The flags that every experiment has, and the identity of a run."""
+"""Configs: frozen dataclasses composed of sections, whose fields are the flags of an experiment.
+
+A section of a config is a dataclass; its fields keep their own names on the command line
+(`--learning-rate`, not `--optimizer.learning-rate`). A section with a field `model` also has one
+dataclass for each architecture, under the architecture's name: the options of the one that
+`model` names are flags too (`--vit.patch 8`, or `--patch 8` beside `--model vit`), and the others
+mean nothing and are not recorded.
+"""
 
 import dataclasses
-import hashlib
 import json
 import math
-import os
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_type_hints
 
-from jaxmodels.errors import InputError, require_known
+import tyro
 
-# What may differ between two calls that mean the same run.
-_NOT_IDENTITY = {
-    "preset",
-    "workdir",
-    "data_dir",
-    "mode",
-    "count",
-    "output",
-    "checkpoint",
-    "eval_every",
-    "eval_batch_size",
-    "checkpoint_every",
-    "log_every",
-    "steps_per_dispatch",
-    "parallel",
-    "mesh",
-    "overwrite",
-    "accept_code_change",
-    "debug",
-    "loading",
-    "workers",
-    "skip_bad_records",  # which were skipped is in the facts of the data
-}
+from jaxmodels.errors import InputError, closest, require_known
+from jaxmodels.roles import Role
+
+T = TypeVar("T")
+# Of a record: 1 had every flag of every model; 2 has the options of the chosen model alone.
+FORMAT = 2
+Section = tyro.conf.OmitArgPrefixes  # Section[RunConfig]: its fields are flags as they are called
+ModelSection = Annotated[T, tyro.conf.arg(name="")]  # the same for a choice among models
+
+
+MODES = ("train", "evaluate", "sample", "predict")
+Mode = Literal["train", "evaluate", "sample", "predict"]
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """Flags of the engine. An experiment's config inherits them and adds its own."""
+class RunConfig:
+    """How long, how often and where."""
 
-    experiment: ClassVar[str] = "experiment"
-    # Flags of its own that may be others when a run is evaluated or sampled than in its training.
-    free_when_read: ClassVar[frozenset[str]] = frozenset()
-
-    preset: str = ""
+    preset: Annotated[str, Role.VERB] = ""
     """Start from a named set of flags; other flags given replace its values."""
-    data: str = "digits"
-    """Data set: digits (embedded), a tfds image data set prepared as ArrayRecord, or a folder of
-    images, as ./photos with train/CLASS/*.jpg or CLASS/*.jpg."""
-    data_dir: str | None = None
-    """Folder of tfds data sets; None: tfds's own default."""
-    skip_bad_records: int = 0
-    """Most records that may be bad (broken, of another shape, of no class, in two splits) and are
-    left out; more are an error that lists them."""
-    validation_fraction: float = 0.0
-    """Share of the training split to validate with, where the data has no validation split."""
-    model: str = "mlp"
-    """Architecture."""
     steps: int = 2000
     """Length of training in steps (updates)."""
     batch_size: int = 128
     """Examples per step (per update, where a step has several), over all devices."""
     seed: int = 0
     """Root of all randomness: initial parameters, sample order, noise."""
-    workdir: str | None = None
+    workdir: Annotated[str | None, Role.VERB] = None
     """Run folder; None: runs/EXPERIMENT/DATA-MODEL-SEED-HASH."""
-    mode: Literal["train", "evaluate", "sample"] = "train"
-    """train (or resume), evaluate a run's checkpoint, or sample from it."""
-    checkpoint: Literal["last", "best"] = "last"
-    """Which checkpoint evaluate and sample read."""
-    count: int = 64
+    mode: Annotated[Mode, Role.VERB] = "train"
+    """train (or resume), evaluate a run's checkpoint, sample from it, or predict with it."""
+    checkpoint: Annotated[Literal["last", "best"], Role.VERB] = "last"
+    """Which checkpoint evaluate, sample and predict read."""
+    count: Annotated[int, Role.VERB] = 64
     """Samples to draw (sample)."""
-    output: str | None = None
-    """File.npz that samples are written to (sample)."""
-    eval_every: int = 250
+    input: Annotated[str | None, Role.VERB] = None
+    """What to predict for: a folder or file (predict)."""
+    output: Annotated[str | None, Role.VERB] = None
+    """File to write: samples as FILE.npz (sample), a JSON object a line as FILE.jsonl (predict)."""
+    eval_every: Annotated[int, Role.HOW] = 250
     """Steps between evaluations."""
-    eval_batch_size: int = 500
+    eval_batch_size: Annotated[int, Role.BITS] = 500
     """Examples per batch of an evaluation; rounded up to a multiple of the devices."""
-    checkpoint_every: int = 500
+    checkpoint_every: Annotated[int, Role.HOW] = 500
     """Steps between checkpoints."""
-    log_every: int = 50
+    log_every: Annotated[int, Role.HOW] = 50
     """Steps between lines of training metrics, each their mean since the last line."""
-    steps_per_dispatch: int = 100
-    """Most steps in one call of the compiled program; fewer: SIGTERM is answered sooner."""
-    parallel: Literal["jit", "pmap"] = "jit"
+    steps_per_dispatch: Annotated[int, Role.HOW] = 100
+    """Most steps in one call of the compiled program; with fewer, SIGTERM is answered sooner."""
+    parallel: Annotated[Literal["jit", "pmap"], Role.BITS] = "jit"
     """How the step is spread over devices: jit over a mesh, or pmap; the results are the same."""
-    mesh: str = ""
+    mesh: Annotated[str, Role.BITS] = ""
     """Axes of devices, as data=4; empty: data over all devices."""
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     """Type of activations; parameters stay float32."""
     accumulate: int = 1
     """Compute a batch's gradient in this many parts, to save memory; BatchNorm sees each alone."""
-    overwrite: bool = False
+    overwrite: Annotated[bool, Role.VERB] = False
     """Start anew in a workdir that holds another run."""
-    accept_code_change: bool = False
-    """Go on with a run although the project's source was edited since it began."""
-    debug: bool = False
+    accept_code_change: Annotated[bool, Role.VERB] = False
+    """Go on with a run although the code that it runs was edited since it began."""
+    debug: Annotated[bool, Role.VERB] = False
     """Rerun the steps after the last checkpoint and name the first layer that is not finite."""
 
     def validate(self) -> None:
-        """Raises InputError for a number out of range; experiments extend it."""
-        for name in (
-            "steps",
-            "batch_size",
-            "count",
-            "eval_every",
-            "eval_batch_size",
-            "checkpoint_every",
-            "log_every",
-            "steps_per_dispatch",
-            "accumulate",
-        ):
+        """Raises InputError for a number out of range."""
+        at_least_one = ("steps", "batch_size", "count", "eval_every", "eval_batch_size")
+        more = ("checkpoint_every", "log_every", "steps_per_dispatch", "accumulate")
+        for name in (*at_least_one, *more):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} = {getattr(self, name)}; expected at least 1")
-        require_range(self, ("skip_bad_records",))
-        require_range(self, ("validation_fraction",), 0, 1)
         require_known("precision", self.precision, ("float32", "bfloat16"))
-        require_known("mode", self.mode, ("train", "evaluate", "sample"))
+        require_known("mode", self.mode, MODES)
         if not 0 <= self.seed < 2**32:
             raise InputError(f"seed = {self.seed}; expected 0 <= seed < 2^32")
         if self.batch_size % self.accumulate:
@@ -125,6 +96,21 @@ class TrainConfig:
                 f"accumulate = {self.accumulate}; expected a divisor of batch_size"
                 f" = {self.batch_size}"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What the configs of all experiments share. A subclass adds sections and flags of its own."""
+
+    experiment: ClassVar[str] = "experiment"
+
+    run: Section[RunConfig] = RunConfig()
+
+    def validate(self) -> None:
+        """Raises InputError for what a section finds wrong; experiments extend it."""
+        for section in sections_of(self):
+            if hasattr(section, "validate"):
+                section.validate()
 
     @property
     def batches_per_step(self) -> int:
@@ -134,7 +120,112 @@ class TrainConfig:
     @property
     def schedule_ends(self) -> bool:
         """Whether training is laid out over `steps`, so that a run cannot be extended."""
-        return False
+        return any(getattr(section, "schedule_ends", False) for section in sections_of(self))
+
+
+class Preset(NamedTuple):
+    """A named set of flags, and what is known of it."""
+
+    flags: dict[str, Any]
+    source: str  # who proposed it: paper, section, or code
+    expected: str  # the result that it should reach; what is not yet measured says so
+    cost: str  # time on which machine
+    command: str = ""  # what has to be added to --preset NAME, as "--data-dir DIR"
+
+
+class Flag(NamedTuple):
+    """One field of a config, wherever it stands."""
+
+    name: str
+    path: tuple[str, ...]  # of fields from the config on
+    kind: Any  # its type
+    role: Role | None
+    value: Any
+
+
+def flags_of(config: Config) -> dict[str, Flag]:
+    """All flags of a config by name; of models, the options of the chosen one."""
+    return {flag.name: flag for flag in _walk(config, ())}
+
+
+def _walk(section: Any, path: tuple[str, ...]) -> Iterator[Flag]:
+    hints = get_type_hints(type(section), include_extras=True)
+    for field in dataclasses.fields(section):
+        value = getattr(section, field.name)
+        if not dataclasses.is_dataclass(value):
+            marks = getattr(hints[field.name], "__metadata__", ())
+            role = next((mark for mark in marks if isinstance(mark, Role)), None)
+            yield Flag(field.name, (*path, field.name), hints[field.name], role, value)
+        elif not is_option(section, field.name) or field.name == section.model:
+            yield from _walk(value, (*path, field.name))
+
+
+def is_option(section: Any, name: str) -> bool:
+    """Whether a field of a section holds the options of one of several models."""
+    # A config may have a section of that name; only a choice among models has a name there.
+    chooses = isinstance(getattr(section, "model", None), str)
+    return chooses and dataclasses.is_dataclass(getattr(section, name))
+
+
+def sections_of(config: Any) -> Iterator[Any]:
+    """The sections of a config that mean something, from the outside in."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        chosen = not is_option(config, field.name) or field.name == config.model
+        if dataclasses.is_dataclass(value) and chosen:
+            yield value
+            yield from sections_of(value)
+
+
+def configure(config: T, **flags: Any) -> T:
+    """The config with these flags, in whichever section each stands.
+
+    An option of another model than the chosen one is written with it: **{"vit.patch": 8}.
+
+    Raises:
+      InputError: no such flag.
+    """
+    # Which model is meant decides what options there are.
+    for name in sorted(flags, key=lambda name: name != "model"):
+        config = _with_flag(config, name, flags[name])
+    return config
+
+
+def _with_flag(config: T, name: str, value: Any) -> T:
+    known = flags_of(config)
+    if name in known:
+        return _replaced(config, known[name].path, value)
+    for path, options in _all_options(config, ()):
+        model, _, option = name.partition(".")
+        if model == path[-1] and option in {field.name for field in dataclasses.fields(options)}:
+            return _replaced(config, (*path, option), value)
+    raise InputError(f"unknown flag '{name}'{closest(name, known)}")
+
+
+def _all_options(section: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The options of every model, chosen or not, with their paths."""
+    for field in dataclasses.fields(section):
+        value = getattr(section, field.name)
+        if dataclasses.is_dataclass(value):
+            if is_option(section, field.name):
+                yield (*path, field.name), value
+            yield from _all_options(value, (*path, field.name))
+
+
+def models_with(config: Config, option: str) -> dict[str, Any]:
+    """The models that have an option of this name, with its value in each."""
+    return {
+        path[-1]: getattr(options, option)
+        for path, options in _all_options(config, ())
+        if option in {field.name for field in dataclasses.fields(options)}
+    }
+
+
+def _replaced(section: Any, path: tuple[str, ...], value: Any) -> Any:
+    name, *rest = path
+    if rest:
+        value = _replaced(getattr(section, name), tuple(rest), value)
+    return dataclasses.replace(section, **{name: value})
 
 
 def require_range(
@@ -148,34 +239,30 @@ def require_range(
             raise InputError(f"{name} = {value}; expected {limit}, at least {low:g}")
 
 
-def to_json(config: TrainConfig) -> dict:
-    """All fields, as plain values."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
+def to_json(config: Config) -> dict[str, Any]:
+    """All flags by name, as plain values."""
+    values = {name: flag.value for name, flag in flags_of(config).items()}
+    return json.loads(json.dumps(values))
 
 
-def from_json(config_class: type[TrainConfig], values: dict) -> TrainConfig:
-    """The inverse of `to_json`; fields that are not in `values` have their default."""
-    fields = {field.name for field in dataclasses.fields(config_class)}
-    return config_class(
-        **{
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-            if name in fields
-        }
-    )
+def from_json(config_class: type[Config], values: dict[str, Any]) -> Config:
+    """The inverse of `to_json`; flags that are not in `values` have their default, and what is no
+    flag any more is left out."""
+    config = config_class()
+    for name in sorted(values, key=lambda name: name != "model"):
+        value = values[name]
+        known = flags_of(config)
+        if name in known:
+            value = tuple(value) if isinstance(value, list) else value
+            config = _replaced(config, known[name].path, value)
+    return config
 
 
-def identity(config: TrainConfig) -> dict:
-    """The fields that make a run what it is: another value is another run."""
-    left_out = _NOT_IDENTITY | (set() if config.schedule_ends else {"steps"})
-    return {name: value for name, value in to_json(config).items() if name not in left_out}
-
-
-def workdir_of(config: TrainConfig) -> Path:
-    """The run folder: as named, or runs/EXPERIMENT/DATA-MODEL-SEED-HASH."""
-    if config.workdir:
-        return Path(config.workdir)
-    text = json.dumps(identity(config), sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    data = Path(config.data).resolve().name if os.sep in config.data else config.data
-    return Path("runs") / config.experiment / f"{data}-{config.model}-{config.seed}-{digest}"
+def from_record(config_class: type[Config], record: dict[str, Any]) -> Config:
+    """The config of a run's record, of whichever age."""
+    values = record["config"]
+    if record.get("format", 1) < 2:
+        # Then an empty value stood for the architecture's own.
+        own = {"variant", "hidden", "activation", "norm", "patch"}
+        values = {n: v for n, v in values.items() if n not in own or v not in ("", [], 0)}
+    return from_json(config_class, values)

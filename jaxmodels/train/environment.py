@@ -1,6 +1,5 @@
 """What a run was made with: versions, source, machine."""
 
-import hashlib
 import os
 import platform
 import subprocess
@@ -40,14 +39,6 @@ def changed_bits(then: dict, now: dict) -> list[str]:
         for name in names
         if then.get(name) != now.get(name)
     ]
-
-
-def source_hash(script: str | Path | None) -> str:
-    """Of the package's source and of the experiment's script (None: it is no file)."""
-    digest = hashlib.sha256()
-    for path in [*sorted(_ROOT.rglob("*.py")), *([Path(script)] if script else [])]:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
 
 
 def _git_commit() -> str | None:

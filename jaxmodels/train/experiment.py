@@ -1,64 +1,83 @@
-"""What a script hands to the engine."""
+"""What a script hands to the engine, and what the engine hands to it at an evaluation."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Int, Key
 
-from jaxmodels.order import Order
-from jaxmodels.protocol import Batch, BatchSpec, Hyperparameters, Metrics, Objective, PyTree, State
+from jaxmodels.protocol import Batch, Metrics, Objective, PyTree, Score, Source, State
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-class Source(Protocol):
-    """Where batches come from: part lies on the device, part the host sends for each step."""
-
-    arrays: Mapping[str, np.ndarray]  # what lies on the device
-    size: int  # number of examples
-    bytes_sent: int  # about how many the host sends for an example
-
-    def spec(self, batch_size: int) -> BatchSpec:
-        """Shapes and types of a batch."""
-
-    def send(
-        self, order: Order, spans: Iterable[tuple[int, int]], length: int
-    ) -> Iterator[dict[str, np.ndarray]]:
-        """For each span of steps start..stop-1, which follow one another, what the host sends: its
-        part of each batch, [length, part, ...], of which the first stop - start steps count."""
-
-    def examples(self, rows: np.ndarray) -> Mapping[str, np.ndarray]:
-        """These examples, on the host."""
-
-    @staticmethod
-    def batch(arrays: Mapping[str, Array], sent: Mapping[str, Array]) -> Batch:
-        """The batch of one step; traceable."""
+PerBatch = Callable[[State, Batch, Key[Array, ""]], PyTree]
+Occasion = Literal["due", "last", "asked"]
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Evaluation(NamedTuple):
-    """One evaluation of one split, as `after_evaluation` sees it."""
+    """One evaluation of one split, as `after_evaluation` sees it.
+
+    A function that `sum` or `map` takes is compiled once for as long as it is the same object.
+    """
 
     step: int
     split: str
     state: State
-    source: Source
-    sums: Metrics  # on the host
     scores: dict[str, float]
-    is_last: bool
-    predict: Callable[[], PyTree]  # the objective's predictions for all examples, on the host
-    workdir: Path | None  # where pictures go; None: draw none
+    sums: Metrics  # of the objective's `evaluate`, on the host, counts in 64 bits
+    occasion: Occasion  # in training, after its last step, or because a person asked for it
+    # Any function of (state, batch, key) whose outputs add, over all examples of the split.
+    sum: Callable[[PerBatch], Metrics]
+    # Any function of (state, batch, key) whose outputs lead with the examples, for all of them in
+    # order, or for those of some rows; on the host.
+    map: Callable[..., PyTree]
+    # The objective's samples for a key and conditions, the same on any number of devices.
+    draw: Callable[[Key[Array, ""], PyTree], PyTree]
+    # Examples of the split as they are stored, by their rows.
+    examples: Callable[[Int[np.ndarray, " count"]], Mapping[str, np.ndarray]]
+    # What `record` of this run's earlier evaluations said, by split.
+    earlier: Mapping[str, dict[str, Any]] = NOTHING
+
+
+class Findings(NamedTuple):
+    """What `after_evaluation` returns; the engine writes all of it. A picture, text or sound that
+    is None is removed where an earlier evaluation left one."""
+
+    scores: Mapping[str, float] = NOTHING  # beside the objective's own
+    record: Mapping[str, Any] | None = None  # of the split, in evaluation.json
+    # Drawn after everything else is written: {"confusion": function that makes the figure}.
+    pictures: Mapping[str, "Callable[[], Figure] | None"] = NOTHING
+    texts: Mapping[str, str | None] = NOTHING  # {"samples.txt": ...}
+    sounds: Mapping[str, bytes | None] = NOTHING  # {"first": content of a .wav file}
+
+
+class Prediction(NamedTuple):
+    """How --mode predict serves a path that the user names.
+
+    read: a path to the names of its examples and their columns as a batch has them; an example
+    that cannot be read is an error in place of its columns. write: outputs of one example to what
+    its line of JSON holds beside "input".
+    """
+
+    read: Callable[[Path], Iterable[tuple[str, Mapping[str, np.ndarray] | Exception]]]
+    predict: PerBatch
+    write: Callable[[PyTree], dict[str, Any]]
 
 
 class Experiment(NamedTuple):
     """An objective, its data and what the user is shown."""
 
     objective: Objective
-    hyperparameters: Hyperparameters
     train: Source
-    evaluation: Mapping[str, Source]  # "validation" (picks the best checkpoint), "test"
-    monitor: tuple[str, Literal["min", "max"]]  # the score that picks it
-    facts: dict[str, Any]  # of the data, recorded with the run; other facts are another run
-    # Draws pictures; scores that it returns are added to the line of the split.
-    after_evaluation: Callable[[Evaluation], dict[str, float] | None] | None = None
+    evaluation: Mapping[str, Source]  # "validation" (picks the best checkpoint), "test", others
+    monitor: str  # the score that picks it
+    scores: Mapping[str, Score]  # what every number means, of training too
+    facts: Mapping[str, Any]  # of the data, recorded with the run; other facts are another run
+    after_evaluation: Callable[[Evaluation], Findings | None] | None = None
     # The line shown for one line of metrics; None: nothing is shown.
     describe: Callable[[int, str, dict[str, float]], str | None] | None = None
+    prediction: Prediction | None = None

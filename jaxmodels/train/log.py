@@ -10,7 +10,7 @@ import jax
 
 from jaxmodels.errors import RunError
 from jaxmodels.protocol import Metrics, State
-from jaxmodels.train.config import TrainConfig
+from jaxmodels.train.config import Config
 from jaxmodels.train.experiment import Experiment
 from jaxmodels.train.progress import Progress
 from jaxmodels.train.run_folder import RunFolder, score_fields
@@ -26,7 +26,7 @@ class Log:
     def __init__(
         self,
         experiment: Experiment,
-        config: TrainConfig,
+        config: Config,
         folder: RunFolder,
         progress: Progress,
         start: int,
@@ -42,7 +42,7 @@ class Log:
         self._clock = time.perf_counter()
 
     def add(self, step: int, window: Metrics) -> None:
-        """Takes a full window; writes those before it."""
+        """Takes a full window; writes the windows before it."""
         self._waiting.append((step, window))
         while len(self._waiting) > 1:
             self._fetch()
@@ -54,7 +54,8 @@ class Log:
             self._fetch()
         jax.block_until_ready(state)
         began = time.perf_counter()
-        yield
+        with self._progress.hidden():
+            yield
         self._paused += time.perf_counter() - began
 
     def write(self, step: int, split: str, scores: dict[str, float]) -> None:
@@ -88,7 +89,7 @@ class Log:
         self._folder.append_speed(
             step=step,
             steps_per_second=rate,
-            examples_per_second=rate * self._config.batch_size * self._config.batches_per_step,
+            examples_per_second=rate * self._config.run.batch_size * self._config.batches_per_step,
             seconds=self._seconds,
             waiting=min(waiting, 1.0),
         )

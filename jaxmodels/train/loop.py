@@ -2,27 +2,28 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 
-from jaxmodels.errors import InputError, RunError
+from jaxmodels.errors import InputError, RunError, Stopped
 from jaxmodels.protocol import Metrics, State
-from jaxmodels.report import write_report
 from jaxmodels.train.checkpoint import Checkpoints
-from jaxmodels.train.compile import EvaluationProgram, TrainProgram
-from jaxmodels.train.config import TrainConfig
-from jaxmodels.train.curves import draw_curves
+from jaxmodels.train.config import Config, Role, configure, flags_of, from_record
 from jaxmodels.train.debug import all_finite
-from jaxmodels.train.devices import make_mesh, use_compilation_cache
+from jaxmodels.train.drawing import draw
 from jaxmodels.train.environment import changed_bits, environment
-from jaxmodels.train.experiment import Evaluation, Experiment
+from jaxmodels.train.evaluation import Sampler, SplitProgram
+from jaxmodels.train.experiment import Evaluation, Experiment, Findings, Occasion
+from jaxmodels.train.findings import write_findings
+from jaxmodels.train.layout import make_mesh, use_compilation_cache
 from jaxmodels.train.log import Log, not_finite
+from jaxmodels.train.program import TrainProgram
 from jaxmodels.train.progress import Interruption, Progress
 from jaxmodels.train.run_folder import RunFolder
-from jaxmodels.train.tensorboard import write_events
+
+DIRECTIONS = {"lower": "min", "higher": "max"}
 
 
 class Result(NamedTuple):
@@ -36,46 +37,47 @@ class Result(NamedTuple):
     trained: bool  # False when it was finished before
 
 
-def chunk_ends(config: TrainConfig, start: int, longest: int) -> Iterator[int]:
+def chunk_ends(config: Config, start: int, longest: int) -> Iterator[int]:
     """The steps at which calls of the compiled program end.
 
     They are the multiples of every period and of `longest`, whatever `start` is, so that an
     interrupted and an uninterrupted run do the same.
     """
-    periods = (config.log_every, config.eval_every, config.checkpoint_every, longest)
-    while start < config.steps:
-        start = min(config.steps, *((start // period + 1) * period for period in periods))
+    run = config.run
+    periods = (run.log_every, run.eval_every, run.checkpoint_every, longest)
+    while start < run.steps:
+        start = min(run.steps, *((start // period + 1) * period for period in periods))
         yield start
 
 
 class Trainer:
     """One run: its compiled programs and its folder."""
 
-    def __init__(self, experiment: Experiment, config: TrainConfig, folder: RunFolder):
+    def __init__(self, experiment: Experiment, config: Config, folder: RunFolder):
         use_compilation_cache()
         self.experiment, self.config, self.folder = experiment, config, folder
-        mesh = make_mesh(config.mesh)
+        self.monitor = _monitor_of(experiment)
+        run = config.run
+        mesh = make_mesh(run.mesh)
         self.program = TrainProgram(
             experiment.objective,
             experiment.train,
-            experiment.hyperparameters,
-            config.batch_size,
-            min(config.steps, config.log_every, config.steps_per_dispatch),
-            config.seed,
+            run.batch_size,
+            min(run.steps, run.log_every, run.steps_per_dispatch),
+            run.seed,
             mesh,
             config.batches_per_step,
-            config.parallel,
+            run.parallel,
         )
-        self.evaluations = {
-            split: EvaluationProgram(
-                experiment.objective,
-                source,
-                config.eval_batch_size,
-                self.program.keys.evaluate,
-                mesh,
+        key = self.program.keys.evaluate
+        self.splits = {
+            split: SplitProgram(source, run.eval_batch_size, key, mesh)
+            for split, source in sorted(
+                experiment.evaluation.items(), key=lambda item: item[0] != "validation"
             )
-            for split, source in experiment.evaluation.items()
         }
+        sample = experiment.objective.sample
+        self.sampler = Sampler(sample) if sample else None
         self._all_finite = jax.jit(all_finite)
 
     def train(self, begin: Callable[[], None]) -> Result:
@@ -90,17 +92,13 @@ class Trainer:
         config, folder = self.config, self.folder
         self.program.compile()
         checkpoints = Checkpoints(folder.checkpoints, write=True)
-        last = checkpoints.last()
-        if last is None:
-            start, state, window = 0, self.program.create(), self.program.zeros()
-        else:
-            tree = checkpoints.restore(last, self.program.like)
-            start, state, window = last, tree["state"], tree["window"]
+        start, state, window = self._start(checkpoints)
         begin()
-        folder.drop_lines_after(start if last is not None else -1)
-        step = start
+        folder.drop_lines_after(start if start else -1)
+        folder.write_status("running", start)
+        step, status = start, "failed"
         feed = self.program.feed(start, chunk_ends(config, start, self.program.length))
-        with Progress(config.steps, start) as progress, feed:
+        with Progress(config.run.steps, start) as progress, feed:
             devices = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
             size = self.experiment.train.size
             print(f"{folder.path}: {size:,} training examples, {devices}", file=sys.stderr)
@@ -110,30 +108,69 @@ class Trainer:
                     state, window = self.program.run(state, window, chunk)
                     step = chunk.stop
                     progress.at(step)
-                    is_last = step == config.steps
-                    if step % config.log_every == 0 or is_last:
-                        log.add(step, window)
-                        window = self.program.zeros()
-                    improved = None
-                    if step % config.eval_every == 0 or is_last:
-                        with log.paused(state):
-                            improved = self._evaluate(state, step, is_last, log)
-                    stopping = interruption.requested and not is_last
-                    due = step % config.checkpoint_every == 0 or is_last or stopping
-                    if due or improved is not None:
-                        with log.paused(state):
-                            if is_last or stopping:
-                                self._draw()
-                            self._save(checkpoints, step, state, window, improved)
+                    window = self._record(state, step, window, log)
+                    improved = self._evaluate_if_due(state, step, log)
+                    # A request that came during the evaluation is met at this step too.
+                    stopping = interruption.requested and step != config.run.steps
+                    self._save_if_due(checkpoints, step, state, window, log, improved, stopping)
                     if stopping:
                         break
+                status = "finished" if step == config.run.steps else "stopped"
             except RunError:
-                self._draw()
+                draw(folder)
+                raise
+            except (KeyboardInterrupt, Stopped):
+                status = "stopped"
                 raise
             finally:
                 # What is being saved is good, whatever ended the loop.
                 checkpoints.close()
+                folder.write_status(status, step)
         return self.result(state, step, trained=True)
+
+    def _start(self, checkpoints: Checkpoints) -> tuple[int, State, Metrics]:
+        """Step, state and window of the last checkpoint, or of the beginning."""
+        last = checkpoints.last()
+        if last is None:
+            return 0, self.program.create(), self.program.zeros()
+        tree = checkpoints.restore(last, self.program.like)
+        return last, tree["state"], tree["window"]
+
+    def _record(self, state: State, step: int, window: Metrics, log: Log) -> Metrics:
+        """Hands a full window to the log; the window to go on with."""
+        run = self.config.run
+        if step % run.log_every and step != run.steps:
+            return window
+        log.add(step, window)
+        return self.program.zeros()
+
+    def _evaluate_if_due(self, state: State, step: int, log: Log) -> float | None:
+        """The validation score, if this step has one and none so far is better."""
+        run = self.config.run
+        is_last = step == run.steps
+        if step % run.eval_every and not is_last:
+            return None
+        with log.paused(state):
+            return self._evaluate(state, step, "last" if is_last else "due", log)
+
+    def _save_if_due(
+        self,
+        checkpoints: Checkpoints,
+        step: int,
+        state: State,
+        window: Metrics,
+        log: Log,
+        improved: float | None,
+        stopping: bool,
+    ) -> None:
+        run = self.config.run
+        is_last = step == run.steps
+        due = step % run.checkpoint_every == 0 or is_last or stopping
+        if due or improved is not None:
+            with log.paused(state):
+                if is_last or stopping:
+                    draw(self.folder)
+                self._save(checkpoints, step, state, window, improved)
 
     def result(self, state: State, step: int, trained: bool) -> Result:
         """What the run has come to."""
@@ -142,70 +179,75 @@ class Trainer:
             split: {name: value for name, value in line.items() if name != "step"}
             for split, line in lines.items()
         }
-        finished = step == self.config.steps
+        finished = step == self.config.run.steps
         return Result(state, step, scores, self.folder.path, finished, trained)
 
     def restored(self) -> tuple[int, State] | None:
         """Step and state of the checkpoint that the config names; None when there is none."""
         checkpoints = Checkpoints(self.folder.checkpoints)
-        step = getattr(checkpoints, self.config.checkpoint)()
+        step = getattr(checkpoints, self.config.run.checkpoint)()
         if step is None:
             return None
         return step, checkpoints.restore(step, self.program.like)["state"]
 
-    def _evaluate(self, state: State, step: int, is_last: bool, log: Log) -> float | None:
+    def _evaluate(self, state: State, step: int, occasion: Occasion, log: Log) -> float | None:
         """Scores the splits that are due; the validation score (see `RunFolder.best`) if none so
         far is better."""
-        for split, program in self.evaluations.items():
+        earlier, found = self.folder.reports(), {}
+        for split in self.splits:
             # Nothing is selected on test: with a validation split it is scored once, at the end.
-            if split == "test" and "validation" in self.evaluations and not is_last:
+            if split != "validation" and "validation" in self.splits and occasion == "due":
                 continue
-            scores = self.score(split, program, state, step, is_last, self.folder.path)
+            scores, found[split] = self.score(split, state, step, occasion, earlier)
             log.write(step, split, scores)
-        best = self.folder.best(self.experiment.monitor)
-        return best[0] if best and best[1] == step else None
+        best = self.folder.best(self.monitor)
+        improved = best[0] if best and best[1] == step else None
+        # Without validation nothing is selected, and the best is the last.
+        chosen = "validation" if improved is not None else None
+        write_findings(self.folder, found, chosen if "validation" in self.splits else "test")
+        return improved
 
     def score(
-        self,
-        split: str,
-        program: EvaluationProgram,
-        state: State,
-        step: int,
-        is_last: bool,
-        workdir: Path | None,
-    ) -> dict[str, float]:
-        """The scores of one split."""
-        experiment = self.experiment
-        sums = program.evaluate(state)
-        scores = experiment.objective.summarize(sums)
+        self, split: str, state: State, step: int, occasion: Occasion, earlier: dict[str, dict]
+    ) -> tuple[dict[str, float], Findings]:
+        """The scores of one split, and what else was found.
+
+        Raises:
+          ValueError: a score that the experiment does not declare.
+        """
+        experiment, program = self.experiment, self.splits[split]
+        sums = program.sum(experiment.objective.evaluate, state)
+        scores, findings = experiment.objective.summarize(sums), Findings()
         if experiment.after_evaluation:
             evaluation = Evaluation(
                 step=step,
                 split=split,
                 state=state,
-                source=experiment.evaluation[split],
-                sums=sums,
                 scores=scores,
-                is_last=is_last,
-                predict=lambda: program.predict(state),
-                workdir=workdir,
+                sums=sums,
+                occasion=occasion,
+                sum=lambda function: program.sum(function, state),
+                map=lambda function, rows=None: program.map(function, state, rows),
+                draw=lambda key, conditions: self.sample(state, key, conditions),
+                examples=experiment.evaluation[split].examples,
+                earlier=earlier,
             )
-            scores = scores | (experiment.after_evaluation(evaluation) or {})
-        monitor, direction = experiment.monitor
-        if monitor not in scores or direction not in ("min", "max"):
-            raise ValueError(
-                f"monitor = {experiment.monitor}; expected 'min' or 'max' of one of {list(scores)}"
-            )
-        return {name: float(value) for name, value in scores.items()}
+            findings = experiment.after_evaluation(evaluation) or findings
+        if self.sampler:
+            self.sampler.forget()
+        scores = {name: float(value) for name, value in (scores | dict(findings.scores)).items()}
+        _require_declared(experiment, scores)
+        return scores, findings
 
-    def _draw(self) -> None:
-        lines = self.folder.lines()
-        try:
-            draw_curves(lines, self.folder.path / "curves.png")
-            write_events(lines, self.folder.tensorboard)
-            write_report(self.folder.path)
-        except Exception as error:  # the result matters more than its picture
-            print(f"note: the report could not be drawn: {error!r}", file=sys.stderr)
+    def sample(self, state: State, key, conditions):
+        """The objective's samples.
+
+        Raises:
+          InputError: it has none.
+        """
+        if self.sampler is None:
+            raise InputError(f"mode = sample; {self.config.experiment} has nothing to sample")
+        return self.sampler(state, key, conditions)
 
     def _save(
         self,
@@ -226,7 +268,29 @@ class Trainer:
         checkpoints.save(step, {"state": state, "window": window}, improved)
 
 
-def train(experiment: Experiment, config: TrainConfig, folder: RunFolder, source: str) -> Result:
+def _monitor_of(experiment: Experiment) -> tuple[str, str]:
+    """The score that picks the best checkpoint, and "min" or "max"."""
+    score = experiment.scores.get(experiment.monitor)
+    if score is None or score.better not in DIRECTIONS:
+        known = [name for name, s in experiment.scores.items() if s.better in DIRECTIONS]
+        raise ValueError(
+            f"monitor = {experiment.monitor}; expected a declared score with a better value, one of"
+            f" {known}"
+        )
+    return experiment.monitor, DIRECTIONS[score.better]
+
+
+def _require_declared(experiment: Experiment, scores: dict[str, float]) -> None:
+    unknown = sorted(scores.keys() - experiment.scores.keys())
+    if unknown:
+        raise ValueError(
+            f"scores {unknown} are not declared; expected a Score for each in Experiment.scores"
+        )
+    if experiment.monitor not in scores:
+        raise ValueError(f"monitor = {experiment.monitor}; expected one of {list(scores)}")
+
+
+def train(experiment: Experiment, config: Config, folder: RunFolder, source: str) -> Result:
     """Trains or resumes the run in `folder`; if it was finished already, only reads its state.
 
     source: hash of the code (see `source_hash`).
@@ -237,37 +301,45 @@ def train(experiment: Experiment, config: TrainConfig, folder: RunFolder, source
       RunError: the run failed.
     """
     record = folder.record()
-    if record and not config.overwrite:
+    if record and not config.run.overwrite:
         folder.check(record, config, source, experiment.facts)
         reached = Checkpoints(folder.checkpoints).last() or 0
-        if reached > config.steps:
-            raise InputError(f"steps = {config.steps}; the run in {folder.path} is at {reached}")
-        if reached == config.steps:
-            trainer = Trainer(experiment, replace(config, checkpoint="last"), folder)
+        if reached > config.run.steps:
+            raise InputError(
+                f"steps = {config.run.steps}; the run in {folder.path} is at {reached}"
+            )
+        if reached == config.run.steps:
+            trainer = Trainer(experiment, configure(config, checkpoint="last"), folder)
             step, state = trainer.restored()
             return trainer.result(state, step, trained=False)
     trainer = Trainer(experiment, config, folder)
     now = environment()
     with folder.locked():
-        if config.overwrite:
+        if config.run.overwrite:
             folder.clear()
         elif record:
-            for change in [
-                *changed_bits(record["environment"], now),
-                *(
-                    f"{name} '{record['config'].get(name)}' -> '{getattr(config, name)}'"
-                    for name in ("parallel", "mesh", "eval_batch_size")
-                    if record["config"].get(name) != getattr(config, name)
-                ),
-            ]:
-                print(f"note: {change} since the run began; bits may differ", file=sys.stderr)
+            note_changes(record, now, config)
             now = record["environment"]
 
         def write_record() -> None:
-            folder.write_record(config, source, experiment.facts, now, experiment.monitor)
+            scores = experiment.scores
+            folder.write_record(config, source, experiment.facts, now, trainer.monitor, scores)
 
-        if record and not config.overwrite:
+        if record and not config.run.overwrite:
             return trainer.train(begin=write_record)
         # A new run's record comes before everything else in its folder.
         write_record()
         return trainer.train(begin=lambda: None)
+
+
+def note_changes(record: dict, now: dict, config: Config) -> None:
+    """Says on standard error what has changed since the run began, if bits may depend on it."""
+    then = flags_of(from_record(type(config), record))
+    flags = flags_of(config)
+    changed = [
+        f"{name} '{then[name].value}' -> '{flag.value}'"
+        for name, flag in flags.items()
+        if flag.role is Role.BITS and name in then and then[name].value != flag.value
+    ]
+    for change in [*changed_bits(record["environment"], now), *changed]:
+        print(f"note: {change} since the run began; bits may differ", file=sys.stderr)

@@ -1,76 +1,146 @@
-"""What can be done with a run besides training it: evaluate, sample, debug."""
+"""What can be done with a run besides training it: evaluate, sample, predict, debug."""
 
-from collections.abc import Callable
-from dataclasses import replace
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from jaxmodels.errors import InputError, RunError
-from jaxmodels.ops import cpu_compiler_options
-from jaxmodels.protocol import State
-from jaxmodels.train.config import TrainConfig, from_json
+from jaxmodels.files import write_atomically
+from jaxmodels.protocol import PyTree, State
+from jaxmodels.train.config import Config, configure, from_record
 from jaxmodels.train.debug import all_finite, first_non_finite
-from jaxmodels.train.experiment import Experiment
+from jaxmodels.train.evaluation import map_examples
+from jaxmodels.train.experiment import Experiment, PerBatch, Prediction
 from jaxmodels.train.loop import Trainer
-from jaxmodels.train.run_folder import RunFolder, score_fields, write_atomically
+from jaxmodels.train.run_folder import RunFolder, score_fields
 
 
-def evaluate(experiment: Experiment, config: TrainConfig, folder: RunFolder) -> str:
-    """Scores validation and test with a checkpoint, writing nothing; the line of all scores.
+def evaluate(experiment: Experiment, config: Config, folder: RunFolder) -> str:
+    """Scores validation and test with a checkpoint, writing nothing; the line of all scores. What
+    else was found is shown on standard error.
 
     Raises:
       InputError: there is no checkpoint.
     """
     trainer = Trainer(experiment, config, folder)
     step, state = _restored(trainer)
-    fields = [f"step={step}"]
-    for split, program in reversed(trainer.evaluations.items()):
-        scores = trainer.score(split, program, state, step, step == config.steps, workdir=None)
+    fields, earlier = [f"step={step}"], folder.reports()
+    for split in reversed(trainer.splits):
+        scores, findings = trainer.score(split, state, step, "asked", earlier)
         fields += score_fields(split, scores)
+        if findings.record is not None:
+            print(json.dumps({split: findings.record}, indent=1), file=sys.stderr)
     return " ".join([*fields, f"workdir={folder.path}"])
 
 
-def sample(experiment: Experiment, config: TrainConfig, folder: RunFolder) -> str:
+def sample(experiment: Experiment, config: Config, folder: RunFolder) -> str:
     """Draws `count` samples with a checkpoint into the file `output`; a line that says so.
 
     Raises:
       InputError: nothing to sample, no output, or no checkpoint.
     """
-    draw = experiment.objective.sample
-    if draw is None:
+    run = config.run
+    if experiment.objective.sample is None:
         raise InputError(f"mode = sample; {config.experiment} has nothing to sample")
-    if not config.output or not config.output.endswith(".npz"):
-        raise InputError(f"output = {config.output}; expected a file to write, --output FILE.npz")
+    if not run.output or not run.output.endswith(".npz"):
+        raise InputError(f"output = {run.output}; expected a file to write, --output FILE.npz")
     trainer = Trainer(experiment, config, folder)
     step, state = _restored(trainer)
-    draw = jax.jit(draw, static_argnums=2, compiler_options=cpu_compiler_options())
-    samples = jax.device_get(draw(state, trainer.program.keys.sample, config.count))
-    write_atomically(Path(config.output), lambda file: np.savez(file, **samples))
-    return f"step={step} count={config.count} output={config.output} workdir={folder.path}"
+    samples = trainer.sample(state, trainer.program.keys.sample, run.count)
+    write_atomically(Path(run.output), lambda file: np.savez(file, **samples))
+    return f"step={step} count={run.count} output={run.output} workdir={folder.path}"
+
+
+def predict(experiment: Experiment, config: Config, folder: RunFolder) -> str:
+    """Writes a line of JSON for each example that `input` names, in their order; a line that says
+    so. An example that cannot be read has its error there, and the others go on.
+
+    Raises:
+      InputError: nothing to predict, no input or output, or no checkpoint.
+    """
+    run, prediction = config.run, experiment.prediction
+    if prediction is None:
+        raise InputError(f"mode = predict; {config.experiment} has nothing to predict")
+    if not run.input:
+        raise InputError("input = None; expected what to predict for, --input PATH")
+    if not run.output or not run.output.endswith(".jsonl"):
+        raise InputError(f"output = {run.output}; expected a file to write, --output FILE.jsonl")
+    trainer = Trainer(experiment, config, folder)
+    step, state = _restored(trainer)
+    lines = _predicted(prediction, state, Path(run.input), run.eval_batch_size)
+    count, failed = 0, 0
+
+    def write(file) -> None:
+        nonlocal count, failed
+        for line in lines:
+            file.write(json.dumps(line).encode() + b"\n")
+            count, failed = count + 1, failed + ("error" in line)
+
+    write_atomically(Path(run.output), write)
+    return f"step={step} count={count} failed={failed} output={run.output} workdir={folder.path}"
+
+
+def _predicted(
+    prediction: Prediction, state: State, path: Path, batch_size: int
+) -> Iterator[dict[str, Any]]:
+    """The lines of all examples, a batch of them at a time."""
+    names: list[str] = []
+    read: list[Mapping[str, np.ndarray] | Exception] = []
+
+    def lines() -> Iterator[dict[str, Any]]:
+        good = [columns for columns in read if not isinstance(columns, Exception)]
+        outputs: PyTree = None
+        if good:
+            batch = {name: np.stack([columns[name] for columns in good]) for name in good[0]}
+            outputs = map_examples(prediction.predict, state, batch, batch_size)
+        at = 0
+        for name, columns in zip(names, read):
+            if isinstance(columns, Exception):
+                yield {"input": name, "error": str(columns)}
+                continue
+            row = jax.tree.map(lambda leaf, at=at: leaf[at], outputs)
+            yield {"input": name, **prediction.write(row)}
+            at += 1
+
+    for name, columns in prediction.read(path):
+        names.append(name)
+        read.append(columns)
+        if len(names) == batch_size:
+            yield from lines()
+            names.clear()
+            read.clear()
+    yield from lines()
 
 
 class Run(NamedTuple):
     """A run read back from its folder."""
 
-    config: TrainConfig
+    config: Config
     experiment: Experiment
     step: int
     state: State
     scores: dict[str, dict[str, float]]  # the last ones of each split
 
+    def map(self, function: PerBatch, columns: Mapping[str, Any]) -> PyTree:
+        """The outputs of a function (state, batch, key) for examples that are in memory."""
+        return map_examples(function, self.state, columns)
+
 
 def load_run(
-    config_class: type[TrainConfig],
-    build: Callable[[TrainConfig], Experiment],
+    config_class: type[Config],
+    build: Callable[[Config], Experiment],
     workdir: str | Path,
     **changes: object,
 ) -> Run:
     """The run in a folder, with the state of its last checkpoint, on one device.
 
-    changes: of the recorded config, as data_dir="..." where the data has moved, checkpoint="best".
+    changes: flags that differ from the recorded ones, as data_dir="..." where the data has moved,
+    checkpoint="best".
 
     Raises:
       InputError: the folder holds no run of this experiment or no checkpoint, or the data changed.
@@ -81,15 +151,16 @@ def load_run(
         found = f"one of '{record['experiment']}'" if record else "none"
         raise InputError(f"{workdir} holds no run of '{config_class.experiment}' but {found}")
     recorded = {"workdir": str(workdir), "mesh": "data=1", "accept_code_change": True}
-    config = replace(from_json(config_class, record["config"]), **recorded | changes)
+    config = configure(from_record(config_class, record), **recorded | changes)
     experiment = build(config)
     folder.check(record, config, record["source"], experiment.facts)
     trainer = Trainer(experiment, config, folder)
     step, state = _restored(trainer)
+    state = jax.device_put(jax.device_get(state), jax.local_devices()[0])
     return Run(config, experiment, step, state, trainer.result(state, step, False).scores)
 
 
-def debug(experiment: Experiment, config: TrainConfig, folder: RunFolder) -> str:
+def debug(experiment: Experiment, config: Config, folder: RunFolder) -> str:
     """Steps from the last checkpoint, or the start, until one is not finite; what it names.
 
     Raises:
@@ -99,7 +170,8 @@ def debug(experiment: Experiment, config: TrainConfig, folder: RunFolder) -> str
     first, state = trainer.restored() or (0, trainer.program.create())
     step_function = experiment.objective.step
     compiled = jax.jit(lambda *a: (out := step_function(*a), all_finite(out)))
-    until = min(first + config.checkpoint_every, max(config.steps, first + 1))
+    run = config.run
+    until = min(first + run.checkpoint_every, max(run.steps, first + 1))
     for step in range(first, until):
         batch = trainer.program.batch(step)
         key = jax.random.fold_in(trainer.program.keys.step, step)

@@ -1,8 +1,10 @@
 """What a person watches: a progress bar with rate, time left and live scores, and lines."""
 
+import contextlib
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from types import FrameType
 
 
@@ -38,6 +40,13 @@ class Progress:
 
     def __exit__(self, *_) -> None:
         self._bar.stop()
+
+    @contextlib.contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Takes the bar away for a while, in which others may print or show bars of their own."""
+        self._bar.stop()
+        yield
+        self._bar.start()
 
     def at(self, step: int) -> None:
         """Moves the bar."""

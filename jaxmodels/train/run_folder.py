@@ -3,15 +3,19 @@
 import contextlib
 import json
 import math
-import os
 import shutil
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, Literal
+
+import jax
 
 from jaxmodels.errors import InputError
-from jaxmodels.train.config import TrainConfig, identity, to_json
-from jaxmodels.train.reproduction import command_of
+from jaxmodels.files import append_line, read_json, read_lines, sync, write_json, write_text
+from jaxmodels.protocol import Score
+from jaxmodels.train.config import FORMAT, Config, flags_of, from_record, to_json
+from jaxmodels.train.identity import command_of, free_when_read, identity
 from jaxmodels.train.tensorboard import FILE as EVENTS
 
 # config.json last: while it is there, what a kill leaves of the others is a run's.
@@ -21,8 +25,11 @@ FILES = (
     "curves.png",
     "report.html",
     "evaluation.json",
+    "status.json",
     "config.json",
 )
+# What an evaluation may leave in samples/.
+SAMPLES = (".png", ".txt", ".jsonl", ".wav")
 RECORD = {"experiment", "config", "identity", "source", "facts", "environment"}
 
 
@@ -56,43 +63,44 @@ class RunFolder:
                     " name another --workdir"
                 )
             return None
-        try:
-            record = json.loads(path.read_text())
-        except ValueError:
-            record = None
+        record = read_json(path)
         if not isinstance(record, dict) or not record.keys() >= RECORD:
             raise InputError(f"{path} is not the record of a run; name another --workdir")
         return record
 
     def check(
-        self, record: dict, config: TrainConfig, source: str, facts: dict | None = None
+        self, record: dict, config: Config, source: str, facts: Mapping[str, Any] | None = None
     ) -> None:
         """Raises InputError unless the recorded run is the one that config, code and data make.
 
         facts: of the data; None: not known yet.
         """
-        then, now = record["identity"], identity(config)
-        free = frozenset() if config.mode == "train" else config.free_when_read
+        # The record is read as today's code reads it: a flag that is new since has its default.
+        then, now = identity(from_record(type(config), record)), identity(config)
+        free = set() if config.run.mode == "train" else free_when_read(config)
         differ = sorted(
             name for name in (then.keys() | now.keys()) - free if then.get(name) != now.get(name)
         )
         if differ:
             fields = ", ".join(f"{name} {then.get(name)} -> {now.get(name)}" for name in differ)
             if set(differ) == {"steps"}:
-                fields += f" (the schedule '{now.get('schedule')}' ends at steps)"
+                schedule = flags_of(config)["schedule"].value
+                fields += f" (the schedule '{schedule}' ends at steps)"
             raise InputError(
                 f"workdir {self.path} holds another run: {fields};"
                 " give its values, name another --workdir, or --overwrite to start anew"
             )
-        if record["source"] != source and not config.accept_code_change:
+        if record["source"] != source and not config.run.accept_code_change:
             raise InputError(
                 f"the code changed since the run in {self.path} began; --accept-code-change to go"
                 " on with it, or --overwrite to start anew"
             )
-        then = record["facts"]
-        now = then if facts is None else json.loads(json.dumps(facts))
+        self._check_facts(record["facts"], facts)
+
+    def _check_facts(self, then: dict, facts: Mapping[str, Any] | None) -> None:
+        now = then if facts is None else json.loads(json.dumps(dict(facts)))
         for name in sorted(then.keys() | now.keys()):
-            if then.get(name) != now.get(name):
+            if not _are_the_same(then.get(name), now.get(name)):
                 raise InputError(
                     f"workdir {self.path}: {name} changed since the run began:"
                     f" {then.get(name)} -> {now.get(name)}; bring the old data back,"
@@ -101,28 +109,37 @@ class RunFolder:
 
     def write_record(
         self,
-        config: TrainConfig,
+        config: Config,
         source: str,
-        facts: dict,
+        facts: Mapping[str, Any],
         environment: dict,
-        monitor: tuple[str, str] | None = None,
+        monitor: tuple[str, str],
+        scores: Mapping[str, Score],
     ) -> None:
         """Writes config.json, whole or not at all.
 
         monitor: the score that picks the best checkpoint and "min" or "max", for who reads it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
         record = {
+            "format": FORMAT,
             "experiment": config.experiment,
             "command": command_of(config),
             "monitor": monitor,
+            "scores": {name: score._asdict() for name, score in scores.items()},
             "config": to_json(config),
             "identity": identity(config),
             "source": source,
-            "facts": facts,
+            "facts": dict(facts),
             "environment": environment,
         }
-        write_text(self.path / "config.json", json.dumps(record, indent=2) + "\n")
+        write_json(self.path / "config.json", record, indent=2)
+
+    def write_status(
+        self, status: Literal["running", "stopped", "finished", "failed"], step: int
+    ) -> None:
+        """Writes status.json, for what launched the run."""
+        values = {"status": status, "step": step, "time": time.time()}
+        write_json(self.path / "status.json", values | {"processes": jax.process_count()})
 
     def clear(self) -> None:
         """Removes what a run wrote, and nothing else."""
@@ -130,7 +147,7 @@ class RunFolder:
             if path.name.isdigit() or path.name.endswith(".orbax-checkpoint-tmp"):
                 shutil.rmtree(path)
         for path in [
-            *self.samples.glob("*.png"),
+            *(path for end in SAMPLES for path in self.samples.glob(f"*{end}")),
             *self.tensorboard.glob(f"*/{EVENTS}"),
             *(self.path / name for name in FILES),
         ]:
@@ -164,37 +181,31 @@ class RunFolder:
 
     def append(self, step: int, split: str, scores: dict[str, float]) -> None:
         """Adds a line to metrics.jsonl. A number that is not finite is written as null."""
-        line = {"step": step, "split": split}
+        line: dict[str, Any] = {"step": step, "split": split}
         line |= {name: value if math.isfinite(value) else None for name, value in scores.items()}
-        with open(self.metrics, "a") as file:
-            file.write(json.dumps(line) + "\n")
+        append_line(self.metrics, line)
 
     def sync(self) -> None:
         """Returns when the lines of metrics.jsonl are on the disk."""
-        if self.metrics.exists():
-            with open(self.metrics, "a") as file:
-                os.fsync(file.fileno())
+        sync(self.metrics)
 
     def append_speed(self, **values: float) -> None:
         """Adds a line to speed.jsonl."""
-        with open(self.path / "speed.jsonl", "a") as file:
-            file.write(json.dumps(values) + "\n")
+        append_line(self.path / "speed.jsonl", values)
 
     def lines(self) -> list[dict]:
-        """The whole lines of metrics.jsonl; one that a kill cut short is left out."""
-        if not self.metrics.exists():
-            return []
-        lines = []
-        for text in self.metrics.read_text().splitlines(keepends=True):
-            if not text.endswith("\n"):
-                break
-            lines.append(json.loads(text))
-        return lines
+        """The whole lines of metrics.jsonl."""
+        return read_lines(self.metrics)
 
     def drop_lines_after(self, step: int) -> None:
         """Keeps the lines of metrics.jsonl up to a step, those that its checkpoint stands for."""
         kept = [json.dumps(line) + "\n" for line in self.lines() if line["step"] <= step]
         write_text(self.metrics, "".join(kept))
+
+    def reports(self) -> dict[str, dict]:
+        """What evaluation.json holds, by split."""
+        reports = read_json(self.path / "evaluation.json")
+        return reports if isinstance(reports, dict) else {}
 
     def best(self, monitor: tuple[str, str]) -> tuple[float, int] | None:
         """The best validation score so far, larger being better ("min" scores are negated), and
@@ -231,17 +242,9 @@ def score_fields(split: str, scores: dict[str, float | None]) -> list[str]:
     ]
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Replaces a file by what `write` puts into it: a kill leaves the old or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replaces a file by this text, as a whole."""
-    write_atomically(path, lambda file: file.write(text.encode()))
+def _are_the_same(then: Any, now: Any) -> bool:
+    """Whether facts are equal. Of data it is the fingerprint that counts, not what the folder is
+    called."""
+    if isinstance(then, dict) and isinstance(now, dict) and "fingerprint" in then:
+        then, now = ({k: v for k, v in facts.items() if k != "name"} for facts in (then, now))
+    return then == now

@@ -3,15 +3,14 @@
 import pytest
 
 from experiments import classifier
-from jaxmodels.train import train
+from jaxmodels.train import configure, train
 
 
 @pytest.fixture(scope="session")
 def judge(tmp_path_factory):
     """A quick classifier of the digits, so that tests need not train the default one."""
     folder = tmp_path_factory.mktemp("judge") / "run"
-    config = classifier.ClassifierConfig(
-        model="mlp", hidden=(32,), steps=300, workdir=str(folder), mesh="data=1"
-    )
+    flags = {"model": "mlp", "hidden": (32,), "steps": 300, "workdir": str(folder)}
+    config = configure(classifier.ClassifierConfig(), **flags, mesh="data=1")
     train(classifier.build, config)
     return folder

@@ -1,7 +1,6 @@
 """The classifier experiment as a user runs it."""
 
 import contextlib
-import dataclasses
 import io
 import json
 import os
@@ -16,7 +15,7 @@ from PIL import Image
 
 from experiments.classifier import PRESETS, ClassifierConfig, build
 from jaxmodels.errors import InputError
-from jaxmodels.train import main, train
+from jaxmodels.train import configure, main, train
 from tests.tfds_folder import write_image_dataset
 
 pytestmark = pytest.mark.usefixtures("fast_compiling")
@@ -90,7 +89,8 @@ def test_it_learns_the_digits_and_reports_them(tmp_path):
 
 
 def test_from_a_notebook(tmp_path):
-    config = ClassifierConfig(model="mlp", hidden=(16,), steps=3, workdir=str(tmp_path))
+    flags = {"model": "mlp", "hidden": (16,), "steps": 3, "workdir": str(tmp_path)}
+    config = configure(ClassifierConfig(), **flags)
     result = train(build, config)
     assert (result.step, result.finished, result.trained) == (3, True, True)
     again = train(build, config)
@@ -99,7 +99,7 @@ def test_from_a_notebook(tmp_path):
     a, b = (jax.tree.leaves(r.state["params"]) for r in (result, again))
     assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
     with pytest.raises(InputError, match="steps = 0"):
-        train(build, dataclasses.replace(config, steps=0))
+        train(build, configure(config, steps=0))
 
 
 def test_best_checkpoint_can_be_evaluated(tmp_path):
@@ -190,7 +190,8 @@ BAD = {
     "schedule": (["--schedule", "cos"], "unknown schedule 'cos'"),
     "flag": (["--lerning-rate", "1"], "--lerning-rate"),
     "near flag": (["--lerning-rate", "1"], "--learning-rate"),
-    "type": (["--steps", "1e3"], "--steps"),
+    "type": (["--steps", "1e-3"], "--steps"),
+    "no whole number": (["--steps", "1.5e0"], "--steps"),
     "choice": (["--precision", "float16"], "bfloat16"),
     "nan": (["--learning-rate", "nan"], "learning_rate = nan; expected a finite number >= 0"),
     "infinite": (["--weight-decay", "inf"], "weight_decay = inf; expected a finite number >= 0"),
@@ -217,7 +218,7 @@ BAD = {
     "folder": (["--data", "./nothing"], "nothing"),
     "variant": (["--model", "resnet", "--variant", "19"], "unknown variant '19'"),
     "option": (["--model", "resnet", "--hidden", "5"], "model 'resnet' has no such option"),
-    "no variant": (["--variant", "18"], "variant = 18; model 'cnn' has no such option"),
+    "no variant": (["--variant", "18"], "--variant: model 'cnn' has no such option: --model resnet or vit"),
     "patch": (["--model", "vit", "--patch", "3"], "image size 8x8; expected a multiple"),
     "magnitude": (["--rand-augment-magnitude", "31"], "0 <= rand_augment_magnitude <= 30"),
     "mixup": (["--mixup", "-1"], "mixup = -1.0"),
@@ -287,6 +288,52 @@ def test_a_diverging_run_fails_with_advice_and_debug_names_the_layer(tmp_path, p
     assert re.search(r"step \d+ is not finite: MLP/Dense_\d.* pass: '\w+' gave (nan|inf)", error)
 
 
+def test_a_bare_option_goes_to_the_model_that_is_named(tmp_path):
+    """And with its full name; only the chosen model's options are recorded."""
+    for name, flags in (
+        ("bare", ["--hidden", "16", "--batch-norm"]),
+        ("full", ["--mlp.hidden", "16", "--mlp.batch-norm"]),
+    ):
+        command = ["--workdir", tmp_path / name, "--model", "mlp", *flags, "--steps", 1]
+        assert _run(*command)[0] == 0
+    records = [json.loads((tmp_path / n / "config.json").read_text()) for n in ("bare", "full")]
+    assert records[0]["identity"] == records[1]["identity"]
+    assert records[0]["config"]["hidden"] == [16]
+    assert "patch" not in records[0]["config"]
+    assert "--model mlp" in records[0]["command"]
+    assert "--hidden 16 --batch-norm" in records[0]["command"]
+
+
+def test_flags_from_a_file_and_from_another_run(tmp_path):
+    (tmp_path / "flags.yaml").write_text("model: mlp\nhidden: [16]\nsteps: 2\nlog-every: 1\n")
+    for name in ("yaml", "again"):
+        source = tmp_path / "flags.yaml" if name == "yaml" else tmp_path / "yaml/config.json"
+        code, out, error = _run("--config", source, "--workdir", tmp_path / name)
+        assert code == 0, error
+        assert _summary(out)["step"] == "2"
+    code, _, error = _run("--config", tmp_path / "flags.yaml", "--steps", "1e1", "--seed=3")
+    assert code == 0
+    (tmp_path / "bad.yaml").write_text("modle: mlp\n")
+    code, _, error = _run("--config", tmp_path / "bad.yaml")
+    assert (code, "unknown flag 'modle'; did you mean 'model'?" in error) == (2, True)
+    code, _, error = _run("--config", tmp_path / "none.yaml")
+    assert (code, "none.yaml cannot be read" in error) == (2, True)
+
+
+def test_a_run_in_the_old_format_still_opens(tmp_path):
+    """Its record has the flags of all models, with empty values for the architecture's own."""
+    flags = ["--workdir", tmp_path, *SMALL]
+    assert _run(*flags)[0] == 0
+    path = tmp_path / "config.json"
+    record = json.loads(path.read_text())
+    record["config"] |= {"variant": "", "patch": 0, "gone": 3}
+    record["identity"] |= {"variant": "", "patch": 0, "gone": 3}
+    del record["format"], record["scores"]
+    path.write_text(json.dumps(record))
+    assert _run("--workdir", tmp_path, "--mode", "evaluate")[0] == 0
+    assert "is finished" in _run(*flags)[1]
+
+
 def test_help_explains_every_flag(capsys):
     with pytest.raises(SystemExit) as ended:
         main(ClassifierConfig, build, PRESETS, ["--help"])
@@ -295,3 +342,6 @@ def test_help_explains_every_flag(capsys):
     for name in ("--data", "--learning-rate", "--eval-every", "--overwrite", "--label-smoothing"):
         assert name in text
     assert "Peak learning rate" in text
+    for group in ("run", "data", "optimizer", "augmentation", "mlp", "cnn", "resnet", "vit"):
+        assert f"{group} options" in text
+    assert "Presets: net, fashion-tiny" in " ".join(text.split())

@@ -1,21 +1,21 @@
 """The GAN experiment as a user runs it."""
 
 import contextlib
-import dataclasses
 import io
 import json
+from functools import partial
 
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import gan, judges
+from experiments import gan_report, judges
 from experiments.gan import PRESETS, GANConfig, build
-from jaxmodels.data import load_images
+from jaxmodels.data.images import load_images
 from jaxmodels.errors import InputError
 from jaxmodels.metrics.generative import NAMES
-from jaxmodels.train import main, train
+from jaxmodels.train import configure, main, train
 from jaxmodels.train.modes import load_run
 from tests.tfds_folder import write_image_dataset
 
@@ -86,12 +86,10 @@ def test_a_longer_run_and_an_interrupted_one_agree(run, judge, tmp_path):
     """The engine's resume, with the lines of all evaluations and their scores."""
     flags = ["--schedule", "constant", "--judge", judge, *SMALL]
     assert _run(*flags, "--workdir", tmp_path / "whole")[0] == 0
-    config = dataclasses.replace(
-        load_run(GANConfig, build, tmp_path / "whole").config, workdir=str(tmp_path / "parts")
-    )
-    parts = dataclasses.replace(config, steps=2, mesh="data=1")
+    config = load_run(GANConfig, build, tmp_path / "whole").config
+    parts = configure(config, workdir=str(tmp_path / "parts"), steps=2, mesh="data=1")
     train(build, parts)
-    result = train(build, dataclasses.replace(parts, steps=4))
+    result = train(build, configure(parts, steps=4))
     assert result.step == 4
     lines = {
         name: [
@@ -175,7 +173,7 @@ def test_unlabelled_images_of_another_size_are_scored_by_pixels(tmp_path):
 
 
 def test_collapse_is_said(judge, tmp_path, monkeypatch):
-    monkeypatch.setattr(gan, "COLLAPSED_COVERAGE", 2.0)
+    monkeypatch.setattr(gan_report, "COLLAPSED_COVERAGE", 2.0)
     code, out, error = _run("--judge", judge, "--workdir", tmp_path / "r", *SMALL)
     assert code == 0
     assert "collapse: coverage" in error
@@ -186,8 +184,8 @@ def test_collapse_is_said(judge, tmp_path, monkeypatch):
 
 def test_judges_agree_with_the_run_they_come_from(judge):
     data = load_images("digits")
-    shape = (8, 8, 1)
-    (found,) = judges.judges_of(data, None, str(judge), "", shape)
+    config = judges.JudgeConfig(judge=str(judge))
+    (found,) = judges.Judges(config, data, (8, 8, 1)).all
     images, labels = data.splits["test"]["image"], data.splits["test"]["label"]
     seen = found(np.round(images * (255 / 16)).astype(np.uint8))
     assert np.mean(seen.logits.argmax(-1) == labels) == pytest.approx(
@@ -234,9 +232,9 @@ def test_weights_that_lack_keys_are_refused_by_name(judge, tmp_path):
 
 
 def test_a_judge_of_other_channels_is_refused(judge, tmp_path):
-    data = load_images("digits")
+    config = judges.JudgeConfig(judge=str(judge))
     with pytest.raises(InputError, match="1 channels"):
-        judges.judges_of(data, None, str(judge), "", (8, 8, 3))
+        judges.Judges(config, load_images("digits"), (8, 8, 3)).require()
 
 
 def test_inception_sees_grey_images_as_coloured_ones(tmp_path, monkeypatch):
@@ -253,9 +251,10 @@ def test_inception_sees_grey_images_as_coloured_ones(tmp_path, monkeypatch):
         for name, leaf in flatten_dict(shapes["params"], sep="/").items()
     }
     np.savez(tmp_path / "weights.npz", **weights)
-    monkeypatch.setattr(judges, "CHUNK", 4)
+    monkeypatch.setattr(judges, "map_examples", partial(judges.map_examples, batch_size=4))
     data = load_images("digits")._replace(class_names=())
-    (found,) = judges.judges_of(data, None, "", str(tmp_path / "weights.npz"), (8, 8, 1))
+    config = judges.JudgeConfig(inception=str(tmp_path / "weights.npz"))
+    (found,) = judges.Judges(config, data, (8, 8, 1)).all
     grey = generator.integers(0, 256, (6, 8, 8, 1), dtype=np.uint8)
     seen = found(grey)
     assert (found.space, seen.features.shape, seen.logits.shape) == (

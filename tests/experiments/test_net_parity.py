@@ -1,7 +1,6 @@
 """`--preset net` prints the losses of the same PyTorch program."""
 
 import contextlib
-import dataclasses
 import io
 
 import jax
@@ -9,9 +8,10 @@ import numpy as np
 import pytest
 
 from experiments.classifier import PRESETS, ClassifierConfig, build
-from jaxmodels.data import load_images, sample_order
-from jaxmodels.train import main
-from jaxmodels.train.compile import keys_of
+from jaxmodels.data.images import load_images
+from jaxmodels.order import sample_order
+from jaxmodels.train import configure, main
+from jaxmodels.train.program import keys_of
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.parity
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.parity
 
 def _torch_program(config, experiment) -> list[str]:
     """The founding example in PyTorch: same initial weights, same samples in the same order."""
-    spec = experiment.train.spec(config.batch_size)
-    state = experiment.objective.init(keys_of(config.seed).init, spec, experiment.hyperparameters)
+    objective, spec = experiment.objective, experiment.train.spec(config.run.batch_size)
+    state = objective.init(keys_of(config.run.seed).init, spec, objective.hyperparameters)
     net = torch.nn.Sequential(torch.nn.Linear(100, 50), torch.nn.ReLU(), torch.nn.Linear(50, 10))
     with torch.no_grad():
         for layer, name in ((net[0], "Dense_0"), (net[2], "Dense_1")):
@@ -39,7 +39,7 @@ def _torch_program(config, experiment) -> list[str]:
     lines = []
     for epoch in range(10):
         running_loss = 0.0
-        batches = sample_order(1280, 32, config.seed, epoch * 40, (epoch + 1) * 40)
+        batches = sample_order(1280, 32, config.run.seed, epoch * 40, (epoch + 1) * 40)
         for batch in batches:
             optimizer.zero_grad()
             loss = criterion(net(inputs[batch]), labels[batch])
@@ -56,13 +56,13 @@ def test_printed_losses_equal_pytorch(tmp_path, seed):
     with contextlib.redirect_stdout(out):
         flags = ["--preset", "net", "--seed", str(seed), "--workdir", str(tmp_path)]
         assert main(ClassifierConfig, build, PRESETS, flags) == 0
-    config = dataclasses.replace(PRESETS["net"], seed=seed)
+    config = configure(ClassifierConfig(), **PRESETS["net"].flags, seed=seed)
     experiment = build(config)
     shapes = jax.eval_shape(
         experiment.objective.init,
         jax.random.key(0),
         experiment.train.spec(32),
-        experiment.hyperparameters,
+        experiment.objective.hyperparameters,
     )["params"]
     assert shapes["Dense_0"]["kernel"].shape == (100, 50)
     assert shapes["Dense_1"]["kernel"].shape == (50, 10)

@@ -1,7 +1,6 @@
 """The VAE experiment as a user runs it."""
 
 import contextlib
-import dataclasses
 import io
 import json
 
@@ -11,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import vae
-from experiments.vae import PRESETS, VAEConfig, build
-from jaxmodels.data import load_images
+from experiments.vae import PRESETS, VAEConfig, build, pixels_of
+from jaxmodels.data.images import images_from_arrays, load_images
+from jaxmodels.errors import InputError
 from jaxmodels.objectives.preprocessing import with_preprocessing
 from jaxmodels.protocol import Objective
-from jaxmodels.train import main
-from jaxmodels.train.compile import keys_of
+from jaxmodels.train import configure, main
+from jaxmodels.train.program import keys_of
 
 pytestmark = pytest.mark.usefixtures("fast_compiling")
 
@@ -64,7 +63,7 @@ def test_scores_and_their_protocol(run):
     assert scores["bits_per_dim"] == pytest.approx(-scores["elbo"] / 64 / np.log(2), rel=1e-3)
     assert scores["nll"] < -scores["elbo"] + 0.5
     report = json.loads((folder / "evaluation.json").read_text())
-    assert set(report) == {"validation", "test"}
+    assert set(report) == {"validation", "test", "best"}
     assert report["test"]["scores"]["nll"] == pytest.approx(scores["nll"], rel=1e-4)
     assert "nll" not in report["validation"]["scores"]
     protocol = report["test"]["protocol"]
@@ -143,23 +142,23 @@ def test_a_ladder_of_levels_of_grey(tmp_path):
     assert {"interpolations", "traversals", "latents", "reconstructions"} < pictures
 
 
-def _prepare(config, monkeypatch):
-    """How the experiment prepares a batch."""
-    found = []
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            vae, "with_preprocessing", lambda objective, prepare: found.append(prepare) or objective
-        )
-        experiment = build(dataclasses.replace(config, mode="sample"))
-    return found[0], experiment
+CONFIG = configure(
+    VAEConfig(), model="mlp", hidden=(8,), likelihood="bernoulli", scored=0, mode="sample"
+)
 
 
-CONFIG = VAEConfig(model="mlp", hidden=(8,), likelihood="bernoulli", scored=0)
+def _pixels(config=CONFIG, data=None):
+    """How the experiment models pixels of the digits, or of other data."""
+    return pixels_of(config, data or load_images("digits"), 1)
 
 
-def test_images_are_binarised_anew_at_every_step_with_their_grey_as_probability(monkeypatch):
-    prepare, experiment = _prepare(CONFIG, monkeypatch)
-    batch = {"image": experiment.train.arrays["image"][:6], "label": np.arange(6)}
+def _digits(split, count=None):
+    return load_images("digits").splits[split]["image"][:count]
+
+
+def test_images_are_binarised_anew_at_every_step_with_their_grey_as_probability():
+    prepare = _pixels().prepare
+    batch = {"image": _digits("train", 6), "label": np.arange(6)}
     count = 1500
     keys = jax.random.split(jax.random.key(0), count)
     drawn = jax.jit(lambda keys: jax.lax.map(lambda k: prepare(batch, k)["image"], keys))(keys)
@@ -170,11 +169,10 @@ def test_images_are_binarised_anew_at_every_step_with_their_grey_as_probability(
     np.testing.assert_array_equal(prepare(batch, jax.random.key(0))["label"], batch["label"])
 
 
-def test_binarisation_is_keyed_by_seed_and_step(monkeypatch):
-    prepare, experiment = _prepare(CONFIG, monkeypatch)
-    batch = {"image": experiment.train.arrays["image"][:6]}
+def test_binarisation_is_keyed_by_seed_and_step():
+    batch = {"image": _digits("train", 6)}
     plain = Objective(None, lambda state, batch, key: batch["image"], None, None)
-    step = with_preprocessing(plain, prepare).step
+    step = with_preprocessing(plain, _pixels().prepare).step
 
     def seen(seed, number):
         return np.asarray(step(None, batch, jax.random.fold_in(keys_of(seed).step, number)))
@@ -184,11 +182,10 @@ def test_binarisation_is_keyed_by_seed_and_step(monkeypatch):
     assert np.any(seen(3, 5) != seen(4, 5))
 
 
-def test_noise_of_preprocessing_is_that_of_the_position(monkeypatch):
+def test_noise_of_preprocessing_is_that_of_the_position():
     """Of levels of grey, filled by noise: in an evaluation it does not depend on the batch."""
-    config = dataclasses.replace(CONFIG, likelihood="gaussian")
-    prepare, experiment = _prepare(config, monkeypatch)
-    images, key = experiment.train.arrays["image"][:6], jax.random.key(0)
+    prepare = _pixels(configure(CONFIG, likelihood="gaussian")).prepare
+    images, key = _digits("train", 6), jax.random.key(0)
     whole = prepare({"image": images, "position": np.arange(6)}, key)["image"]
     part = prepare({"image": images[3:5], "position": np.array([3, 4])}, key)["image"]
     np.testing.assert_array_equal(whole[3:5], part)
@@ -197,56 +194,53 @@ def test_noise_of_preprocessing_is_that_of_the_position(monkeypatch):
     assert abs(filled.mean() - 0.5) < 4.5 * np.sqrt(1 / 12 / filled.size)
 
 
-def test_evaluated_images_are_binarised_once(monkeypatch):
-    prepare, experiment = _prepare(CONFIG, monkeypatch)
-    images = experiment.evaluation["test"].arrays["image"]
-    assert set(np.unique(images)) == {0, 16}
-    batch = {"image": images[:9], "position": np.arange(9)}
-    for seed in (0, 1):
-        prepared = prepare(batch, jax.random.key(seed))["image"]
-        np.testing.assert_array_equal(prepared, images[:9] / 16)
-    again = build(dataclasses.replace(CONFIG, mode="sample", seed=5)).evaluation["test"]
-    np.testing.assert_array_equal(again.arrays["image"], images)
-    stored = load_images("digits").splits["test"]["image"] / 16
+def test_evaluated_images_are_binarised_once():
+    """By their place in the split alone: not by seed, step or batch."""
+    prepare = _pixels().prepare
+    images = _digits("test")
+    positions = np.arange(len(images))
+    whole = prepare({"image": images, "position": positions}, jax.random.key(0))["image"]
+    assert set(np.unique(whole)) == {0, 1}
+    for seed, rows in ((0, slice(9)), (1, slice(100, 117))):
+        batch = {"image": images[rows], "position": positions[rows]}
+        np.testing.assert_array_equal(prepare(batch, jax.random.key(seed))["image"], whole[rows])
+    stored = images / 16
     error = np.sqrt(np.sum(stored * (1 - stored), axis=0)) / len(stored)
-    np.testing.assert_array_less(np.abs((images / 16 - stored).mean(0)), 4.5 * error + 1e-9)
+    np.testing.assert_array_less(np.abs((whole - stored).mean(0)), 4.5 * error + 1e-9)
 
 
-def _with_images(change, monkeypatch, labelled=True):
+def _with_images(change, labelled=True):
     """Digits with other pixels."""
     data = load_images("digits")
     splits = {
-        name: {"image": change(columns["image"]), "label": columns["label"]}
+        name: {"image": change(columns["image"])}
+        | ({"label": columns["label"]} if labelled else {})
         for name, columns in data.splits.items()
     }
-    names = data.class_names if labelled else ()
-    data = data._replace(splits=splits, class_names=names)
-    monkeypatch.setattr(vae, "load_images", lambda *_, **__: data)
+    return images_from_arrays(splits, class_names=data.class_names if labelled else None)
 
 
 @pytest.mark.parametrize("white", [1, 255])
-def test_images_that_are_binary_stay_as_they_are(white, monkeypatch):
-    _with_images(lambda images: (images > 7).astype(np.uint8) * np.uint8(white), monkeypatch)
-    prepare, experiment = _prepare(CONFIG, monkeypatch)
-    for source in (experiment.train, experiment.evaluation["test"]):
-        images = source.arrays["image"]
-        prepared = prepare({"image": images[:50]}, jax.random.key(3))["image"]
-        np.testing.assert_array_equal(prepared, images[:50] / white)
-    splits = load_images("digits").splits
-    expected = (splits["test"]["image"] > 7) * white
-    np.testing.assert_array_equal(experiment.evaluation["test"].arrays["image"], expected)
+def test_images_that_are_binary_stay_as_they_are(white):
+    data = _with_images(lambda images: (images > 7).astype(np.uint8) * np.uint8(white))
+    prepare, experiment = _pixels(data=data).prepare, build(CONFIG, data)
+    for split, source in (("train", experiment.train), ("test", experiment.evaluation["test"])):
+        images = source.examples(np.arange(50))["image"]
+        np.testing.assert_array_equal(images, (_digits(split, 50) > 7) * white)
+        for batch in ({"image": images}, {"image": images, "position": np.arange(50)}):
+            found = prepare(batch, jax.random.key(3))["image"]
+            np.testing.assert_array_equal(found, images / white)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_build(preset):
-    config = dataclasses.replace(PRESETS[preset], data="digits", mode="sample")
+    config = configure(VAEConfig(), **PRESETS[preset].flags)
+    config = configure(config, data="digits", mode="sample")
     config.validate()
     experiment = build(config)
-    spec = experiment.train.spec(config.batch_size)
-    numbers = experiment.hyperparameters
-    state = jax.eval_shape(
-        lambda key: experiment.objective.init(key, spec, numbers), jax.random.key(0)
-    )
+    objective, spec = experiment.objective, experiment.train.spec(config.run.batch_size)
+    numbers = objective.hyperparameters
+    state = jax.eval_shape(lambda key: objective.init(key, spec, numbers), jax.random.key(0))
     assert state["step"].dtype == jnp.int32
     assert sum(leaf.size for leaf in jax.tree.leaves(state["params"])) > 1000
 
@@ -293,17 +287,21 @@ def test_bad_input_is_one_line(flags, message, tmp_path):
     _is_refused(flags, message, tmp_path / "run")
 
 
-def test_negative_pixels_are_refused(monkeypatch, tmp_path):
-    _with_images(lambda images: images.astype(np.float32) / 8 - 1, monkeypatch)
-    _is_refused([], "span -1..1", tmp_path / "run")
+def _is_refused_data(data, message, **flags):
+    with pytest.raises(InputError, match=message):
+        build(configure(CONFIG, **flags), data)
 
 
-def test_classes_of_images_without_labels_are_refused(monkeypatch, tmp_path):
-    _with_images(lambda images: images, monkeypatch, labelled=False)
-    _is_refused(["--conditional"], "--no-conditional", tmp_path / "run")
+def test_negative_pixels_are_refused():
+    data = _with_images(lambda images: images.astype(np.float32) / 8 - 1)
+    _is_refused_data(data, r"span -1\.\.1")
 
 
-def test_levels_of_pixels_that_are_no_integers_are_refused(monkeypatch, tmp_path):
-    _with_images(lambda images: images.astype(np.float32) / 16, monkeypatch)
-    flags = ["--likelihood", "logistic_mixture"]
-    _is_refused(flags, "--likelihood gaussian", tmp_path / "run")
+def test_classes_of_images_without_labels_are_refused():
+    data = _with_images(lambda images: images, labelled=False)
+    _is_refused_data(data, "--no-conditional", conditional=True)
+
+
+def test_levels_of_pixels_that_are_no_integers_are_refused():
+    data = _with_images(lambda images: images.astype(np.float32) / 16)
+    _is_refused_data(data, "--likelihood gaussian", likelihood="logistic_mixture")

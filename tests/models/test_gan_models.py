@@ -6,20 +6,26 @@ import numpy as np
 import pytest
 
 from jaxmodels.errors import InputError
-from jaxmodels.models import GANS, create_gan
 from jaxmodels.models.dcgan import halved_sizes
 from jaxmodels.models.gan_layers import stages
+from jaxmodels.models.gans import GANModels
 
 pytestmark = pytest.mark.usefixtures("fast_compiling")
 
 LATENTS = 12
+NAMES = ("dcgan", "sngan", "r3gan")
 
 
-@pytest.mark.parametrize("name", GANS)
+def networks(name, shape, width=64, norm="", classes=0):
+    """The generator and the discriminator; norm: empty for the architecture's own."""
+    return GANModels(model=name, width=width, norm=norm).create(shape, classes)
+
+
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (64, 64, 3), (8, 8, 1), (24, 32, 1)])
 def test_shapes(name, shape):
     def both():
-        generator, discriminator = create_gan(name, GANS[name][1].norm, shape=shape, width=16)
+        generator, discriminator = networks(name, shape, 16)
         latents = jnp.zeros((2, LATENTS))
         made = generator.init_with_output(jax.random.key(0), latents)[0]
         return made, discriminator.init_with_output(jax.random.key(0), made)[0]
@@ -29,9 +35,9 @@ def test_shapes(name, shape):
     assert logits.shape == (2,)
 
 
-@pytest.mark.parametrize("name", GANS)
+@pytest.mark.parametrize("name", NAMES)
 def test_images_fill_their_range_and_depend_on_latents(name):
-    generator, discriminator = create_gan(name, GANS[name][1].norm, shape=(8, 8, 1), width=16)
+    generator, discriminator = networks(name, (8, 8, 1), 16)
     latents = jax.random.normal(jax.random.key(1), (64, LATENTS))
     variables = generator.init(jax.random.key(2), latents)
     images, _ = generator.apply(variables, latents, train=True, mutable=["batch_stats"])
@@ -48,7 +54,7 @@ def _count(variables):
 def test_dcgan_has_the_parameters_of_the_published_one():
     """pytorch/examples dcgan at 64x64x3, 100 latents: 3,576,704 and 2,765,568. Ours has biases
     where no BatchNorm follows: of the three colours, of the first layer, of the logit."""
-    generator, discriminator = create_gan("dcgan", "batch", shape=(64, 64, 3))
+    generator, discriminator = networks("dcgan", (64, 64, 3), norm="batch")
     made = jax.eval_shape(generator.init, jax.random.key(0), jnp.zeros((1, 100)))
     seen = jax.eval_shape(discriminator.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
     assert _count(made) == 3_576_704 + 3
@@ -58,7 +64,7 @@ def test_dcgan_has_the_parameters_of_the_published_one():
 def test_sngan_has_the_parameters_of_the_published_one():
     """Counted from Miyato et al.'s table of the 32x32 networks. Three of our convolutions leave out
     the bias before a BatchNorm."""
-    generator, discriminator = create_gan("sngan", "spectral", shape=(32, 32, 3))
+    generator, discriminator = networks("sngan", (32, 32, 3), norm="spectral")
     made = jax.eval_shape(generator.init, jax.random.key(0), jnp.zeros((1, 128)))
     seen = jax.eval_shape(discriminator.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     up = 2 * 9 * 256**2 + 256 + 256**2 + 256 + 2 * 512
@@ -67,11 +73,9 @@ def test_sngan_has_the_parameters_of_the_published_one():
     assert _count(seen) == (9 * 3 + 3) * 128 + 2 * 128 + 7 * three + one + 129
 
 
-@pytest.mark.parametrize("name", GANS)
+@pytest.mark.parametrize("name", NAMES)
 def test_conditional_networks_use_the_label(name):
-    generator, discriminator = create_gan(
-        name, GANS[name][1].norm, shape=(8, 8, 1), width=16, classes=3
-    )
+    generator, discriminator = networks(name, (8, 8, 1), 16, classes=3)
     latents = jnp.tile(jax.random.normal(jax.random.key(1), (1, LATENTS)), (3, 1))
     labels = jnp.arange(3)
     made = generator.init(jax.random.key(2), latents, labels)
@@ -89,7 +93,7 @@ def test_conditional_networks_use_the_label(name):
 @pytest.mark.parametrize("name", ["dcgan", "sngan"])
 @pytest.mark.parametrize("norm", ["none", "batch", "layer", "spectral"])
 def test_norms_of_the_discriminator(name, norm):
-    _, discriminator = create_gan(name, norm, shape=(16, 16, 1), width=16)
+    _, discriminator = networks(name, (16, 16, 1), 16, norm)
     images = jax.random.normal(jax.random.key(1), (4, 16, 16, 1))
     variables = discriminator.init(jax.random.key(0), images)
     assert ("batch_stats" in variables) == (norm == "batch")
@@ -103,7 +107,7 @@ def test_norms_of_the_discriminator(name, norm):
 
 def test_spectral_norms_bound_the_slope():
     """With every kernel of norm 1, logits change by at most the sum of what layers pass on."""
-    _, discriminator = create_gan("dcgan", "spectral", shape=(16, 16, 1), width=16)
+    _, discriminator = networks("dcgan", (16, 16, 1), 16, "spectral")
     images = jax.random.normal(jax.random.key(1), (4, 16, 16, 1))
     variables = discriminator.init(jax.random.key(0), images)
     params, spectral = variables["params"], {"spectral": variables["spectral"]}
@@ -141,7 +145,7 @@ def test_sizes_that_no_doubling_reaches_are_refused_with_the_nearest(shape, near
 
 @pytest.mark.parametrize("shape", [(27, 30, 1), (4, 4, 1), (33, 50, 3)])
 def test_dcgan_makes_any_size(shape):
-    generator, discriminator = create_gan("dcgan", "none", shape=shape, width=4)
+    generator, discriminator = networks("dcgan", shape, 4, "none")
 
     def both():
         made = generator.init_with_output(jax.random.key(0), jnp.zeros((2, LATENTS)))[0]
@@ -161,8 +165,18 @@ def test_dcgan_halves_to_four_pixels():
 
 def test_unknown_names_and_norms():
     with pytest.raises(InputError, match="did you mean 'dcgan'"):
-        create_gan("dcgam", "batch", shape=(8, 8, 1))
+        networks("dcgam", (8, 8, 1), norm="batch")
     with pytest.raises(InputError, match="did you mean 'spectral'"):
-        create_gan("dcgan", "spectrl", shape=(8, 8, 1))
+        networks("dcgan", (8, 8, 1), norm="spectrl")
     with pytest.raises(InputError, match=r"norm = batch.*--norm none"):
-        create_gan("r3gan", "batch", shape=(8, 8, 1))
+        networks("r3gan", (8, 8, 1), norm="batch")
+    with pytest.raises(InputError, match="width = 0; expected at least 1"):
+        networks("dcgan", (8, 8, 1), width=0)
+
+
+def test_the_default_pair_and_the_norms_of_their_own():
+    generator, discriminator = GANModels().create((8, 8, 1))
+    assert (generator.width, discriminator.width, discriminator.norm) == (32, 32, "batch")
+    norms = [GANModels(model=name).chosen_norm for name in NAMES]
+    assert norms == ["batch", "spectral", "none"]
+    assert GANModels(model="sngan", norm="layer").chosen_norm == "layer"

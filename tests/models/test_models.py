@@ -7,8 +7,8 @@ import pytest
 from flax import linen as nn
 
 from jaxmodels.errors import InputError
-from jaxmodels.models import create_model
-from jaxmodels.models.layers import BatchNorm, Conv, ConvTranspose
+from jaxmodels.models.classifiers import create_model
+from jaxmodels.models.layers import BatchNorm
 
 
 @pytest.mark.parametrize("name", ["mlp", "cnn"])
@@ -47,19 +47,31 @@ def test_half_precision_keeps_parameters_and_logits_in_float32():
     assert (half != exact).any()
 
 
-@pytest.mark.parametrize(
-    ("ours", "theirs"),
-    [(Conv, nn.Conv), (ConvTranspose, nn.ConvTranspose)],
-    ids=["conv", "transpose"],
-)
-@pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
-def test_convolutions_take_flax_parameters(ours, theirs, strides):
-    x = jax.random.normal(jax.random.key(0), (2, 7, 6, 3))
-    a, b = (kind(5, kernel_size=(3, 3), strides=strides) for kind in (ours, theirs))
-    variables = b.init(jax.random.key(1), x)
-    same = a.init(jax.random.key(1), x)
-    jax.tree.map(np.testing.assert_array_equal, variables, same)
-    np.testing.assert_allclose(a.apply(variables, x), b.apply(variables, x), atol=1e-5)
+NAMES = ("mlp", "cnn", "resnet", "vit")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_the_head_makes_logits_of_the_features(name, dtype):
+    options = {"batch_norm": True} if name in ("mlp", "cnn") else {"variant": "tiny"}
+    model = create_model(name, classes=5, dtype=dtype, **options)
+    x = jax.random.normal(jax.random.key(1), (3, 8, 8, 1))
+    shapes = jax.eval_shape(model.init, jax.random.key(0), x)
+    generator = np.random.default_rng(0)
+    # Above zero, as running variances are.
+    variables = jax.tree.map(
+        lambda leaf: generator.uniform(0.01, 0.1, leaf.shape).astype(np.float32), shapes
+    )
+    features = model.apply(variables, x, method="features")
+    params = variables["params"]
+    head = params["head" if "head" in params else max(n for n in params if "Dense" in n)]
+    assert (features.shape, features.dtype) == ((3, len(head["kernel"])), jnp.float32)
+    assert np.std(features, axis=0).max() > 0
+    np.testing.assert_allclose(
+        features @ head["kernel"] + head["bias"],
+        model.apply(variables, x),
+        rtol=1e-5 if dtype == jnp.float32 else 0.02,
+    )
 
 
 @pytest.mark.parametrize("train", [True, False])

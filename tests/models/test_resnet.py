@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxmodels.errors import InputError
-from jaxmodels.models import create_model
+from jaxmodels.models.classifiers import create_model
 from jaxmodels.models.resnet import STEMS, VARIANTS, ResNet
 
 pytestmark = pytest.mark.usefixtures("fast_compiling")

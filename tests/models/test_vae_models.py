@@ -11,13 +11,14 @@ from scipy.special import log_softmax
 from scipy.stats import norm
 
 from jaxmodels.errors import InputError
-from jaxmodels.models import VAES, create_vae
 from jaxmodels.models.code_prior import CodePrior
 from jaxmodels.models.flows import InverseAutoregressiveFlow
+from jaxmodels.models.vaes import create_vae
 from jaxmodels.models.vqvae import Quantizer
 from tests.objectives.vae_toys import OPTIONS, grey_images, variables_of
 
 KEY = jax.random.key(7)
+NAMES = ("mlp", "conv", "ladder", "vqvae")
 pytestmark = pytest.mark.usefixtures("fast_compiling")
 
 
@@ -34,7 +35,8 @@ def _images(count=5):
     return jnp.asarray(grey_images(count)["image"])
 
 
-CASES = [(name, {}) for name in VAES] + [("mlp", {"flows": 2}), ("conv", {"blocks": 1})]
+CASES = [(name, {}) for name in NAMES]
+CASES += [("mlp", {"flows": 2}), ("conv", {"blocks": 1}), ("vqvae", {"blocks": 1})]
 CASES += [("ladder", {"depth": depth}) for depth in ((2,), (0, 1), (1, 0, 2), (1, 1, 0, 1))]
 
 
@@ -140,7 +142,7 @@ def test_densities_of_a_ladder():
     np.testing.assert_array_less(np.abs(np.mean(ratio, axis=0) - found.kl.sum(-1)), 4.5 * error)
 
 
-@pytest.mark.parametrize("name", VAES)
+@pytest.mark.parametrize("name", NAMES)
 def test_decoding_what_was_inferred_gives_its_parameters(name):
     model = _model(name, classes=3)
     variables, images, labels = variables_of(model, classes=3), _images(), np.arange(5) % 3
@@ -154,7 +156,7 @@ def test_decoding_what_was_inferred_gives_its_parameters(name):
     assert np.abs(other - decoded).max() > 1e-3
 
 
-@pytest.mark.parametrize("name", VAES)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_label_is_part_of_the_inference(name):
     model = _model(name, classes=3)
     variables, images = variables_of(model, classes=3), _images(1)
@@ -174,7 +176,7 @@ def test_a_ladder_starts_with_a_kl_of_zero_and_a_prior_that_is_the_standard_one(
     np.testing.assert_allclose(found.log_prior, norm.logpdf(flat).sum(-1), rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", VAES)
+@pytest.mark.parametrize("name", NAMES)
 def test_draws_of_the_prior_depend_on_their_own_key_only(name):
     model = _model(name)
     variables, keys = variables_of(model), jax.random.split(KEY, 3)

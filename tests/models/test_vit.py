@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxmodels.errors import InputError
-from jaxmodels.models import create_model
+from jaxmodels.models.classifiers import create_model
 from jaxmodels.models.layers import Conv
 from jaxmodels.models.vit import POOLS, POSITIONS, VARIANTS, Attention, ViT, patches_of
 from jaxmodels.models.vit import sincos_positions as sincos

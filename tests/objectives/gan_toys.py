@@ -1,5 +1,7 @@
 """Small networks and data for tests of the GAN objective."""
 
+from dataclasses import fields
+
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -7,9 +9,10 @@ from flax import linen as nn
 from jaxmodels.data import Resident
 from jaxmodels.models.layers import BatchNorm, Dense
 from jaxmodels.objectives.adversarial_config import AdversarialConfig
-from jaxmodels.objectives.gan import gan
-from jaxmodels.train.compile import TrainProgram
-from jaxmodels.train.devices import make_mesh
+from jaxmodels.objectives.gan import GAN
+from jaxmodels.objectives.optimizers import OptimizerConfig
+from jaxmodels.train.layout import make_mesh
+from jaxmodels.train.program import TrainProgram
 
 
 class ToyGenerator(nn.Module):
@@ -53,30 +56,30 @@ def images(count=203, shape=(4, 4, 1), seed=0):
 
 
 def toy_gan(batch_norm=False, norm="none", steps=50, classes=0, accumulate=1, **flags):
-    """The objective of the toy networks and the config that it is of."""
-    config = AdversarialConfig(schedule="constant", **flags)
-    generator = ToyGenerator(batch_norm=batch_norm, classes=classes)
-    objective = gan(
-        generator,
+    """The objective of the toy networks; flags: of both configs."""
+    of_optimizer = {field.name for field in fields(OptimizerConfig)} & set(flags)
+    optimizer = {name: flags.pop(name) for name in of_optimizer}
+    return GAN(
+        ToyGenerator(batch_norm=batch_norm, classes=classes),
         ToyDiscriminator(norm),
-        config,
+        AdversarialConfig(**flags),
+        OptimizerConfig(schedule="constant", **optimizer),
         steps=steps,
         latent_size=5,
         classes=classes,
         accumulate=accumulate,
     )
-    return objective, config
 
 
-def program(objective, config, batch=16, length=20, devices=1, seed=3):
+def program(objective, batch=16, length=20, devices=1, seed=3):
     """The compiled steps of a toy on its images."""
     return TrainProgram(
         objective,
         Resident(images()),
-        config.hyperparameters(),
+        objective.hyperparameters,
         batch,
         length,
         seed,
         make_mesh(f"data={devices}"),
-        config.critic_steps,
+        objective.config.critic_steps,
     )

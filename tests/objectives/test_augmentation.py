@@ -1,5 +1,7 @@
 """Augmentation by flags: what it asks for, only in training, and mixed targets in the loss."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,11 +9,12 @@ import optax
 import pytest
 
 from jaxmodels.errors import InputError
-from jaxmodels.models import create_model
+from jaxmodels.models.classifiers import create_model
 from jaxmodels.objectives.augmentation import AugmentationConfig, make_augmentation
-from jaxmodels.objectives.classifier import classifier, hyperparameters
+from jaxmodels.objectives.classifier import Classifier
 from jaxmodels.objectives.optimizers import OptimizerConfig
-from jaxmodels.objectives.preprocessing import with_preprocessing
+from jaxmodels.objectives.preprocessing import prepared, with_preprocessing
+from jaxmodels.protocol import DATA_AXIS, Objective
 
 pytestmark = pytest.mark.usefixtures("fast_compiling")
 CLASSES = 4
@@ -28,7 +31,7 @@ ALL = AugmentationConfig(
 
 def test_no_flags_are_no_augmentation():
     assert make_augmentation(AugmentationConfig(), CLASSES) is None
-    objective = classifier(create_model("mlp", classes=CLASSES), CLASSES, SGD, steps=10)
+    objective = Classifier(create_model("mlp", classes=CLASSES), CLASSES, SGD, steps=10)
     assert with_preprocessing(objective, lambda batch, key: batch, None).step is not None
 
 
@@ -82,6 +85,36 @@ def test_mixed_targets_are_probabilities_of_both_labels(flags):
     np.testing.assert_allclose(np.where(alike, both / 2, both), 1, rtol=1e-6)
 
 
+def _views(images, key):
+    """Two views of a batch without labels, as contrastive objectives take them."""
+    augment = make_augmentation(replace(ALL, mixup=0.0, cutmix=0.0), white=16)
+    keys = (jax.random.fold_in(key, view) for view in range(2))
+    return [augment({"image": images}, view_key)["image"] for view_key in keys]
+
+
+def test_two_keys_give_two_views_of_a_batch_without_labels():
+    images, key = BATCH["image"], jax.random.key(0)
+    first, second = jax.jit(_views)(images, key)
+    assert (first != second).any()
+    assert first.dtype == images.dtype
+    # A view of an example depends on where it stands, and on no other example.
+    for whole, shorter in zip((first, second), jax.jit(_views)(images[:5], key), strict=True):
+        np.testing.assert_array_equal(whole[:5], shorter)
+    mapped = jax.pmap(_views, DATA_AXIS, in_axes=(0, None), devices=jax.devices()[:4])
+    for whole, parts in zip(
+        (first, second), mapped(images.reshape(4, 3, *images.shape[1:]), key), strict=True
+    ):
+        np.testing.assert_array_equal(whole, parts.reshape(whole.shape))
+
+
+def test_views_in_evaluation_depend_on_the_position_in_the_split():
+    augment = jax.jit(make_augmentation(replace(ALL, mixup=0.0, cutmix=0.0), white=16))
+    key, positions = jax.random.key(0), jnp.array([7, 0, 11, 7])
+    whole = augment({"image": BATCH["image"]}, key)["image"]
+    part = augment({"image": BATCH["image"][positions], "position": positions}, key)["image"]
+    np.testing.assert_array_equal(part, whole[positions])
+
+
 def test_a_flag_does_not_change_what_another_draws():
     augment = (
         jax.jit(make_augmentation(AugmentationConfig(**flags), CLASSES))
@@ -94,7 +127,7 @@ def test_a_flag_does_not_change_what_another_draws():
 
 def test_training_is_augmented_and_evaluation_is_not():
     network = create_model("mlp", classes=CLASSES, hidden=(8,), batch_norm=False)
-    objective = classifier(network, CLASSES, SGD, steps=10, label_smoothing=0.1)
+    objective = Classifier(network, CLASSES, SGD, steps=10, label_smoothing=0.1)
     augment = make_augmentation(ALL, CLASSES, white=16)
 
     def prepare(batch, key):
@@ -103,20 +136,22 @@ def test_training_is_augmented_and_evaluation_is_not():
     plain = with_preprocessing(objective, prepare)
     whole = with_preprocessing(objective, prepare, augment)
     spec = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), BATCH)
-    state = whole.init(jax.random.key(0), spec, hyperparameters(SGD, label_smoothing=0.1))
+    state = whole.init(jax.random.key(0), spec, objective.hyperparameters)
     valid, key = BATCH | {"valid": jnp.ones(12, bool)}, jax.random.key(1)
-    for name in ("evaluate", "predict"):
-        a, b = (jax.jit(getattr(one, name))(state, valid, key) for one in (plain, whole))
-        jax.tree.map(np.testing.assert_array_equal, a, b)
+    a, b = (jax.jit(one.evaluate)(state, valid, key) for one in (plain, whole))
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+    logits = jax.jit(prepared(objective.predict, prepare))(state, valid, key)["logits"]
+    np.testing.assert_array_equal(
+        logits, jax.jit(objective.predict)(state, prepare(valid, key), key)["logits"]
+    )
     keys = []
 
     def note(batch, key):
         keys.append(key)
         return batch
 
-    with_preprocessing(objective._replace(step=lambda *_: None), prepare, note).step(
-        state, BATCH, key
-    )
+    idle = Objective.of(objective)._replace(step=lambda *_: None)
+    with_preprocessing(idle, prepare, note).step(state, BATCH, key)
     after, sums = jax.jit(whole.step)(state, BATCH, key)
     batch = prepare(jax.jit(augment)(BATCH, keys[0]), None)
 
@@ -146,10 +181,10 @@ def test_accumulated_parts_have_their_targets():
     states = []
     for parts in (1, 3):
         objective = with_preprocessing(
-            classifier(network, CLASSES, SGD, steps=10, accumulate=parts),
+            Classifier(network, CLASSES, SGD, steps=10, accumulate=parts),
             prepare,
             make_augmentation(ALL, CLASSES, white=16),
         )
-        state = objective.init(jax.random.key(0), spec, hyperparameters(SGD))
+        state = objective.init(jax.random.key(0), spec, objective.hyperparameters)
         states.append(jax.jit(objective.step)(state, BATCH, jax.random.key(1))[0]["params"])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), *states)

@@ -1,17 +1,23 @@
 """The classifier objective: gradients, averaging, accumulation, dropout, exact evaluation."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 from sklearn import metrics as sklearn_metrics
 
-from jaxmodels.models import create_model
+from jaxmodels.errors import InputError
+from jaxmodels.models.classifiers import create_model
+from jaxmodels.models.layers import Dense
 from jaxmodels.objectives.averaging import update_average
-from jaxmodels.objectives.classifier import classifier, hyperparameters
+from jaxmodels.objectives.classifier import Classifier
 from jaxmodels.objectives.optimizers import OptimizerConfig
-from jaxmodels.objectives.preprocessing import with_preprocessing
+from jaxmodels.objectives.preprocessing import prepared, with_preprocessing
+from jaxmodels.protocol import Objective
 
 pytestmark = pytest.mark.usefixtures("fast_compiling")
 
@@ -28,11 +34,13 @@ def _batch(count=24, seed=0):
 
 def _make(model="mlp", optimizer=SGD, *, batch_norm=False, **options):
     network = create_model(model, classes=CLASSES, hidden=(16,), batch_norm=batch_norm)
-    accumulate = options.pop("accumulate", 1)
-    objective = classifier(network, CLASSES, optimizer, steps=100, accumulate=accumulate, **options)
-    spec = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), _batch())
-    state = objective.init(jax.random.key(0), spec, hyperparameters(optimizer, **options))
-    return objective, network, state
+    objective = Classifier(network, CLASSES, optimizer, steps=100, **options)
+    return objective, network, _start(objective)
+
+
+def _start(objective, batch=None):
+    spec = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch or _batch())
+    return objective.init(jax.random.key(0), spec, objective.hyperparameters)
 
 
 def test_a_step_is_gradient_descent_on_the_mean_loss():
@@ -176,13 +184,85 @@ def test_preprocessing_comes_before_everything():
 
     wrapped = with_preprocessing(objective, prepare)
     raw = {"image": jnp.ones((4, 8, 8, 1), jnp.uint8), "label": jnp.arange(4)}
-    spec = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), raw)
-    state = wrapped.init(jax.random.key(0), spec, hyperparameters(SGD))
-    key = jax.random.key(1)
-    for name in ("step", "predict"):
-        a, b = (
-            getattr(wrapped, name)(state, raw, key),
-            getattr(objective, name)(state, prepare(raw, key), key),
-        )
+    raw["valid"] = jnp.array([True, True, False, True])
+    state, key = _start(wrapped, raw), jax.random.key(1)
+    predict = prepared(objective.predict, prepare)
+    for ours, plain in (
+        (wrapped.step, objective.step),
+        (wrapped.evaluate, objective.evaluate),
+        (predict, objective.predict),
+    ):
+        a, b = ours(state, raw, key), plain(state, prepare(raw, key), key)
         jax.tree.map(np.testing.assert_array_equal, a, b)
     assert wrapped.sample is None
+    assert wrapped.hyperparameters == objective.hyperparameters
+
+
+def test_what_an_evaluation_maps_is_prepared_with_the_keys_of_evaluation():
+    plain = Objective.of(_make()[0])._replace(evaluate=lambda state, batch, key: batch["image"])
+
+    def prepare(batch, key):
+        return {**batch, "image": jax.random.normal(key, (2,))}
+
+    wrapped, key = with_preprocessing(plain, prepare), jax.random.key(1)
+    mapped = prepared(plain.evaluate, prepare)({}, {}, key)
+    np.testing.assert_array_equal(wrapped.evaluate({}, {}, key), mapped)
+
+
+def test_every_score_is_declared():
+    objective, _, state = _make()
+    sums = objective.step(state, _batch(), jax.random.key(0))[1]
+    trained = objective.summarize(sums)
+    valid = _batch() | {"valid": jnp.ones(24, bool)}
+    evaluated = objective.summarize(objective.evaluate(state, valid, jax.random.key(0)))
+    assert set(trained) | set(evaluated) == set(objective.scores)
+    assert {name for name, score in objective.scores.items() if score.better == "lower"} == {
+        "loss",
+        "ece",
+    }
+    assert objective.scores["loss"].unit == "nats"
+
+
+class Headed(nn.Module):
+    """A model with a head of the house's own layers."""
+
+    classes: int
+
+    def setup(self):
+        self.body, self.head = Dense(5), Dense(self.classes)
+
+    def __call__(self, x, *, train=False):
+        return self.head(self.features(x))
+
+    def features(self, x):
+        return nn.relu(self.body(x.reshape(len(x), -1)))
+
+
+def test_features_come_from_the_model_and_its_average():
+    objective = Classifier(Headed(CLASSES), CLASSES, SGD, steps=100, ema=0.5)
+    state, batch, key = _start(objective), _batch(), jax.random.key(0)
+    state, _ = objective.step(state, batch, key)
+    features = jax.jit(objective.features)(state, batch, key)
+    assert (features.shape, features.dtype) == ((24, 5), jnp.float32)
+    head = state["ema"]["params"]["head"]
+    logits = objective.predict(state, batch, key)["logits"]
+    np.testing.assert_allclose(features @ head["kernel"] + head["bias"], logits, rtol=1e-5)
+
+
+def test_a_model_without_features_is_named():
+    class Plain(nn.Module):
+        @nn.compact
+        def __call__(self, x, *, train=False):
+            return nn.Dense(CLASSES)(x.reshape(len(x), -1))
+
+    objective = Classifier(Plain(), CLASSES, SGD, steps=100)
+    state = _start(objective)
+    with pytest.raises(InputError, match=r"model Plain offers no features; .*features\(x\)"):
+        objective.features(state, _batch(), jax.random.key(0))
+
+
+def test_a_head_of_another_width_is_named():
+    objective, _, _ = _make()
+    objective = replace(objective, classes=CLASSES + 1)
+    with pytest.raises(InputError, match=r"MLP maps one example to \(1, 6\); expected \(1, 7\)"):
+        _start(objective)

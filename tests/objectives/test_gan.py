@@ -13,11 +13,12 @@ from jaxmodels.data import Resident
 from jaxmodels.errors import InputError
 from jaxmodels.objectives.adversarial_config import AdversarialConfig
 from jaxmodels.objectives.adversarial_losses import LOSSES
-from jaxmodels.objectives.gan import gan
+from jaxmodels.objectives.gan import GAN
 from jaxmodels.objectives.generation import draw_latents, to_uint8
+from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.protocol import example_keys
-from jaxmodels.train.compile import TrainProgram
-from jaxmodels.train.devices import make_mesh
+from jaxmodels.train.layout import make_mesh
+from jaxmodels.train.program import TrainProgram
 from tests.objectives.gan_toys import ToyDiscriminator, ToyGenerator, images, program, toy_gan
 
 pytestmark = pytest.mark.usefixtures("fast_compiling")
@@ -30,9 +31,9 @@ def _batch(count=16):
     return jax.tree.map(lambda column: jnp.asarray(column[:count]), images())
 
 
-def _start(objective, config, count=16):
+def _start(objective, count=16):
     spec = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), _batch(count))
-    return objective.init(jax.random.key(0), spec, config.hyperparameters())
+    return objective.init(jax.random.key(0), spec, objective.hyperparameters)
 
 
 def _close(tree, other, **tolerance):
@@ -40,17 +41,13 @@ def _close(tree, other, **tolerance):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), tree, other)
 
 
-def _latents_of(key, count, updates, critic_steps=1):
-    """The latents of the critic's updates and of the generator's, as documented: by step key,
-    update and position."""
-    of_critic = [
-        draw_latents(jax.random.split(jax.random.fold_in(key, i), 4)[0], count, 5)
-        for i in range(critic_steps)
-    ]
-    if updates != "alternating":
+def _latents_of(objective, key, count):
+    """The latents of the critic's updates and of the generator's, as documented."""
+    critic_steps = objective.config.critic_steps
+    of_critic = [objective.training_latents(key, turn, count) for turn in range(critic_steps)]
+    if objective.config.updates != "alternating":
         return of_critic, of_critic[-1]
-    last = jax.random.fold_in(key, critic_steps)
-    return of_critic, draw_latents(jax.random.split(last, 3)[0], count, 5)
+    return of_critic, objective.training_latents(key, critic_steps, count)
 
 
 @pytest.mark.parametrize(
@@ -60,10 +57,10 @@ def _latents_of(key, count, updates, critic_steps=1):
 )
 def test_a_step_is_the_gradient_step_of_both_losses(name, updates):
     """By plain jax.grad of the two losses, written down here."""
-    objective, config = toy_gan(loss=name, updates=updates, ema=0.0, **SGD)
-    state, batch = _start(objective, config), _batch()
+    objective = toy_gan(loss=name, updates=updates, ema=0.0, **SGD)
+    state, batch = _start(objective), _batch()
     after, sums = jax.jit(objective.step)(state, batch, KEY)
-    (latents,), answer = _latents_of(KEY, 16, updates)
+    (latents,), answer = _latents_of(objective, KEY, 16)
     start = state["params"]
 
     def logits(generator, discriminator, latents):
@@ -97,8 +94,8 @@ def test_updates_that_share_passes_run_fewer():
     as the engine has it, where XLA finds less."""
     counts = {}
     for updates in ("simultaneous", "shared", "alternating"):
-        objective, config = toy_gan(updates=updates, ema=0.0, **SGD)
-        state, batch = _start(objective, config), _batch()
+        objective = toy_gan(updates=updates, ema=0.0, **SGD)
+        state, batch = _start(objective), _batch()
 
         def steps(state, count, step=objective.step, batch=batch):
             one = lambda at, state: step(state, batch, jax.random.fold_in(KEY, at))[0]  # noqa: E731
@@ -110,10 +107,10 @@ def test_updates_that_share_passes_run_fewer():
 
 
 def test_critic_steps_split_the_batch_and_update_in_turn():
-    objective, config = toy_gan(critic_steps=3, ema=0.0, **SGD)
-    state, batch = _start(objective, config, 24), _batch(24)
+    objective = toy_gan(critic_steps=3, ema=0.0, **SGD)
+    state, batch = _start(objective, 24), _batch(24)
     after, sums = jax.jit(objective.step)(state, batch, KEY)
-    latents, answer = _latents_of(KEY, 8, "alternating", 3)
+    latents, answer = _latents_of(objective, KEY, 8)
     critic, generator = state["params"]["discriminator"], state["params"]["generator"]
     loss = LOSSES["non_saturating"]
 
@@ -142,8 +139,8 @@ def test_critic_steps_split_the_batch_and_update_in_turn():
 
 @pytest.mark.parametrize("updates", ["alternating", "shared", "simultaneous"])
 def test_accumulation_runs_and_counts_every_image_once(updates):
-    objective, config = toy_gan(updates=updates, accumulate=4, critic_steps=2, r1=1.0)
-    after, sums = jax.jit(objective.step)(_start(objective, config, 32), _batch(32), KEY)
+    objective = toy_gan(updates=updates, accumulate=4, critic_steps=2, r1=1.0)
+    after, sums = jax.jit(objective.step)(_start(objective, 32), _batch(32), KEY)
     assert sums["discriminator_loss"].count == 32
     assert sums["penalty"].count == 32
     assert all(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(after["params"]))
@@ -160,8 +157,8 @@ def test_accumulation_runs_and_counts_every_image_once(updates):
     ],
 )
 def test_penalties_are_linear_in_their_traced_weight(flags, weight):
-    objective, config = toy_gan(ema=0.0, **SGD, **flags)
-    state, batch = _start(objective, config), _batch()
+    objective = toy_gan(ema=0.0, **SGD, **flags)
+    state, batch = _start(objective), _batch()
     step = jax.jit(objective.step)
 
     def moved(factor):
@@ -175,7 +172,7 @@ def test_penalties_are_linear_in_their_traced_weight(flags, weight):
     assert double == pytest.approx(2 * penalty, rel=1e-5)
     for a, b, c in zip(*map(jax.tree.leaves, (none, once, twice)), strict=True):
         np.testing.assert_allclose(c - a, 2 * (b - a), rtol=1e-2, atol=1e-6)
-    plain, _ = toy_gan(ema=0.0, **SGD)
+    plain = toy_gan(ema=0.0, **SGD)
     _close(none, jax.jit(plain.step)(state, batch, KEY)[0]["params"]["discriminator"])
     assert any(not np.allclose(a, b) for a, b in zip(*map(jax.tree.leaves, (none, once))))
 
@@ -184,10 +181,10 @@ def test_penalties_are_linear_in_their_traced_weight(flags, weight):
 def test_any_loss_goes_with_all_regularisers_at_once(name):
     penalties = {"r1": 0.5, "r2": 0.5, "gradient_penalty": 1.0, "lazy": 2}
     consistency = {"consistency": 1.0, "consistency_fake": 1.0}
-    objective, config = toy_gan(
+    objective = toy_gan(
         loss=name, norm="spectral", diff_augment=("translation",), **penalties, **consistency
     )
-    step, state = jax.jit(objective.step), _start(objective, config)
+    step, state = jax.jit(objective.step), _start(objective)
     for number in range(3):
         state, sums = step(state, _batch(), jax.random.fold_in(KEY, number))
         assert sums["penalty"].value() > 0
@@ -197,10 +194,10 @@ def test_any_loss_goes_with_all_regularisers_at_once(name):
 def test_lazy_penalties_come_every_so_many_updates_and_weigh_as_much():
     penalties = {}
     for lazy in (1, 3):
-        objective, config = toy_gan(r1=1.0, lazy=lazy, critic_steps=2, ema=0.0, **SGD)
+        objective = toy_gan(r1=1.0, lazy=lazy, critic_steps=2, ema=0.0, **SGD)
         step, found = jax.jit(objective.step), []
         for number in range(3):
-            state = {**_start(objective, config, 32), "step": jnp.int32(number)}
+            state = {**_start(objective, 32), "step": jnp.int32(number)}
             found.append(float(step(state, _batch(32), KEY)[1]["penalty"].total))
         penalties[lazy] = found
     # Updates 0 and 3 of 0..5: the first of step 0, the second of step 1.
@@ -208,17 +205,17 @@ def test_lazy_penalties_come_every_so_many_updates_and_weigh_as_much():
     assert penalties[3][1] > 0
     assert penalties[3][2] == 0
     assert all(value > 0 for value in penalties[1])
-    objective, config = toy_gan(r1=3.0, lazy=1, ema=0.0, **SGD)
-    heavy = jax.jit(objective.step)(_start(objective, config), _batch(), KEY)[0]["params"]
-    objective, config = toy_gan(r1=1.0, lazy=3, ema=0.0, **SGD)
-    once = jax.jit(objective.step)(_start(objective, config), _batch(), KEY)[0]["params"]
+    objective = toy_gan(r1=3.0, lazy=1, ema=0.0, **SGD)
+    heavy = jax.jit(objective.step)(_start(objective), _batch(), KEY)[0]["params"]
+    objective = toy_gan(r1=1.0, lazy=3, ema=0.0, **SGD)
+    once = jax.jit(objective.step)(_start(objective), _batch(), KEY)[0]["params"]
     _close(heavy["discriminator"], once["discriminator"])
 
 
 def test_diff_augment_is_what_the_discriminator_sees():
-    objective, config = toy_gan(diff_augment=("cutout", "color"), ema=0.0, **SGD)
-    plain, _ = toy_gan(ema=0.0, **SGD)
-    state = _start(objective, config)
+    objective = toy_gan(diff_augment=("cutout", "color"), ema=0.0, **SGD)
+    plain = toy_gan(ema=0.0, **SGD)
+    state = _start(objective)
     a = jax.jit(objective.step)(state, _batch(), KEY)[0]["params"]
     b = jax.jit(plain.step)(state, _batch(), KEY)[0]["params"]
     for player in ("discriminator", "generator"):
@@ -228,9 +225,9 @@ def test_diff_augment_is_what_the_discriminator_sees():
 
 @pytest.mark.parametrize("flags", [{"r1": 1.0}, {"r2": 1.0}, {"gradient_penalty": 1.0}])
 def test_slope_penalties_through_batch_norm_are_refused_with_the_fix(flags):
-    objective, config = toy_gan(norm="batch", **flags)
+    objective = toy_gan(norm="batch", **flags)
     with pytest.raises(InputError, match=r"BatchNorm.*--norm"):
-        _start(objective, config)
+        _start(objective)
 
 
 @pytest.mark.parametrize(
@@ -253,8 +250,8 @@ def test_bad_numbers_and_names(flags, message):
 
 def test_average_and_its_batch_statistics():
     """Samples come from the average of the parameters, normalised by statistics of its own."""
-    objective, config = toy_gan(batch_norm=True, ema=0.9, learning_rate=0.05)
-    run = program(objective, config)
+    objective = toy_gan(batch_norm=True, ema=0.9, learning_rate=0.05)
+    run = program(objective)
     state, _ = run.advance(run.create(), run.zeros(), 0, 20)
     latents = jax.random.normal(jax.random.key(5), (4000, 5))
     found = jax.jit(lambda s: objective.sample(s, KEY, {"latents": latents}))(state)["images"]
@@ -277,8 +274,8 @@ def test_average_and_its_batch_statistics():
 
 
 def test_samples():
-    objective, config = toy_gan(classes=3, batch_norm=True)
-    run = program(objective, config)
+    objective = toy_gan(classes=3, batch_norm=True)
+    run = program(objective)
     state, _ = run.advance(run.create(), run.zeros(), 0, 3)
     drawn = jax.jit(objective.sample, static_argnums=2)(state, KEY, 1100)  # in chunks of 500
     assert drawn["images"].shape == (1100, 4, 4, 1)
@@ -315,14 +312,13 @@ def test_a_minimax_gan_finds_both_modes_of_a_mixture():
 
     generator = np.random.default_rng(0)
     data = np.sign(generator.normal(size=4096)) + 0.1 * generator.normal(size=4096)
-    config = AdversarialConfig(
-        loss="minimax", r1=0.1, learning_rate=2e-3, momentum=0.0, second_momentum=0.99, ema=0.99
-    )
+    config = AdversarialConfig(loss="minimax", r1=0.1, ema=0.99)
+    optimizer = OptimizerConfig(learning_rate=2e-3, momentum=0.0, second_momentum=0.99)
     steps = 3000
-    objective = gan(Player((1, 1, 1)), Player(()), config, steps=steps, latent_size=4)
+    objective = GAN(Player((1, 1, 1)), Player(()), config, optimizer, steps, latent_size=4)
     source = Resident({"image": data.astype(np.float32)[:, None, None, None]})
     run = TrainProgram(
-        objective, source, config.hyperparameters(), 128, steps, 0, make_mesh("data=1")
+        objective, source, objective.hyperparameters, 128, steps, 0, make_mesh("data=1")
     )
     state, _ = run.advance(run.create(), run.zeros(), 0, steps)
     latents = draw_latents(KEY, 4000, 4)
@@ -366,8 +362,8 @@ def test_eight_devices_give_what_one_gives(flags):
     """SGD: Adam would amplify the noise of gradients that are zero in truth."""
     results = []
     for devices in (1, 8):
-        objective, config = toy_gan(**{**SGD, "ema": 0.9, **flags})
-        run = program(objective, config, devices=devices)
+        objective = toy_gan(**{**SGD, "ema": 0.9, **flags})
+        run = program(objective, devices=devices)
         results.append(run.advance(run.create(), run.zeros(), 0, 20))
     _close(*results, rtol=1e-3, atol=5e-5)
 
@@ -376,9 +372,9 @@ def test_eight_devices_give_what_one_gives(flags):
 @pytest.mark.parametrize("flags", EVERYTHING, ids=IDS)
 def test_pmap_gives_what_jit_gives(flags):
     """The step itself under pmap: gradients and batch statistics are averaged over the devices."""
-    objective, config = toy_gan(**{**SGD, "ema": 0.9, **flags})
-    count = 16 * config.critic_steps
-    state, batch = _start(objective, config, count), _batch(count)
+    objective = toy_gan(**{**SGD, "ema": 0.9, **flags})
+    count = 16 * objective.config.critic_steps
+    state, batch = _start(objective, count), _batch(count)
     jitted, mapped = jax.jit(objective.step), jax.pmap(objective.step, "data", in_axes=(0, 0, None))
     copies = jax.tree.map(lambda leaf: jnp.stack([leaf] * 8), state)
     shares = jax.tree.map(lambda leaf: leaf.reshape(8, -1, *leaf.shape[1:]), batch)
@@ -399,9 +395,9 @@ def test_noise_is_keyed_by_the_position_in_the_batch():
 
 
 def test_each_network_has_its_own_optimizer_and_rate():
-    objective, config = toy_gan(optimizer="adam", learning_rate=1e-3, ema=0.0,
+    objective = toy_gan(optimizer="adam", learning_rate=1e-3, ema=0.0,
                                 discriminator_learning_rate=4e-3)  # fmt: skip
-    state = _start(objective, config)
+    state = _start(objective)
     after, _ = jax.jit(objective.step)(state, _batch(), KEY)
     for player, rate in (("generator", 1e-3), ("discriminator", 4e-3)):
         moved = jax.tree.map(jnp.subtract, after["params"][player], state["params"][player])

@@ -9,17 +9,19 @@ import pytest
 
 from jaxmodels.errors import InputError
 from jaxmodels.objectives import generation
+from jaxmodels.objectives.importance_sampling import ImportanceSampling
 from jaxmodels.objectives.likelihoods import LIKELIHOODS
-from jaxmodels.objectives.vae import VariationalSums, importance_sampled, summarize_for
+from jaxmodels.objectives.vae import VariationalAutoencoder
 from jaxmodels.objectives.variational_bounds import (
     maximum_mean_discrepancy,
     total_correlation_terms,
 )
-from jaxmodels.objectives.variational_config import BOUNDS, VariationalConfig
-from jaxmodels.protocol import Mean, example_keys
-from jaxmodels.train.compile import EvaluationProgram, TrainProgram
-from jaxmodels.train.devices import make_mesh
-from tests.objectives.vae_toys import grey_images, small_vae, source, start
+from jaxmodels.objectives.variational_config import BOUNDS
+from jaxmodels.objectives.variational_scores import VariationalSums, evaluation_scores
+from jaxmodels.protocol import Mean, Objective, example_keys
+from jaxmodels.train.layout import make_mesh
+from jaxmodels.train.program import TrainProgram
+from tests.objectives.vae_toys import configs_of, grey_images, small_vae, source, start
 
 KEY = jax.random.key(7)
 
@@ -58,7 +60,7 @@ FLAGS = {
 
 @pytest.mark.parametrize("model, bound, likelihood, options", ALLOWED)
 def test_any_model_takes_steps_with_any_bound_that_it_allows(model, bound, likelihood, options):
-    objective, config, *_ = small_vae(
+    objective = small_vae(
         model,
         likelihood,
         classes=3,
@@ -67,19 +69,20 @@ def test_any_model_takes_steps_with_any_bound_that_it_allows(model, bound, likel
         ema=0.9,
         **FLAGS.get(bound, {}),
     )
-    _takes_steps(objective, config, jax.jit(objective.step))
+    _takes_steps(objective, jax.jit(objective.step))
 
 
-def _takes_steps(objective, config, step):
+def _takes_steps(objective, step):
     """The state after two steps that are as they should be."""
     batch = _batch()
-    state = start(objective, config, batch)
+    state = start(objective, batch)
     first = state["params"]
     for number in range(2):
         state, sums = step(state, batch, jax.random.fold_in(KEY, number))
         scores = objective.summarize(sums)
         assert set(scores) == {"loss", "elbo", "reconstruction", "kl"}
         assert all(map(np.isfinite, scores.values()))
+        assert set(scores) <= set(objective.scores)
         assert scores["elbo"] == pytest.approx(-scores["reconstruction"] - scores["kl"], rel=1e-5)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
     assert state["step"] == 2
@@ -92,14 +95,14 @@ def _takes_steps(objective, config, step):
 def _codebook():
     """The vector-quantised model and its programs, compiled once."""
     flags = {"ema": 0.9, "learning_rate": 0.05, "commitment": 0.5}
-    objective, config, *_ = small_vae("vqvae", "gaussian", classes=3, **flags)
-    return objective, config, jax.jit(objective.step), jax.jit(objective.evaluate)
+    objective = small_vae("vqvae", "gaussian", classes=3, **flags)
+    return objective, jax.jit(objective.step), jax.jit(objective.evaluate)
 
 
 def test_a_codebook_takes_steps():
-    objective, config, step, _ = _codebook()
-    state = _takes_steps(objective, config, step)
-    before = start(objective, config, _batch())["collections"]["codebook"]["quantizer"]
+    objective, step, _ = _codebook()
+    state = _takes_steps(objective, step)
+    before = start(objective, _batch())["collections"]["codebook"]["quantizer"]
     after = state["collections"]["codebook"]["quantizer"]
     assert all(np.any(before[name] != after[name]) for name in before)
 
@@ -117,16 +120,16 @@ REFUSED = [
 
 @pytest.mark.parametrize("model, bound, options, fix", REFUSED)
 def test_bounds_that_a_model_does_not_allow_are_refused_with_the_fix(model, bound, options, fix):
-    objective, config, *_ = small_vae(model, options=options, objective=bound)
+    objective = small_vae(model, options=options, objective=bound)
     with pytest.raises(InputError, match=rf"objective = {bound}.*{fix}"):
-        start(objective, config, _batch())
+        start(objective, _batch())
 
 
 @pytest.mark.parametrize("flags", [{"particles": 2}, {"free_bits": 0.1}])
 def test_one_certain_code_has_no_more_samples_and_no_free_bits(flags):
-    objective, config, *_ = small_vae("vqvae", **flags)
+    objective = small_vae("vqvae", **flags)
     with pytest.raises(InputError, match="--objective elbo"):
-        start(objective, config, _batch())
+        start(objective, _batch())
 
 
 @pytest.mark.parametrize(
@@ -151,19 +154,20 @@ def test_one_certain_code_has_no_more_samples_and_no_free_bits(flags):
 )
 def test_bad_numbers_and_names(flags, message):
     with pytest.raises(InputError, match=message):
-        VariationalConfig(**flags).validate()
+        for config in configs_of(flags):
+            config.validate()
 
 
 def test_fewer_than_one_importance_sample_is_refused():
-    _, _, module, likelihood = small_vae()
+    objective = small_vae()
     with pytest.raises(InputError, match="samples = 0"):
-        importance_sampled(module, likelihood, 0)
+        ImportanceSampling(objective.model, objective.likelihood, 0)
 
 
 def test_the_weight_of_the_kl_is_in_the_loss_and_in_no_score():
-    objective, config, *_ = small_vae(beta=3.0, particles=2)
+    objective = small_vae(beta=3.0, particles=2)
     batch = _batch()
-    state, step = start(objective, config, batch), jax.jit(objective.step)
+    state, step = start(objective, batch), jax.jit(objective.step)
     scores = objective.summarize(step(state, batch, KEY)[1])
     assert scores["loss"] == pytest.approx(scores["reconstruction"] + 3 * scores["kl"], rel=1e-5)
     numbers = {**state["hyperparameters"], "beta": np.float32(0.5)}
@@ -180,9 +184,10 @@ def test_the_weight_of_the_kl_is_in_the_loss_and_in_no_score():
 @pytest.mark.parametrize("bound", ["beta_tc", "infovae", "wae"])
 def test_losses_are_put_together_from_their_terms(bound):
     flags = {"beta_tc": {"beta": 3.0}, "infovae": {"beta": 3.0, "alpha": 0.3}, "wae": {}}[bound]
-    objective, config, module, likelihood = small_vae(objective=bound, mmd=20.0, **flags)
+    objective = small_vae(objective=bound, mmd=20.0, **flags)
+    module, likelihood = objective.model, objective.likelihood
     batch = _batch()
-    state = start(objective, config, batch)
+    state = start(objective, batch)
     sums = jax.jit(objective.step)(state, batch, KEY)[1]
     noise, _, prior = jax.random.split(KEY, 3)
 
@@ -208,9 +213,9 @@ def test_losses_are_put_together_from_their_terms(bound):
 
 
 def test_warm_up_is_linear_in_the_step_and_traced():
-    objective, config, *_ = small_vae(beta=2.0, kl_warmup=4)
+    objective = small_vae(beta=2.0, kl_warmup=4)
     batch = _batch()
-    state, step = start(objective, config, batch), jax.jit(objective.step)
+    state, step = start(objective, batch), jax.jit(objective.step)
     for number in (0, 1, 3, 4, 9):
         scores = objective.summarize(step({**state, "step": np.int32(number)}, batch, KEY)[1])
         weight = 2 * min(1, (number + 1) / 4)
@@ -220,10 +225,10 @@ def test_warm_up_is_linear_in_the_step_and_traced():
 
 
 def test_free_bits_leave_the_scores_alone():
-    free, config, *_ = small_vae(free_bits=1000.0)
-    plain, *_ = small_vae()
+    free = small_vae(free_bits=1000.0)
+    plain = small_vae()
     batch = _batch()
-    state = start(free, config, batch)
+    state = start(free, batch)
     scores, expected = (o.summarize(jax.jit(o.step)(state, batch, KEY)[1]) for o in (free, plain))
     assert scores.pop("loss") == pytest.approx(expected["reconstruction"] + 3000, rel=1e-5)
     assert scores == {name: expected[name] for name in scores}
@@ -232,10 +237,10 @@ def test_free_bits_leave_the_scores_alone():
 def test_accumulation_gives_the_gradient_of_the_whole_batch():
     """With a posterior so narrow that its noise, which is keyed by the part, does not matter."""
     sgd = {"optimizer": "sgd", "learning_rate": 0.1}
-    whole, config, *_ = small_vae(**sgd)
-    parts, *_ = small_vae(accumulate=2, **sgd)
+    whole = small_vae(**sgd)
+    parts = small_vae(accumulate=2, **sgd)
     batch = _batch()
-    state = start(whole, config, batch)
+    state = start(whole, batch)
     state["params"]["moments"]["bias"][3:] = -40.0
     expected, sums = jax.jit(whole.step)(state, batch, KEY)
     found, of_parts = jax.jit(parts.step)(state, batch, KEY)
@@ -245,8 +250,8 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch():
 
 
 def test_the_average_is_what_is_scored_and_sampled():
-    objective, config, step, evaluate = _codebook()
-    state = _takes_steps(objective, config, step)
+    objective, step, evaluate = _codebook()
+    state = _takes_steps(objective, step)
     assert set(state["ema"]) == {"params", "collections"}
     average = {**state, **state["ema"], "ema": {}}
     found, expected, last = (
@@ -269,7 +274,7 @@ def test_units_are_active_when_their_means_vary_by_more_than_a_hundredth():
         second=np.square(means).sum(0),
         codes=np.zeros(0, np.int32),
     )
-    scores = summarize_for((2, 3, 1))(sums)
+    scores = evaluation_scores(sums, (2, 3, 1))
     assert scores == {
         "elbo": -2,
         "reconstruction": pytest.approx(1.6),
@@ -280,8 +285,9 @@ def test_units_are_active_when_their_means_vary_by_more_than_a_hundredth():
 
 
 def test_scores_of_images_with_padding():
-    objective, config, module, _ = small_vae()
-    state, batch = start(objective, config, _batch()), _scored()
+    objective = small_vae()
+    module = objective.model
+    state, batch = start(objective, _batch()), _scored()
     valid = np.arange(12) < 9
     image = np.where(valid[:, None, None, None], batch["image"], np.nan)
     sums = jax.jit(objective.evaluate)(state, {**batch, "image": image, "valid": valid}, KEY)
@@ -297,8 +303,8 @@ def test_scores_of_images_with_padding():
 
 
 def test_perplexity_of_the_codes_that_are_chosen():
-    objective, config, _, evaluate = _codebook()
-    state, batch = start(objective, config, _batch()), _scored()
+    objective, _, evaluate = _codebook()
+    state, batch = start(objective, _batch()), _scored()
     batch["image"] = 9 * jax.random.normal(KEY, batch["image"].shape)
     codes = jax.jit(objective.predict)(state, batch, KEY)["latents"][:9]
     valid = np.arange(12) < 9
@@ -312,12 +318,45 @@ def test_perplexity_of_the_codes_that_are_chosen():
     assert "active_units" not in scores
 
 
+def test_scores_are_declared_with_what_is_better():
+    better = {name: score.better for name, score in VariationalAutoencoder.scores.items()}
+    assert better == {
+        "loss": "lower",
+        "elbo": "higher",
+        "reconstruction": "lower",
+        "kl": "neither",
+        "bits_per_dim": "lower",
+        "active_units": "neither",
+        "perplexity": "higher",
+        "nll": "lower",
+    }
+
+
+@pytest.mark.parametrize("codes", [np.zeros(0, np.int32), np.array([3, 0, 9])])
+def test_every_score_of_an_evaluation_is_declared(codes):
+    mean = Mean(np.float32(-7), np.int32(12))
+    sums = VariationalSums(mean, mean, mean, np.ones(3), np.ones(3), codes)
+    scores = evaluation_scores(sums, (8, 8, 1))
+    assert set(scores) <= set(VariationalAutoencoder.scores)
+    assert ("perplexity" in scores) == bool(codes.size)
+
+
+def test_the_elbo_of_each_image_is_what_an_evaluation_sums():
+    objective = small_vae()
+    state = start(objective, _batch())
+    each = jax.jit(objective.elbo)(state, _scored(), KEY)
+    assert each.shape == (12,)
+    sums = jax.jit(objective.evaluate)(state, _scored(), KEY)
+    assert sums.elbo.value() == pytest.approx(float(np.mean(each)), rel=1e-6)
+
+
 @needs_8
 def test_noise_of_an_evaluation_is_that_of_the_position_in_the_split():
     """Whatever the batch size and the number of devices; also of importance samples."""
-    objective, config, module, likelihood = small_vae()
-    state = start(objective, config, _batch())
-    nll = objective._replace(evaluate=importance_sampled(module, likelihood, 4))
+    objective = small_vae()
+    state = start(objective, _batch())
+    sampling = ImportanceSampling(objective.model, objective.likelihood, 4)
+    nll = Objective.of(objective)._replace(evaluate=sampling.evaluate)
     found = []
     for batch_size, devices in ((3, 1), (5, 1), (16, 8)):
         mesh = make_mesh(f"data={devices}")
@@ -334,12 +373,12 @@ def test_noise_of_an_evaluation_is_that_of_the_position_in_the_split():
 
 
 @pytest.mark.parametrize("rows", [5000, 12])
-def test_noise_of_importance_samples_does_not_depend_on_the_batch_size(rows, monkeypatch):
+def test_noise_of_importance_samples_does_not_depend_on_the_batch_size(rows):
     """Also where the samples of an image do not fit into one call of the decoder."""
-    monkeypatch.setattr("jaxmodels.objectives.vae._ROWS", rows)
-    objective, config, module, likelihood = small_vae()
-    state = start(objective, config, _batch())
-    nll = objective._replace(evaluate=importance_sampled(module, likelihood, 4))
+    objective = small_vae()
+    state = start(objective, _batch())
+    sampling = ImportanceSampling(objective.model, objective.likelihood, 4, rows=rows)
+    nll = Objective.of(objective)._replace(evaluate=sampling.evaluate)
     found = [
         EvaluationProgram(nll, source(37), batch_size, KEY, make_mesh("data=1")).evaluate(state)
         for batch_size in (3, 5, 37)
@@ -365,11 +404,11 @@ def test_eight_devices_give_what_one_gives(model, likelihood, flags):
     results = []
     flags = {"optimizer": "sgd", "learning_rate": 1e-4, "ema": 0.9, "kl_warmup": 5, **flags}
     for devices, parallel in ((1, "jit"), (8, "jit"), (8, "pmap")):
-        objective, config, *_ = small_vae(model, likelihood, **flags)
+        objective = small_vae(model, likelihood, **flags)
         mesh = make_mesh(f"data={devices}")
-        numbers = config.hyperparameters()
+        numbers = objective.hyperparameters
         run = TrainProgram(objective, source(), numbers, 16, 8, 3, mesh, parallel=parallel)
-        state = start(objective, config, _batch())
+        state = start(objective, _batch())
         if model == "vqvae":
             codebook = state["collections"]["codebook"]["quantizer"]
             codebook["counts"][2], codebook["embeddings"][2] = 0.0102, 99.0
@@ -386,8 +425,9 @@ def test_eight_devices_give_what_one_gives(model, likelihood, flags):
 @pytest.mark.parametrize("model", ["mlp", "ladder", "vqvae"])
 def test_samples_in_chunks_are_those_drawn_one_by_one(model, monkeypatch):
     monkeypatch.setattr(generation, "CHUNK", 3)
-    objective, config, module, likelihood = small_vae(model, classes=3, ema=0.9)
-    state = start(objective, config, _batch())
+    objective = small_vae(model, classes=3, ema=0.9)
+    module, likelihood = objective.model, objective.likelihood
+    state = start(objective, _batch())
     drawn = jax.jit(objective.sample, static_argnums=2)(state, KEY, 7)
     assert drawn["images"].shape == (7, 8, 8, 1)
     assert drawn["images"].dtype == jnp.uint8
@@ -412,9 +452,9 @@ def test_samples_in_chunks_are_those_drawn_one_by_one(model, monkeypatch):
 
 
 def test_samples_may_be_draws_of_the_likelihood():
-    objective, config, *_ = small_vae(draw="sample")
-    mean, *_ = small_vae()
-    state = start(objective, config, _batch())
+    objective = small_vae(draw="sample")
+    mean = small_vae()
+    state = start(objective, _batch())
     drawn = jax.jit(objective.sample, static_argnums=2)(state, KEY, 400)
     assert set(drawn) == {"images"}
     assert set(np.unique(drawn["images"])) == {0, 255}

@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmodels.models import create_vae
-from jaxmodels.models.latent import normal_noise
+from jaxmodels.models.vaes import create_vae
 from jaxmodels.models.vqvae import Quantizer
+from jaxmodels.objectives.importance_sampling import ImportanceSampling
 from jaxmodels.objectives.likelihoods import make_likelihood
-from jaxmodels.objectives.vae import importance_sampled, vae
-from jaxmodels.objectives.variational_config import VariationalConfig
+from jaxmodels.objectives.vae import VariationalAutoencoder
+from jaxmodels.ops.latents import normal_noise
 from jaxmodels.protocol import example_keys
-from tests.objectives.vae_toys import small_vae, start, variables_of
+from tests.objectives.vae_toys import configs_of, small_vae, start, variables_of
 from tests.torchvision_shim import allow_torchvision
 
 torch = pytest.importorskip("torch")
@@ -68,13 +68,16 @@ def _to_torch(images):
 
 def _ours(params, **flags):
     """Loss per image and gradients of a step from these parameters, and its noise."""
-    config = VariationalConfig(optimizer="sgd", learning_rate=1.0, schedule="constant", **flags)
+    sgd = {"optimizer": "sgd", "learning_rate": 1.0, "schedule": "constant"}
+    config, optimizer = configs_of(sgd | flags)
     config.validate()
     module = create_vae("mlp", SHAPE, 1, hidden=(512,), latent_size=LATENTS)
     likelihood = make_likelihood("bernoulli", 1, 2)
-    objective = vae(module, likelihood, config, steps=9, shape=SHAPE, dataset_size=DATASET)
+    objective = VariationalAutoencoder(
+        module, likelihood, config, optimizer, steps=9, shape=SHAPE, dataset_size=DATASET
+    )
     batch = {"image": _images()}
-    state = {**start(objective, config, batch), "params": params}
+    state = {**start(objective, batch), "params": params}
     after, sums = jax.jit(objective.step)(state, batch, KEY)
     gradients = jax.tree.map(lambda a, b: np.asarray(a, np.float64) - b, params, after["params"])
     noise, _, prior = jax.random.split(KEY, 3)
@@ -158,7 +161,7 @@ def test_likelihood_by_importance_sampling():
         theirs = -model.get_nll(_to_torch(_images()), n_samples=samples, batch_size=500)
     module = create_vae("mlp", SHAPE, 1, hidden=(512,), latent_size=LATENTS)
     likelihood, params = make_likelihood("bernoulli", 1, 2), _to_ours(model)
-    evaluate = jax.jit(importance_sampled(module, likelihood, samples))
+    evaluate = jax.jit(ImportanceSampling(module, likelihood, samples).evaluate)
     state = {"params": params, "collections": {}, "ema": {}}
     batch = {"image": _images(), "valid": np.ones(BATCH, bool), "position": np.arange(BATCH)}
     ours = evaluate(state, batch, KEY)["nll"].value()
@@ -220,7 +223,7 @@ def test_one_update_of_a_codebook():
 
 def test_commitment():
     """Theirs is a mean over all numbers, ours a sum per image."""
-    _, _, module, _ = small_vae("vqvae")
+    module = small_vae("vqvae").model
     variables = variables_of(module)
     images = np.random.default_rng(2).normal(size=(5, 8, 8, 1)).astype(np.float32)
 

@@ -10,7 +10,9 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from jaxmodels.objectives.vae import importance_sampled, vae
+from jaxmodels.objectives.importance_sampling import ImportanceSampling
+from jaxmodels.objectives.optimizers import OptimizerConfig
+from jaxmodels.objectives.vae import VariationalAutoencoder
 from jaxmodels.objectives.variational_bounds import (
     importance_weighted_bound,
     maximum_mean_discrepancy,
@@ -33,12 +35,6 @@ pytestmark = pytest.mark.usefixtures("float64", "fast_compiling")
 KEY = jax.random.key(7)
 
 
-@pytest.fixture
-def each(monkeypatch):
-    """Sums keep the values of all images, in float64."""
-    monkeypatch.setattr("jaxmodels.objectives.vae.mean_over", lambda values, valid=None: values)
-
-
 @functools.cache
 def _images():
     return np.random.default_rng(1).normal(size=(3, 2, 2, 1))
@@ -51,18 +47,17 @@ def _keys():
 @functools.cache
 def _program(objective, particles, points):
     """Steps of the linear model on the images, one per key, compiled once for all tests."""
-    config = VariationalConfig(
-        objective=objective,
-        particles=particles,
-        optimizer="sgd",
-        learning_rate=1.0,
-        schedule="constant",
-    )
-    made = vae(
-        LinearGaussian(points), FIXED_GAUSSIAN, config, steps=9, shape=(2, 2, 1), dataset_size=100
+    made = VariationalAutoencoder(
+        LinearGaussian(points),
+        FIXED_GAUSSIAN,
+        VariationalConfig(objective=objective, particles=particles),
+        OptimizerConfig(optimizer="sgd", learning_rate=1.0, schedule="constant"),
+        steps=9,
+        shape=(2, 2, 1),
+        dataset_size=100,
     )
     batch = {"image": _images()}
-    state = start(made, config, batch)
+    state = start(made, batch)
 
     @jax.jit
     def run(params, beta, keys):
@@ -71,7 +66,12 @@ def _program(objective, particles, points):
 
         def one(key):
             after, sums = made.step(before, batch, key)
-            return sums, jax.tree.map(jnp.subtract, params, after["params"])
+            given = (params, {}, batch, key, made.weights(before))
+            if objective == "dreg":
+                terms = made.doubly_reparameterized(*given)[1]
+            else:
+                terms = made.terms(*given)[0]
+            return sums, terms, jax.tree.map(jnp.subtract, params, after["params"])
 
         return jax.vmap(one)(keys)
 
@@ -79,8 +79,15 @@ def _program(objective, particles, points):
 
 
 def _steps(params, objective="elbo", particles=4, points=False, beta=1.0):
-    """What the steps from the same state sum per image, and their gradients, for all keys."""
-    return _program(objective, particles, points)(params, np.float32(beta), _keys())
+    """The terms of each image in steps from the same state, and their gradients, for all keys."""
+    run = _program(objective, particles, points)
+    sums, terms, gradients = run(params, np.float32(beta), _keys())
+    # A step sums these terms, in float32.
+    assert set(sums) == set(terms)
+    for name, mean in sums.items():
+        np.testing.assert_allclose(mean.total, np.sum(terms[name], axis=-1), rtol=1e-5, atol=1e-5)
+        np.testing.assert_array_equal(mean.count, len(_images()))
+    return terms, gradients
 
 
 def _average(tree):
@@ -123,7 +130,7 @@ def _within(tree, expected, errors, times=4):
 
 
 @pytest.mark.parametrize("objective, particles", [("iwae", 1), ("iwae", 4), ("dreg", 4)])
-def test_every_weight_is_the_likelihood_at_the_exact_posterior(objective, particles, each):
+def test_every_weight_is_the_likelihood_at_the_exact_posterior(objective, particles):
     params = linear_params(exact=True)
     sums, gradients = _steps(params, objective, particles)
     expected = -log_marginal(params, _images())
@@ -136,20 +143,23 @@ def test_every_weight_is_the_likelihood_at_the_exact_posterior(objective, partic
 
 
 @pytest.mark.parametrize("samples", [1, 13])
-def test_importance_samples_are_exact_at_the_exact_posterior(samples, each):
+def test_importance_samples_are_exact_at_the_exact_posterior(samples):
     params = linear_params(exact=True)
     _close(_importance_sampled(params, samples), -log_marginal(params, _images()))
 
 
-def _importance_sampled(params, samples, positions=(0, 1, 2)):
-    evaluate = importance_sampled(LinearGaussian(), FIXED_GAUSSIAN, samples)
+def _importance_sampled(params, samples, positions=(0, 1, 2), rows=5000):
+    sampling = ImportanceSampling(LinearGaussian(), FIXED_GAUSSIAN, samples, rows=rows)
     state = {"params": params, "collections": {}, "ema": {}}
     batch = {"image": _images(), "valid": np.ones(3, bool), "position": np.array(positions)}
-    return jax.jit(evaluate)(state, batch, KEY)["nll"]
+    nll = jax.jit(sampling.nll)(state, batch, KEY)
+    mean = jax.jit(sampling.evaluate)(state, batch, KEY)["nll"]
+    assert mean.value() == pytest.approx(float(np.mean(nll)), rel=1e-6)
+    return nll
 
 
 @pytest.mark.parametrize("exact", [True, False])
-def test_elbo_is_the_likelihood_less_the_divergence_from_the_posterior(exact, each):
+def test_elbo_is_the_likelihood_less_the_divergence_from_the_posterior(exact):
     """Value and all gradients; the expectation over q is exact, by points in place of noise."""
     params = linear_params(exact)
     sums, gradients = jax.tree.map(
@@ -163,7 +173,7 @@ def test_elbo_is_the_likelihood_less_the_divergence_from_the_posterior(exact, ea
     assert largest < 1e-9 if exact else largest > 0.1
 
 
-def test_elbo_with_noise_has_that_mean(each):
+def test_elbo_with_noise_has_that_mean():
     params = linear_params()
     sums, gradients = _steps(params)
     mean, error = _average((sums["loss"], gradients))
@@ -171,7 +181,7 @@ def test_elbo_with_noise_has_that_mean(each):
     assert error[0].max() < 0.05
 
 
-def test_importance_weighted_gradient_is_that_of_the_likelihood_at_the_exact_posterior(each):
+def test_importance_weighted_gradient_is_that_of_the_likelihood_at_the_exact_posterior():
     params = linear_params(exact=True)
     mean, error = _average(_steps(params, "iwae")[1])
     # There the ELBO's gradient is that of the likelihood, too.
@@ -179,7 +189,7 @@ def test_importance_weighted_gradient_is_that_of_the_likelihood_at_the_exact_pos
     assert error["decoder_weights"].max() < 0.05
 
 
-def test_one_particle_gives_the_elbo_with_the_kl_of_the_sample(each):
+def test_one_particle_gives_the_elbo_with_the_kl_of_the_sample():
     params = linear_params()
     sums, _ = jax.tree.map(lambda leaf: leaf[0], _steps(params, "iwae", 1))
     keys = example_keys(jax.random.split(_keys()[0], 3)[0], jnp.arange(3))
@@ -189,7 +199,7 @@ def test_one_particle_gives_the_elbo_with_the_kl_of_the_sample(each):
     _close(sums["elbo"], likelihood[0] - kl.sum(-1))
 
 
-def test_the_bound_rises_with_the_number_of_samples(each):
+def test_the_bound_rises_with_the_number_of_samples():
     params = linear_params()
     found = [_average(-_steps(params, "iwae", number)[0]["loss"]) for number in (1, 4, 16)]
     for (low, below), (high, above) in itertools.pairwise(found):
@@ -207,7 +217,7 @@ def test_bound_of_given_weights():
 
 
 @pytest.mark.parametrize("beta", [1.0, 0.3, 2.0])
-def test_doubly_reparameterized_gradient_is_unbiased(beta, each):
+def test_doubly_reparameterized_gradient_is_unbiased(beta):
     """Of the same bound, weight of the KL included."""
     params = linear_params()
     plain, doubly = (_steps(params, objective, beta=beta) for objective in ("iwae", "dreg"))
@@ -221,7 +231,7 @@ def test_doubly_reparameterized_gradient_is_unbiased(beta, each):
             assert error[name].min() > 0
 
 
-def test_doubly_reparameterized_gradient_is_quieter_with_many_samples(each):
+def test_doubly_reparameterized_gradient_is_quieter_with_many_samples():
     params = linear_params()
     noise = {}
     for objective in ("iwae", "dreg"):
@@ -235,9 +245,8 @@ def test_doubly_reparameterized_gradient_is_quieter_with_many_samples(each):
 
 
 @pytest.mark.parametrize("rows", [1, 15, 5000])
-def test_importance_samples_are_streamed_exactly(rows, each, monkeypatch):
+def test_importance_samples_are_streamed_exactly(rows):
     """13 samples of 3 images, however many rows the decoder takes at once."""
-    monkeypatch.setattr("jaxmodels.objectives.vae._ROWS", rows)
     params, positions = linear_params(), (4, 0, 9)
     keys = example_keys(KEY, jnp.array(positions))
     fold = jax.jit(jax.vmap(jax.random.fold_in, (0, None)))
@@ -245,10 +254,10 @@ def test_importance_samples_are_streamed_exactly(rows, each, monkeypatch):
         [_log_weights(params, fold(keys, number), 1)[0] for number in range(13)]
     )
     expected = np.log(13) - logsumexp(log_weights, axis=0)
-    _close(_importance_sampled(params, 13, positions), expected)
+    _close(_importance_sampled(params, 13, positions, rows), expected)
 
 
-def test_many_importance_samples_estimate_the_likelihood(each):
+def test_many_importance_samples_estimate_the_likelihood():
     params = linear_params()
     found = _importance_sampled(params, 20_000)
     _close(found, -log_marginal(params, _images()), 0.05)
@@ -257,7 +266,7 @@ def test_many_importance_samples_estimate_the_likelihood(each):
 
 def test_padding_is_not_scored():
     state = {"params": linear_params(), "collections": {}, "ema": {}}
-    evaluate = jax.jit(importance_sampled(LinearGaussian(), FIXED_GAUSSIAN, 5))
+    evaluate = jax.jit(ImportanceSampling(LinearGaussian(), FIXED_GAUSSIAN, 5).evaluate)
     whole = {"image": _images(), "valid": np.ones(3, bool), "position": np.arange(3)}
     valid = np.array([True, True, False])
     image = np.where(valid[:, None, None, None], _images(), np.nan)

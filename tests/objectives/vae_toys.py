@@ -1,16 +1,19 @@
 """A linear model whose bounds are known in closed form, and small models, for tests of VAEs."""
 
+from dataclasses import dataclass, fields
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
 from jaxmodels.data import Resident
-from jaxmodels.models import create_vae
-from jaxmodels.models.latent import Gaussian, Inference, normal_noise
-from jaxmodels.objectives.likelihoods import Likelihood, make_likelihood
-from jaxmodels.objectives.vae import vae
+from jaxmodels.models.vaes import create_vae
+from jaxmodels.objectives.likelihoods import make_likelihood
+from jaxmodels.objectives.optimizers import OptimizerConfig
+from jaxmodels.objectives.vae import VariationalAutoencoder
 from jaxmodels.objectives.variational_config import VariationalConfig
+from jaxmodels.ops.latents import Gaussian, Inference, normal_noise
 from jaxmodels.ops.likelihoods import gaussian_kl, gaussian_log_likelihood
 
 LATENTS, PIXELS, SPREAD = 2, 4, 0.7
@@ -60,18 +63,25 @@ class LinearGaussian(nn.Module):
         )
 
 
-def _log_probability(mean, x):
-    return gaussian_log_likelihood(mean, jnp.log(SPREAD), x).sum((-3, -2, -1))
+@dataclass(frozen=True)
+class FixedGaussian:
+    """p(x|z) of the linear model: a density, of pixels that have no levels."""
+
+    name: str = "gaussian"
+    size: int = 1
+    dequantized: bool = False
+
+    def log_probability(self, mean, x):
+        return gaussian_log_likelihood(mean, jnp.log(SPREAD), x).sum((-3, -2, -1))
+
+    def mean(self, mean):
+        return mean
+
+    def sample(self, key, mean):
+        return mean + SPREAD * jax.random.normal(key, mean.shape)
 
 
-FIXED_GAUSSIAN = Likelihood(
-    name="gaussian",
-    size=1,
-    log_probability=_log_probability,
-    mean=lambda mean: mean,
-    sample=lambda key, mean: mean + SPREAD * jax.random.normal(key, mean.shape),
-    dequantized=False,
-)
+FIXED_GAUSSIAN = FixedGaussian()
 
 
 @jax.jit
@@ -142,6 +152,14 @@ OPTIONS = {
 }
 
 
+def configs_of(flags):
+    """The bound's config and the optimizer's, with these flags among them."""
+    names = {field.name for field in fields(VariationalConfig)}
+    of_bound = {name: value for name, value in flags.items() if name in names}
+    others = {name: value for name, value in flags.items() if name not in names}
+    return VariationalConfig(**of_bound), OptimizerConfig(**others)
+
+
 def small_vae(
     model="mlp",
     likelihood="bernoulli",
@@ -151,16 +169,17 @@ def small_vae(
     options=None,
     **flags,
 ):
-    """The objective of a small model of 8x8x1 images, its config, module and likelihood."""
-    config = VariationalConfig(schedule="constant", **flags)
+    """The objective of a small model of 8x8x1 images."""
+    config, optimizer = configs_of({"schedule": "constant", **flags})
     config.validate()
+    optimizer.validate()
     of_pixels = make_likelihood(likelihood, 1, 17, mixtures=2)
     options = OPTIONS[model] | (options or {})
-    module = create_vae(model, (8, 8, 1), of_pixels.size, classes, **options)
-    objective = vae(
-        module,
+    return VariationalAutoencoder(
+        create_vae(model, (8, 8, 1), of_pixels.size, classes, **options),
         of_pixels,
         config,
+        optimizer,
         steps=20,
         shape=(8, 8, 1),
         dataset_size=48,
@@ -168,7 +187,6 @@ def small_vae(
         accumulate=accumulate,
         draw=draw,
     )
-    return objective, config, module, of_pixels
 
 
 def _random(tree, seed=0):
@@ -199,10 +217,10 @@ def variables_of(module, shape=(8, 8, 1), classes=0, seed=0):
     return _random(jax.eval_shape(create, jax.random.key(0)), seed)
 
 
-def start(objective, config, batch):
+def start(objective, batch):
     """A state for batches like this, with random numbers."""
     spec = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch)
-    numbers = config.hyperparameters()
+    numbers = objective.hyperparameters
     state = jax.eval_shape(lambda key: objective.init(key, spec, numbers), jax.random.key(0))
     learned = _random({"params": state["params"], **state["collections"]})
     params = learned.pop("params")

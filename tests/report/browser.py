@@ -112,7 +112,7 @@ class Browser:
 
     def value(self, script: str) -> object:
         """What an expression of JavaScript is, as JSON."""
-        options = {"returnByValue": True, "awaitPromise": True}
+        options = {"returnByValue": True, "awaitPromise": True, "userGesture": True}
         answer = self.call("Runtime.evaluate", expression=script, **options)
         if "exceptionDetails" in answer:
             raise RuntimeError(f"{script}: {answer['exceptionDetails']['text']}")

@@ -1,6 +1,9 @@
 """Run folders written by hand, among them one whose every name is an attack."""
 
 import json
+import math
+import struct
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +11,10 @@ import numpy as np
 ATTACK = "<script>document.title='hacked'</script>"
 CLOSING = "</script><!--<script>"
 QUOTES = "\"'><img src=x onerror=\"document.title='hacked'\">"
+SCORES = {
+    "accuracy": {"better": "higher", "unit": "", "meaning": "share of examples that are right"},
+    "loss": {"better": "lower", "unit": "nats", "meaning": "cross-entropy of the labels"},
+}
 
 
 def write_run(
@@ -18,13 +25,14 @@ def write_run(
     steps: int = 100,
     **record: object,
 ) -> Path:
-    """A finished classifier's folder; `record` replaces fields of config.json."""
+    """Writes a finished classifier's folder; `record` replaces fields of config.json."""
     folder.mkdir(parents=True)
     flags = {"data": "digits", "model": "cnn", "steps": steps, "batch_size": 32, "seed": 0}
     content = {
         "experiment": "classifier",
         "command": f"python -m experiments.classifier --steps {steps}",
         "monitor": ["accuracy", "max"],
+        "scores": SCORES,
         "config": flags | (config or {}),
         "identity": {},
         "source": "0123",
@@ -64,7 +72,8 @@ def write_run(
 
 
 def hostile_run(folder: Path, **changes: object) -> Path:
-    """A run with markup in the names of its classes, scores, splits, flags, facts and pictures."""
+    """Writes a run with markup in the names of its classes, scores, splits, flags, facts and
+    samples, and in what its scores mean and its texts say."""
     write_run(
         folder,
         class_names=(ATTACK, CLOSING, QUOTES),
@@ -72,6 +81,7 @@ def hostile_run(folder: Path, **changes: object) -> Path:
         experiment=ATTACK,
         command=f"python -m experiments.classifier --data '{ATTACK}' --hidden '{CLOSING}'",
         facts={ATTACK: CLOSING},
+        scores=SCORES | {ATTACK: {"better": "lower", "unit": QUOTES, "meaning": CLOSING}},
         environment={"device_kind": ATTACK, "packages": {"jax": QUOTES}, "git_commit": ATTACK},
         **changes,
     )
@@ -81,20 +91,35 @@ def hostile_run(folder: Path, **changes: object) -> Path:
             file.write(json.dumps(line) + "\n")
     evaluation = json.loads((folder / "evaluation.json").read_text())
     evaluation[ATTACK] = {"step": 3, "protocol": {ATTACK: [QUOTES, {CLOSING: ATTACK}]}}
+    evaluation["best"] = {"step": 80, "scores": {QUOTES: ATTACK}}
     (folder / "evaluation.json").write_text(json.dumps(evaluation))
     for name in ("<b onclick=x>", *(f"step-{step:08d}" for step in (20, 40, 60))):
         write_picture(folder / "samples" / f"{name}.png")
+        write_sound(folder / "samples" / f"{name}.wav")
+        (folder / "samples" / f"{name}.txt").write_text("\n".join([ATTACK, CLOSING, QUOTES] * 9))
+    line = {ATTACK: CLOSING, "text": [QUOTES]}
+    write_lines(folder / "samples" / "predictions.jsonl", [line] * 20)
     return folder
 
 
 def write_lines(path: Path, lines: list[dict]) -> None:
-    """A file of JSON lines."""
+    """Writes a file of JSON lines."""
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def write_picture(path: Path, size: int = 16) -> None:
-    """A square grey PNG file."""
+    """Writes a square grey PNG file."""
     from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.arange(size * size, dtype=np.uint8).reshape(size, size)).save(path)
+
+
+def write_sound(path: Path, seconds: float = 0.25, hertz: float = 440.0) -> None:
+    """Writes a WAV file of one tone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rate = 8000
+    levels = (math.sin(2 * math.pi * hertz * n / rate) for n in range(int(seconds * rate)))
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, rate, 0, "NONE", ""))
+        file.writeframes(b"".join(struct.pack("<h", int(12_000 * level)) for level in levels))

@@ -54,6 +54,14 @@ def test_a_page_runs_no_name_loads_nothing_and_fits(browser, pages, name, dark, 
     assert browser.value("document.querySelectorAll('.curve').length") > 3
     # Every picture is there and could be decoded.
     assert browser.value("[...document.images].every((image) => image.naturalWidth > 0)")
+    # Every sound is there and could be decoded: the policy lets them.
+    durations = """Promise.all([...document.querySelectorAll("audio")].map((sound) =>
+      new Promise((done) => {
+        if (sound.readyState > 0 || sound.error) done(sound.duration);
+        sound.addEventListener("loadedmetadata", () => done(sound.duration));
+        sound.addEventListener("error", () => done(null));
+      })))"""
+    assert browser.value(durations) == ([0.25] * 4 if name == "one" else [])
     background = browser.value("getComputedStyle(document.body).backgroundColor")
     shade = sum(int(part) for part in background.strip("rgb()").split(","))
     assert (shade < 150) == dark
@@ -147,3 +155,63 @@ def test_the_slider_goes_through_the_steps(browser, pages):
     })()"""
     assert browser.value(shown.replace("VALUE", "0")) == ["step 20", ["20"]]
     assert browser.value(shown.replace("VALUE", "2")) == ["step 60", ["60"]]
+
+
+@pytest.mark.parametrize("section", ["texts", "sounds"])
+def test_the_sliders_of_texts_and_sounds_do_as_well(browser, pages, section):
+    browser.open(pages["one"])
+    shown = """(() => {
+      const viewer = document.querySelector("#SECTION .viewer");
+      const slider = viewer.querySelector("input");
+      slider.value = VALUE;
+      slider.dispatchEvent(new Event("input"));
+      const frames = [...viewer.querySelectorAll("[data-step]")];
+      const seen = frames.filter((frame) => frame.offsetHeight > 20);
+      return [viewer.querySelector("output").textContent, seen.map((frame) => frame.dataset.step)];
+    })()""".replace("SECTION", section)
+    assert browser.value(shown.replace("VALUE", "0")) == ["step 20", ["20"]]
+    assert browser.value(shown.replace("VALUE", "2")) == ["step 60", ["60"]]
+    assert browser.complaints() == []
+
+
+def test_a_sound_pauses_when_the_slider_hides_it(browser, pages):
+    browser.open(pages["one"])
+    script = """(async () => {
+      const viewer = document.querySelector("#sounds .viewer");
+      const sound = viewer.querySelector("audio:not([hidden])");
+      sound.muted = true;
+      sound.loop = true;
+      await sound.play();
+      const played = !sound.paused;
+      const slider = viewer.querySelector("input");
+      slider.value = 0;
+      slider.dispatchEvent(new Event("input"));
+      return [played, sound.paused];
+    })()"""
+    assert browser.value(script) == [True, True]
+
+
+def test_the_rest_of_a_text_unfolds(browser, pages):
+    browser.open(pages["one"])
+    rest = "document.querySelector('#texts .viewer .text:not([hidden]) details')"
+    seen = f"{rest}.querySelector('pre').checkVisibility()"
+    assert browser.value(seen) is False
+    browser.value(f"{rest}.querySelector('summary').click()")
+    assert browser.value(seen) is True
+    assert browser.value(f"{rest}.querySelector('pre').offsetHeight") > 100
+
+
+def test_charts_of_scores_that_do_not_change_are_drawn_when_unfolded(browser, tmp_path):
+    folder = write_run(tmp_path / "run")
+    with open(folder / "metrics.jsonl", "a") as file:
+        file.writelines(f'{{"step": {s}, "split": "train", "rate": 0.1}}\n' for s in (110, 120))
+    browser.open(write_report(folder))
+    fold = "document.querySelector('[data-group=curves] details')"
+    curves = f"[...{fold}.querySelectorAll('.curve')]"
+    count = f"{curves}.filter((curve) => curve.checkVisibility()).length"
+    assert browser.value(f"{fold}.innerText") == "1 chart that does not change"
+    assert browser.value(count) == 0
+    browser.value(f"{fold}.querySelector('summary').click()")
+    browser.value("new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
+    assert browser.value(count) == 1
+    assert browser.complaints() == []

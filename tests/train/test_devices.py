@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from jaxmodels.data import Resident
-from jaxmodels.models import create_model
-from jaxmodels.objectives.classifier import classifier, hyperparameters
+from jaxmodels.models.classifiers import create_model
+from jaxmodels.objectives.classifier import Classifier
 from jaxmodels.objectives.optimizers import OptimizerConfig
-from jaxmodels.train.compile import EvaluationProgram, TrainProgram
-from jaxmodels.train.devices import make_mesh
+from jaxmodels.train.evaluation import SplitProgram
+from jaxmodels.train.layout import make_mesh
+from jaxmodels.train.program import TrainProgram
 
 # The batch is of a size that no axis of channels has.
 BATCH, STEPS = 40, 20
@@ -32,12 +33,9 @@ def _program(devices, model="cnn", parallel="jit", **options):
     optimizer = OptimizerConfig(optimizer="momentum", learning_rate=0.02)
     network = create_model(model, classes=4, hidden=(24,), **options)
     rates = {"dropout": 0.3, "ema": 0.9, "label_smoothing": 0.1}
-    objective = classifier(network, 4, optimizer, steps=STEPS, **rates)
+    objective = Classifier(network, 4, optimizer, steps=STEPS, **rates)
     mesh = make_mesh(f"data={devices}")
-    numbers = hyperparameters(optimizer, **rates)
-    program = TrainProgram(
-        objective, _source(), numbers, BATCH, STEPS, seed=3, mesh=mesh, parallel=parallel
-    )
+    program = TrainProgram(objective, _source(), BATCH, STEPS, seed=3, mesh=mesh, parallel=parallel)
     return program, objective, mesh
 
 
@@ -45,8 +43,9 @@ def _program(devices, model="cnn", parallel="jit", **options):
 def _trained(devices, parallel, batch_norm):
     program, objective, mesh = _program(devices, parallel=parallel, batch_norm=batch_norm)
     state, window = program.advance(program.create(), program.zeros(), 0, STEPS)
-    evaluation = EvaluationProgram(objective, _source(53), 20, program.keys.evaluate, mesh)
-    return state, window, evaluation.evaluate(state), evaluation.predict(state)
+    split = SplitProgram(_source(53), 20, program.keys.evaluate, mesh)
+    sums, outputs = split.sum(objective.evaluate, state), split.map(objective.predict, state)
+    return state, window, sums, outputs
 
 
 @needs_8
@@ -104,10 +103,9 @@ def test_seeds_share_one_program_but_not_their_numbers(monkeypatch):
         return compile_lowered(lowered, **options)
 
     _, objective, mesh = _program(1, "mlp")
-    numbers = hyperparameters(OptimizerConfig(), dropout=0.3, ema=0.9, label_smoothing=0.1)
     monkeypatch.setattr(jax.stages.Lowered, "compile", compile_and_note)
     for seed in (1, 2):
-        program = TrainProgram(objective, _source(), numbers, BATCH, 4, seed, mesh)
+        program = TrainProgram(objective, _source(), BATCH, 4, seed, mesh)
         program.compile()
         kernels.append(jnp.ravel(program.create()["params"]["Dense_0"]["kernel"]))
     assert len(texts) == 1

@@ -11,12 +11,13 @@ import jax
 import numpy as np
 import pytest
 
-from jaxmodels.data import Resident, Streamed, load_images
-from jaxmodels.objectives.preprocessing import with_preprocessing
-from jaxmodels.train.compile import EvaluationProgram, TrainProgram
-from jaxmodels.train.devices import make_mesh
+from jaxmodels.data.images import DataConfig, load_images, make_source
+from jaxmodels.objectives.preprocessing import prepared, with_preprocessing
+from jaxmodels.train.evaluation import SplitProgram
+from jaxmodels.train.layout import make_mesh
+from jaxmodels.train.program import TrainProgram
 from tests.tfds_folder import write_image_dataset
-from tests.train.toys import regression
+from tests.train.toys import predict, regression
 
 STEPS, BATCH, SIZE = 7, 8, 37
 
@@ -29,16 +30,15 @@ def _flat(batch, key):
 
 def _train(folder: Path, kind: str) -> dict:
     data = load_images("noise", folder)
-    streamed = kind == "streamed"
-    source = Streamed(data.encoded["train"]) if streamed else Resident(data.splits["train"])
+    source = make_source(data, "train", DataConfig(loading=kind))
     objective, mesh = with_preprocessing(regression(noise=0.1), _flat), make_mesh("data=4")
-    program = TrainProgram(objective, source, {"scale": 1.0}, BATCH, 3, 5, mesh)
+    program = TrainProgram(objective, source, BATCH, 3, 5, mesh)
     state, window = program.advance(program.create(), program.zeros(), 0, STEPS)
-    scores = EvaluationProgram(objective, source, BATCH, program.keys.evaluate, mesh)
+    split = SplitProgram(source, BATCH, program.keys.evaluate, mesh)
     found = {"w": state["params"]["w"], "loss": window["loss"].total}
     found = {name: np.asarray(value).tolist() for name, value in found.items()}
-    found["count"] = int(scores.evaluate(state)["loss"].count)
-    return found | {"predictions": np.asarray(scores.predict(state)).tolist()}
+    found["count"] = int(split.sum(objective.evaluate, state)["loss"].count)
+    return found | {"predictions": np.asarray(split.map(prepared(predict, _flat), state)).tolist()}
 
 
 def _process(folder: Path, kind: str, port: int, index: int) -> subprocess.Popen:

@@ -5,7 +5,6 @@ import logging
 import os
 import re
 import signal
-from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +12,10 @@ import numpy as np
 import pytest
 
 from jaxmodels.errors import InputError, RunError
-from jaxmodels.train import loop, modes
+from jaxmodels.train import Findings, configure, loop, modes
 from jaxmodels.train.checkpoint import Checkpoints
 from jaxmodels.train.run_folder import RunFolder
-from tests.train.toys import CONFIG, experiment, regression, train_toy, two_players
+from tests.train.toys import CONFIG, experiment, predict, regression, train_toy, two_players
 
 
 def _leaves(state):
@@ -89,7 +88,7 @@ def test_without_validation_test_is_scored_at_every_evaluation(tmp_path):
 
 
 def test_training_metrics_are_means_over_the_window(tmp_path):
-    every = train_toy(tmp_path / "1", experiment(regression()), replace(CONFIG, log_every=1))
+    every = train_toy(tmp_path / "1", experiment(regression()), configure(CONFIG, log_every=1))
     train_toy(tmp_path / "8", experiment(regression()))
     single = [line["loss"] for line in _lines(tmp_path / "1", "train")]
     windows = [line["loss"] for line in _lines(tmp_path / "8", "train")]
@@ -101,7 +100,7 @@ def test_training_metrics_are_means_over_the_window(tmp_path):
 @pytest.mark.parametrize("eval_batch_size", [1, 16, 37, 500])
 def test_evaluation_counts_every_example_once(tmp_path, eval_batch_size):
     toy = experiment(regression())
-    config = replace(CONFIG, eval_batch_size=eval_batch_size, steps=2)
+    config = configure(CONFIG, eval_batch_size=eval_batch_size, steps=2)
     state = train_toy(tmp_path, toy, config).state
     for split, size in (("validation", 37), ("test", 51)):
         columns = toy.evaluation[split].arrays
@@ -114,8 +113,8 @@ def test_evaluation_counts_every_example_once(tmp_path, eval_batch_size):
 def test_predictions_are_of_all_examples_in_order(tmp_path):
     seen = {}
     toy = experiment(regression())
-    toy = toy._replace(after_evaluation=lambda e: seen.update({e.split: (e.predict(), e.state)}))
-    train_toy(tmp_path, toy, replace(CONFIG, steps=2))
+    toy = toy._replace(after_evaluation=lambda e: seen.update({e.split: (e.map(predict), e.state)}))
+    train_toy(tmp_path, toy, configure(CONFIG, steps=2))
     for split, (outputs, state) in seen.items():
         x = toy.evaluation[split].arrays["x"]
         np.testing.assert_allclose(
@@ -124,16 +123,16 @@ def test_predictions_are_of_all_examples_in_order(tmp_path):
 
 
 def test_best_and_last_are_kept(tmp_path):
-    scores = {20: 3.0, 40: 1.0, 60: 2.0}
-    toy = experiment(regression(), monitor=("score", "min"))
-    toy = toy._replace(after_evaluation=lambda e: {"score": scores[e.step]})
+    scores = {20: 1.0, 40: 3.0, 60: 2.0}
+    toy = experiment(regression(), monitor="score")
+    toy = toy._replace(after_evaluation=lambda e: Findings({"score": scores[e.step]}))
     train_toy(tmp_path, toy)
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     assert (checkpoints.best(), checkpoints.last()) == (40, 60)
     assert sorted(
         int(p.name) for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()
     ) == [40, 60]
-    config = replace(CONFIG, checkpoint="best")
+    config = configure(CONFIG, checkpoint="best")
     trainer = loop.Trainer(toy, config, RunFolder(tmp_path))
     step, state = trainer.restored()
     assert (step, int(state["step"])) == (40, 40)
@@ -164,7 +163,7 @@ def test_chunks_end_where_the_periods_say_whatever_the_start():
 def test_the_length_of_a_dispatch_changes_no_bit(tmp_path, steps_per_dispatch):
     toy = experiment(regression(noise=0.1))
     a = train_toy(tmp_path / "a", toy)
-    config = replace(CONFIG, steps_per_dispatch=steps_per_dispatch)
+    config = configure(CONFIG, steps_per_dispatch=steps_per_dispatch)
     assert _same(a.state, train_toy(tmp_path / "b", toy, config).state)
 
 
@@ -175,7 +174,7 @@ def test_a_finished_run_is_left_alone_and_a_longer_one_extends_it(tmp_path):
     again = train_toy(tmp_path / "a", toy)
     assert (again.trained, again.step) == (False, 60)
     assert (tmp_path / "a" / "metrics.jsonl").read_bytes() == before
-    longer = replace(CONFIG, steps=100)
+    longer = configure(CONFIG, steps=100)
     assert _same(
         train_toy(tmp_path / "a", toy, longer).state, train_toy(tmp_path / "b", toy, longer).state
     )
@@ -196,7 +195,7 @@ def test_numbers_that_do_not_fit_are_named_and_nothing_is_written(tmp_path, chan
     if jax.device_count() != 8:
         pytest.skip("needs 8 devices")
     with pytest.raises(InputError, match=message):
-        train_toy(tmp_path / "run", experiment(regression()), replace(CONFIG, **changes))
+        train_toy(tmp_path / "run", experiment(regression()), configure(CONFIG, **changes))
     assert not (tmp_path / "run").exists()
 
 
@@ -223,7 +222,7 @@ def test_a_state_that_is_not_finite_is_never_saved(tmp_path):
         state, sums = objective.step(state, batch, key)
         return {**state, "params": jax.tree.map(lambda p: p * jnp.nan, state["params"])}, sums
 
-    config = replace(CONFIG, steps=1)
+    config = configure(CONFIG, steps=1)
     with pytest.raises(RunError, match="the state is not finite by step 1"):
         train_toy(tmp_path, experiment(objective._replace(step=step)), config)
     assert Checkpoints(tmp_path / "checkpoints").last() is None
@@ -233,7 +232,7 @@ def test_samples_are_drawn_by_count_and_seed(tmp_path):
     toy = experiment(two_players())
     train_toy(tmp_path / "run", toy)
     before = (tmp_path / "run" / "metrics.jsonl").read_bytes()
-    config = replace(CONFIG, mode="sample", count=37, output=str(tmp_path / "s.npz"))
+    config = configure(CONFIG, mode="sample", count=37, output=str(tmp_path / "s.npz"))
     modes.sample(toy, config, RunFolder(tmp_path / "run"))
     with np.load(tmp_path / "s.npz") as file:
         images = file["images"]
@@ -244,7 +243,7 @@ def test_samples_are_drawn_by_count_and_seed(tmp_path):
         np.testing.assert_array_equal(images, file["images"])
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
     with pytest.raises(InputError, match="output = None"):
-        modes.sample(toy, replace(config, output=None), RunFolder(tmp_path / "run"))
+        modes.sample(toy, configure(config, output=None), RunFolder(tmp_path / "run"))
     with pytest.raises(InputError, match="nothing to sample"):
         modes.sample(experiment(regression()), config, RunFolder(tmp_path / "run"))
     with pytest.raises(InputError, match="no checkpoint"):
@@ -282,16 +281,22 @@ def test_debug_names_what_is_not_finite(tmp_path):
 
 
 def test_of_equal_scores_the_last_is_best(tmp_path):
-    toy = experiment(regression(), monitor=("score", "max"))
-    toy = toy._replace(after_evaluation=lambda e: {"score": min(e.step, 40)})
+    toy = experiment(regression(), monitor="score")
+    toy = toy._replace(after_evaluation=lambda e: Findings({"score": min(e.step, 40)}))
     train_toy(tmp_path, toy)
     assert Checkpoints(tmp_path / "checkpoints").best() == 60
 
 
-@pytest.mark.parametrize("monitor", [("loss", "minimum"), ("accuracy", "max")])
+@pytest.mark.parametrize("monitor", ["score", "accuracy"])
 def test_a_monitor_that_is_not_there_is_an_error(tmp_path, monitor):
-    with pytest.raises(ValueError, match=f"monitor = .*{monitor[0]}.*expected"):
+    with pytest.raises(ValueError, match=f"monitor = {monitor}; expected"):
         train_toy(tmp_path, experiment(regression(), monitor=monitor))
+
+
+def test_a_score_that_is_not_declared_is_an_error(tmp_path):
+    toy = experiment(regression(), after_evaluation=lambda e: Findings({"luck": 1.0}))
+    with pytest.raises(ValueError, match=r"\['luck'\] are not declared"):
+        train_toy(tmp_path, toy)
 
 
 def test_a_step_that_does_not_count_is_an_error(tmp_path):
@@ -307,7 +312,7 @@ def test_a_step_that_does_not_count_is_an_error(tmp_path):
 
 def test_a_stopped_run_names_the_step_of_its_scores(tmp_path):
     toy = experiment(regression())
-    config = replace(CONFIG, eval_every=25)
+    config = configure(CONFIG, eval_every=25)
 
     def stop(step, split, scores):
         if step == 32:

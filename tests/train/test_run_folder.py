@@ -1,13 +1,12 @@
 """The run folder: whose it is, what may be deleted in it, and what a kill leaves usable."""
 
 import json
-from dataclasses import replace
 
 import jax.numpy as jnp
 import pytest
 
 from jaxmodels.errors import InputError
-from jaxmodels.train import modes
+from jaxmodels.train import configure, modes
 from jaxmodels.train.run_folder import RunFolder
 from jaxmodels.train.tensorboard import FILE as EVENTS
 from tests.train.toys import CONFIG, experiment, regression, train_toy
@@ -18,15 +17,15 @@ def test_another_run_in_the_folder_is_refused_by_field(tmp_path):
     train_toy(tmp_path, toy)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(InputError, match="batch_size 16 -> 32"):
-        train_toy(tmp_path, toy, replace(CONFIG, batch_size=32))
+        train_toy(tmp_path, toy, configure(CONFIG, batch_size=32))
     with pytest.raises(InputError, match=r"the code changed.*--accept-code-change"):
         train_toy(tmp_path, toy, source="edited")
     with pytest.raises(InputError, match="data changed"):
         train_toy(tmp_path, toy._replace(facts={"data": {"name": "other"}}))
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    accepted = replace(CONFIG, accept_code_change=True)
+    accepted = configure(CONFIG, accept_code_change=True)
     assert not train_toy(tmp_path, toy, accepted, source="edited").trained
-    anew = replace(CONFIG, batch_size=32, overwrite=True)
+    anew = configure(CONFIG, batch_size=32, overwrite=True)
     assert train_toy(tmp_path, toy, anew).step == 60
     assert json.loads((tmp_path / "config.json").read_text())["config"]["batch_size"] == 32
 
@@ -34,7 +33,7 @@ def test_another_run_in_the_folder_is_refused_by_field(tmp_path):
 def test_overwrite_leaves_what_no_run_wrote(tmp_path):
     train_toy(tmp_path / "run", experiment(regression()))
     (tmp_path / "run" / "notes.txt").write_text("mine")
-    train_toy(tmp_path / "run", experiment(regression()), replace(CONFIG, overwrite=True))
+    train_toy(tmp_path / "run", experiment(regression()), configure(CONFIG, overwrite=True))
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").write_text("mine")
@@ -42,7 +41,7 @@ def test_overwrite_leaves_what_no_run_wrote(tmp_path):
         train_toy(
             tmp_path / "other",
             experiment(regression()),
-            replace(CONFIG, overwrite=True),
+            configure(CONFIG, overwrite=True),
         )
 
 
@@ -53,7 +52,7 @@ def test_overwrite_clears_the_report_and_the_events_of_the_run_before(tmp_path):
     kept.parent.mkdir(parents=True, exist_ok=True)
     for path in (*written, kept):
         path.write_text("before")
-    anew = replace(CONFIG, batch_size=32, steps=10, overwrite=True)
+    anew = configure(CONFIG, batch_size=32, steps=10, overwrite=True)
     train_toy(tmp_path, experiment(regression()), anew)
     for path in written:
         assert not path.exists() or path.read_text(errors="replace") != "before"
@@ -62,12 +61,13 @@ def test_overwrite_clears_the_report_and_the_events_of_the_run_before(tmp_path):
 
 def test_the_record_says_how_to_make_the_run_again(tmp_path):
     folder = RunFolder(tmp_path)
-    folder.write_record(CONFIG, "code", {}, {}, monitor=("loss", "min"))
+    folder.write_record(CONFIG, "code", {}, {}, monitor=("loss", "min"), scores={})
     record = folder.record()
     assert record["command"].startswith("python -m experiments.experiment --steps 60 ")
     assert record["monitor"] == ["loss", "min"]
     # Of a run from before commands were recorded.
-    old = {name: value for name, value in record.items() if name not in ("command", "monitor")}
+    new = ("format", "command", "monitor", "scores")
+    old = {name: value for name, value in record.items() if name not in new}
     (tmp_path / "config.json").write_text(json.dumps(old))
     assert folder.record() == old
     folder.check(old, CONFIG, "code", {})
@@ -86,14 +86,14 @@ def test_reading_checkpoints_touches_nothing_that_another_process_is_saving(tmp_
     modes.evaluate(toy, CONFIG, RunFolder(tmp_path))
     assert not train_toy(tmp_path, toy).trained
     assert half_saved.exists()
-    train_toy(tmp_path, toy, replace(CONFIG, steps=70))
+    train_toy(tmp_path, toy, configure(CONFIG, steps=70))
     assert not half_saved.exists()
 
 
 def test_a_kill_while_a_run_begins_leaves_a_folder_that_can_be_used(tmp_path):
     (tmp_path / ".lock").touch()
     (tmp_path / ".config.json.partial").write_text("{")
-    assert train_toy(tmp_path, experiment(regression()), replace(CONFIG, steps=2)).trained
+    assert train_toy(tmp_path, experiment(regression()), configure(CONFIG, steps=2)).trained
 
 
 def test_a_folder_with_another_config_json_is_left_alone(tmp_path):
@@ -101,7 +101,7 @@ def test_a_folder_with_another_config_json_is_left_alone(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     for overwrite in (False, True):
         with pytest.raises(InputError, match="not the record of a run"):
-            config = replace(CONFIG, overwrite=overwrite)
+            config = configure(CONFIG, overwrite=overwrite)
             train_toy(tmp_path, experiment(regression()), config)
     assert (tmp_path / "config.json").read_text() == '{"architectures": ["Bert"]}'
     assert (tmp_path / "checkpoints").is_dir()
@@ -114,7 +114,7 @@ def test_overwrite_keeps_what_others_put_into_the_folders_and_follows_links(tmp_
     (run / "checkpoints").symlink_to(elsewhere)
     (run / "samples").mkdir()
     (run / "samples" / "mine.npz").write_text("mine")
-    anew = replace(CONFIG, batch_size=32, steps=10, overwrite=True)
+    anew = configure(CONFIG, batch_size=32, steps=10, overwrite=True)
     assert train_toy(run, experiment(regression()), anew).step == 10
     assert [path.name for path in elsewhere.iterdir() if path.name.isdigit()] == ["10"]
     assert (run / "samples" / "mine.npz").read_text() == "mine"
@@ -129,7 +129,7 @@ def test_a_checkpoint_of_other_code_changes_nothing(tmp_path):
         state = objective.init(key, spec, hyperparameters)
         return {**state, "more": jnp.zeros(3)}
 
-    longer = replace(CONFIG, steps=80, accept_code_change=True)
+    longer = configure(CONFIG, steps=80, accept_code_change=True)
     with pytest.raises(InputError, match="does not fit this code"):
         train_toy(tmp_path, experiment(objective._replace(init=init)), longer, source="edited")
     after = (tmp_path / "config.json").read_bytes(), (tmp_path / "metrics.jsonl").read_bytes()

@@ -7,8 +7,8 @@ import optax
 
 from jaxmodels import across
 from jaxmodels.data import Resident
-from jaxmodels.protocol import Mean, Objective, example_keys, mean_over
-from jaxmodels.train import Experiment, TrainConfig, loop
+from jaxmodels.protocol import Mean, Objective, Score, example_keys, mean_over
+from jaxmodels.train import Config, Experiment, RunConfig, loop
 from jaxmodels.train.run_folder import RunFolder
 
 
@@ -52,10 +52,12 @@ def regression(noise: float = 0.0) -> Objective:
     def summarize(sums):
         return {name: mean.value() for name, mean in sums.items()}
 
-    def predict(state, batch, key):
-        return batch["x"] @ state["params"]["w"] + state["params"]["b"]
+    return Objective(init, step, evaluate, summarize, hyperparameters={"scale": 1.0})
 
-    return Objective(init, step, evaluate, summarize, predict)
+
+def predict(state, batch, key):
+    """What a regression's state says of each example."""
+    return batch["x"] @ state["params"]["w"] + state["params"]["b"]
 
 
 def two_players() -> Objective:
@@ -116,17 +118,22 @@ def experiment(objective: Objective, splits=("validation", "test"), **changes) -
 
     whole = Experiment(
         objective=objective,
-        hyperparameters={"scale": 1.0},
         train=Resident(columns(203)),
         evaluation={split: Resident(columns(n)) for split, n in zip(splits, (37, 51))},
-        monitor=("loss", "min"),
+        monitor="loss",
+        scores={
+            "loss": Score("lower", "", "mean squared error"),
+            "score": Score("higher", "", "a number that tests make up"),
+        },
         facts={"data": {"name": "toy"}},
     )
     return whole._replace(**changes)
 
 
-CONFIG = TrainConfig(
-    steps=60, batch_size=16, log_every=8, eval_every=20, checkpoint_every=15, eval_batch_size=16
+CONFIG = Config(
+    run=RunConfig(
+        steps=60, batch_size=16, log_every=8, eval_every=20, checkpoint_every=15, eval_batch_size=16
+    )
 )
 
 

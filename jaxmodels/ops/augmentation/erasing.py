@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from jaxmodels.ops.augmentation.crops import Images
+from jaxmodels.ops.augmentation.crops import Images, Number, Scalar
 
-_TRIES = 10
+_TRIES = 10  # Random sizes of a rectangle, of which the first that fits is taken.
 
 
 def erasing_box(
@@ -19,10 +19,14 @@ def erasing_box(
     area: tuple[float, float] = (0.02, 0.33),
     aspect: tuple[float, float] = (0.3, 3.3),
 ) -> Int[Array, "4"]:
-    """A rectangle (top, left, height, width) somewhere inside a picture, of 22 draws from 0..1, as
-    torchvision's RandomErasing makes it: a uniform share of the area, a log-uniform aspect of
-    height to width, again up to ten times until it is smaller than the picture; all 0 if it never
-    is."""
+    """Makes a rectangle (top, left, height, width) inside an image, as torchvision's RandomErasing.
+
+    draws: uniform in 0..1: ten shares of the area, ten aspects, and the place (down, right). The
+      first share and aspect whose rectangle is smaller than the image are taken. If none is, height
+      and width are 0.
+    area: the least and the greatest share of the image.
+    aspect: the least and the greatest height / width; its log is uniform.
+    """
     shares, aspects, place = draws[:_TRIES], draws[_TRIES : 2 * _TRIES], draws[2 * _TRIES :]
     areas = height * width * (area[0] + (area[1] - area[0]) * shares)
     low, high = math.log(aspect[0]), math.log(aspect[1])
@@ -39,7 +43,7 @@ def erasing_box(
 def inside(
     boxes: Int[Array, "*batch 4"], height: int, width: int
 ) -> Bool[Array, "*batch height width"]:
-    """Which pixels lie in the boxes (top, left, height, width)."""
+    """Marks the pixels that lie in the boxes (top, left, height, width)."""
     top, left, tall, wide = jnp.moveaxis(boxes[..., None], -2, 0)
     rows, columns = jnp.arange(height), jnp.arange(width)
     rows = (rows >= top) & (rows < top + tall)
@@ -50,28 +54,28 @@ def inside(
 def random_erasing(
     images: Images,
     keys: Key[Array, " batch"],
-    probability: float = 0.5,
+    probability: Scalar = 0.5,
     area: tuple[float, float] = (0.02, 0.33),
     aspect: tuple[float, float] = (0.3, 3.3),
-    fill: float | Literal["noise"] = 0,
-    white: float = 255,
+    fill: Number | Literal["noise"] = 0,
+    white: Number = 255,
 ) -> Images:
-    """Each image, with a probability, with a rectangle of it replaced (see `erasing_box`).
+    """Replaces, with a probability, a rectangle of each image (see `erasing_box`).
 
-    area: least and most share of the picture; aspect: of height to width.
-    fill: a value, or noise: for each pixel and channel one of 256 levels of 0..white, as likely,
-      rounded down in images of integers (the paper's RE-R, its best).
+    area, aspect: of the rectangle, as in `erasing_box`.
+    fill: the new value, or "noise" for one of 256 levels of 0..white with equal chances, drawn for
+      each pixel and channel and rounded down in images of integers (the paper's RE-R, its best).
     """
     size = images.shape[1:]
 
     def mask(key):
-        # All at once: each call of jax.random is compiled anew.
+        # One call draws all numbers, because each call of jax.random adds to the compiled program.
         draws = jax.random.uniform(jax.random.fold_in(key, 0), (2 * _TRIES + 3,))
         box = erasing_box(draws[1:], *size[:2], area, aspect)
         return (draws[0] < probability) & inside(box, *size[:2])
 
     def noise(key):
-        # A quarter of the bits that floats would take.
+        # Bytes take a quarter of the random bits that floats would take.
         values = jax.random.bits(jax.random.fold_in(key, 1), size, jnp.uint8).astype(jnp.float32)
         if jnp.issubdtype(images.dtype, jnp.integer):
             return jnp.floor(values * ((white + 1) / 256)).astype(images.dtype)
@@ -82,5 +86,5 @@ def random_erasing(
 
 
 def box_area(boxes: Int[Array, "*batch 4"], height: int, width: int) -> Float[Array, "*batch"]:
-    """The share of the picture in the boxes (top, left, height, width)."""
+    """Computes the share of the image that the boxes (top, left, height, width) cover."""
     return (boxes[..., 2] * boxes[..., 3]) / (height * width)

@@ -1,44 +1,53 @@
-"""Images mixed with their neighbours in the batch: mixup (Zhang et al. 2018, "mixup: Beyond
-Empirical Risk Minimization") and CutMix (Yun et al. 2019)."""
+"""Mixing of each example with the one before it in the batch.
+
+mixup is that of Zhang et al. 2018 ("mixup: Beyond Empirical Risk Minimization"), CutMix that of Yun
+et al. 2019.
+"""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from jaxmodels import across
-from jaxmodels.ops.augmentation.crops import Images
+from jaxmodels.ops.augmentation.crops import Images, Number, Scalar
 from jaxmodels.ops.augmentation.erasing import box_area, inside
 
 Targets = Float[Array, "batch classes"]
 
 
 def mixup(
-    images: Images, targets: Targets, coefficient: Float[Array, ""] | float
+    images: Images, targets: Targets, coefficient: Scalar
 ) -> tuple[Float[Array, "batch height width channels"], Targets]:
-    """coefficient * example + (1 - coefficient) * the one before, of images (as float32, in their
-    units) and targets alike."""
+    """Computes coefficient * example + (1 - coefficient) * the example before it.
+
+    Images and targets are mixed alike; images become float32 and keep their units.
+    """
     images = images.astype(jnp.promote_types(images.dtype, jnp.float32))
     return _blend(images, coefficient), _blend(targets, coefficient)
 
 
 def cutmix(images: Images, targets: Targets, box: Int[Array, "4"]) -> tuple[Images, Targets]:
-    """The images with what is in the box (top, left, height, width) from the one before, and
-    targets mixed by the areas."""
+    """Replaces the box (top, left, height, width) of each image by that of the image before it.
+
+    Targets are mixed in proportion to the areas.
+    """
     height, width = images.shape[1:3]
     images = jnp.where(inside(box, height, width)[..., None], across.rotate(images), images)
     return images, _blend(targets, 1 - box_area(box, height, width))
 
 
-def _blend(values: Array, coefficient: Float[Array, ""] | float) -> Array:
+def _blend(values: Array, coefficient: Scalar) -> Array:
     return coefficient * values + (1 - coefficient) * across.rotate(values)
 
 
 def cutmix_box(
-    key: Key[Array, ""], coefficient: Float[Array, ""] | float, height: int, width: int
+    key: Key[Array, ""], coefficient: Scalar, height: int, width: int
 ) -> Int[Array, "4"]:
-    """A box (top, left, height, width) with the sides of the picture times
-    sqrt(1 - coefficient), its centre anywhere and cut at the edges (section 3.1 of CutMix, with
-    the rounding of torchvision)."""
+    """Draws a box (top, left, height, width) (CutMix, section 3.1, rounded as in torchvision).
+
+    Its sides are those of the image times sqrt(1 - coefficient). Its centre is anywhere in the
+    image, at whose edges the box is cut.
+    """
     size = jnp.asarray([height, width])
     centre = jax.random.randint(key, (2,), 0, size)
     half = (0.5 * jnp.sqrt(1.0 - coefficient) * size).astype(jnp.int32)
@@ -50,13 +59,14 @@ def random_mix(
     images: Images,
     targets: Targets,
     key: Key[Array, ""],
-    mixup_alpha: float = 0.0,
-    cutmix_alpha: float = 0.0,
+    mixup_alpha: Number = 0.0,
+    cutmix_alpha: Number = 0.0,
 ) -> tuple[Images, Targets]:
-    """The batch mixed by mixup or CutMix, with one coefficient from Beta(alpha, alpha) for all of
-    it; where both have an alpha each batch takes one of them, as likely (timm's switch).
+    """Mixes the batch by mixup or CutMix, with one coefficient from Beta(alpha, alpha) for all.
 
-    key: the same on all devices. An alpha of 0 leaves that kind out.
+    key: the same on all devices.
+    mixup_alpha, cutmix_alpha: 0 leaves that kind out. With both, each batch takes one of the two
+      with equal chances (timm's switch).
     """
     if not (mixup_alpha or cutmix_alpha):
         return images, targets

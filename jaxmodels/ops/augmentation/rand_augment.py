@@ -1,13 +1,14 @@
-"""RandAugment (Cubuk et al. 2020): a few operations per picture, drawn from a list of 14."""
+"""RandAugment (Cubuk et al. 2020): a few operations per image, drawn from a list of 14."""
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key, Num
+from jaxtyping import Array, Float, Int, Key
 
 from jaxmodels.ops.augmentation import tones
+from jaxmodels.ops.augmentation.crops import Images, Number, Scalar
 from jaxmodels.ops.augmentation.warps import warp
 
-# Those of the paper, and of torchvision's RandAugment in its order.
+# The paper's operations, in the order of torchvision's RandAugment.
 OPERATIONS = (
     "identity",
     "shear_x",
@@ -32,18 +33,21 @@ _BLENDS = ("brightness", "color", "contrast", "sharpness")
 def apply_operations(
     levels: tones.Levels,
     operations: Int[Array, " batch"],
-    strength: Float[Array, ""] | float,
+    strength: Scalar,
     signs: Float[Array, " batch"],
-    fill: float = 0,
+    fill: Number = 0,
 ) -> tones.Levels:
-    """Each picture changed by one of OPERATIONS, given by number.
+    """Changes each image by one of OPERATIONS, given by its number.
 
-    strength: 0..1, of torchvision's ranges: shears of up to 0.3, translations by up to 150/331 of
-      the side, 30 degrees, factors of 1 +- 0.9, from 8 bits down to 4, from threshold 255 to 0.
-    signs: 1 or -1, the direction of what has two.
+    strength: 0..1, from no change to the end of torchvision's range: shears of 0.3, translations by
+      150/331 of the side, 30 degrees, factors of 1 +- 0.9, posterizing to 4 of 8 bits, a threshold
+      of 255 down to 0 for solarizing.
+    signs: 1 or -1, the direction of an operation that has two.
+    fill: the level of pixels that a warp uncovers.
 
-    All of a batch goes through one warp, one blend and the other tones, which together cost less
-    than a branch for each operation: under vmap every branch would run anyway.
+    The whole batch goes through one warp, one blend and each of the other operations, and each
+    image takes its own result. This costs less than a branch for each operation, because under
+    `vmap` every branch would run.
     """
     height, width = levels.shape[1:3]
 
@@ -64,9 +68,9 @@ def apply_operations(
         fill=fill,
     )
 
-    def select(choices, default):
-        conditions = [chosen(name)[:, None, None, None] for name in choices]
-        return jnp.select(conditions, list(choices.values()), default)
+    def select(results, default):
+        conditions = [chosen(name)[:, None, None, None] for name in results]
+        return jnp.select(conditions, list(results.values()), default)
 
     others = {
         "color": tones.grey_of(levels),
@@ -76,33 +80,34 @@ def apply_operations(
     others = {name: jnp.broadcast_to(other, levels.shape) for name, other in others.items()}
     blended = tones.blend(levels, select(others, 0.0), 1 + 0.9 * amounts)
     count = len(operations)
-    # Each works on the picture as it came, since XLA would warp it again for each that follows.
-    changed = dict.fromkeys(_WARPS, warped) | dict.fromkeys(_BLENDS, blended)
-    changed |= {
+    # All operations read the image as it came: XLA would warp it again for each that read the warp.
+    results = dict.fromkeys(_WARPS, warped) | dict.fromkeys(_BLENDS, blended)
+    results |= {
         "posterize": tones.posterize(levels, jnp.full(count, 8 - jnp.round(4 * strength))),
         "solarize": tones.solarize(levels, jnp.full(count, 255 * (1 - strength))),
         "autocontrast": tones.autocontrast(levels),
         "equalize": tones.equalize(levels),
     }
-    return select(changed, levels)
+    return select(results, levels)
 
 
 def rand_augment(
-    images: Num[Array, "batch height width channels"],
+    images: Images,
     keys: Key[Array, " batch"],
     layers: int = 2,
-    magnitude: float = 9,
-    white: float = 255,
-    fill: float = 0,
-) -> Num[Array, "batch height width channels"]:
-    """Each image changed by `layers` operations one after another, each drawn uniformly from
-    OPERATIONS, in a direction drawn uniformly; torchvision's RandAugment.
+    magnitude: Scalar = 9,
+    white: Number = 255,
+    fill: Number = 0,
+) -> Images:
+    """Changes each image by `layers` operations one after another, as torchvision's RandAugment.
 
-    magnitude: of all of them, 0..30 (torchvision's 31 bins). On the scale of 0..10 of TensorFlow
-      code, as big_vision's randaug(2, 10), it is a third of that.
-    white: the images are in 0..white; of another than 255, or not whole, they are rounded to 256
-      levels, which is what the operations are defined on.
-    fill: level of 0..255 of what a warp uncovers.
+    Each operation is drawn uniformly from OPERATIONS, and so is its direction.
+
+    magnitude: of all operations, 0..30 (torchvision's 31 bins). TensorFlow code has a scale of
+      0..10, such as big_vision's randaug(2, 10): three times its number is the one here.
+    white: the images are in 0..white. The operations are defined on 256 whole levels, to which
+      images of another white or of another type are rounded.
+    fill: the level, 0..255, of pixels that a warp uncovers.
 
     Raises:
       ValueError: images that have neither one nor three channels.

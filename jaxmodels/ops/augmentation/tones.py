@@ -1,39 +1,40 @@
-"""Changes of brightness and colour, each with the numbers of torchvision's kernel of that name.
+"""Changes of brightness and colour, each with the values of a torchvision kernel.
 
-Pictures here are float32 *levels*: whole numbers in 0..255, [batch height width channels] with one
-channel (grey) or three (red, green, blue).
+Images here are float32 *levels*: whole numbers in 0..255, [batch height width channels] with one
+channel (grey) or three (red, green, blue). Each docstring names the kernel.
 """
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Num
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int
+
+from jaxmodels.ops.augmentation.crops import Images, Number
 
 Levels = Float[Array, "batch height width channels"]
 PerExample = Float[Array, " batch"]
 
 
-def to_levels(images: Num[Array, "batch height width channels"], white: float = 255) -> Levels:
-    """Images in 0..white as levels; of another white or not whole they are rounded."""
+def to_levels(images: Images, white: Number = 255) -> Levels:
+    """Converts images in 0..white to levels, and rounds unless they are whole levels already."""
     levels = images.astype(jnp.float32)
     if white == 255 and jnp.issubdtype(images.dtype, jnp.integer):
         return levels
     return jnp.clip(jnp.round(levels * (255 / white)), 0, 255)
 
 
-def from_levels(
-    levels: Levels, dtype: jnp.dtype, white: float = 255
-) -> Num[Array, "batch height width channels"]:
-    """The inverse of `to_levels`; rounded where the type holds integers."""
+def from_levels(levels: Levels, dtype: DTypeLike, white: Number = 255) -> Images:
+    """Converts levels to images in 0..white of a type, and rounds where the type is of integers."""
     images = levels if white == 255 else levels * (white / 255)
     return (jnp.round(images) if jnp.issubdtype(dtype, jnp.integer) else images).astype(dtype)
 
 
-def _each(values: PerExample) -> Float[Array, "batch 1 1 1"]:
+def _per_pixel(values: PerExample) -> Float[Array, "batch 1 1 1"]:
     return jnp.asarray(values)[:, None, None, None]
 
 
 def grey_of(levels: Levels) -> Float[Array, "batch height width 1"]:
-    """Luma by the weights of ITU-R 601, rounded down; a grey picture is its own."""
+    """Computes luma by the weights of ITU-R 601, rounded down; grey images are returned as is."""
     if levels.shape[-1] == 1:
         return levels
     red, green, blue = (levels[..., channel : channel + 1] for channel in range(3))
@@ -41,8 +42,10 @@ def grey_of(levels: Levels) -> Float[Array, "batch height width 1"]:
 
 
 def smoothed(levels: Levels) -> Levels:
-    """Each pixel averaged with its eight neighbours, itself counted five times; the outermost
-    pixels stay."""
+    """Averages each pixel, counted five times, with its eight neighbours.
+
+    The outermost pixels stay as they are.
+    """
     height, width = levels.shape[1:3]
     if min(height, width) < 3:
         return levels
@@ -52,72 +55,79 @@ def smoothed(levels: Levels) -> Levels:
     return jax.lax.dynamic_update_slice(levels, inner, (0, 1, 1, 0))
 
 
-def blend(levels: Levels, other: Float[Array, "..."], factors: PerExample) -> Levels:
-    """other + factor * (levels - other), kept in 0..255 and rounded down: a factor of 1 changes
-    nothing, 0 gives the other, and more than 1 goes away from it."""
-    factors = _each(factors)
+def blend(levels: Levels, other: Float[Array, "..."] | Number, factors: PerExample) -> Levels:
+    """Computes other + factor * (levels - other), clipped to 0..255 and rounded down.
+
+    A factor of 1 changes nothing, 0 gives `other`, and more than 1 goes away from it.
+    """
+    factors = _per_pixel(factors)
     blended = jnp.floor(jnp.clip(levels * factors + other * (1 - factors), 0, 255))
-    # The sum of the parts of one number may round to just below it.
+    # Where both are the same level, the sum of its two parts may round to just below it.
     return jnp.where(levels == other, levels, blended)
 
 
 def brightness(levels: Levels, factors: PerExample) -> Levels:
-    """Away from black (adjust_brightness)."""
+    """Multiplies levels by the factor (adjust_brightness)."""
     return blend(levels, 0.0, factors)
 
 
 def mean_grey(levels: Levels) -> Float[Array, "batch 1 1 1"]:
-    """The mean luma of each picture."""
+    """Computes the mean luma of each image."""
     return jnp.mean(grey_of(levels), axis=(1, 2, 3), keepdims=True)
 
 
 def contrast(levels: Levels, factors: PerExample) -> Levels:
-    """Away from the mean grey (adjust_contrast)."""
+    """Moves levels away from the mean grey (adjust_contrast)."""
     return blend(levels, mean_grey(levels), factors)
 
 
 def color(levels: Levels, factors: PerExample) -> Levels:
-    """Away from the grey picture (adjust_saturation); grey pictures stay."""
+    """Moves levels away from the grey image (adjust_saturation); grey images stay as they are."""
     return blend(levels, grey_of(levels), factors)
 
 
 def sharpness(levels: Levels, factors: PerExample) -> Levels:
-    """Away from the smoothed picture (adjust_sharpness); the outermost pixels stay."""
+    """Moves levels away from the smoothed image (adjust_sharpness), except the outermost pixels."""
     return blend(levels, smoothed(levels), factors)
 
 
-def posterize(levels: Levels, bits: Float[Array, " batch"]) -> Levels:
-    """Only the highest bits of each level, 0..8 of them (posterize)."""
-    steps = _each(jnp.exp2(8.0 - bits))
+def posterize(levels: Levels, bits: PerExample) -> Levels:
+    """Keeps only the highest bits of each level, 0..8 of them (posterize)."""
+    steps = _per_pixel(jnp.exp2(8.0 - bits))
     return jnp.floor(levels / steps) * steps
 
 
 def solarize(levels: Levels, thresholds: PerExample) -> Levels:
-    """Levels from the threshold on inverted (solarize)."""
-    return jnp.where(levels >= _each(thresholds), 255 - levels, levels)
+    """Inverts the levels from the threshold on (solarize)."""
+    return jnp.where(levels >= _per_pixel(thresholds), 255 - levels, levels)
 
 
 def autocontrast(levels: Levels) -> Levels:
-    """Each channel stretched to 0..255, rounded down (autocontrast, which may be one below where
-    the quotient is whole); a constant one stays."""
+    """Stretches each channel to 0..255, rounded down (autocontrast); a constant one stays as it is.
+
+    Where the quotient is whole, torchvision's rounding may give one level less.
+    """
     low = jnp.min(levels, axis=(1, 2), keepdims=True)
     high = jnp.max(levels, axis=(1, 2), keepdims=True)
     stretched = (levels - low) * 255 / jnp.maximum(high - low, 1)
-    # Whole quotients must not be rounded to just below; others are at least 1/255 below the next.
+    # The summand keeps a whole quotient from falling just below itself. It lifts no other to the
+    # next whole number, from which others are at least 1/255 away.
     return jnp.where(high > low, jnp.floor(stretched + 1e-3), levels)
 
 
 def histogram(values: Int[Array, "batch channels pixels"]) -> Int[Array, "batch channels 256"]:
-    """How often each of 0..255 occurs."""
-    # Scatters, which integers add exactly in any order: on two CPU cores 1.1 ms for 128 pictures
-    # of 32x32x3, where products of one-hot digits took 6.5 and comparisons with each level 36.
+    """Counts how often each of 0..255 occurs."""
+    # A scatter adds integers exactly in any order. On a CPU it is many times as fast as products of
+    # one-hot digits or comparisons with each level.
     one = jax.vmap(lambda v: jnp.zeros(256, jnp.int32).at[v].add(1, mode="promise_in_bounds"))
     return jax.vmap(one)(values)
 
 
 def equalize(levels: Levels) -> Levels:
-    """Each channel with its histogram made flat (equalize, with the integer arithmetic of Pillow).
-    Pictures of less than 256 pixels stay as they are, as they do there."""
+    """Makes the histogram of each channel flat (equalize, in the integer arithmetic of Pillow).
+
+    Images of less than 256 pixels stay as they are, as in Pillow.
+    """
     batch, height, width, channels = levels.shape
     values = levels.astype(jnp.int32).reshape(batch, height * width, channels).swapaxes(1, 2)
     counts = histogram(values)
@@ -126,5 +136,5 @@ def equalize(levels: Levels) -> Levels:
     steps = (height * width - brightest) // 255
     table = jnp.clip((up_to - counts + steps // 2) // jnp.maximum(steps, 1), 0, 255)
     table = jnp.where(steps > 0, table, jnp.arange(256))
-    found = jnp.take_along_axis(table, values, axis=2, mode="promise_in_bounds").swapaxes(1, 2)
-    return found.reshape(levels.shape).astype(jnp.float32)
+    equal = jnp.take_along_axis(table, values, axis=2, mode="promise_in_bounds").swapaxes(1, 2)
+    return equal.reshape(levels.shape).astype(jnp.float32)

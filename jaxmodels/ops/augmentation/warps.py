@@ -1,10 +1,11 @@
-"""Rotation, shear and translation as one look-up of source pixels."""
+"""Rotation, shear and translation, each as a look-up of source pixels."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float
 
-Images = Num[Array, "batch height width channels"]
-PerExample = Float[Array, " batch"] | float
+from jaxmodels.ops.augmentation.crops import Images, Number
+
+PerExample = Float[Array, " batch"] | Number
 
 
 def warp(
@@ -14,15 +15,18 @@ def warp(
     shear_y: PerExample = 0.0,
     right: PerExample = 0.0,
     down: PerExample = 0.0,
-    fill: float = 0,
+    fill: Number = 0,
 ) -> Images:
-    """Each image rotated counter-clockwise about its centre, sheared from its upper left corner or
-    moved; at most one of these per image (of several they would be added, not composed).
+    """Rotates, shears or moves each image, as torchvision's RandAugment does.
 
-    shear_x: pixels that a row moves to the left per pixel below the top; shear_y: that a column
-      moves up per pixel right of the left edge. right, down: in pixels.
-    The nearest source pixel is taken, `fill` outside: torchvision's `rotate` and `affine` as its
-    RandAugment calls them.
+    Each image may have one of these only: several would be added, not composed. A pixel takes the
+    value of the nearest source pixel.
+
+    degrees: of a counter-clockwise rotation about the centre.
+    shear_x: the pixels by which a row moves to the left for each pixel below the top.
+    shear_y: the pixels by which a column moves up for each pixel right of the left edge.
+    right, down: of a translation, in pixels.
+    fill: the value of pixels whose source lies outside of the image.
     """
     batch, height, width, channels = images.shape
     angle = jnp.deg2rad(jnp.asarray(degrees, jnp.float32))
@@ -33,7 +37,8 @@ def warp(
     def each(values):
         return jnp.broadcast_to(values, (batch,))[:, None, None]
 
-    # From the centre, as are x and y; the corner that a shear keeps is half a side away from it.
+    # Sources are measured from the centre, as x and y are. A shear keeps the upper left corner,
+    # which is half a side away from the centre.
     source_x = each(cosine) * x + each(shear_x - sine) * y
     source_x += each(jnp.asarray(shear_x) * (height / 2) - right)
     source_y = each(cosine) * y + each(shear_y + sine) * x
@@ -41,9 +46,9 @@ def warp(
     columns = jnp.round(source_x + (width - 1) / 2).astype(jnp.int32)
     rows = jnp.round(source_y + (height - 1) / 2).astype(jnp.int32)
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-    places = jnp.where(inside, rows * width + columns, 0).reshape(batch, height * width, 1)
-    found = jnp.take_along_axis(
-        images.reshape(batch, height * width, channels), places, axis=1, mode="promise_in_bounds"
+    pixels = jnp.where(inside, rows * width + columns, 0).reshape(batch, height * width, 1)
+    warped = jnp.take_along_axis(
+        images.reshape(batch, height * width, channels), pixels, axis=1, mode="promise_in_bounds"
     )
-    found = found.reshape(images.shape)
-    return jnp.where(inside[..., None], found, jnp.asarray(fill, images.dtype))
+    warped = warped.reshape(images.shape)
+    return jnp.where(inside[..., None], warped, jnp.asarray(fill, images.dtype))

@@ -1,0 +1,205 @@
+"""What experiments.gan shows of an evaluation: scores of samples beside real images, pictures."""
+
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.judges import Judges, to_bytes
+from jaxmodels.errors import InputError
+from jaxmodels.metrics.generative import (
+    NAMES,
+    SCORES,
+    Features,
+    generative_scores,
+    scores_protocol,
+)
+from jaxmodels.metrics.neighbours import nearest
+from jaxmodels.objectives.generation import draw_latents, interpolate_latents
+from jaxmodels.pictures import image_grid, in_pairs
+from jaxmodels.protocol import Score, Source
+from jaxmodels.train import Evaluation, Findings
+
+if TYPE_CHECKING:
+    from experiments.gan import GANConfig
+
+# Samples have collapsed if they cover less of the real images, or if the discriminator tells
+# nearly every pair of held-out image and fake apart, so that the generator learns nothing.
+COLLAPSED_COVERAGE, SATURATED_ACCURACY = 0.1, 0.995
+# Training images among which the nearest of a sample is looked for.
+MOST_NEIGHBOURS = 60_000
+
+
+def scores_of(objective: Mapping[str, Score]) -> dict[str, Score]:
+    """The objective's scores and those of this report."""
+    return {
+        **objective,
+        **SCORES,
+        "rarest_class": Score("higher", "", "share of samples that the judge puts into its rarest"),
+        "commonest_class": Score("lower", "", "share of samples in the judge's commonest class"),
+        "collapsed": Score("lower", "", "1: coverage is lost, or the discriminator is saturated"),
+    }
+
+
+def stored_images(state, batch, key):
+    """The images of a batch as they are stored."""
+    return batch["image"]
+
+
+class GANReport:
+    """Called after every evaluation: what samples look like, and how far they are from the split.
+
+    train: where the nearest training images are looked for. white: the brightest stored pixel.
+    """
+
+    def __init__(
+        self,
+        config: "GANConfig",
+        class_names: tuple[str, ...],
+        train: Source,
+        judges: Judges,
+        white: float,
+    ):
+        self.monitor = NAMES[config.judges.space(bool(class_names))][0]
+        self._config, self._train, self._judges, self._white = config, train, judges, white
+        self._classes = len(class_names) if config.conditional else 0
+        self._real: dict[str, list[Features]] = {}
+        self._samples: tuple[int, np.ndarray] = (-1, np.zeros(0))
+        self._fake: list[Features] = []
+
+    def __call__(self, evaluation: Evaluation) -> Findings:
+        self._require_same_judges(evaluation)
+        is_new = self._samples[0] != evaluation.step
+        if is_new:
+            drawn = evaluation.draw(jax.random.key(0), self._config.samples)
+            self._samples = evaluation.step, np.asarray(drawn["images"])
+            self._fake = [judge(self._samples[1]) for judge in self._judges.all]
+        if evaluation.split not in self._real:
+            images = to_bytes(evaluation.map(stored_images), self._white)
+            self._real[evaluation.split] = [judge(images) for judge in self._judges.all]
+        scores, protocols = self._scores(evaluation.split)
+        problems = self._problems(evaluation.scores | scores)
+        for problem in problems:
+            print(f"step {evaluation.step}, {evaluation.split}: {problem}", file=sys.stderr)
+        scores["collapsed"] = float(bool(problems))
+        record = {
+            "step": evaluation.step,
+            "scores": evaluation.scores | scores,
+            "collapse": problems,
+            "protocol": self._protocol(evaluation)
+            | {"reference": evaluation.split, "judges": protocols},
+        }
+        shown = is_new and evaluation.occasion != "asked"
+        pictures = self._pictures(evaluation) if shown else {}
+        return Findings(scores, record, pictures)
+
+    def _require_same_judges(self, evaluation: Evaluation) -> None:
+        """Raises InputError if earlier evaluations of this run were by another judge."""
+        if evaluation.occasion == "asked":
+            return
+        for record in evaluation.earlier.values():
+            for judge in self._judges.all:
+                then = record.get("protocol", {}).get("judges", {}).get(judge.space, {})
+                now = judge.protocol.get("fingerprint")
+                if then.get("fingerprint", now) != now:
+                    raise InputError(
+                        f"evaluation.json has scores by another {judge.space}"
+                        f" ({then['fingerprint']}, now {now}); bring that one back, or --overwrite"
+                        " to start anew"
+                    )
+
+    def _scores(self, split: str) -> tuple[dict[str, float], dict[str, dict]]:
+        """Scores of the samples beside the real images, and how each judge took them."""
+        scores, protocols, neighbours = {}, {}, self._config.neighbours
+        for judge, real, fake in zip(self._judges.all, self._real[split], self._fake):
+            # Neighbours are those that the first judge sees.
+            scores = generative_scores(judge.space, real, fake, neighbours) | scores
+            sizes = len(real.features), len(fake.features)
+            protocols[judge.space] = judge.protocol | scores_protocol(
+                judge.space, *sizes, neighbours
+            )
+        if self._judges.all[0].space == "classifier":
+            scores |= _class_shares(self._fake[0])
+        return scores, protocols
+
+    def _problems(self, scores: dict[str, float]) -> list[str]:
+        problems = []
+        if scores["coverage"] < COLLAPSED_COVERAGE:
+            problems.append(
+                f"collapse: coverage {scores['coverage']:.3f} is under {COLLAPSED_COVERAGE};"
+                " samples resemble few of the real images"
+            )
+        # A Wasserstein critic may know all pairs and still teach.
+        saturates = self._config.adversarial.loss != "wasserstein"
+        if saturates and scores["discriminator_accuracy"] > SATURATED_ACCURACY:
+            problems.append(
+                f"saturation: discriminator_accuracy {scores['discriminator_accuracy']:.4f} is over"
+                f" {SATURATED_ACCURACY}; the generator has little to learn from"
+            )
+        return problems
+
+    def _protocol(self, evaluation: Evaluation) -> dict[str, str]:
+        config, ema = self._config, self._config.adversarial.ema
+        asked = evaluation.occasion == "asked"
+        return {
+            "samples_from": f"average of parameters, decay {ema:g}" if ema else "last parameters",
+            "batch_statistics": "where there are any, recomputed for these parameters over 2,048"
+            " latents, not truncated",
+            "latents": f"normal, {config.latent_size}, truncation {config.truncation or 'none'}",
+            "labels": "in turn" if config.conditional else "none",
+            "images": "rounded to 0..255",
+            "losses_and_accuracy": "of the last parameters, with running batch statistics",
+            "checkpoint": config.run.checkpoint if asked else "last",
+        }
+
+    def _pictures(self, evaluation: Evaluation) -> dict[str, Callable]:
+        """A grid of always the same latents; of the last step, what the generator has learned."""
+        step, classes = evaluation.step, max(self._classes, 1)
+        grid = partial(image_grid, limits=(0, 255))
+        fixed = draw_latents(jax.random.key(1), 64, self._config.latent_size)
+        images = self._images(evaluation, fixed, np.arange(64) % classes)
+        pictures = {f"step-{step:08d}": partial(grid, images, title=f"samples, step {step}")}
+        if evaluation.occasion == "due":
+            return pictures
+        ends = fixed[:8, None], fixed[8:16, None]
+        between = interpolate_latents(*ends, jnp.linspace(0, 1, 10)[None, :, None])
+        labels = np.repeat(np.arange(8) % classes, 10)
+        images = self._images(evaluation, between.reshape(80, -1), labels)
+        title = "each row from one latent to another"
+        pictures["interpolations"] = partial(grid, images, columns=10, title=title)
+        if self._classes:
+            columns = min(classes, 20)
+            latents, labels = jnp.repeat(fixed[:8], columns, axis=0), np.tile(np.arange(columns), 8)
+            images = self._images(evaluation, latents, labels)
+            title = "a column per class, a row per latent"
+            pictures["classes"] = partial(grid, images, columns=columns, title=title)
+        pictures["nearest"] = partial(self._nearest, self._samples[1][:16])
+        return pictures
+
+    def _images(self, evaluation: Evaluation, latents, labels: np.ndarray) -> np.ndarray:
+        conditions = {"latents": latents}
+        if self._classes:
+            conditions["labels"] = jnp.asarray(labels)
+        return np.asarray(evaluation.draw(jax.random.key(0), conditions)["images"])
+
+    def _nearest(self, samples: np.ndarray):
+        """Each sample above its nearest training image: copies would be alike to the pixel."""
+        rows = np.arange(min(self._train.size, MOST_NEIGHBOURS))
+        training = to_bytes(self._train.examples(rows)["image"], self._white)
+        flat = training.reshape(len(training), -1)
+        found = nearest(samples.reshape(len(samples), -1).astype(np.float32), flat)
+        title = "samples, and below each the nearest training image"
+        if len(rows) < self._train.size:
+            title += f" of the first {len(rows):,}"
+        pairs = in_pairs(samples, training[found.index[:, 0]])
+        return image_grid(pairs, limits=(0, 255), title=title)
+
+
+def _class_shares(fake: Features) -> dict[str, float]:
+    """The shares of samples that the judge puts into the rarest and the most frequent class."""
+    counts = np.bincount(fake.logits.argmax(-1), minlength=fake.logits.shape[1]) / len(fake.logits)
+    return {"rarest_class": float(counts.min()), "commonest_class": float(counts.max())}

@@ -1,0 +1,45 @@
+"""What there is: python -m jaxmodels."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import jaxmodels
+
+_EXPERIMENTS = Path(jaxmodels.__file__).parents[1] / "experiments"
+_COMMANDS = {
+    "python -m experiments.NAME --help": "all flags of an experiment, by group, and its presets",
+    "python -m jaxmodels.report RUN [RUN ...]": "the page of a run, or of several side by side",
+}
+
+
+def experiments() -> Iterator[tuple[str, str]]:
+    """The scripts of the folder experiments that can be run, with a line about each."""
+    for path in sorted(_EXPERIMENTS.glob("*.py")):
+        tree = ast.parse(path.read_text("utf-8"))
+        calls = {
+            node.func.id
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+        if "main" in calls:
+            yield path.stem, (ast.get_docstring(tree) or "").splitlines()[0]
+
+
+def main() -> int:
+    """Prints the experiments and the commands; the exit code."""
+    print(f"jaxmodels {jaxmodels.__version__}\n\nExperiments (python -m experiments.NAME):")
+    found = list(experiments())
+    for name, line in found:
+        print(f"  {name:<16} {line}")
+    if not found:
+        print("  none: run this from a clone of the project")
+    print("\nCommands:")
+    for command, line in _COMMANDS.items():
+        print(f"  {command}\n      {line}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

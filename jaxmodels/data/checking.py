@@ -1,0 +1,179 @@
+"""Which records of a data set are good: all are looked at once, and what was found is kept.
+
+A modality composes these functions: `inspect_parts` with its own look at a record, what it has to
+say about all records, `duplicates`, `keep_findings`; then `load_findings` and `check_policy`.
+"""
+
+import hashlib
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Shaped
+
+from jaxmodels.data.dataset import (
+    TRAIN,
+    VALIDATION,
+    BadRecord,
+    BadRow,
+    Part,
+    Record,
+    Selection,
+    evaluation_splits,
+)
+from jaxmodels.data.threads import in_threads, read_each
+from jaxmodels.errors import InputError
+
+_LISTED = 10
+
+Table = Shaped[np.ndarray, " record"]  # facts of one record a line; "good" says whether it is
+
+
+class Findings(NamedTuple):
+    """What is known of a data set after a look at all of it."""
+
+    splits: Mapping[str, Selection]  # the good records; no split without one
+    bad: tuple[BadRow, ...]
+    facts: dict[str, Any]  # what the modality found of the good records
+
+
+def inspect_parts(
+    name: str,
+    parts: Mapping[str, Part],
+    inspect: Callable[[Record], Mapping[str, Any]],
+    facts: Sequence[tuple],
+) -> tuple[dict[str, Table], list[BadRow]]:
+    """For each split a table with one line a record, and the bad records. One pass in threads.
+
+    inspect: what a good record is like. It raises BadRecord for others, whose lines stay zero.
+    facts: names and types of what it returns (as of a structured dtype); "hash" is of the content.
+    """
+    dtype = np.dtype([("good", bool), *facts])
+
+    def look_at(part: Part, rows: np.ndarray) -> tuple[Table, list[BadRow]]:
+        table, bad = np.zeros(len(rows), dtype), []
+        for line, row, record in zip(table, rows.tolist(), read_each(part.records, rows.tolist())):
+            try:
+                if isinstance(record, BadRecord):
+                    raise record
+                for column, value in inspect(record).items():
+                    line[column] = value
+                line["good"] = True
+            except BadRecord as error:
+                bad.append(part.bad(row, error.kind, error))
+        return table, bad
+
+    tables, bad = {}, []
+    for split, part in parts.items():
+        print(f"checking {len(part.rows):,} records of {name}/{split}, once", file=sys.stderr)
+        found = list(in_threads(lambda rows, part=part: look_at(part, rows), part.rows))
+        tables[split] = np.concatenate([table for table, _ in found] or [np.zeros(0, dtype)])
+        bad += [row for _, some in found for row in some]
+    return tables, bad
+
+
+def require_class(label: int, classes: int) -> None:
+    """
+    Raises:
+      BadRecord: a label that is none of so many classes.
+    """
+    if not 0 <= label < classes:
+        meaning = " (unknown)" if label == -1 else ""
+        raise BadRecord(f"has label {label}{meaning}; expected 0 to {classes - 1}", "label")
+
+
+def content_hash(*parts: bytes | np.ndarray) -> int:
+    """64 bits of the parts' bytes, for the column "hash"."""
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).data)
+    return int.from_bytes(digest.digest(), "little")
+
+
+def duplicates(
+    tables: Mapping[str, Table], parts: Mapping[str, Part], content: str
+) -> list[BadRow]:
+    """The records of training that another split has too, and those of validation that a split
+    for testing has; they are good no more. Splits for testing and single splits may repeat.
+
+    content: the word for what "hash" is of.
+    """
+    bad, hashes, places = [], np.zeros(0, np.uint64), []
+    tested = [split for split in evaluation_splits(parts) if split != VALIDATION]
+    for split in [*tested, *(split for split in (VALIDATION, TRAIN) if split in parts)]:
+        part, table = parts[split], tables[split]
+        lines = np.flatnonzero(table["good"])
+        digests = table["hash"][lines]
+        again = np.isin(digests, hashes) & (split not in tested)
+        order = np.argsort(hashes, kind="stable")
+        firsts = order[np.searchsorted(hashes, digests[again], sorter=order)]
+        for line, first in zip(lines[again].tolist(), firsts.tolist()):
+            where, row = places[first]
+            reason = f"has the same {content} as {where.place(row)}"
+            bad.append(part.bad(int(part.rows[line]), "duplicate", reason))
+        table["good"][lines[again]] = False
+        if split != TRAIN:
+            hashes = np.concatenate([hashes, digests[~again]])
+            places += [(part, row) for row in part.rows[lines[~again]].tolist()]
+    return bad
+
+
+def keep_findings(
+    folder: Path,
+    parts: Mapping[str, Part],
+    tables: Mapping[str, Table],
+    bad: list[BadRow],
+    facts: Mapping[str, Any],
+    known: Sequence[str] = (),
+) -> None:
+    """Writes what was found for `load_findings`.
+
+    facts: what the modality says of all good records, as JSON has it.
+    known: columns of the tables, by their names, that loading gives for the good records.
+    """
+    stored = list(dict.fromkeys(part.stored for part in parts.values()))
+    bad = sorted(bad, key=lambda row: (stored.index(row.split), row.row))
+    for split, table in tables.items():
+        good = table["good"]
+        np.save(folder / f"{split}-rows.npy", parts[split].rows[good])
+        for name in known:
+            np.save(folder / f"{split}-{name}.npy", table[name][good])
+    findings = {"bad": bad, "facts": facts, "known": list(known)}
+    (folder / "findings.json").write_text(json.dumps(findings))
+
+
+def load_findings(folder: Path, parts: Mapping[str, Part]) -> Findings:
+    """What `keep_findings` has written of these parts."""
+    found = json.loads((folder / "findings.json").read_text())
+    splits = {}
+    for split, part in parts.items():
+        rows = np.load(folder / f"{split}-rows.npy")
+        known = {name: np.load(folder / f"{split}-{name}.npy") for name in found["known"]}
+        if len(rows):
+            splits[split] = Selection(part.records, rows, known)
+    return Findings(splits, tuple(BadRow(*row) for row in found["bad"]), found["facts"])
+
+
+def check_policy(name: str, bad: Sequence[BadRow], skip_bad_records: int) -> None:
+    """Tells on standard error what is left out, if anything.
+
+    Raises:
+      InputError: more records are bad than `skip_bad_records`.
+    """
+    if not bad:
+        return
+    listed = "; ".join(map(str, bad[:_LISTED]))
+    more = f"; and {len(bad) - _LISTED:,} more" if len(bad) > _LISTED else ""
+    records = f"{len(bad):,} bad record{'s' if len(bad) > 1 else ''}"
+    if len(bad) > skip_bad_records:
+        kinds = Counter(row.kind for row in bad)
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+        raise InputError(
+            f"data '{name}' has {records} ({counts}); expected at most {skip_bad_records}:"
+            f" {listed}{more}. Mend the data, or leave them out: --skip-bad-records {len(bad)}"
+        )
+    print(f"note: skipped {records}: {listed}{more}", file=sys.stderr)

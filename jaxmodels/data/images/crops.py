@@ -1,0 +1,144 @@
+"""Parts of pictures at one size: drawn at random to train, central to evaluate."""
+
+import io
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Shaped
+
+from jaxmodels.data.images.decoding import decode_image, decode_with, is_jpeg, opencv
+
+_AREA = (0.08, 1.0)
+_LOG_ASPECT = (math.log(3 / 4), math.log(4 / 3))
+_TRIES = 10
+
+
+class Box(NamedTuple):
+    """A part of a picture, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def random_resized_crop(
+    encoded: bytes,
+    size: int,
+    seed: int,
+    position: int,
+    channels: int | None = None,
+    dtype: np.dtype | type | None = None,
+) -> Shaped[np.ndarray, "size size channels"]:
+    """The crop of Inception (Szegedy et al. 2015), by which ImageNet is trained.
+
+    A function of the picture, seed and position (of the example in the training run) alone.
+
+    Raises:
+      BadRecord: as `decode_image`.
+    """
+    return _crop(
+        encoded,
+        size,
+        lambda *sides: random_box(sides[0], sides[1], seed, position),
+        channels,
+        dtype,
+    )
+
+
+def central_crop(
+    encoded: bytes,
+    size: int,
+    channels: int | None = None,
+    dtype: np.dtype | type | None = None,
+) -> Shaped[np.ndarray, "size size channels"]:
+    """The usual view to evaluate: the shorter side to size * 256 / 224, then the central square;
+    in one step.
+
+    Raises:
+      BadRecord: as `decode_image`.
+    """
+    return _crop(encoded, size, central_box, channels, dtype)
+
+
+def random_box(height: int, width: int, seed: int, position: int) -> Box:
+    """torchvision's `RandomResizedCrop`: a share of the area uniform in 8-100 %, an aspect
+    log-uniform in 3/4-4/3, and a place uniform among those that fit; of ten tries that do not fit,
+    the central largest box of an allowed aspect."""
+    # Raw bits are the same in every version of numpy. The counter starts where the bits of
+    # sample_order, whose key looks alike, never get to.
+    bits = np.random.Philox(key=(seed, position), counter=(0, 0, 0, 1)).random_raw(4 * _TRIES)
+    uniforms = ((bits >> 11) * 2.0**-53).reshape(_TRIES, 4).tolist()
+    for area, aspect, down, right in uniforms:
+        pixels = height * width * (_AREA[0] + (_AREA[1] - _AREA[0]) * area)
+        ratio = math.exp(_LOG_ASPECT[0] + (_LOG_ASPECT[1] - _LOG_ASPECT[0]) * aspect)
+        h, w = round(math.sqrt(pixels / ratio)), round(math.sqrt(pixels * ratio))
+        if 0 < h <= height and 0 < w <= width:
+            return Box(int(down * (height - h + 1)), int(right * (width - w + 1)), h, w)
+    narrow, wide = (math.exp(bound) for bound in _LOG_ASPECT)
+    h = min(height, max(1, round(width / narrow)))
+    w = min(width, max(1, round(height * wide)))
+    return Box((height - h) // 2, (width - w) // 2, h, w)
+
+
+def central_box(height: int, width: int) -> Box:
+    """The central square of 224/256 of the shorter side."""
+    side = max(1, round(min(height, width) * 224 / 256))
+    return Box((height - side) // 2, (width - side) // 2, side, side)
+
+
+def _crop(encoded, size: int, box_of: Callable[[int, int], Box], channels, dtype) -> np.ndarray:
+    sides = _sides_of_jpeg(encoded) if channels in (1, 3) else None
+    box = box_of(*sides) if sides else None
+    if box:
+        for factor in (8, 4, 2):
+            if min(box.height, box.width) >= factor * size:
+                image = _decode_reduced(encoded, factor, channels)
+                return _resized(image, _reduced(box, factor, *image.shape[:2]), size)
+    image = decode_image(encoded, channels, dtype)
+    return _resized(image, box or box_of(*image.shape[:2]), size)
+
+
+def _sides_of_jpeg(encoded: bytes) -> tuple[int, int] | None:
+    """Height and width by the header; None where it says nothing."""
+    from PIL import Image
+
+    if not is_jpeg(encoded):
+        return None
+    try:
+        width, height = Image.open(io.BytesIO(encoded), formats=("JPEG",)).size
+    except (OSError, SyntaxError, Image.DecompressionBombError):
+        return None  # the full decoding says what is wrong, if anything is
+    return height, width
+
+
+def _decode_reduced(encoded: bytes, factor: int, channels: int) -> np.ndarray:
+    """A JPEG at 1/factor of its size, for which most of the decoding is left out."""
+    cv2 = opencv()
+    grey = {
+        2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+        4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+        8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+    }[factor]
+    colour = cv2.IMREAD_COLOR_RGB if channels == 3 else 0
+    image = decode_with(encoded, grey | colour | cv2.IMREAD_IGNORE_ORIENTATION)
+    return image.reshape(*image.shape[:2], channels)
+
+
+def _reduced(box: Box, factor: int, height: int, width: int) -> Box:
+    """The box in a picture of height x width reduced by factor: its sides move by half of factor
+    pixels at most, of a box that has many."""
+    h, w = min(height, round(box.height / factor)), min(width, round(box.width / factor))
+    top, left = min(height - h, round(box.top / factor)), min(width - w, round(box.left / factor))
+    return Box(top, left, h, w)
+
+
+def _resized(image: np.ndarray, box: Box, size: int) -> np.ndarray:
+    cv2 = opencv()
+    part = image[box.top : box.top + box.height, box.left : box.left + box.width]
+    shrinks = min(box.height, box.width) >= size
+    way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    part = cv2.resize(np.ascontiguousarray(part), (size, size), interpolation=way)
+    return part.reshape(size, size, image.shape[2])

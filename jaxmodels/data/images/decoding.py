@@ -1,0 +1,99 @@
+"""Pictures in their file formats (PNG, JPEG, BMP, WebP, ...) to arrays."""
+
+from threading import Lock
+
+import numpy as np
+from jaxtyping import Shaped
+
+from jaxmodels.data.dataset import BadRecord
+
+_JPEG = b"\xff\xd8"
+
+_lock = Lock()
+_modules = []
+
+
+def opencv():
+    """The module cv2, set up to be called from many threads."""
+    if not _modules:
+        with _lock:  # of threads that import it at once, one may see half of it
+            import cv2
+
+            # Threads of ours decode side by side; more inside each would only fight over cores.
+            cv2.setNumThreads(1)
+            # What is wrong with a picture is said once, by BadRecord.
+            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+            _modules.append(cv2)
+    return _modules[0]
+
+
+def decode_image(
+    encoded: bytes, channels: int | None = None, dtype: np.dtype | type | None = None
+) -> Shaped[np.ndarray, "height width channels"]:
+    """The pixels in the order RGB (RGBA), as stored: no orientation of EXIF is applied.
+
+    channels: 1, 3 or 4. Grey pictures become 3 equal channels and an alpha channel that is opaque
+      everywhere is dropped where 3 are asked for; nothing else is converted. None: as they are.
+    dtype: uint8, uint16, or float32 (as tfds stores it: the four bytes of a number as the channels
+      of an RGBA picture). None: uint8 or uint16, as it is.
+
+    Raises:
+      BadRecord: what is no picture, broken, or of other channels or another type.
+    """
+    cv2 = opencv()
+    is_float = dtype is not None and np.dtype(dtype) == np.float32
+    if channels == 3 and is_jpeg(encoded):
+        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+        image = decode_with(encoded, flags)  # JPEG has no alpha channel to lose
+    else:
+        image = _in_rgb_order(decode_with(encoded, cv2.IMREAD_UNCHANGED))
+    image = _with_channels(image, 4 if is_float else channels)
+    if is_float and image.dtype == np.uint8:
+        image = np.ascontiguousarray(image).view(np.float32)
+    if dtype is not None and image.dtype != dtype:
+        raise BadRecord(f"has pixels of type {image.dtype}; expected {np.dtype(dtype)}", "type")
+    return image
+
+
+def is_jpeg(encoded: bytes) -> bool:
+    """By its first bytes."""
+    return encoded[:2] == _JPEG
+
+
+def decode_with(encoded: bytes, flags: int) -> Shaped[np.ndarray, "height width *channels"]:
+    """What cv2 makes of the picture with flags of cv2.imdecode.
+
+    Raises:
+      BadRecord: what is no picture, or broken.
+    """
+    cv2 = opencv()
+    if not encoded:
+        raise BadRecord("is empty")
+    try:
+        image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
+    except cv2.error as error:  # too many pixels, say
+        raise BadRecord(f"cannot be decoded as an image: {error.err}") from None
+    if image is None:
+        raise BadRecord("cannot be decoded as an image")
+    return image
+
+
+def _in_rgb_order(image: np.ndarray) -> np.ndarray:
+    cv2 = opencv()
+    if image.ndim == 2:
+        return image[..., None]
+    orders = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}
+    return cv2.cvtColor(image, orders[image.shape[2]]) if image.shape[2] in orders else image
+
+
+def _with_channels(image: np.ndarray, channels: int | None) -> np.ndarray:
+    found = image.shape[2]
+    if channels in (None, found):
+        return image
+    if channels == 3 and found == 1:
+        return np.repeat(image, 3, axis=2)
+    if channels == 3 and found == 4:
+        if (image[..., 3] == np.iinfo(image.dtype).max).all():
+            return np.ascontiguousarray(image[..., :3])
+        raise BadRecord("has transparent pixels; expected 3 opaque channels", "channels")
+    raise BadRecord(f"has {found} channels; expected {channels}", "channels")

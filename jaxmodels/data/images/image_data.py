@@ -1,0 +1,169 @@
+"""Data sets of images: splits of pixels and labels, and what is known of them without decoding."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Int
+
+from jaxmodels.data.dataset import BadRow, Columns, ColumnSpec, Selection
+from jaxmodels.data.images.checking import Pixels
+from jaxmodels.data.images.decoder import ImageDecoder
+from jaxmodels.data.images.normalization import Normalization
+from jaxmodels.data.images.resize import resize_image
+from jaxmodels.data.resident import decode_once
+from jaxmodels.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageData:
+    """Images of a training split and of others ("validation", "test", ...) that are evaluated.
+
+    A split has the columns "image", [example, height, width, channels] in its stored type, and
+    "label" (int32) when `class_names` is not empty. All but `splits` is known without decoding.
+    """
+
+    name: str
+    version: str
+    fingerprint: str  # of the content
+    pixels: Pixels  # as they are stored, before any resizing
+    class_names: tuple[str, ...] = ()
+    arrays: Mapping[str, Columns] = field(default_factory=dict)  # of data that lies in memory
+    records: Mapping[str, Selection] = field(default_factory=dict)  # of encoded data: the good
+    folder: Path = Path()  # where decoded records are kept
+    skipped: tuple[BadRow, ...] = ()
+    validation_fraction: float = 0.0
+    image_size: int = 0  # side of the square that images are resized to; 0: as they are stored
+
+    def facts(self) -> dict[str, Any]:
+        """What identifies the data, for the record of a run."""
+        facts = {
+            "name": self.name,
+            "version": self.version,
+            "fingerprint": self.fingerprint,
+            "splits": self.sizes,
+        }
+        if self.skipped:
+            records = [str(row) for row in self.skipped]
+            facts["skipped"] = {"count": len(records), "records": records}
+        if self.validation_fraction:
+            facts["validation_fraction"] = self.validation_fraction
+        return facts
+
+    @cached_property
+    def splits(self) -> Mapping[str, Any]:
+        """The `Columns` of each split. What is stored encoded is decoded when its split is asked
+        for, and kept for the next time; which splits there are decodes nothing."""
+        return _DecodedSplits(self) if self.records else self.arrays
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Images of each split."""
+        if self.records:
+            return {split: len(records) for split, records in self.records.items()}
+        return {split: len(columns["image"]) for split, columns in self.arrays.items()}
+
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        """Height, width, channels; None where sizes vary."""
+        size = (self.image_size, self.image_size) if self.image_size else self.pixels.size
+        return size and (*size, self.pixels.channels)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the stored pixels."""
+        return self.pixels.dtype
+
+    @property
+    def white(self) -> float:
+        """The largest value of a stored pixel of the training split."""
+        return self.pixels.largest
+
+    @property
+    def smallest(self) -> float:
+        """The smallest value of a stored pixel of the training split."""
+        return self.pixels.smallest
+
+    @property
+    def levels(self) -> int:
+        """How many values a pixel may have: 2 where all are black or white, else those of 0..white;
+        0 where pixels are no integers."""
+        if not np.issubdtype(self.dtype, np.integer):
+            return 0
+        return 2 if self.pixels.black_and_white and not self.image_size else int(self.white) + 1
+
+    @property
+    def decoded_bytes(self) -> int:
+        """Of the pixels of all splits."""
+        if not self.image_size:
+            return self.pixels.decoded_bytes
+        per_image = self.image_size**2 * self.pixels.channels * self.dtype.itemsize
+        return sum(self.sizes.values()) * per_image
+
+    def labels(self, split: str) -> Int[np.ndarray, " example"] | None:
+        """Of all images of a split; None: they have none."""
+        known = self.records[split].known if self.records else self.arrays[split]
+        return known.get("label")
+
+    def normalization(self) -> Normalization:
+        """The statistics of the stored training split: what `normalization_of` finds."""
+        return self.pixels.normalization
+
+    def decoder(self, crop: int = 0) -> ImageDecoder:
+        """What makes the columns of an encoded record; cut to a square where there is a crop."""
+        labelled = bool(self.class_names)
+        return ImageDecoder(self.pixels.channels, self.dtype, labelled, self.image_size, crop)
+
+    def spec(self, split: str, crop: int = 0) -> ColumnSpec:
+        """Shapes and types of one example.
+
+        Raises:
+          InputError: images of several sizes that nothing brings to one.
+        """
+        shape = (crop, crop, self.pixels.channels) if crop else self.shape
+        if shape is None:
+            raise InputError(
+                f"image_size = 0; the images of {self.name}/{split} vary in size: expected"
+                " --image-size N, which brings them to one, or images of one size"
+            )
+        image = {"image": jax.ShapeDtypeStruct(shape, self.dtype)}
+        label = {"label": jax.ShapeDtypeStruct((), np.int32)}
+        return image | label if self.class_names else image
+
+
+class _DecodedSplits(Mapping[str, Columns]):
+    def __init__(self, data: ImageData):
+        self._data = data
+
+    def __getitem__(self, split: str) -> Columns:
+        data = self._data
+        folder = data.folder / (f"{split}-{data.image_size}" if data.image_size else split)
+        arguments = data.records[split], data.decoder(), data.spec(split)
+        return decode_once(f"{data.name}/{split}", *arguments, folder)
+
+    def __contains__(self, split: object) -> bool:
+        return split in self._data.records
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._data.records)
+
+    def __len__(self) -> int:
+        return len(self._data.records)
+
+
+def resize_images(data: ImageData, size: int) -> ImageData:
+    """The data with all images in size x size pixels (see `resize_image`); size 0: as it is.
+
+    Encoded images are resized when they are decoded.
+    """
+    if not size or (data.shape and data.shape[:2] == (size, size)):
+        return data
+    arrays = {
+        split: {**columns, "image": np.stack([resize_image(i, size) for i in columns["image"]])}
+        for split, columns in data.arrays.items()
+    }
+    return replace(data, arrays=arrays, image_size=size)

@@ -1,0 +1,197 @@
+"""Images by flags: what is loaded, and how it gets to the device."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from jaxmodels.cache import cache_folder
+from jaxmodels.data.carving import carve, check_fraction
+from jaxmodels.data.checking import check_policy
+from jaxmodels.data.dataset import TRAIN, Dataset
+from jaxmodels.data.images.arrays import data_of_arrays
+from jaxmodels.data.images.checking import Format, examine, pixels_from_json
+from jaxmodels.data.images.digits import load_digits
+from jaxmodels.data.images.image_data import ImageData
+from jaxmodels.data.images.stored import open_images
+from jaxmodels.data.loading import fits_device
+from jaxmodels.data.resident import Resident
+from jaxmodels.data.streamed import Streamed
+from jaxmodels.errors import InputError, require_known
+from jaxmodels.roles import Role
+
+_LOADING = ("auto", "resident", "streamed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which images, and how they get to the device."""
+
+    data: str = "digits"
+    """Data set: digits (embedded), a tfds image data set prepared as ArrayRecord, or a folder of
+    images, as ./photos with train/CLASS/*.jpg or CLASS/*.jpg."""
+    data_dir: Annotated[str | None, Role.HOW] = None
+    """Folder of tfds data sets; None: tfds's own default."""
+    skip_bad_records: Annotated[int, Role.HOW] = 0
+    """Most records that may be bad (broken, of another shape, of no class, in two splits) and are
+    left out; more are an error that lists them."""
+    validation_fraction: float = 0.0
+    """Share of the training split to validate with, where the data has no validation split."""
+    loading: Annotated[Literal["auto", "resident", "streamed"], Role.HOW] = "auto"
+    """resident: all images lie on the device; streamed: they are read and decoded while it works;
+    auto: resident where they fit into half of its memory."""
+    workers: Annotated[int, Role.HOW] = 0
+    """Processes that decode streamed images; 0: threads, which are enough on one machine."""
+
+    def validate(self) -> None:
+        """Raises InputError for a number out of range."""
+        _require_natural("skip_bad_records", self.skip_bad_records)
+        _require_natural("workers", self.workers)
+        check_fraction(self.data, False, self.validation_fraction)
+        require_known("loading", self.loading, _LOADING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropConfig:
+    """How images are cut to one size while they are streamed."""
+
+    image_size: int = 0
+    """Side of the square that images are cut to while they are streamed: in training a random crop
+    of 8% to 100% of the area, else the centre; 0: as they are."""
+
+    def validate(self) -> None:
+        """Raises InputError for a number out of range."""
+        _require_natural("image_size", self.image_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResizeConfig:
+    """How images are brought to one size."""
+
+    image_size: int = 0
+    """Resize images to this many pixels a side; 0: as they are."""
+
+    def validate(self) -> None:
+        """Raises InputError for a number out of range."""
+        _require_natural("image_size", self.image_size)
+
+
+def load(config: DataConfig, varying: bool = False) -> ImageData:
+    """The images that a config describes (see `load_images`)."""
+    return load_images(
+        config.data,
+        config.data_dir,
+        skip_bad_records=config.skip_bad_records,
+        validation_fraction=config.validation_fraction,
+        varying=varying,
+    )
+
+
+def load_images(
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    skip_bad_records: int = 0,
+    validation_fraction: float = 0.0,
+    varying: bool = False,
+) -> ImageData:
+    """`digits`, any image data set prepared by tensorflow-datasets as ArrayRecord, or a folder of
+    images (a path: with a separator, or with a dot in front; see `open_image_folder`).
+
+    All records are looked at once; what is found is kept, and later loading reads no record.
+
+    data_dir: the folder of tfds; None: tfds's own default.
+    skip_bad_records: how many may be bad (see `examine`) and are left out.
+    validation_fraction: share of the training split that becomes the validation split.
+    varying: whether images may vary in size, since they get cropped or resized.
+
+    Raises:
+      InputError: a name that nothing is known of, or data that is not prepared, in another format,
+        without images or a training split, with more bad records, or with a validation split where
+        one is to be made.
+    """
+    _require_natural("skip_bad_records", skip_bad_records)
+    if name == "digits":
+        check_fraction(name, True, validation_fraction)
+        splits, fingerprint = load_digits()
+        return data_of_arrays(name, "1.0.0", fingerprint, splits, tuple("0123456789"))
+    check_fraction(name, False, validation_fraction)
+    stored = open_images(name, data_dir)
+    return _checked(name, stored, skip_bad_records, validation_fraction, varying)
+
+
+def _checked(
+    name: str, stored: Dataset, skip_bad_records: int, validation_fraction: float, varying: bool
+) -> ImageData:
+    """The good images of a stored data set."""
+    folder = _folder(stored, validation_fraction, varying)
+    parts = carve(name, stored.splits, validation_fraction)
+    class_names = stored.names.get("label", ())
+    declared = stored.facts.get("image", Format())
+    checked = folder / "records"
+    findings = examine(stored.name, parts, declared, len(class_names), varying, checked)
+    check_policy(name, findings.bad, skip_bad_records)
+    if TRAIN not in findings.splits:
+        raise InputError(f"data '{name}' has no good image in its training split; expected some")
+    return ImageData(
+        name=stored.name,
+        version=stored.version,
+        fingerprint=stored.fingerprint,
+        pixels=pixels_from_json(findings.facts),
+        class_names=class_names,
+        records=findings.splits,
+        folder=folder,
+        skipped=findings.bad,
+        validation_fraction=validation_fraction,
+    )
+
+
+def is_streamed(data: ImageData, config: DataConfig, crop: int = 0) -> bool:
+    """Whether the images are read anew in every epoch.
+
+    Raises:
+      InputError: streaming of data that is not stored as encoded images, or a crop of images that
+        are to lie on the device.
+    """
+    if crop and config.loading == "resident":
+        raise InputError(
+            f"image_size = {crop}, loading = resident; images are cut while they are streamed:"
+            " expected --loading streamed or auto"
+        )
+    wanted = config.loading == "streamed" or crop > 0
+    if wanted and not data.records:
+        raise InputError(
+            f"data '{data.name}' lies in arrays and cannot be streamed or cut: expected --loading"
+            " resident or auto and --image-size 0"
+        )
+    if config.loading == "auto" and data.records:
+        return wanted or not fits_device(data.decoded_bytes)
+    return wanted
+
+
+def make_source(
+    data: ImageData, split: str, config: DataConfig, crop: int = 0
+) -> Resident | Streamed:
+    """The examples of a split as a source of batches.
+
+    crop: side of the square that images are cut to; 0: as they are.
+
+    Raises:
+      InputError: as `is_streamed`; images of several sizes that are not brought to one.
+    """
+    if not is_streamed(data, config, crop):
+        return Resident(data.splits[split])
+    spec = data.spec(split, crop)
+    return Streamed(data.records[split], data.decoder(crop), spec, config.workers)
+
+
+def _folder(stored: Dataset, validation_fraction: float, varying: bool) -> Path:
+    """Where findings and decoded images of the data, so split, are kept."""
+    name = f"{stored.name}-{stored.version}-{stored.fingerprint}-checked"
+    if validation_fraction:
+        name += f"-validation{validation_fraction!r}"
+    return cache_folder("data") / (name + "-varying" * varying)
+
+
+def _require_natural(name: str, value: int) -> None:
+    if value < 0:
+        raise InputError(f"{name} = {value}; expected at least 0")

@@ -1,0 +1,44 @@
+"""Images at another size."""
+
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Float, Int, Num
+
+
+def resize_image(
+    image: Num[np.ndarray, "height width channels"], size: int
+) -> Num[np.ndarray, "side side channels"]:
+    """The whole image in size x size pixels, bilinear with antialias as `jax.image.resize` does it;
+    of integers, rounded to their type.
+
+    The weighted rows and columns are added up in a fixed order, so that an image has the same
+    pixels wherever it is resized.
+    """
+    resized = image.astype(np.float32)
+    for axis in (0, 1):
+        places, weights = _taps(resized.shape[axis], size)
+        shape = [-1 if axis == other else 1 for other in range(3)]
+        parts = (
+            resized.take(place, axis) * weight.reshape(shape)
+            for place, weight in zip(places, weights)
+        )
+        resized = sum(parts, start=np.float32(0))
+    if np.issubdtype(image.dtype, np.integer):
+        resized = np.round(resized)
+    return resized.astype(image.dtype)
+
+
+@lru_cache(maxsize=256)
+def _taps(
+    size: int, resized: int
+) -> tuple[Int[np.ndarray, "tap resized"], Float[np.ndarray, "tap resized"]]:
+    """Which of `size` pixels in a row make each of the resized ones, with which weights: those of a
+    triangle about its centre, as wide as two pixels of the coarser side."""
+    width = max(size / resized, 1.0)
+    centres = (np.arange(resized) + 0.5) * (size / resized) - 0.5
+    firsts = np.ceil(centres - width).astype(int)
+    places = firsts + np.arange(int(2 * width) + 1)[:, None]
+    weights = np.maximum(0, 1 - np.abs(places - centres) / width)
+    weights[(places < 0) | (places >= size)] = 0
+    return places.clip(0, size - 1), (weights / weights.sum(0)).astype(np.float32)

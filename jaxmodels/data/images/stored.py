@@ -1,0 +1,62 @@
+"""Data sets of encoded images by name: folders of files, and those of tensorflow-datasets."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxmodels.data.dataset import Dataset
+from jaxmodels.data.images.checking import Format
+from jaxmodels.data.images.folder import open_image_folder
+from jaxmodels.data.tfds import describe_features, prepared_builder, tfds_dataset
+from jaxmodels.errors import InputError
+
+
+def open_images(name: str, data_dir: str | Path | None) -> Dataset:
+    """A folder of images (a path: with a separator, or with a dot in front), or a data set of tfds.
+
+    Its columns are "image" and, if it has classes, "label"; its fact "image" is a `Format`.
+
+    Raises:
+      InputError: as `open_image_folder` and `open_tfds_images`.
+    """
+    path = Path(name).expanduser()
+    if name.startswith((".", "~", os.sep)) or (os.sep in name and path.is_dir()):
+        return open_image_folder(path)
+    return open_tfds_images(name, data_dir)
+
+
+def open_tfds_images(name: str, data_dir: str | Path | None) -> Dataset:
+    """A data set that tfds has prepared as ArrayRecord, with one image and at most one label.
+
+    data_dir: the folder of tfds; None: tfds's own default.
+
+    Raises:
+      InputError: what is unknown, not prepared, in another format, of other features, or without a
+        training split.
+    """
+    expected = "one image and at most one class label"
+    builder: Any = prepared_builder(name, data_dir, "image", expected, embedded=("digits",))
+    image, label = _image_and_label(name, builder)
+    columns = {"image": image} | ({"label": label} if label else {})
+    feature = builder.info.features[image]
+    *size, channels = feature.shape
+    facts = {"image": Format(tuple(size), channels, np.dtype(feature.np_dtype))}
+    return tfds_dataset(name, builder, columns, facts)
+
+
+def _image_and_label(name: str, builder: Any) -> tuple[str, str | None]:
+    """The keys of the one image and, if any, of the one class label."""
+    import tensorflow_datasets as tfds
+
+    def of(kind):
+        return [key for key, value in builder.info.features.items() if isinstance(value, kind)]
+
+    images, labels = of(tfds.features.Image), of(tfds.features.ClassLabel)
+    if len(images) != 1:
+        raise InputError(
+            f"data '{name}' has {len(images)} image features; expected one."
+            f" Its features: {describe_features(builder)}"
+        )
+    return images[0], labels[0] if len(labels) == 1 else None

@@ -1,0 +1,239 @@
+"""Data sets of tensorflow-datasets, read without TensorFlow."""
+
+import contextlib
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxmodels.data.dataset import SPLITS, TRAIN, BadRecord, Dataset, Record
+from jaxmodels.errors import InputError, closest
+
+# By the kind of a numpy type, the list of a tf.train.Feature that holds its values.
+_LISTS = {"O": "bytes_list", "f": "float_list", "i": "int64_list", "u": "int64_list"}
+_LISTS |= {"b": "int64_list"}
+
+
+class _Value(NamedTuple):
+    """Where a column of a record stands in a tf.train.Example."""
+
+    feature: str
+    kind: str  # which of its lists
+    shape: tuple[int, ...]  # -1: any length; (): the value itself
+    dtype: np.dtype
+
+
+class TfdsRecords:
+    """`Records` of one split in ArrayRecord files.
+
+    They are parsed here, since tfds's own way of doing so takes 25 times as long as reading and
+    decoding a small image.
+
+    columns: the feature of each column, as the files call it ("objects/bbox" where it is nested).
+      A feature of shape () is read as bytes or a number, any other as an array.
+    """
+
+    def __init__(self, builder, split: str, columns: Mapping[str, str]):
+        features = _stored_features(builder)
+        self._columns = [(name, _value(feature, features)) for name, feature in columns.items()]
+        self._split, self._folder = split, str(builder.data_path)
+        # Its pickle leaves the open files out.
+        self._source = builder.as_data_source(split).data_source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def key(self, row: int) -> str:
+        """SPLIT/ROW."""
+        return f"{self._split}/{row}"
+
+    def read(self, rows: Sequence[int]) -> list[Record]:
+        """As `Records.read`."""
+        if not len(rows):
+            return []
+        try:
+            records = self._source.__getitems__(rows)
+        except RuntimeError as error:
+            # Facts of a run quote the reason: where the files lie is none.
+            reason = str(error).splitlines()[0].replace(f"{self._folder}/", "")
+            raise BadRecord(f"cannot be read: {reason}", "unreadable") from None
+        from tensorflow_datasets.proto.tf_example_generated_pb2 import Example  # pyright: ignore
+
+        return [self._parsed(record, Example) for record in records]
+
+    def _parsed(self, record: bytes, message) -> Record:
+        from google.protobuf.message import DecodeError
+
+        try:
+            features = message.FromString(record).features.feature
+        except DecodeError:
+            raise BadRecord("is no tf.train.Example", "unreadable") from None
+        columns = {}
+        for name, (feature, kind, shape, dtype) in self._columns:
+            values = getattr(features[feature], kind).value
+            if shape:
+                columns[name] = _as_array(feature, values, shape, dtype)
+                continue
+            if len(values) != 1:
+                raise BadRecord(
+                    f"has {len(values)} values of '{feature}'; expected 1", "unreadable"
+                )
+            columns[name] = values[0]
+        return columns
+
+
+def tfds_dataset(
+    name: str,
+    builder,
+    columns: Mapping[str, str],
+    facts: Mapping[str, Any] = MappingProxyType({}),
+    splits: Sequence[str] = SPLITS,
+) -> Dataset:
+    """A data set that `prepared_builder` has found, with these features as columns.
+
+    facts: as of the Dataset. splits: those to read, as far as there are.
+
+    Raises:
+      InputError: no training split, or no such feature.
+    """
+    found = builder.info.splits
+    records = {
+        split: TfdsRecords(builder, split, columns)
+        for split in splits
+        if split in found and found[split].num_examples
+    }
+    if TRAIN not in records:
+        raise InputError(
+            f"data '{name}' has no training split; expected 'train'."
+            f" Found: {', '.join(found) or 'none'}"
+        )
+    names = {column: _class_names(builder, feature) for column, feature in columns.items()}
+    names = {column: found for column, found in names.items() if found}
+    fingerprint = _fingerprint(Path(builder.data_path))
+    return Dataset(name, str(builder.info.version), fingerprint, records, names, facts)
+
+
+def prepared_builder(
+    name: str, data_dir: str | Path | None, kind: str, expected: str, embedded: Sequence[str] = ()
+):
+    """The tfds builder of a data set that is prepared as ArrayRecord.
+
+    data_dir: the folder of tfds; None: tfds's own default.
+    kind: the word for data sets that would do. expected: which features these have.
+    embedded: names of data sets that need no tfds.
+
+    Raises:
+      InputError: what is unknown, not prepared, or in another format.
+    """
+    logging.getLogger("absl").setLevel(logging.ERROR)  # its advice to install OpenCV
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.constants import DATA_DIR
+
+    root = Path(data_dir or DATA_DIR).expanduser()
+    try:
+        with contextlib.redirect_stdout(None), contextlib.redirect_stderr(None):
+            builder = tfds.builder(name, data_dir=root)
+    except tfds.core.DatasetNotFoundError:
+        found = (
+            sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+        )
+        known = [*embedded, *found, *tfds.list_builders(with_community_datasets=False)]
+        listed = "".join(f"{known}, " for known in embedded)
+        raise InputError(
+            f"unknown data '{name}'{closest(name, known)} Known: {listed}what lies prepared in"
+            f" --data-dir {root} ({', '.join(found) or 'nothing'}), and {kind} data sets of tfds"
+        ) from None
+    except (ValueError, AssertionError) as error:  # its parser of names and versions
+        first = (str(error).splitlines() or ["not a name"])[0]
+        raise InputError(f"data '{name}': {first}; expected NAME or NAME:VERSION") from None
+    except ImportError as error:
+        raise InputError(
+            f"data '{name}' has features that tfds reads only with '{error.name}' installed;"
+            f" expected {expected}"
+        ) from None
+    _require_array_record(name, builder, root)
+    return builder
+
+
+def _require_array_record(name: str, builder, root: Path) -> None:
+    folder = Path(builder.data_path)
+    if not (folder / "dataset_info.json").exists():
+        raise InputError(
+            f"data '{name}' is not prepared in --data-dir {root}; name the folder that has it, or"
+            f" prepare it once: pip install -e '.[prepare]' && tfds build {name}"
+            f" --file_format=array_record --data_dir={root}"
+        )
+    found = builder.info.file_format.value
+    if found != "array_record":
+        raise InputError(
+            f"data '{name}' in {folder} is stored as {found}; expected array_record. Convert it:"
+            f" pip install -e '.[prepare]' && tfds convert_format"
+            f" --dataset_version_dir={folder} --out_file_format=array_record"
+            f" --out_dir=NEW_DATA_DIR/{folder.relative_to(root)}"
+        )
+
+
+def _class_names(builder, feature: str) -> tuple[str, ...]:
+    """Those of a feature of class labels, by its name in the files; none of any other."""
+    found = builder.info.features
+    for name in feature.split("/"):
+        found = found[name]
+    return tuple(getattr(found, "names", None) or ())
+
+
+def describe_features(builder) -> str:
+    """The features of a data set with their kinds, for an error: "text (Text), ..."."""
+    features = builder.info.features.items()
+    return ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features)
+
+
+def _stored_features(builder) -> dict[str, Any]:
+    """How each feature is stored (its shape and np_dtype), by its name in the files."""
+    from tensorflow_datasets.core.utils import flatten_nest_dict
+
+    return flatten_nest_dict(builder.info.features.get_serialized_info())
+
+
+def _value(feature: str, features: Mapping[str, Any]) -> _Value:
+    """
+    Raises:
+      InputError: no such feature, or one whose shape varies in several dimensions.
+    """
+    if feature not in features:
+        raise InputError(
+            f"unknown feature '{feature}'{closest(feature, features)} Known: {', '.join(features)}"
+        )
+    stored = features[feature]
+    shape = tuple(-1 if side is None else side for side in stored.shape)
+    dtype = np.dtype(stored.np_dtype)
+    if shape.count(-1) > 1 or dtype.kind not in _LISTS:
+        raise InputError(
+            f"feature '{feature}' has shape {stored.shape} and type {dtype}; expected numbers or"
+            " bytes of a shape that varies in at most one dimension"
+        )
+    return _Value(feature, _LISTS[dtype.kind], shape, dtype)
+
+
+def _as_array(feature: str, values, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    try:
+        return np.array(values, dtype).reshape(shape)
+    except ValueError:
+        raise BadRecord(
+            f"has {len(values)} values of '{feature}'; expected shape {shape}", "unreadable"
+        ) from None
+
+
+def _fingerprint(folder: Path) -> str:
+    """Of the description and the record files' names and sizes: a data set that was prepared
+    again under its old version is another one."""
+    records = sorted(
+        (p.name, p.stat().st_size) for p in folder.iterdir() if "array_record" in p.name
+    )
+    digest = hashlib.sha256((folder / "dataset_info.json").read_bytes())
+    digest.update(json.dumps(records).encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,19 @@
+"""Layers with flax's parameter names, on the package's own operations."""
+
+from jaxmodels.models.layers.convolution import Conv, ConvTranspose, doubling_padding, halved
+from jaxmodels.models.layers.dropout import Dropout, Rate
+from jaxmodels.models.layers.linear import Dense, SpectralNorm, default_kernel_init
+from jaxmodels.models.layers.normalisation import BatchNorm
+
+__all__ = [
+    "BatchNorm",
+    "Conv",
+    "ConvTranspose",
+    "Dense",
+    "Dropout",
+    "Rate",
+    "SpectralNorm",
+    "default_kernel_init",
+    "doubling_padding",
+    "halved",
+]

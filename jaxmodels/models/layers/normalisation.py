@@ -1,0 +1,65 @@
+"""Normalisation of activations."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, DTypeLike, Float, Int
+
+from jaxmodels import across
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation (Ioffe & Szegedy 2015); names and biased running variance as in flax.
+
+    Statistics are those of the global batch, whether jit over a mesh or pmap runs it. In training,
+    the moments of the batch itself go to the collection "batch_moments" if that is mutable.
+
+    classes: with more than 0, each class has its own scale and bias, and labels are an argument
+    (conditional BatchNorm, Dumoulin et al. 2017).
+    """
+
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    dtype: DTypeLike = jnp.float32
+    classes: int = 0
+    scale_init: Callable = nn.initializers.ones
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "batch *rest channels"],
+        labels: Int[Array, " batch"] | None = None,
+        *,
+        train: bool,
+    ) -> Float[Array, "batch *rest channels"]:
+        mean, variance = self._moments(x, train)
+        channels = x.shape[-1:]
+        table = (self.classes, *channels) if self.classes else channels
+        scale = self.param("scale", self.scale_init, table)
+        bias = self.param("bias", nn.initializers.zeros, table)
+        if self.classes:
+            each = (-1, *[1] * (x.ndim - 2), *channels)
+            scale, bias = scale[labels].reshape(each), bias[labels].reshape(each)
+        factor = scale * jax.lax.rsqrt(variance + self.epsilon)
+        return (x * factor + (bias - mean * factor)).astype(self.dtype)
+
+    def _moments(self, x: Array, train: bool) -> tuple[Array, Array]:
+        """Mean and variance to normalise by; training updates the running ones."""
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, x.shape[-1:])
+        running_variance = self.variable("batch_stats", "var", jnp.ones, x.shape[-1:])
+        if not train:
+            return running_mean.value, running_variance.value
+        axes = tuple(range(x.ndim - 1))
+        wide = x.astype(jnp.float32)
+        mean, square = across.average((jnp.mean(wide, axes), jnp.mean(jnp.square(wide), axes)))
+        # Rounding may leave a tiny negative number where the variance is zero.
+        variance = jnp.maximum(square - jnp.square(mean), 0)
+        if not self.is_initializing():
+            keep = self.momentum
+            running_mean.value = keep * running_mean.value + (1 - keep) * mean
+            running_variance.value = keep * running_variance.value + (1 - keep) * variance
+            for name, moment in (("mean", mean), ("square", square)):
+                self.sow("batch_moments", name, moment, reduce_fn=lambda _, new: new)
+        return mean, variance

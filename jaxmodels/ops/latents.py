@@ -1,0 +1,51 @@
+"""The interface between a latent-variable model and the objectives that train it.
+
+A model is a module with the methods
+
+    infer(images, labels, keys, samples) -> Inference      q(z|x) and p(x|z) at its samples
+    decode(latents, labels) -> parameters of p(x|z)        one row per row of latents
+    prior(keys, labels) -> latents                         one draw of p(z) per key
+
+with one key per image. With keys = None there is no noise: `infer` follows the means of q(z|x).
+Objectives know these methods and the types below, and import no model.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from jaxmodels.protocol import PyTree
+
+
+class Gaussian(NamedTuple):
+    """A normal distribution with independent dimensions."""
+
+    mean: Float[Array, "*batch size"]
+    log_scale: Float[Array, "*batch size"]
+
+
+class Inference(NamedTuple):
+    """A model at some samples of its posterior, in nats."""
+
+    parameters: Float[Array, "samples batch height width parameters"]  # of p(x|z)
+    latents: PyTree  # leaves [samples, batch, ...]
+    log_prior: Float[Array, "samples batch"]  # log p(z)
+    log_posterior: Float[Array, "samples batch"]  # log q(z|x)
+    # The KL of each group of latents: in closed form given the groups above it where that is
+    # known, otherwise estimated at the samples.
+    kl: Float[Array, "batch groups"]
+    posterior: Gaussian | None = None  # q(z|x), where it is one normal distribution
+    commitment: Float[Array, " batch"] | None = None  # squared distance of outputs to their codes
+    codes: Int[Array, "batch positions"] | None = None  # chosen codes, where latents are codes
+
+
+def normal_noise(
+    keys: Key[Array, " batch"] | None, samples: int, batch: int, shape: tuple[int, ...]
+) -> Float[Array, "samples batch *shape"]:
+    """Draws standard normal numbers, each image's from its key; without keys they are zeros."""
+    if keys is None:
+        return jnp.zeros((samples, batch, *shape))
+    noise = jax.vmap(lambda key: jax.random.normal(key, (samples, *shape)))(keys)
+    return jnp.moveaxis(noise, 0, 1)

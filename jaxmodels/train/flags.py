@@ -1,0 +1,188 @@
+"""The command line of an experiment as a config."""
+
+import contextlib
+import io
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxmodels.errors import InputError, closest, require_known
+from jaxmodels.train.config import (
+    Config,
+    Preset,
+    configure,
+    flags_of,
+    from_record,
+    models_with,
+)
+
+_POWER = re.compile(r"[+-]?\d+(\.\d*)?[eE]\+?\d+")
+
+
+def parse(
+    config_class: type[Config],
+    presets: Mapping[str, Preset],
+    arguments: Sequence[str],
+    default: Config | None = None,
+) -> Config:
+    """The config that the flags describe. They start from `default`, or from the preset among them
+    and then the file that --config names: a run's config.json, or flags as YAML.
+
+    Raises:
+      InputError: an unknown flag, preset or option, a value of another type, or a file that is
+        neither. --help exits with 0.
+    """
+    arguments, path = _without_config_file(arguments)
+    if default is None:
+        default = config_class()
+        preset = _value_of(arguments, "preset")
+        recorded = {} if path is None else _read(config_class, Path(path))
+        preset = recorded.pop("preset", "") if preset is None else preset
+        if preset:
+            require_known("preset", preset, presets)
+            default = configure(default, **presets[preset].flags, preset=preset)
+        default = configure(default, **recorded)
+    model = _value_of(arguments, "model")
+    if model is not None and "model" in flags_of(default):
+        default = configure(default, model=model)
+    arguments = _with_whole_numbers(_with_full_names(arguments, default), default)
+    return _parse(config_class, presets, arguments, default)
+
+
+def _value_of(arguments: Sequence[str], name: str) -> str | None:
+    """What --name is given, the last time if it is given more than once."""
+    found = None
+    for word, following in zip(arguments, [*arguments[1:], ""]):
+        if word == f"--{name}":
+            found = following
+        elif word.startswith(f"--{name}="):
+            found = word.partition("=")[2]
+    return found
+
+
+def _without_config_file(arguments: Sequence[str]) -> tuple[list[str], str | None]:
+    """The arguments without --config FILE, and the file."""
+    words, path = [], None
+    left = iter(arguments)
+    for word in left:
+        flag, equals, value = word.partition("=")
+        if flag != "--config":
+            words.append(word)
+            continue
+        path = value if equals else next(left, "")
+        if not path:
+            raise InputError("--config without a file; expected --config FILE")
+    return words, path
+
+
+def _read(config_class: type[Config], path: Path) -> dict[str, Any]:
+    """The flags in a file."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"config {path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"config {path} is neither JSON nor YAML: {first}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"config {path}; expected flags, as 'steps: 1000', or a run's config.json")
+    if isinstance(content.get("config"), dict) and "experiment" in content:
+        if content["experiment"] != config_class.experiment:
+            raise InputError(
+                f"config {path} is of a run of '{content['experiment']}'; this is"
+                f" '{config_class.experiment}'"
+            )
+        flags = {n: f.value for n, f in flags_of(from_record(config_class, content)).items()}
+        # Where the recorded run lies is no setting of a new one.
+        return flags | {"workdir": None}
+    flags = {str(name).replace("-", "_"): value for name, value in content.items()}
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in flags.items()}
+
+
+def _with_full_names(arguments: Sequence[str], default: Config) -> list[str]:
+    """The arguments with each option of the chosen model under its full name, --vit.patch."""
+    known = flags_of(default)
+    words = []
+    for word in arguments:
+        flag, equals, value = word.partition("=")
+        name = flag.removeprefix("--").removeprefix("no-").replace("-", "_")
+        is_flag = word.startswith("--")
+        if is_flag and name in known and len(known[name].path) > 1:
+            words.append(f"--{_full_name(default, known[name].path, flag)}{equals}{value}")
+            continue
+        if is_flag and name not in known and "." not in name:
+            models = models_with(default, name)
+            if models:
+                raise InputError(
+                    f"--{flag.removeprefix('--')}: model '{known['model'].value}' has no such"
+                    f" option: --model {' or '.join(models)}"
+                )
+        words.append(word)
+    return words
+
+
+def _full_name(config: Config, path: tuple[str, ...], flag: str) -> str:
+    """vit.patch or vit.no-patch for an option of a model, else the flag as it is."""
+    bare = flag.removeprefix("--")
+    models = models_with(config, path[-1])
+    return f"{path[-2]}.{bare}" if path[-2] in models else bare
+
+
+def _with_whole_numbers(arguments: Sequence[str], default: Config) -> list[str]:
+    """The arguments with 1e4 written as 10000 where a whole number is expected."""
+    whole = {n.replace("_", "-") for n, f in flags_of(default).items() if _is_whole(f.value)}
+    words, flag = [], ""
+    for word in arguments:
+        name, equals, value = word.partition("=")
+        if word.startswith("--"):
+            flag = name.removeprefix("--").rpartition(".")[2]
+        number = value if equals else word
+        if flag in whole and _POWER.fullmatch(number) and float(number).is_integer():
+            words.append(f"{name}={int(float(number))}" if equals else str(int(float(number))))
+        else:
+            words.append(word)
+    return words
+
+
+def _is_whole(value: Any) -> bool:
+    each = value if isinstance(value, tuple) else (value,)
+    return all(isinstance(v, int) and not isinstance(v, bool) for v in each)
+
+
+def _parse(
+    config_class: type[Config],
+    presets: Mapping[str, Preset],
+    arguments: Sequence[str],
+    default: Config,
+) -> Config:
+    import tyro
+
+    printed = io.StringIO()
+    description = (config_class.__doc__ or "").strip()
+    if presets:
+        description += f"\n\nPresets: {', '.join(presets)}"
+    try:
+        with contextlib.redirect_stderr(printed):
+            name = f"python -m experiments.{config_class.experiment}"
+            return tyro.cli(
+                config_class, prog=name, args=arguments, default=default, description=description
+            )
+    except SystemExit as ended:
+        if not ended.code:
+            raise
+        raise InputError(_one_line(printed.getvalue(), default)) from None
+
+
+def _one_line(text: str, default: Config) -> str:
+    """What tyro says in a box of several lines with a title, on one line, with a near flag."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    text = re.sub(r"╭.*╮|For full helptext.*|[\u2500-\u257f]+", " ", text)
+    text = " ".join(text.split())
+    unknown = re.search(r"Unrecognized options: --([\w.-]+)", text)
+    if unknown and "Perhaps you meant" not in text and "imilar" not in text:
+        known = [name.replace("_", "-") for name in flags_of(default)]
+        text += closest(unknown[1], known).rstrip(".")
+    return text

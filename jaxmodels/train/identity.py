@@ -1,0 +1,90 @@
+"""What makes a run the one that it is, the folder that it has by default, and its command."""
+
+import hashlib
+import json
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+from jaxmodels.train.config import Config, Flag, Role, configure, flags_of, to_json
+
+
+def is_path(data: str) -> bool:
+    """Whether a value of --data names a folder or file, not a data set."""
+    return data.startswith((".", "~", os.sep)) or (os.sep in data and Path(data).exists())
+
+
+def identity(config: Config) -> dict[str, Any]:
+    """The flags that make a run what it is: with another value of one it is another run.
+
+    A path of data is none of them: the facts of the data say what lies there.
+    """
+    values, flags = to_json(config), flags_of(config)
+    return {
+        name: value
+        for name, value in values.items()
+        if flags[name].role in (None, Role.READ)
+        and not (name == "steps" and not config.schedule_ends)
+        and not (name == "data" and is_path(str(value)))
+    }
+
+
+def free_when_read(config: Config) -> set[str]:
+    """The flags of its identity that may be others when a run is evaluated or sampled from."""
+    return {name for name, flag in flags_of(config).items() if flag.role is Role.READ}
+
+
+def workdir_of(config: Config) -> Path:
+    """The run folder: as named, or runs/EXPERIMENT/DATA-MODEL-SEED-HASH."""
+    if config.run.workdir:
+        return Path(config.run.workdir)
+    named = identity(config)
+    flags = flags_of(config)
+    parts = []
+    if "data" in flags:
+        data = str(flags["data"].value)
+        path = Path(data).expanduser().resolve()
+        # The folder that is meant, however it is written.
+        named["data"] = str(path) if is_path(data) else data
+        parts.append(path.name if is_path(data) else data.replace(os.sep, "_"))
+    if "model" in flags:
+        parts.append(str(flags["model"].value))
+    digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:8]
+    return Path("runs") / config.experiment / "-".join([*parts, str(config.run.seed), digest])
+
+
+def command_of(config: Config) -> str:
+    """python -m experiments.NAME with the flags that differ from their defaults, for a shell.
+
+    What says only what to do with a run, or where, is left out; a preset too, being a shorter way
+    to write flags that are all in the command.
+    """
+    standard = type(config)()
+    flags = flags_of(config)
+    if "model" in flags:
+        standard = configure(standard, model=flags["model"].value)
+    defaults = flags_of(standard)
+    words = ["python", "-m", f"experiments.{config.experiment}"]
+    if "model" in flags and flags["model"].value != flags_of(type(config)())["model"].value:
+        words += ["--model", str(flags["model"].value)]
+    for name, flag in flags.items():
+        if flag.role is not Role.VERB and flag.value != defaults[name].value:
+            words += _written(flag)
+    return shlex.join(words)
+
+
+def _written(flag: Flag) -> list[str]:
+    """A flag as words of the command line."""
+    # A model's option stands in its section, which its path ends with.
+    name = flag.name.replace("_", "-")
+    value = flag.value
+    if value is None:
+        return []
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    if isinstance(value, (tuple, list)):
+        return [f"--{name}", *map(str, value)]
+    if str(value).startswith("-"):
+        return [f"--{name}={value}"]  # else it would be read as a flag
+    return [f"--{name}", str(value)]

@@ -1,0 +1,243 @@
+"""The compiled steps of a run: initial state, many steps in one call."""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from functools import cached_property
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Key
+
+from jaxmodels.errors import InputError, require_known
+from jaxmodels.ops import cpu_compiler_options
+from jaxmodels.order import Order
+from jaxmodels.protocol import DATA_AXIS, Batch, Metrics, Objective, PyTree, Source, State
+from jaxmodels.train.checkpoint import abstract
+from jaxmodels.train.feed import Feed
+from jaxmodels.train.layout import part_of_host, put, shardings_of
+
+PARALLEL = ("jit", "pmap")
+# Bytes that the host sends in one call: several such pieces are on their way at once.
+MOST_SENT = 1 << 28
+
+
+class Keys(NamedTuple):
+    """The independent roots of randomness, all from the seed."""
+
+    init: Key[Array, ""]
+    step: Key[Array, ""]
+    evaluate: Key[Array, ""]
+    sample: Key[Array, ""]
+
+
+def keys_of(seed: int) -> Keys:
+    """Roots by purpose; step t uses fold_in(keys.step, t)."""
+    return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
+
+
+def pick(sent: PyTree, at: Array) -> PyTree:
+    """What was sent for one step of a chunk."""
+    return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, at, keepdims=False), sent)
+
+
+class Chunk(NamedTuple):
+    """Steps start..stop-1 and what the host sends for them, on the devices."""
+
+    start: int
+    stop: int
+    sent: PyTree
+
+
+class TrainProgram:
+    """Steps of an objective, compiled once for the whole run.
+
+    parallel: jit: one program of the global batch, which the compiler divides over the mesh; pmap:
+      a program per device of its part of the batch (objectives then add over a named axis, see
+      `jaxmodels.across`). State and results are the same.
+    length: the most steps of a chunk; fewer where the host sends much (`self.length`).
+
+    Raises:
+      InputError: a batch that the devices do not divide or the data does not fill, an unknown
+        `parallel`, or pmap in several processes.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        source: Source,
+        batch_size: int,
+        length: int,
+        seed: int,
+        mesh: Mesh,
+        batches_per_step: int = 1,
+        parallel: str = "jit",
+    ):
+        require_known("parallel", parallel, PARALLEL)
+        if parallel == "pmap" and jax.process_count() > 1:
+            raise InputError("parallel = pmap; with several processes expected jit")
+        devices = mesh.shape[DATA_AXIS]
+        if batch_size % devices:
+            raise InputError(
+                f"batch_size = {batch_size}; expected a multiple of the {devices} devices, as"
+                f" {max(batch_size // devices, 1) * devices}"
+            )
+        if batch_size * batches_per_step > source.size:
+            each = f", {batches_per_step} a step" if batches_per_step > 1 else ""
+            raise InputError(
+                f"batch_size = {batch_size}{each}; expected at most the {source.size} training"
+                " examples"
+            )
+        batch_size *= batches_per_step
+        self._order = Order(source.size, batch_size, seed, part_of_host())
+        self._source, self._mesh, self._parallel = source, mesh, parallel
+        self.length = min(length, steps_at_once(source, batch_size))
+        self.shardings = shardings_of(mesh)
+        self.keys = put(keys_of(seed), self.shardings.whole)
+        spec = source.spec(batch_size)
+        self._init = lambda key: objective.init(key, spec, objective.hyperparameters)
+        state = jax.eval_shape(self._init, self.keys.init)
+        _, sums = jax.eval_shape(objective.step, state, spec, self.keys.step)
+        self.like = abstract({"state": state, "window": sums}, self.shardings.whole)
+        self._arrays = put(dict(source.arrays), self.shardings.whole)
+        self._objective = objective
+        # The last output of each call that the devices may not have finished.
+        self._running: deque[Array] = deque()
+
+    def _chunk(self, to_batch: Callable[[PyTree], PyTree], to_sums: Callable[[Metrics], Metrics]):
+        source, objective = self._source, self._objective
+
+        # The key is an argument, so that runs of all seeds share one program.
+        def chunk(state, window, arrays, root, sent, count):
+            def body(at, carry):
+                state, window = carry
+                batch = source.batch(arrays, to_batch(pick(sent, at)))
+                key = jax.random.fold_in(root, state["step"])
+                state, sums = objective.step(state, batch, key)
+                return state, jax.tree.map(jnp.add, window, to_sums(sums))
+
+            # A count that is not static: one program for chunks of every length.
+            state, window = jax.lax.fori_loop(0, count, body, (state, window))
+            return state, window, state["step"]
+
+        return chunk
+
+    @cached_property
+    def _compiled(self) -> jax.stages.Compiled:
+        whole, steps, batch = self.shardings
+        if self._parallel == "pmap":
+            # What is on every device alike is mapped over no axis, and comes out as it went in.
+            program = jax.pmap(
+                self._chunk(lambda rows: rows, lambda sums: jax.lax.psum(sums, DATA_AXIS)),
+                axis_name=DATA_AXIS,
+                in_axes=(None, None, None, None, 1, None),
+                out_axes=None,
+                donate_argnums=(0, 1),
+                devices=list(self._mesh.devices),
+            )
+        else:
+            # Without the constraint, every device would silently gather and run the whole batch.
+            program = jax.jit(
+                self._chunk(
+                    lambda rows: jax.lax.with_sharding_constraint(rows, batch), lambda sums: sums
+                ),
+                donate_argnums=(0, 1),
+                in_shardings=(whole, whole, whole, whole, steps, whole),
+                out_shardings=(whole, whole, whole),
+            )
+        like = self.like
+        sent = {
+            name: jax.ShapeDtypeStruct(
+                (self.length, *self._batch_axes(self._order.batch_size), *part.shape[2:]),
+                part.dtype,
+                sharding=steps,
+            )
+            for name, part in next(self._source.send(self._order, [(0, 1)], 1)).items()
+        }
+        lowered = program.lower(
+            like["state"], like["window"], self._arrays, self.keys.step, sent, 0
+        )
+        return lowered.compile(compiler_options=cpu_compiler_options())
+
+    def _batch_axes(self, batch_size: int) -> tuple[int, ...]:
+        """The axes of a batch as the program takes it: pmap has one for the devices."""
+        if self._parallel == "jit":
+            return (batch_size,)
+        devices = self._mesh.shape[DATA_AXIS]
+        return devices, batch_size // devices
+
+    def _put(self, sent: dict[str, np.ndarray]) -> PyTree:
+        sent = {
+            name: part.reshape(len(part), *self._batch_axes(part.shape[1]), *part.shape[2:])
+            for name, part in sent.items()
+        }
+        return put(sent, self.shardings.steps)
+
+    def compile(self) -> None:
+        """Compiles the steps, if that is not done yet; `run` would do it at its first call."""
+        self._compiled  # noqa: B018
+
+    def create(self) -> State:
+        """The initial state."""
+        return jax.jit(self._init, out_shardings=self.shardings.whole)(self.keys.init)
+
+    def zeros(self) -> Metrics:
+        """An empty window of metrics."""
+        zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), self.like["window"])
+        return put(zeros, self.shardings.whole)
+
+    def feed(self, start: int, ends: Iterable[int]) -> Feed[Chunk]:
+        """The chunks from `start` to each of these ends, at most `length` steps apart; each is on
+        its way to the devices while they work on the one before."""
+        return Feed(self._chunks(start, ends), self._idle)
+
+    def _chunks(self, start: int, ends: Iterable[int]) -> Generator[Chunk, None, None]:
+        stops = list(ends)
+        spans = list(zip([start, *stops], stops, strict=False))
+        for span, sent in zip(
+            spans, self._source.send(self._order, spans, self.length), strict=True
+        ):
+            yield Chunk(*span, self._put(sent))
+
+    def _idle(self) -> bool:
+        return all(done.is_ready() for done in self._running)
+
+    def run(self, state: State, window: Metrics, chunk: Chunk) -> tuple[State, Metrics]:
+        """The steps of a chunk. Takes state and window over; returns before the devices are done,
+        but when they are done with the chunk before the last."""
+        steps = chunk.stop - chunk.start
+        state, window, done = self._compiled(
+            state, window, self._arrays, self.keys.step, chunk.sent, steps
+        )
+        self._running.append(done)
+        # Keeps at most two calls in flight; otherwise the chunks that a fast host sends would fill
+        # the devices' memory.
+        if len(self._running) > 2:
+            jax.block_until_ready(self._running.popleft())
+        return state, window
+
+    def advance(
+        self, state: State, window: Metrics, start: int, stop: int
+    ) -> tuple[State, Metrics]:
+        """Steps start..stop-1, without a feed."""
+        for chunk in self._chunks(start, [*range(start + self.length, stop, self.length), stop]):
+            state, window = self.run(state, window, chunk)
+        return state, window
+
+    def batch(self, step: int) -> Batch:
+        """The batch of one step, on its own."""
+        sent = next(self._source.send(self._order, [(step, step + 1)], 1))
+        return self._source.batch(
+            self._arrays, {name: jnp.asarray(c[0]) for name, c in sent.items()}
+        )
+
+    def text(self) -> str:
+        """The optimised program."""
+        return self._compiled.as_text()
+
+
+def steps_at_once(source: Source, batch_size: int) -> int:
+    """For how many steps the host sends data in one call."""
+    return max(1, MOST_SENT // (source.bytes_sent * batch_size))

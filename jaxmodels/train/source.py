@@ -1,0 +1,193 @@
+"""The code that a run runs: the files that its script's imports reach, and a hash of them."""
+
+import ast
+import functools
+import hashlib
+import inspect
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jaxmodels
+
+_BASE = Path(jaxmodels.__file__).parents[1]  # holds the packages jaxmodels and experiments
+# What only shows results does not change them.
+_WITHOUT = ("jaxmodels.report",)
+
+
+def source_hash(build: Callable) -> str:
+    """A hash of all code of the project that can take part in a run: the module of `build` and
+    what it imports, from file to file. Comments, docstrings and layout do not enter it.
+
+    Of a `build` that stands in no file, as in a notebook, its own text enters, and the files of
+    what it refers to.
+    """
+    texts, roots = _start(_unwrapped(build))
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(_normal(text).encode() + b"\0")
+    for name, path in sorted(reached(roots).items()):
+        digest.update(name.encode() + b"\0" + _normal_file(path).encode() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def reached(roots: dict[str, Path]) -> dict[str, Path]:
+    """The files of the project that modules reach by imports, themselves included, by name.
+
+    roots: the modules by their names, with their files.
+    """
+    found: dict[str, Path] = {}
+    waiting = dict(roots)
+    while waiting:
+        name, path = waiting.popitem()
+        if name in found or name.startswith(_WITHOUT):
+            continue
+        found[name] = path
+        base = _base_of(path)
+        for imported in _imports(path, _dotted(path, base)):
+            waiting |= {n: p for n, p in _files_of(imported, base) if n not in found}
+    return found
+
+
+def _unwrapped(build: Callable) -> Callable:
+    while isinstance(build, functools.partial):
+        build = build.func
+    return inspect.unwrap(build)
+
+
+def _start(build: Callable) -> tuple[list[str], dict[str, Path]]:
+    """Texts and files that a function brings in."""
+    path = _file_of(sys.modules.get(build.__module__))
+    if path:
+        return [], {_dotted(path, _base_of(path)): path}
+    texts, roots, seen = [], {}, set()
+    waiting = [build]
+    while waiting:
+        function = waiting.pop()
+        if id(function) in seen:
+            continue
+        seen.add(id(function))
+        texts.append(_text_of(function))
+        for name in sorted(_names_in(function)):
+            value = getattr(function, "__globals__", {}).get(name)
+            module = value if inspect.ismodule(value) else inspect.getmodule(value)
+            path = _file_of(module)
+            if path and path.is_relative_to(_BASE / "jaxmodels"):
+                roots[module.__name__] = path
+            elif path is None and isinstance(value, (types.FunctionType, type)):
+                waiting.append(value)
+    return texts, roots
+
+
+def _file_of(module: types.ModuleType | None) -> Path | None:
+    """The Python file of a module; None of one that has none."""
+    file = getattr(module, "__file__", None)
+    return Path(file).resolve() if file and file.endswith(".py") and Path(file).exists() else None
+
+
+def _text_of(function: Callable) -> str:
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):
+        code = getattr(function, "__code__", None)
+        return _text_of_code(code) if code else repr(function)
+
+
+def _text_of_code(code: types.CodeType) -> str:
+    """Compiled code as text that does not say where in memory it lies."""
+    consts = [
+        _text_of_code(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts
+    ]
+    return repr((code.co_code, code.co_names, consts))
+
+
+def _names_in(function: Callable) -> set[str]:
+    """The names that a function, or the methods of a class, may look up in its module."""
+    parts = [function] if isinstance(function, types.FunctionType) else vars(function).values()
+    codes = [part.__code__ for part in parts if isinstance(part, types.FunctionType)]
+    names: set[str] = set()
+    while codes:
+        code = codes.pop()
+        names |= set(code.co_names)
+        codes += [const for const in code.co_consts if isinstance(const, types.CodeType)]
+    return names
+
+
+def _base_of(path: Path) -> Path:
+    """The folder that holds the outermost package of a file, or the file itself."""
+    folder = path.parent
+    while (folder / "__init__.py").exists():
+        folder = folder.parent
+    return folder
+
+
+def _dotted(path: Path, base: Path) -> str:
+    parts = path.relative_to(base).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _imports(path: Path, name: str) -> Iterator[str]:
+    """The names of modules that a file may import, at its top or in its functions."""
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*above, *(node.module or "").split(".")]).strip(".")
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def _files_of(name: str, base: Path) -> Iterator[tuple[str, Path]]:
+    """A module of the project or beside the script, and the packages around it, if it is one."""
+    parts = name.split(".")
+    for root in dict.fromkeys((base, _BASE)):
+        file = root.joinpath(*parts).with_suffix(".py")
+        if not file.exists():
+            file = root.joinpath(*parts, "__init__.py")
+        if file.exists():
+            yield name, file
+            for length in range(1, len(parts)):
+                package = root.joinpath(*parts[:length], "__init__.py")
+                if package.exists():
+                    yield ".".join(parts[:length]), package
+            return
+
+
+@functools.cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
+
+@functools.cache
+def _normal_file(path: Path) -> str:
+    return _dump(_tree(path))
+
+
+def _normal(text: str) -> str:
+    """The text of code without comments, docstrings and layout; of no code, as it is."""
+    try:
+        return _dump(ast.parse(inspect.cleandoc(text)))
+    except SyntaxError:
+        return text
+
+
+def _dump(node: object) -> str:
+    """A syntax tree as text, without positions, docstrings and fields that are empty: these come
+    and go with the version of Python."""
+    if isinstance(node, ast.AST):
+        fields = [(name, value) for name, value in ast.iter_fields(node) if value not in (None, [])]
+        return f"{type(node).__name__}({','.join(f'{n}={_dump(v)}' for n, v in fields)})"
+    if isinstance(node, list):
+        return f"[{','.join(_dump(part) for part in node if not _is_docstring(part))}]"
+    return repr(node)
+
+
+def _is_docstring(node: object) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )

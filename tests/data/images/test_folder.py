@@ -1,0 +1,179 @@
+"""Folders of image files as data."""
+
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxmodels.data.images import load_images, normalization_of
+from jaxmodels.errors import InputError
+
+
+def _write(folder: Path, files: dict[str, np.ndarray | bytes]) -> Path:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            Image.fromarray(content).save(path, **({"lossless": True} if "webp" in name else {}))
+    return folder
+
+
+def _images(count, shape=(6, 5, 3), seed=0):
+    return list(np.random.default_rng(seed).integers(0, 255, (count, *shape)).astype(np.uint8))
+
+
+def _assert_columns(columns, images, labels):
+    np.testing.assert_array_equal(columns["image"], images)
+    if labels is None:
+        assert "label" not in columns
+    else:
+        np.testing.assert_array_equal(columns["label"], labels)
+
+
+def _keys(records):
+    return {records.key(row) for row in range(len(records))}
+
+
+@pytest.mark.parametrize("validation", ["validation", "val", None])
+def test_splits_with_folders_of_classes(tmp_path, validation):
+    a, b, c, d, e = _images(5)
+    files = {
+        "train/dog/1.png": a,
+        "train/cat/z.PNG": b,
+        "train/cat/b/y.bmp": c,
+        "test/dog/1.webp": d,
+    }
+    if validation:
+        files[f"{validation}/cat/x.png"] = e
+    files |= {
+        "train/cat/notes.txt": b"",
+        "train/cat/._z.png": b"",
+        "README.md": b"",
+        ".x/a.png": b"",
+    }
+    data = load_images(str(_write(tmp_path / "my pets", files)))
+    assert (data.name, data.class_names) == ("my_pets", ("cat", "dog"))
+    _assert_columns(data.splits["train"], [c, b, a], [0, 0, 1])
+    _assert_columns(data.splits["test"], [d], [1])
+    assert set(data.splits) == {"train", "test"} | ({"validation"} if validation else set())
+    if validation:
+        _assert_columns(data.splits["validation"], [e], [0])
+    assert data.normalization() == normalization_of(data.splits["train"]["image"])
+    assert data.records["train"].key(0) == "train/cat/b/y.bmp"
+    assert pickle.loads(pickle.dumps(data.records["train"])).read([2]) == [
+        {"image": (tmp_path / "my pets/train/dog/1.png").read_bytes(), "label": 1}
+    ]
+
+
+def test_folders_of_classes_alone_are_a_training_split(tmp_path, monkeypatch):
+    images = _images(60, (4, 4))
+    files = {f"{'ab'[row % 2]}/{row:02}.png": image for row, image in enumerate(images)}
+    _write(tmp_path / "letters", files)
+    monkeypatch.chdir(tmp_path)
+    data = load_images("./letters")
+    assert list(data.splits) == ["train"]
+    _assert_columns(
+        data.splits["train"],
+        [image[..., None] for image in images[::2] + images[1::2]],
+        [0] * 30 + [1] * 30,
+    )
+    carved = load_images("./letters", validation_fraction=0.3)
+    assert list(carved.splits) == ["train", "validation"]
+    assert sum(carved.sizes.values()) == 60
+    # By its path, wherever it stands among the others.
+    before = _keys(carved.records["validation"])
+    (tmp_path / "letters/a/00.png").unlink()
+    later = load_images("./letters", validation_fraction=0.3).records["validation"]
+    assert _keys(later) == before - {"a/00.png"}
+
+
+def test_images_without_classes(tmp_path):
+    a, b, c = _images(3)
+    flat = load_images(str(_write(tmp_path / "flat", {"2.png": b, "1.png": a})))
+    assert flat.class_names == () and flat.labels("train") is None
+    _assert_columns(flat.splits["train"], [a, b], None)
+    files = {"train/2.png": b, "train/1.png": a, "test/1.png": c}
+    split = load_images(str(_write(tmp_path / "split", files)))
+    _assert_columns(split.splits["train"], [a, b], None)
+    _assert_columns(split.splits["test"], [c], None)
+
+
+def test_another_content_is_another_fingerprint(tmp_path):
+    folder = _write(tmp_path / "same", {"1.png": _images(1)[0]})
+    before = load_images(str(folder)).fingerprint
+    assert load_images(f"{folder}/").fingerprint == before
+    os.utime(folder / "1.png", ns=(1, 1))
+    touched = load_images(str(folder)).fingerprint
+    (folder / "1.png").rename(folder / "2.png")
+    assert len({before, touched, load_images(str(folder)).fingerprint}) == 3
+
+
+def test_bad_files_are_named(tmp_path):
+    good = _images(6)
+    files = {f"train/a/{row}.png": image for row, image in enumerate(good)}
+    files |= {
+        "train/a/6.png": b"no picture",
+        "train/a/7.png": np.zeros((6, 5, 4), np.uint8),
+        "train/a/8.png": _images(1, (5, 6, 3))[0],
+        "train/a/9.png": good[2] + 1,
+        "test/a/0.png": good[2] + 1,
+    }
+    folder = _write(tmp_path / "mixed", files)
+    (folder / "train/a/gone.png").symlink_to(folder / "nowhere.png")
+    with pytest.raises(InputError) as raised:
+        load_images(str(folder))
+    for said in (
+        "5 bad records",
+        "train[6]: train/a/6.png cannot be decoded as an image",
+        "train[7]: train/a/7.png has transparent pixels; expected 3 opaque channels",
+        "train[8]: train/a/8.png is 5x6 pixels; expected 6x5",
+        "train[9]: train/a/9.png has the same pixels as test/a/0.png",
+        "train[10]: train/a/gone.png cannot be read: No such file",
+    ):
+        assert said in str(raised.value)
+    data = load_images(str(folder), skip_bad_records=5)
+    _assert_columns(data.splits["train"], good, [0] * 6)
+
+
+def test_a_few_grey_files_among_coloured_ones_are_coloured_too(tmp_path):
+    grey, *coloured = _images(1, (6, 5))[0], *_images(4)
+    files = {"0.png": grey} | {f"{row + 1}.png": image for row, image in enumerate(coloured)}
+    data = load_images(str(_write(tmp_path / "mostly", files)))
+    expected = [np.repeat(grey[..., None], 3, 2), *coloured]
+    np.testing.assert_array_equal(data.splits["train"]["image"], expected)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["train/a/1", "test/b/1"], "class 'b' in test, which train lacks; expected a$"),
+        (["train/a/1", "test/1"], "images without a class in test, which train lacks; expected a$"),
+        (["train/1", "test/a/1"], "class 'a' in test, which train lacks; expected images without"),
+        (["train/a/1", "train/2"], "in train has images beside folders .* say train/2.png"),
+        (["test/a/1"], "no training split; expected a folder train. Found: test"),
+        (["train/a/1", "val/a/1", "validation/a/1"], "folders validation and val"),
+        ([], "has no images; expected .png"),
+    ],
+)
+def test_folders_that_are_no_data_set(tmp_path, files, message):
+    images = _images(len(files))
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    _write(folder, {f"{name}.png": image for name, image in zip(files, images)})
+    with pytest.raises(InputError, match=message):
+        load_images(str(folder))
+
+
+def test_a_name_alone_is_of_tfds_and_a_path_must_exist(tmp_path, monkeypatch):
+    _write(tmp_path / "mnist", {"1.png": _images(1)[0]})
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="tfds build mnist"):
+        load_images("mnist", tmp_path / "nothing")
+    assert load_images("./mnist").sizes == {"train": 1}
+    with pytest.raises(InputError, match="'missing' is no folder"):
+        load_images("./missing")

@@ -1,0 +1,186 @@
+"""Records of tensorflow-datasets in random access."""
+
+import multiprocessing
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from tensorflow_datasets import features as tfds_features
+
+from jaxmodels.data import BadRecord
+from jaxmodels.data.images import load_images
+from jaxmodels.data.images.stored import open_tfds_images
+from jaxmodels.data.tfds import prepared_builder, tfds_dataset
+from jaxmodels.errors import InputError
+from tests.tfds_folder import example, png, serialized, write_dataset, write_image_dataset
+
+
+@pytest.fixture
+def images():
+    return list(np.random.default_rng(0).integers(0, 255, (30, 6, 5, 3)).astype(np.uint8))
+
+
+def test_records_are_what_was_written_in_any_order(tmp_path, images):
+    labels = [row % 3 for row in range(30)]
+    write_image_dataset(tmp_path, "written", {"train": images}, {"train": labels})
+    stored = open_tfds_images("written", tmp_path)
+    assert stored.facts == {"image": ((6, 5), 3, np.uint8)}
+    assert stored.names == {"label": ("kind0", "kind1", "kind2")}
+    encoded = stored.splits["train"]
+    assert len(encoded) == 30
+    rows = [29, 0, 7, 7]
+    expected = [{"image": png(images[row]), "label": labels[row]} for row in rows]
+    assert encoded.read(rows) == expected
+    assert encoded.read([]) == []
+    assert [encoded.key(row) for row in (0, 29)] == ["train/0", "train/29"]
+
+
+def test_images_without_labels_have_none(tmp_path, images):
+    write_image_dataset(tmp_path, "unlabelled", {"train": images})
+    encoded = open_tfds_images("unlabelled", tmp_path).splits["train"]
+    assert encoded.read([3]) == [{"image": png(images[3])}]
+
+
+def _read_there(pickled: bytes) -> list:
+    return pickle.loads(pickled).read([4, 2])
+
+
+def test_another_process_and_many_threads_read_the_same(tmp_path, images):
+    write_image_dataset(tmp_path, "shared", {"train": images}, {"train": [1] * 30})
+    clean = load_images("shared", tmp_path).records["train"]
+    expected = clean.read([4, 2])
+    pickled = pickle.dumps(clean)
+    assert len(pickled) < 5000
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(_read_there, (pickled,)) == expected
+    with ThreadPoolExecutor(8) as pool:
+        for found in pool.map(lambda _: clean.read(list(range(30))), range(50)):
+            assert found == clean.read(list(range(30)))
+
+
+def test_clean_images_count_only_the_good(tmp_path, images):
+    images[3] = example(b"nothing", 0)
+    write_image_dataset(tmp_path, "holes", {"train": images}, {"train": [0] * 30}, shape=(6, 5, 3))
+    data = load_images("holes", tmp_path, skip_bad_records=1)
+    clean = data.records["train"]
+    assert len(clean) == 29
+    for index, row in ((2, 2), (3, 4), (28, 29)):
+        [record] = clean.read([index])
+        np.testing.assert_array_equal(data.decoder()(record)["image"], images[row])
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (b"\xff\xff\xff", "no tf.train.Example"),
+        (b"", "0 values of 'image'"),
+        (example(None, 1), "0 values of 'image'"),
+        (example(b"picture", None), "0 values of 'label'"),
+    ],
+)
+def test_a_record_that_cannot_be_parsed_says_why(tmp_path, images, record, reason):
+    splits = {"train": [*images[:3], record]}
+    write_image_dataset(tmp_path, "odd", splits, {"train": [0] * 4})
+    encoded = open_tfds_images("odd", tmp_path).splits["train"]
+    with pytest.raises(BadRecord, match=reason):
+        encoded.read([0, 3])
+
+
+def test_a_damaged_file_says_so(tmp_path, images):
+    folder = write_image_dataset(tmp_path, "damaged", {"train": images})
+    path = next(folder.glob("*array_record-*"))
+    content = bytearray(path.read_bytes())
+    at = content.find(png(images[5])[40:60])
+    assert at > 0
+    content[at] ^= 0xFF
+    path.write_bytes(content)
+    encoded = open_tfds_images("damaged", tmp_path).splits["train"]
+    assert encoded.read([4]) == [{"image": png(images[4])}]
+    with pytest.raises(BadRecord, match=r"cannot be read: .*hash mismatch"):
+        encoded.read([5])
+
+
+FEATURES = {
+    "text": tfds_features.Text(),
+    "tag": tfds_features.ClassLabel(names=["dull", "fine"]),
+    "weights": tfds_features.Tensor(shape=(2, 2), dtype=np.float32),
+    "tokens": tfds_features.Sequence(np.int32),
+    "words": tfds_features.Sequence(tfds_features.Text()),
+    "score": tfds_features.Scalar(dtype=np.float32),
+    "things": tfds_features.Sequence(
+        {
+            "box": tfds_features.BBoxFeature(),
+            "kind": tfds_features.ClassLabel(names=["cat", "dog", "owl"]),
+        }
+    ),
+    "ragged": tfds_features.Sequence(tfds_features.Sequence(np.int64)),
+}
+
+
+def _thing_record(row, tokens):
+    return serialized(
+        {
+            "text": [f"text {row}".encode()],
+            "tag": [row % 2],
+            "weights": [float(row), 1.5, 2.5, 3.5],
+            "tokens": list(range(tokens)),
+            "words": [b"a", b"bc"],
+            "score": [row / 2],
+            "things/box": [0.0, 0.25, 0.5, 1.0] * tokens,
+            "things/kind": [2] * tokens,
+        }
+    )
+
+
+@pytest.fixture
+def things(tmp_path):
+    """A data set of text, numbers and boxes, with splits of all names."""
+    splits = {split: [_thing_record(row, row + 1) for row in range(4)] for split in ("train", "x")}
+    write_dataset(tmp_path, "things", FEATURES, splits | {"test": [_thing_record(9, 2)[:-9]]})
+    return prepared_builder("things", tmp_path, "text", "one text")
+
+
+def test_any_features_are_read_by_the_names_of_their_columns(things):
+    columns = {name: name for name in ("tag", "weights", "tokens", "words", "score")}
+    columns |= {"prompt": "text", "box": "things/box", "kind": "things/kind"}
+    stored = tfds_dataset("things", things, columns, splits=("train", "validation", "x"))
+    assert list(stored.splits) == ["train", "x"]
+    assert stored.names == {"tag": ("dull", "fine"), "kind": ("cat", "dog", "owl")}
+    (record,) = stored.splits["x"].read([2])
+    assert record.keys() == columns.keys()
+    assert (record["prompt"], record["tag"], record["score"]) == (b"text 2", 0, 1.0)
+    assert record["words"].tolist() == [b"a", b"bc"]
+    for name, expected in {
+        "weights": np.array([[2, 1.5], [2.5, 3.5]], np.float32),
+        "tokens": np.arange(3, dtype=np.int32),
+        "box": np.array([[0, 0.25, 0.5, 1]] * 3, np.float32),
+        "kind": np.array([2] * 3),
+    }.items():
+        np.testing.assert_array_equal(record[name], expected)
+        assert record[name].dtype == expected.dtype
+    assert pickle.loads(pickle.dumps(stored.splits["x"])).read([2])[0]["prompt"] == b"text 2"
+
+
+def test_values_that_do_not_fit_are_bad_records(things):
+    stored = tfds_dataset("things", things, {"text": "text"}, splits=("train", "test"))
+    with pytest.raises(BadRecord, match=r"is no tf.train.Example"):
+        stored.splits["test"].read([0])
+    stored = tfds_dataset("things", things, {"text": "words", "weights": "things/box"})
+    stored.splits["train"]._columns[1] = ("weights", ("tokens", "int64_list", (4,), np.int32))
+    with pytest.raises(BadRecord, match=r"has 3 values of 'tokens'; expected shape \(4,\)"):
+        stored.splits["train"].read([2])
+
+
+def test_features_that_cannot_be_read_are_named(things):
+    with pytest.raises(InputError, match=r"unknown feature 'txt'; did you mean 'text'.*things/box"):
+        tfds_dataset("things", things, {"text": "txt"})
+    with pytest.raises(InputError, match=r"'ragged' has shape .* at most one dimension"):
+        tfds_dataset("things", things, {"x": "ragged"})
+
+
+def test_data_without_an_image_says_what_it_has(things, tmp_path):
+    with pytest.raises(InputError, match="'things' has 0 image features; expected one") as raised:
+        load_images("things", tmp_path)
+    for said in ("text (Text)", "tag (ClassLabel)", "things (Sequence)"):
+        assert said in str(raised.value)

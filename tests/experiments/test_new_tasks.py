@@ -1,0 +1,112 @@
+"""Tasks that the house has never seen, as new files only: a table and several labels.
+
+What they get for nothing: flags, resume to the bit, eight devices, the report, prediction."""
+
+import contextlib
+import io
+import json
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from jaxmodels.report import write_comparison
+from jaxmodels.train import configure, main, train
+from tests.experiments import multilabel, tabular
+
+
+def _table(path, count=203):
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(count, 3))
+    y = 3 * x[:, 0] - x[:, 1] + np.abs(x[:, 2]) + 0.1 * generator.normal(size=count)
+    rows = ["a,b,y,c", *(f"{p:.5f},{q:.5f},{t:.5f},{r:.5f}" for (p, q, r), t in zip(x, y))]
+    path.write_text("\n".join(rows) + "\n")
+
+
+def _run(*arguments):
+    out, error = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+        code = main(tabular.TabularConfig, tabular.build, {}, [str(a) for a in arguments])
+    return code, out.getvalue(), error.getvalue()
+
+
+def _summary(out):
+    return dict(field.split("=", 1) for field in out.splitlines()[-1].split(" "))
+
+
+def test_a_table_trains_and_predicts_from_the_command_line(tmp_path):
+    _table(tmp_path / "numbers.csv")
+    flags = ["--table", tmp_path / "numbers.csv", "--workdir", tmp_path / "run"]
+    code, out, error = _run(*flags)
+    assert code == 0, error
+    assert float(_summary(out)["test/r2"]) > 0.95
+    page = (tmp_path / "run/report.html").read_text()
+    assert "share of the target&#x27;s variance that is explained" in page
+    (tmp_path / "new.csv").write_text("c,b,a\n0,0,1\n0,2,0\nx,0,0\n")
+    output = tmp_path / "new.jsonl"
+    flags = ["--workdir", tmp_path / "run", "--mode", "predict"]
+    code, out, error = _run(*flags, "--input", tmp_path / "new.csv", "--output", output)
+    assert code == 0, error
+    assert "count=3 failed=1" in out
+    lines = [json.loads(line) for line in output.open()]
+    assert [line["input"] for line in lines] == ["new.csv:0", "new.csv:1", "new.csv:2"]
+    assert lines[0]["y"] == pytest.approx(3, abs=0.7)
+    assert lines[1]["y"] == pytest.approx(-2, abs=0.7)
+    assert "could not convert" in lines[2]["error"]
+    code, _, error = _run("--table", tmp_path / "none.csv", "--workdir", tmp_path / "other")
+    assert (code, "expected a CSV file" in error, error.count("\n")) == (2, True, 1)
+
+
+def test_a_table_resumes_to_the_bit_and_runs_on_all_devices(tmp_path):
+    _table(tmp_path / "numbers.csv")
+    config = configure(tabular.TabularConfig(), table=str(tmp_path / "numbers.csv"), steps=100)
+    whole = train(tabular.build, configure(config, workdir=str(tmp_path / "whole")))
+
+    def interrupted(config):
+        experiment = tabular.build(config)
+        return experiment._replace(
+            describe=lambda step, *_: os.kill(os.getpid(), signal.SIGTERM) if step == 50 else None
+        )
+
+    parts = configure(config, workdir=str(tmp_path / "parts"), accept_code_change=True)
+    assert not train(interrupted, parts).finished
+    resumed = train(tabular.build, parts)
+    for a, b in zip(*(jax.tree.leaves(r.state) for r in (whole, resumed)), strict=True):
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+    one = train(tabular.build, configure(config, workdir=str(tmp_path / "one"), mesh="data=1"))
+    assert one.scores["test"]["r2"] == pytest.approx(whole.scores["test"]["r2"], abs=1e-4)
+    page = write_comparison([tmp_path / "whole", tmp_path / "one"], tmp_path / "both.html")
+    assert "higher is better" in page.read_text()
+
+
+def _labelled(count=96, known=0.6):
+    generator = np.random.default_rng(1)
+    x = generator.normal(size=(count, 4)).astype(np.float32)
+    labels = (x @ generator.normal(size=(4, 3)) > 0).astype(np.int32)
+    # Examples with many known labels and with none.
+    hidden = generator.uniform(size=labels.shape) > known * generator.uniform(size=(count, 1)) * 2
+    return {"x": x, "labels": np.where(hidden, -1, labels).astype(np.int32)}
+
+
+def test_several_labels_learn_from_arrays_of_a_notebook(tmp_path):
+    data = {"train": _labelled(), "validation": _labelled(41), "test": _labelled(37)}
+    config = configure(multilabel.MultiLabelConfig(), workdir=str(tmp_path / "run"))
+    result = train(multilabel.build, config, data)
+    assert result.scores["test"]["f1"] > 0.8
+    record = json.loads((tmp_path / "run/evaluation.json").read_text())
+    assert record["test"]["known"] == (data["test"]["labels"] >= 0).sum()
+
+
+@pytest.mark.parametrize("flags", [{"accumulate": 4, "mesh": "data=1"}, {"parallel": "pmap"}, {}])
+def test_labels_weigh_alike_in_parts_and_on_devices(tmp_path, flags):
+    """Each part of a batch has another number of known labels."""
+    data = {"train": _labelled(known=0.3), "test": _labelled(37)}
+    config = configure(multilabel.MultiLabelConfig(), steps=10, eval_every=10)
+    results = [
+        train(multilabel.build, configure(config, workdir=str(tmp_path / name), **each), data)
+        for name, each in (("one", {"mesh": "data=1"}), ("other", flags))
+    ]
+    for a, b in zip(*(jax.tree.leaves(r.state["params"]) for r in results), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
