@@ -17,8 +17,8 @@ from jaxmodels.objectives.gan import GAN
 from jaxmodels.objectives.generation import draw_latents, to_uint8
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.protocol import Objective, example_keys
-from jaxmodels.train.program import TrainProgram
 from jaxmodels.train.layout import make_mesh
+from jaxmodels.train.program import TrainProgram
 from tests.objectives.gan_toys import ToyDiscriminator, ToyGenerator, images, program, toy_gan
 
 pytestmark = pytest.mark.usefixtures("fast_compiling")
@@ -391,9 +391,7 @@ def test_a_minimax_gan_finds_both_modes_of_a_mixture():
     steps = 3000
     objective = GAN(Player((1, 1, 1)), Player(()), config, optimizer, steps, latent_size=4)
     source = Resident({"image": data.astype(np.float32)[:, None, None, None]})
-    run = TrainProgram(
-        objective, source, objective.hyperparameters, 128, steps, 0, make_mesh("data=1")
-    )
+    run = TrainProgram(objective, source, 128, steps, 0, make_mesh("data=1"))
     state, _ = run.advance(run.create(), run.zeros(), 0, steps)
     latents = draw_latents(KEY, 4000, 4)
     x = np.ravel(Player((1, 1, 1)).apply({"params": state["ema"]}, latents))

@@ -21,8 +21,8 @@ from jaxmodels.objectives.gradients import (
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.ops import softmax_cross_entropy
 from jaxmodels.protocol import Mean, mean_over
-from jaxmodels.train.program import TrainProgram
 from jaxmodels.train.layout import make_mesh
+from jaxmodels.train.program import TrainProgram
 
 BATCH, LENGTH, WIDTH, TAGS, STEPS = 32, 7, 3, 4, 5
 KEY = jax.random.key(0)

@@ -21,8 +21,8 @@ from jaxmodels.objectives.gradients import gradients_of
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import Change
 from jaxmodels.protocol import Objective, Score, mean_over
-from jaxmodels.train.program import EvaluationProgram, TrainProgram
 from jaxmodels.train.layout import make_mesh
+from jaxmodels.train.program import EvaluationProgram, TrainProgram
 
 needs_8 = pytest.mark.skipif(jax.device_count() != 8, reason="needs 8 simulated devices")
 
