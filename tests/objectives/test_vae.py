@@ -406,7 +406,6 @@ def test_eight_devices_give_what_one_gives(model, likelihood, flags):
     for devices, parallel in ((1, "jit"), (8, "jit"), (8, "pmap")):
         objective = small_vae(model, likelihood, **flags)
         mesh = make_mesh(f"data={devices}")
-        numbers = objective.hyperparameters
         run = TrainProgram(objective, source(), 16, 8, 3, mesh, parallel=parallel)
         state = start(objective, _batch())
         if model == "vqvae":
