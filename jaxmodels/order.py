@@ -20,7 +20,7 @@ def permutation(size: int, seed: int, epoch: int) -> Int[np.ndarray, " size"]:
 
 def sample_order(
     size: int, batch_size: int, seed: int, start: int, stop: int
-) -> Int[np.ndarray, "stop-start batch"]:
+) -> Int[np.ndarray, "steps batch"]:
     """The examples of steps start..stop-1, out of `size`.
 
     Example j of step t has position p = t * batch + j, belongs to epoch p // size and is
@@ -49,14 +49,14 @@ class Order:
     seed: int | None = None
     part: tuple[int, int] = (0, 1)
 
-    def rows(self, start: int, stop: int) -> Int[np.ndarray, "stop-start part"]:
+    def rows(self, start: int, stop: int) -> Int[np.ndarray, "steps part"]:
         """The examples of steps start..stop-1."""
         if self.seed is None:
             return np.minimum(self.positions(start, stop), self.size - 1).astype(np.int32)
         whole = sample_order(self.size, self.batch_size, self.seed, start, stop)
         return whole[:, self._columns()]
 
-    def positions(self, start: int, stop: int) -> Int[np.ndarray, "stop-start part"]:
+    def positions(self, start: int, stop: int) -> Int[np.ndarray, "steps part"]:
         """Where they stand in the sequence of all examples of all steps."""
         first = np.arange(start, stop, dtype=np.int64)[:, None] * self.batch_size
         return first + np.arange(self.batch_size)[self._columns()]

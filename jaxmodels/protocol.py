@@ -6,7 +6,7 @@ scans, saves and replays them without knowing what they minimise.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -48,9 +48,12 @@ class Objective(NamedTuple):
     @classmethod
     def of(cls, methods: Any) -> "Objective":
         """The objective that an object's methods and attributes of these names make."""
-        return cls(*(getattr(methods, name, cls._field_defaults.get(name)) for name in cls._fields))
+        return cls(
+            **{name: getattr(methods, name) for name in cls._fields if hasattr(methods, name)}
+        )
 
 
+@runtime_checkable
 class Source(Protocol):
     """Where batches come from: part lies on the device, part the host sends for each step."""
 

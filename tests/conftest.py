@@ -5,19 +5,43 @@ Parity tests live in modules of their own that open with `torch = pytest.importo
 """
 
 import os
+import platform
 import tempfile
+from importlib.metadata import version
+from pathlib import Path
 
-_DEVICES = "--xla_force_host_platform_device_count"
-if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}=8".strip()
+from jaxtyping import install_import_hook
+
+_flags = ["--xla_force_host_platform_device_count=8"]
+if tuple(map(int, version("jaxlib").split(".")[:2])) <= (0, 10):  # later ones know no such flag
+    _flags.append("--xla_cpu_use_fusion_emitters=false")
+# What the caller set comes last, so that it wins.
+os.environ["XLA_FLAGS"] = " ".join([*_flags, os.environ.get("XLA_FLAGS", "")]).strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Here and not in a fixture, so that modules that read it when imported see it too. The object is
-# kept: the folder is removed with it, when the session ends.
+
+# Compiled programs outlive the session, because compiling takes most of its time. The variables
+# reach the processes that tests start.
+_home = Path(os.environ.get("JAXMODELS_CACHE") or Path.home() / ".cache" / "jaxmodels")
+_programs = f"tests-xla-jax{version('jax')}-jaxlib{version('jaxlib')}-py{platform.python_version()}"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_home.expanduser() / _programs))
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
+# Data and judges do not outlive it. This is no fixture, so that modules see it when imported. The
+# object is kept, because the folder is removed with it.
 _cache = tempfile.TemporaryDirectory(prefix="jaxmodels-tests-")
 os.environ["JAXMODELS_CACHE"] = _cache.name
 
+# Every annotated function of the package checks types and shapes when a test calls it.
+install_import_hook("jaxmodels", "beartype.beartype")
+
 import jax  # noqa: E402
 import pytest  # noqa: E402
+from jaxtyping import config as checks  # noqa: E402
+
+# Most programs of tests run once, so they are hardly optimised: that compiles several times faster.
+# Processes that tests start are not told so.
+jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture
@@ -27,18 +51,24 @@ def float64():
         yield
 
 
-@pytest.fixture(scope="module")
-def fast_compiling():
-    """For modules whose tests run many programs a few times each: programs that XLA compiles in a
-    quarter of the time, and optimises hardly at all."""
-    jit, quick = jax.jit, {"xla_cpu_use_fusion_emitters": False}
+@pytest.fixture
+def optimized():
+    """Compiles the programs of the test as users do, in so far as XLA's flags allow it."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
-    def quick_jit(function, **options):
-        return jit(function, **options | {"compiler_options": quick})
 
-    before = jax.config.read("jax_disable_most_optimizations")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jax, "jit", quick_jit)
-        jax.config.update("jax_disable_most_optimizations", True)
-        yield
-        jax.config.update("jax_disable_most_optimizations", before)
+@pytest.fixture
+def unchecked():
+    """Lets the test pass what annotations forbid, to see what the function itself says to it."""
+    checks.update("jaxtyping_disable", True)
+    yield
+    checks.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_programs():
+    """Frees the compiled programs of a module, of which a whole session holds gigabytes."""
+    yield
+    jax.clear_caches()

@@ -11,7 +11,7 @@ FILES = [
 TREES = {path.relative_to(ROOT): ast.parse(path.read_text("utf-8")) for path in FILES}
 # From the ground up. A room imports rooms of lower floors only, none beside it.
 FLOORS = [
-    ["errors", "cache"],
+    ["errors", "cache", "roles"],
     ["order", "files"],
     ["protocol"],
     ["across"],
@@ -22,7 +22,7 @@ FLOORS = [
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # These read files of runs, so they start at once: without jax, and without rooms that import it.
 READERS = {"report", "launch"}
-FOR_READERS = {"errors", "cache", "files", "pictures"}
+FOR_READERS = {"errors", "cache", "files", "pictures", "roles"}
 
 
 def _imports(tree):

@@ -76,7 +76,7 @@ def inspect_parts(
     return tables, bad
 
 
-def require_class(label: int, classes: int) -> None:
+def require_class(label: int | np.integer, classes: int) -> None:
     """
     Raises:
       BadRecord: a label that is none of so many classes.
@@ -90,7 +90,7 @@ def content_hash(*parts: bytes | np.ndarray) -> int:
     """64 bits of the parts' bytes, for the column "hash"."""
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
-        digest.update(part if isinstance(part, bytes) else np.ascontiguousarray(part))
+        digest.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).data)
     return int.from_bytes(digest.digest(), "little")
 
 
@@ -140,8 +140,10 @@ def keep_findings(
     for split, table in tables.items():
         good = table["good"]
         np.save(folder / f"{split}-rows.npy", parts[split].rows[good])
-        np.savez(folder / f"{split}-known.npz", **{name: table[name][good] for name in known})
-    (folder / "findings.json").write_text(json.dumps({"bad": bad, "facts": facts}))
+        for name in known:
+            np.save(folder / f"{split}-{name}.npy", table[name][good])
+    findings = {"bad": bad, "facts": facts, "known": list(known)}
+    (folder / "findings.json").write_text(json.dumps(findings))
 
 
 def load_findings(folder: Path, parts: Mapping[str, Part]) -> Findings:
@@ -149,11 +151,10 @@ def load_findings(folder: Path, parts: Mapping[str, Part]) -> Findings:
     found = json.loads((folder / "findings.json").read_text())
     splits = {}
     for split, part in parts.items():
-        with np.load(folder / f"{split}-known.npz") as known:
-            columns = dict(known)
         rows = np.load(folder / f"{split}-rows.npy")
+        known = {name: np.load(folder / f"{split}-{name}.npy") for name in found["known"]}
         if len(rows):
-            splits[split] = Selection(part.records, rows, columns)
+            splits[split] = Selection(part.records, rows, known)
     return Findings(splits, tuple(BadRow(*row) for row in found["bad"]), found["facts"])
 
 

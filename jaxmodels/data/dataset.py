@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -17,6 +17,7 @@ Columns = Mapping[str, np.ndarray]  # each leads with the example axis
 ColumnSpec = Mapping[str, jax.ShapeDtypeStruct]  # shape and type of one example
 
 
+@runtime_checkable
 class Records(Protocol):
     """One split as it is stored. Threads may share it; pickled, it is small and opens its files
     anew."""

@@ -1,9 +1,10 @@
 """A split that is read and decoded while the device works."""
 
+import contextlib
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import jax
@@ -56,8 +57,7 @@ class Streamed:
           BadRecord: a file has changed since it was checked.
         """
         spans = list(spans)
-        batches = self._read(order, spans[0][0], spans[-1][1])
-        try:
+        with contextlib.closing(self._read(order, spans[0][0], spans[-1][1])) as batches:
             for start, stop in spans:
                 columns = {}
                 for at in range(stop - start):
@@ -69,23 +69,18 @@ class Streamed:
                 for column in columns.values():
                     column[stop - start :] = 0
                 yield columns
-        finally:
-            batches.close()
 
     def examples(self, rows: Int[np.ndarray, " count"]) -> dict[str, np.ndarray]:
         """These examples as a pass in order gives them."""
         return self._decoder.batch(rows, rows, None)
 
-    def _read(self, order: Order, start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
-        pieces = self._pieces(order, start, stop)
-        try:
+    def _read(self, order: Order, start: int, stop: int) -> Generator[dict[str, np.ndarray]]:
+        with contextlib.closing(self._pieces(order, start, stop)) as pieces:
             for piece in pieces:
                 for at in range(len(next(iter(piece.values())))):
                     yield {name: column[at] for name, column in piece.items()}
-        finally:
-            pieces.close()
 
-    def _pieces(self, order: Order, start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
+    def _pieces(self, order: Order, start: int, stop: int):
         """The batches of several steps each."""
         import grain
 
@@ -118,11 +113,13 @@ class Streamed:
 
 
 def _end_with_parent(worker: int, workers: int) -> None:
-    """Else the workers of a run that was killed would wait for ever."""
+    """Ends a worker whose run was killed, which would wait for ever."""
+    parent = multiprocessing.parent_process()
 
     def wait():
-        multiprocessing.parent_process().join()
-        os._exit(1)
+        if parent:
+            parent.join()
+            os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
 

@@ -62,7 +62,7 @@ class TfdsRecords:
             # Facts of a run quote the reason: where the files lie is none.
             reason = str(error).splitlines()[0].replace(f"{self._folder}/", "")
             raise BadRecord(f"cannot be read: {reason}", "unreadable") from None
-        from tensorflow_datasets.proto.tf_example_generated_pb2 import Example
+        from tensorflow_datasets.proto.tf_example_generated_pb2 import Example  # pyright: ignore
 
         return [self._parsed(record, Example) for record in records]
 
@@ -132,8 +132,9 @@ def prepared_builder(
     """
     logging.getLogger("absl").setLevel(logging.ERROR)  # its advice to install OpenCV
     import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.constants import DATA_DIR
 
-    root = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+    root = Path(data_dir or DATA_DIR).expanduser()
     try:
         with contextlib.redirect_stdout(None), contextlib.redirect_stderr(None):
             builder = tfds.builder(name, data_dir=root)
@@ -193,9 +194,9 @@ def describe_features(builder) -> str:
 
 def _stored_features(builder) -> dict[str, Any]:
     """How each feature is stored (its shape and np_dtype), by its name in the files."""
-    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.utils import flatten_nest_dict
 
-    return tfds.core.utils.flatten_nest_dict(builder.info.features.get_serialized_info())
+    return flatten_nest_dict(builder.info.features.get_serialized_info())
 
 
 def _value(feature: str, features: Mapping[str, Any]) -> _Value:

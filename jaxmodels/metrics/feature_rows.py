@@ -1,12 +1,13 @@
-"""Features as the scores of generated images take them: checked, and float64 a few rows at a time.
+"""What the scores of generated images share: checks of features, and their rows in float64.
 
-50,000 features of 2048 dims are 400 MB in float32; a float64 copy of them is never made.
+Rows are converted a few at a time. 50,000 features of 2048 dims take 400 MB in float32; a float64
+copy of all of them is never made.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
 from jaxmodels.errors import InputError
 
@@ -14,11 +15,12 @@ ROWS = 4096
 
 
 def check_features(
-    field: str, features: Float[np.ndarray, "count dims"], least: int, need: str
-) -> Float[np.ndarray, "count dims"]:
-    """The features as a numpy array of their own type.
+    field: str, features: Num[np.ndarray, "..."], least: int, need: str
+) -> Num[np.ndarray, "count dims"]:
+    """Checks that features are a matrix of finite numbers; gives them as a numpy array.
 
-    need: what sets the least number of examples, to be read after "for".
+    field: what messages call them. need: what sets the least number of examples, as it reads after
+    "for".
 
     Raises:
       InputError: not a matrix, fewer than `least` examples, or examples that are not finite.
@@ -44,7 +46,11 @@ def check_features(
 
 
 def check_same_dims(field: str, dims: int, other_field: str, other_dims: int) -> None:
-    """Raises InputError unless both have as many dims."""
+    """Checks that both have as many dims.
+
+    Raises:
+      InputError: they differ.
+    """
     if dims != other_dims:
         raise InputError(
             f"{field}: {dims} dims, but {other_field} has {other_dims}; expected the same: "
@@ -53,13 +59,13 @@ def check_same_dims(field: str, dims: int, other_field: str, other_dims: int) ->
 
 
 def float64_rows(
-    features: Float[np.ndarray, "count dims"], rows: int = ROWS
+    features: Num[np.ndarray, "count dims"], rows: int = ROWS
 ) -> Iterator[Float[np.ndarray, "rows dims"]]:
-    """Consecutive chunks of at most `rows` examples."""
+    """Yields consecutive chunks of at most `rows` examples."""
     for start in range(0, len(features), rows):
         yield features[start : start + rows].astype(np.float64)
 
 
-def mean_feature(features: Float[np.ndarray, "count dims"]) -> Float[np.ndarray, " dims"]:
-    """The mean over examples, summed in float64."""
+def mean_feature(features: Num[np.ndarray, "count dims"]) -> Float[np.ndarray, " dims"]:
+    """Computes the mean over examples, summed in float64."""
     return sum(rows.sum(0) for rows in float64_rows(features)) / len(features)

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
 from jaxmodels.errors import InputError
 from jaxmodels.metrics.feature_rows import (
@@ -15,15 +15,15 @@ from jaxmodels.metrics.feature_rows import (
 
 
 class Moments(NamedTuple):
-    """What the Fréchet distance knows of a set of features; float64."""
+    """Mean and covariance of a set of features, in float64: all that the Fréchet distance needs."""
 
     mean: Float[np.ndarray, " dims"]
     covariance: Float[np.ndarray, "dims dims"]
     count: int
 
 
-def feature_moments(features: Float[np.ndarray, "count dims"]) -> Moments:
-    """Mean and unbiased covariance (divided by count - 1), as of numpy.cov.
+def feature_moments(features: Num[np.ndarray, "count dims"]) -> Moments:
+    """Computes mean and unbiased covariance (divided by count - 1), as numpy.cov does.
 
     Raises:
       InputError: fewer than two examples, or features that are not a matrix of finite numbers.
@@ -31,7 +31,8 @@ def feature_moments(features: Float[np.ndarray, "count dims"]) -> Moments:
     features = check_features("features", features, 2, "a covariance")
     mean = mean_feature(features)
     scatter = np.zeros((len(mean), len(mean)))
-    # A second pass: sums of squares minus the square of sums would lose the small variances.
+    # The mean is known from a pass of its own, because sums of squares minus the square of sums
+    # would lose small variances.
     for rows in float64_rows(features):
         rows -= mean
         scatter += rows.T @ rows
@@ -39,10 +40,10 @@ def feature_moments(features: Float[np.ndarray, "count dims"]) -> Moments:
 
 
 def frechet_distance(one: Moments, other: Moments) -> float:
-    """Squared distance |m1 - m2|^2 + tr(S1) + tr(S2) - 2 tr (S1^1/2 S2 S1^1/2)^1/2, at least 0.
+    """Computes |m1 - m2|^2 + tr(S1) + tr(S2) - 2 tr (S1^1/2 S2 S1^1/2)^1/2, at least 0.
 
-    Symmetric in its arguments; in squared units of the features. It is biased: it falls as the
-    count grows, so only distances at equal counts compare.
+    This is the squared distance, in squared units of the features; it is symmetric in its
+    arguments. It is biased: it falls as the count grows, so compare distances at equal counts only.
 
     Sources: Dowson & Landau 1982, "The Fréchet Distance between Multivariate Normal Distributions",
     abstract; Heusel et al. 2017, "GANs Trained by a Two Time-Scale Update Rule Converge to a Local
@@ -55,7 +56,7 @@ def frechet_distance(one: Moments, other: Moments) -> float:
     _check_moments("other", other)
     check_same_dims("one", len(one.mean), "other", len(other.mean))
     root = _square_root_factor(one.covariance)
-    # With S1 = R R', the wanted eigenvalues are those of R' S2 R, which is as small as the rank.
+    # With S1 = R R', the wanted eigenvalues are those of R' S2 R, a matrix no larger than the rank.
     eigenvalues = np.linalg.eigvalsh(root.T @ other.covariance @ root)
     overlap = np.sqrt(np.maximum(eigenvalues, 0)).sum()
     offset = np.subtract(one.mean, other.mean)
@@ -63,11 +64,13 @@ def frechet_distance(one: Moments, other: Moments) -> float:
     return max(float(offset @ offset + spread - 2 * overlap), 0.0)
 
 
-def _square_root_factor(covariance: np.ndarray) -> Float[np.ndarray, "dims rank"]:
-    """R with R R' = covariance, of as many columns as the rank."""
+def _square_root_factor(
+    covariance: Float[np.ndarray, "dims dims"],
+) -> Float[np.ndarray, "dims rank"]:
+    """Factors a covariance into R R', where R has as many columns as the rank."""
     eigenvalues, vectors = np.linalg.eigh(covariance)
-    # Round-off of eigenvalues that are 0, of either sign: the square root would make 1e-8 of 1e-16,
-    # for each of thousands.
+    # Eigenvalues that are 0 come out as round-off of either sign. Their square roots would add
+    # up: 1e-8 of 1e-16, for each of thousands.
     noise = np.abs(eigenvalues).max() * len(eigenvalues) * np.finfo(np.float64).eps
     kept = eigenvalues > noise
     return vectors[:, kept] * np.sqrt(eigenvalues[kept])

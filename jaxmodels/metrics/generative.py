@@ -1,29 +1,38 @@
 """All scores of generated images in one space of features, under one protocol."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
 from jaxmodels.metrics.frechet import feature_moments, frechet_distance
 from jaxmodels.metrics.inception_score import inception_score
 from jaxmodels.metrics.kernel_distance import kernel_distance
 from jaxmodels.metrics.neighbours import neighbour_scores
+from jaxmodels.protocol import Score
 
 NEIGHBOUR_EXAMPLES, KERNEL_SUBSETS, KERNEL_SUBSET_SIZE = 5000, 20, 1000
 
-# As published for Inception's; a split of few examples underestimates the score.
+# Ten as published for Inception's; a split of few examples underestimates the score.
 SCORE_SPLITS = {"inception": 10, "classifier": 1, "pixels": 1}
-# What a score is called depends on the features: only Inception's make an FID.
+# What scores are called in each space of features: Fréchet distance, kernel distance and score of
+# the predictions. Only Inception's make an FID; pixels predict nothing.
 NAMES = {
     "inception": ("fid", "kid", "inception_score"),
     "classifier": ("frechet_classifier", "kid_classifier", "classifier_score"),
     "pixels": ("frechet_pixels", "kid_pixels", ""),
 }
+_SEEN = {
+    "inception": "features of the FID Inception network",
+    "classifier": "features of a classifier of this data",
+    "pixels": "pixels",
+}
 
 
 class Features(NamedTuple):
-    """Images as a judge sees them."""
+    """Images as a judge (a network, or the eye for pixels) sees them."""
 
     features: Float[np.ndarray, "count dims"]
     logits: Float[np.ndarray, "count classes"] | None = None
@@ -32,31 +41,35 @@ class Features(NamedTuple):
 def generative_scores(
     space: str, real: Features, fake: Features, neighbours: int = 5
 ) -> dict[str, float]:
-    """Fréchet distance and KID, precision, recall, density, coverage and, with logits, the
-    Inception score, also of the real images (suffix "_real"), which is about the best there is.
+    """Computes Fréchet distance and KID, precision, recall, density, coverage and, from logits, the
+    Inception score. SCORES says what each means.
 
     The Fréchet distance takes all examples. KID: 20 subsets of 1000, or of all where there are
-    fewer. Neighbours: among equally many of each, at most 5000, chosen at random.
+    fewer. Neighbours: among equally many of each, at most 5000, chosen at random. The Inception
+    score is also that of the real images (suffix "_real"), which is about the best there is.
 
-    space: a key of NAMES. Raises InputError for fewer examples than a score needs.
+    space: a key of NAMES.
+
+    Raises:
+      InputError: fewer examples than a score needs.
     """
-    frechet, kernel, score = NAMES[space]
+    frechet, kernel, predictions = NAMES[space]
     count = min(len(real.features), len(fake.features))
-    subset = min(KERNEL_SUBSET_SIZE, count)
-    some = min(NEIGHBOUR_EXAMPLES, count)
+    subset_size = min(KERNEL_SUBSET_SIZE, count)
     scores = {
         frechet: frechet_distance(feature_moments(real.features), feature_moments(fake.features)),
-        kernel: kernel_distance(real.features, fake.features, KERNEL_SUBSETS, subset).mean,
+        kernel: kernel_distance(real.features, fake.features, KERNEL_SUBSETS, subset_size).mean,
     }
     for suffix, images in (("", fake), ("_real", real)):
-        if images.logits is not None:
-            scores[score + suffix] = inception_score(images.logits, SCORE_SPLITS[space]).mean
-    near = neighbour_scores(_some(real.features, some), _some(fake.features, some), neighbours)
-    return scores | near._asdict()
+        if predictions and images.logits is not None:
+            score = inception_score(images.logits, SCORE_SPLITS[space])
+            scores[predictions + suffix] = score.mean
+    chosen = (_choose(images.features, min(NEIGHBOUR_EXAMPLES, count)) for images in (real, fake))
+    return scores | neighbour_scores(*chosen, neighbours)._asdict()
 
 
 def scores_protocol(space: str, real: int, fake: int, neighbours: int) -> dict:
-    """How `generative_scores` takes that many examples, for the record."""
+    """Describes how `generative_scores` takes that many examples, for the record."""
     return {
         "real": real,
         "samples": fake,
@@ -68,8 +81,53 @@ def scores_protocol(space: str, real: int, fake: int, neighbours: int) -> dict:
     }
 
 
-def _some(features: np.ndarray, count: int) -> np.ndarray:
-    """A random choice, always the same: the first ones may be by other writers than the last, every
-    second one of labels in turn has only even classes."""
+def _choose(features: Num[np.ndarray, "count dims"], count: int) -> Num[np.ndarray, "chosen dims"]:
+    """Chooses examples at random, always the same ones.
+
+    The first ones may differ from the rest, as in MNIST, whose writers do; and every second one of
+    labels in turn has an even class.
+    """
     order = np.random.Generator(np.random.Philox(0)).permutation(len(features))
     return features[np.sort(order[:count])]
+
+
+def _declare_scores() -> dict[str, Score]:
+    scores = {
+        "precision": Score("higher", "", "share of samples that are close to some real image"),
+        "recall": Score("higher", "", "share of real images that are close to some sample"),
+        "density": Score(
+            "higher",
+            "",
+            "real images that a sample is close to, over the neighbours asked for; about 1 for"
+            " samples like the real images, more where they crowd",
+        ),
+        "coverage": Score("higher", "", "share of real images that have a sample close to them"),
+    }
+    for space, (frechet, kernel, predictions) in NAMES.items():
+        scores[frechet] = Score(
+            "lower",
+            "",
+            f"Fréchet distance of samples to real images, in {_SEEN[space]}; it falls as counts"
+            " grow, so compare equal counts only",
+        )
+        scores[kernel] = Score(
+            "lower",
+            "",
+            f"kernel distance (squared MMD) of samples to real images, in {_SEEN[space]}; unbiased,"
+            " so it may be negative near zero",
+        )
+        if predictions:
+            scores[predictions] = Score(
+                "higher",
+                "",
+                "how sure of each sample and how varied over all predictions are, from 1 to the"
+                " number of classes",
+            )
+            scores[f"{predictions}_real"] = Score(
+                "neither", "", f"{predictions} of the real images, about the best there is"
+            )
+    return scores
+
+
+# Every name that `generative_scores` may give, in any space.
+SCORES: Mapping[str, Score] = MappingProxyType(_declare_scores())

@@ -4,7 +4,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
 from jaxmodels.errors import InputError
 from jaxmodels.metrics.feature_rows import check_features
@@ -17,12 +17,12 @@ class InceptionScore(NamedTuple):
     standard_deviation: float
 
 
-def inception_score(logits: Float[np.ndarray, "count classes"], splits: int = 10) -> InceptionScore:
-    """exp of the mean KL divergence (nats) of predictions from the mean prediction of their split.
+def inception_score(logits: Num[np.ndarray, "count classes"], splits: int = 10) -> InceptionScore:
+    """Computes exp of the mean KL divergence of predictions from their split's mean prediction.
 
     logits: unnormalised; log-probabilities (nats) are logits too, probabilities are not.
-    splits: contiguous and equal to within one example, in the order given; shuffle a set that is
-    sorted by class, or every split sees few classes.
+    splits: how many; they are contiguous, in the order given, and equal to within one example.
+    Shuffle a set that is sorted by class, or every split sees few classes.
 
     Source: Salimans et al. 2016, "Improved Techniques for Training GANs", section 4.
 
@@ -38,15 +38,16 @@ def inception_score(logits: Float[np.ndarray, "count classes"], splits: int = 10
     return InceptionScore(float(np.mean(scores)), float(np.std(scores)))
 
 
-def _score(logits: np.ndarray) -> float:
+def _score(logits: Num[np.ndarray, "count classes"]) -> float:
     logits = logits.astype(np.float64)
     log_given = logits - _log_sum_exp(logits, axis=1)
-    # In log space a class of probability 0 in every example has a finite marginal, not log 0.
+    # A class of probability 0 in every example has a finite marginal in log space; elsewhere its
+    # logarithm would be that of 0.
     log_marginal = _log_sum_exp(log_given, axis=0) - np.log(len(logits))
     divergence = (np.exp(log_given) * (log_given - log_marginal)).sum(1)
     return float(np.exp(divergence.mean()))
 
 
-def _log_sum_exp(values: np.ndarray, axis: int) -> np.ndarray:
+def _log_sum_exp(values: Float[np.ndarray, "count classes"], axis: int) -> Float[np.ndarray, "_ _"]:
     largest = values.max(axis, keepdims=True)
     return largest + np.log(np.exp(values - largest).sum(axis, keepdims=True))

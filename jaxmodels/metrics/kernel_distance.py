@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Num
 
 from jaxmodels.errors import InputError
 from jaxmodels.metrics.feature_rows import check_features, check_same_dims, float64_rows
@@ -17,16 +17,16 @@ class KernelDistance(NamedTuple):
 
 
 def kernel_distance(
-    real: Float[np.ndarray, "real dims"],
-    fake: Float[np.ndarray, "fake dims"],
+    real: Num[np.ndarray, "real dims"],
+    fake: Num[np.ndarray, "fake dims"],
     subsets: int = 100,
     subset_size: int = 1000,
     seed: int = 0,
 ) -> KernelDistance:
-    """`squared_mmd` of random subsets of both sets, each drawn without replacement.
+    """Computes `squared_mmd` of random subsets of both sets, each drawn without replacement.
 
-    The same seed draws the same subsets. Unlike the Fréchet distance its mean does not depend on
-    the counts, and it may be negative.
+    The same seed draws the same subsets. Unlike that of the Fréchet distance, the expected value
+    does not depend on the counts; it may be negative.
 
     Source: Bińkowski et al. 2018, "Demystifying MMD GANs" (the Kernel Inception Distance).
 
@@ -51,13 +51,12 @@ def kernel_distance(
     return KernelDistance(float(np.mean(distances)), float(np.std(distances)))
 
 
-def squared_mmd(
-    real: Float[np.ndarray, "real dims"], fake: Float[np.ndarray, "fake dims"]
-) -> float:
-    """Unbiased estimate of the squared MMD under the kernel (x.y / dims + 1)^3; may be negative.
+def squared_mmd(real: Num[np.ndarray, "real dims"], fake: Num[np.ndarray, "fake dims"]) -> float:
+    """Estimates the squared MMD under the kernel (x.y / dims + 1)^3.
 
-    Mean kernel over pairs of two different real examples, plus that of the fake, minus twice that
-    over pairs of one real and one fake.
+    The estimate has no bias, so it may be negative. It is the mean kernel over pairs of two
+    different real examples, plus that of the fake, minus twice that over pairs of one real and one
+    fake.
 
     Sources: Gretton et al. 2012, "A Kernel Two-Sample Test", lemma 6; the kernel: Bińkowski et
     al. 2018, "Demystifying MMD GANs".
@@ -73,11 +72,12 @@ def squared_mmd(
 
 
 def _squared_mmd(real: np.ndarray, fake: np.ndarray) -> float:
-    across = _kernel_sum(real, fake) / (len(real) * len(fake))
-    return _mean_within(real) + _mean_within(fake) - 2 * across
+    between = _kernel_sum(real, fake) / (len(real) * len(fake))
+    return _mean_within(real) + _mean_within(fake) - 2 * between
 
 
 def _mean_within(features: np.ndarray) -> float:
+    """Averages the kernel over pairs of two different examples."""
     count = len(features)
     own = sum(
         _cube(np.einsum("nd,nd->n", rows, rows), rows.shape[1]) for rows in float64_rows(features)
@@ -86,7 +86,7 @@ def _mean_within(features: np.ndarray) -> float:
 
 
 def _kernel_sum(one: np.ndarray, other: np.ndarray) -> float:
-    """Over all pairs, an example with itself included."""
+    """Sums the kernel over all pairs, those of an example with itself included."""
     return sum(
         _cube(rows @ others.T, rows.shape[1])
         for rows in float64_rows(one)
@@ -95,8 +95,8 @@ def _kernel_sum(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _cube(products: np.ndarray, dims: int) -> float:
-    """The sum of the kernel over the given inner products, which are overwritten."""
+    """Sums the kernel over the given inner products, which are overwritten."""
     products /= dims
     products += 1
-    # A product of three: numpy's power is many times slower.
+    # As a product, because numpy's power is many times slower.
     return float((products * products * products).sum())

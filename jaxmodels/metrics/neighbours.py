@@ -1,13 +1,14 @@
 """Scores from nearest neighbours: are samples realistic, varied, and no copies of training data?
 
-Euclidean distances in float64, from inner products, a chunk of rows of the matrix at a time.
+Distances are Euclidean, in float64, from inner products; a chunk of rows of their matrix is held at
+a time.
 """
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 
 from jaxmodels.errors import InputError
 from jaxmodels.metrics.feature_rows import (
@@ -17,7 +18,7 @@ from jaxmodels.metrics.feature_rows import (
     mean_feature,
 )
 
-# Relative to the squared norms: above the round-off of an inner product of thousands of dims.
+# More than the round-off of an inner product of thousands of dims, relative to squared norms.
 _ROUND_OFF = 1e-12
 
 
@@ -31,16 +32,16 @@ class NeighbourScores(NamedTuple):
 
 
 def neighbour_scores(
-    real: Float[np.ndarray, "real dims"],
-    fake: Float[np.ndarray, "fake dims"],
+    real: Num[np.ndarray, "real dims"],
+    fake: Num[np.ndarray, "fake dims"],
     neighbours: int = 5,
     chunk: int = 1024,
 ) -> NeighbourScores:
-    """Precision, recall, density and coverage.
+    """Computes precision, recall, density and coverage.
 
-    The ball of an example reaches to its neighbours-th nearest other example of its own set. What
-    lies on the surface, to round-off, is outside, as in the code of Naeem et al.; Kynkäänniemi et
-    al. count it inside, which differs only where examples repeat.
+    The ball of an example reaches to its neighbours-th nearest other example of its own set. The
+    surface, to round-off, counts as outside, as in the code of Naeem et al.; Kynkäänniemi et al.
+    count it as inside, which differs only where examples repeat.
 
     chunk: rows of the distance matrix held at once; it changes memory and speed, not the scores.
 
@@ -60,15 +61,15 @@ def neighbour_scores(
     fake = check_features("fake", fake, neighbours + 1, need)
     check_same_dims("real", real.shape[1], "fake", fake.shape[1])
 
-    # One centre for all, so that a distance that all three matrices hold rounds alike in them.
+    # All three matrices have one centre, so that a distance that they share rounds alike in them.
     centre = mean_feature(real)
     real_reach = _squared_reach(real, centre, neighbours, chunk)
     fake_reach = _squared_reach(fake, centre, neighbours, chunk)
 
     precise = held = 0
     covered, recalled = np.zeros(len(real), bool), np.zeros(len(real), bool)
-    # Too long by the round-off: a fake copy of the real example that sets a reach is on the
-    # surface whichever way either distance rounds.
+    # Distances are stretched by the round-off: a fake copy of the real example that sets a reach is
+    # then outside, whichever way either distance rounds.
     for start, squared in _squared_distances(fake, real, centre, chunk, 1 + _ROUND_OFF):
         in_real_ball = squared < real_reach
         precise += int(in_real_ball.any(1).sum())
@@ -84,22 +85,22 @@ def neighbour_scores(
 
 
 class Nearest(NamedTuple):
-    """Of each query the nearest references, nearest first."""
+    """The references nearest to each query, nearest first."""
 
     index: Int[np.ndarray, "queries count"]
     distance: Float[np.ndarray, "queries count"]
 
 
 def nearest(
-    queries: Float[np.ndarray, "queries dims"],
-    references: Float[np.ndarray, "references dims"],
+    queries: Num[np.ndarray, "queries dims"],
+    references: Num[np.ndarray, "references dims"],
     count: int = 1,
     chunk: int = 1024,
 ) -> Nearest:
-    """The `count` references nearest to each query, with their Euclidean distances.
+    """Finds the `count` references nearest to each query, and their Euclidean distances.
 
-    For samples among training images it shows memorisation: distances far below those of held-out
-    images. Which of several references at one distance, to round-off, is given is not defined; the
+    Samples among training images show memorisation by distances far below those of held-out images.
+    Where several references are at one distance, to round-off, any of them may be given; the
     distance is that of the one given.
 
     chunk: rows of the distance matrix held at once; it changes memory and speed.
@@ -118,7 +119,7 @@ def nearest(
     centre = mean_feature(references)
     for start, squared in _squared_distances(queries, references, centre, chunk):
         index = np.argpartition(squared, count - 1, axis=1)[:, :count]
-        # Once more, by differences: inner products blur a distance near 0.
+        # Distances are computed anew by differences, because inner products blur those near 0.
         rows = queries[start : start + len(squared)].astype(np.float64)
         distance = np.stack(
             [np.linalg.norm(rows - references[chosen], axis=1) for chosen in index.T], axis=1
@@ -137,11 +138,11 @@ def _check_chunk(chunk: int) -> None:
 def _squared_reach(
     features: np.ndarray, centre: np.ndarray, neighbours: int, chunk: int
 ) -> Float[np.ndarray, " count"]:
-    """Squared distance of each example to its neighbours-th nearest other."""
+    """Computes the squared distance of each example to its neighbours-th nearest other."""
     reach = np.empty(len(features))
     for start, squared in _squared_distances(features, features, centre, chunk):
         stop = start + len(squared)
-        # Itself is put first, so that the others start at index 1.
+        # The example itself is put first, so that the others start at index 1.
         squared[np.arange(len(squared)), np.arange(start, stop)] = -np.inf
         squared.partition(neighbours, axis=1)
         reach[start:stop] = squared[:, neighbours]
@@ -151,13 +152,13 @@ def _squared_reach(
 def _squared_distances(
     queries: np.ndarray, references: np.ndarray, centre: np.ndarray, chunk: int, stretch: float = 1
 ) -> Iterator[tuple[int, Float[np.ndarray, "chunk references"]]]:
-    """First row and squared distances of chunks of queries, with squared norms times `stretch`.
+    """Yields the first row and the squared distances of each chunk of queries.
 
-    A distance of 0 may come out negative by round-off.
+    stretch: factor of the squared norms. A distance of 0 may come out negative by round-off.
     """
     start = 0
     for rows in float64_rows(queries, chunk):
-        # Centred, the norms are of the size of the distances, and little cancels.
+        # Centred norms are of the size of the distances, so that little cancels.
         rows -= centre
         squared = np.empty((len(rows), len(references)))
         first = 0

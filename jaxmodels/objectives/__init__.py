@@ -1,0 +1,87 @@
+'''What is minimised: small classes whose methods are the functions of `protocol.Objective`.
+
+An objective of your own needs no more than this. It runs with parts of batches, under jit on a mesh
+and under pmap, it resumes, and its learning rate is a hyperparameter that is traced:
+
+    from dataclasses import dataclass
+
+    import jax.numpy as jnp
+    from flax import linen as nn
+
+    from jaxmodels.objectives.descent import descend, initial_state, learned_of
+    from jaxmodels.objectives.gradients import gradients_of
+    from jaxmodels.objectives.optimizers import OptimizerConfig
+    from jaxmodels.protocol import Score, mean_over
+
+
+    @dataclass(frozen=True)
+    class Regression:
+        """The mean squared error over batches {"x": [batch, inputs], "y": [batch]}."""
+
+        model: nn.Module
+        optimizer: OptimizerConfig
+        steps: int
+
+        scores = {"loss": Score("lower", "", "Mean squared error.")}
+
+        @property
+        def hyperparameters(self):
+            return self.optimizer.hyperparameters()
+
+        def init(self, key, spec, hyperparameters):
+            params = self.model.init(key, jnp.zeros(spec["x"].shape))["params"]
+            return initial_state(self.optimizer, {"params": params}, hyperparameters)
+
+        def loss(self, params, carried, batch, key):
+            outputs = self.model.apply({"params": params}, batch["x"])[:, 0]
+            loss = mean_over(jnp.square(outputs - batch["y"]), batch.get("valid"))
+            return loss, carried, {"loss": loss}
+
+        def step(self, state, batch, key):
+            gradients, _, sums = gradients_of(self.loss, state["params"], {}, batch, key)
+            return descend(self.optimizer, self.steps, state, gradients), sums
+
+        def evaluate(self, state, batch, key):
+            return self.loss(learned_of(state)["params"], {}, batch, key)[2]
+
+        @staticmethod
+        def summarize(sums):
+            return {"loss": sums["loss"].value()}
+
+What there is to build one from:
+
+State and update, `descent`:
+    initial_state        makes the state at step 0 of what is learned, with an average of it (ema)
+    descend              makes the state after one update by gradients
+    learned_of           takes from a state what to evaluate with: the average, if there is one
+Gradients, `gradients`:
+    gradients_of         computes the gradient of a loss (total, count), of a batch or its parts
+    accumulate_gradients does so where you differentiate yourself (two losses, another estimator)
+    split_batch          divides a batch into parts that each device has its share of
+Optimizers, `optimizers`:
+    OptimizerConfig      the flags of an optimizer and its schedule
+    make_optimizer       makes the update rule, where one state has several optimizers
+    scheduled_rate       computes the learning rate at a step
+    decayed              marks the parameters that weight decay acts on
+Averages, `averaging`:
+    update_average       moves an average of parameters (a teacher, an ema) towards new ones
+Batches, `preprocessing` and `augmentation`:
+    with_preprocessing   makes an objective for batches as they are stored
+    prepared             does so for any function (state, batch, key) that an evaluation maps
+    AugmentationConfig   the flags of augmentation
+    make_augmentation    makes the change of images that they ask for; two keys give two views
+Sums and keys, `jaxmodels.protocol`:
+    Mean, mean_over      a mean as total and count, over all or over the valid examples
+    Score                declares which values of a score are better, its unit and its meaning
+    example_keys         makes one key per example, from its position in the global batch
+Devices, `jaxmodels.across`, the same under jit and pmap:
+    average, total       the mean and the sum over devices
+    gather               the examples of all devices, for losses that compare those of a batch
+    take                 chosen rows of what all devices hold
+    rotate               for each example the one before it in the global batch
+    positions            the positions of this device's examples in the global batch
+    first_position, global_count    the first of them, and how many all devices have
+Losses: `jaxmodels.ops.softmax_cross_entropy`; whole objectives: `classifier`, `gan`, `vae`.
+
+Nothing is imported here, so that a run depends on the files of its own objective alone.
+'''

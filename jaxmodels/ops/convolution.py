@@ -144,7 +144,7 @@ def _require_output(name: str, x: Array, kernel: Array, sizes: Iterable[int]) ->
         )
 
 
-def _per_axis(value: int | Sequence[int], axes: int) -> tuple:
+def _per_axis(value: int | Sequence, axes: int) -> tuple:
     return (value,) * axes if isinstance(value, int) else tuple(value)
 
 

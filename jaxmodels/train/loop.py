@@ -72,7 +72,9 @@ class Trainer:
         key = self.program.keys.evaluate
         self.splits = {
             split: SplitProgram(source, run.eval_batch_size, key, mesh)
-            for split, source in experiment.evaluation.items()
+            for split, source in sorted(
+                experiment.evaluation.items(), key=lambda item: item[0] != "validation"
+            )
         }
         sample = experiment.objective.sample
         self.sampler = Sampler(sample) if sample else None

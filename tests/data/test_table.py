@@ -72,7 +72,9 @@ def _batches(source, order, spans, length):
     for (start, stop), sent in zip(spans, source.send(order, spans, length), strict=True):
         for at in range(stop - start):
             row = {name: column[at] for name, column in sent.items()}
-            yield jax.tree.map(np.asarray, source.batch(jax.device_put(dict(source.arrays)), row))
+            yield jax.tree.map(
+                np.asarray, source.batch(*jax.device_put((dict(source.arrays), row)))
+            )
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -105,7 +107,7 @@ def test_a_draw_is_of_the_seed_and_the_position(dataset, workers):
     (sent,) = Streamed(records, decode, SPEC, workers).send(order, [(7, 9)], 2)
     rows, positions = order.rows(7, 9), order.positions(7, 9)
     for at in np.ndindex(2, 8):
-        (record,) = records.read([rows[at]])
+        (record,) = records.read([int(rows[at])])
         expected = decode(record, Draw(3, int(positions[at])))
         np.testing.assert_array_equal(sent["features"][at], expected["features"])
         assert (sent["features"][at] != decode(record, None)["features"]).any()

@@ -11,18 +11,22 @@ from jaxmodels.ops import augmentation
 from jaxmodels.ops.augmentation import erasing, tones
 from jaxmodels.protocol import DATA_AXIS, example_keys
 from jaxmodels.train.layout import make_mesh
+from tests.ops.compiling import quick_jit, quick_options
 
 GENERATOR = np.random.default_rng(0)
 IMAGES = GENERATOR.integers(1, 256, (64, 12, 10, 3)).astype(np.uint8)
 KEYS = jax.random.split(jax.random.key(1), 64)
 MANY = jax.random.split(jax.random.key(2), 2000)
-pytestmark = pytest.mark.usefixtures("fast_compiling")
+pytestmark = pytest.mark.usefixtures("fast_compiling")  # also what pmap compiles
+crop = quick_jit(augmentation.random_crop, static_argnums=(2, 3))
+flip = quick_jit(augmentation.random_flip)
+erase = quick_jit(augmentation.random_erasing, static_argnames=("fill", "white"))
 needs_8 = pytest.mark.skipif(jax.device_count() != 8, reason="needs 8 simulated devices")
 
 
 @pytest.mark.parametrize("fill", [0, 7, "reflect"])
 def test_a_crop_is_a_window_of_the_padded_picture(fill):
-    cropped = np.asarray(augmentation.random_crop(IMAGES, KEYS, 2, fill))
+    cropped = np.asarray(crop(IMAGES, KEYS, 2, fill))
     assert cropped.dtype == np.uint8
     options = {"mode": "reflect"} if fill == "reflect" else {"constant_values": fill}
     padded = np.pad(IMAGES, ((0, 0), (2, 2), (2, 2), (0, 0)), **options)
@@ -42,18 +46,19 @@ def test_a_crop_is_a_window_of_the_padded_picture(fill):
 
 def test_a_crop_in_the_middle_is_the_picture():
     middle = jnp.full(64, 3)
-    np.testing.assert_array_equal(augmentation.crop(IMAGES, middle, middle, 3), IMAGES)
+    cropped = quick_jit(augmentation.crop, static_argnums=3)(IMAGES, middle, middle, 3)
+    np.testing.assert_array_equal(cropped, IMAGES)
 
 
 def test_reflecting_more_than_the_picture_is_refused():
     with pytest.raises(ValueError, match="padding = 10; expected less than the sides, 12 x 10"):
-        augmentation.random_crop(IMAGES, KEYS, 10, "reflect")
+        crop(IMAGES, KEYS, 10, "reflect")
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
 def test_pictures_are_mirrored_with_the_probability(probability):
     images = np.broadcast_to(IMAGES[:1], (2000, 12, 10, 3))
-    flipped = np.asarray(augmentation.random_flip(images, MANY, probability))
+    flipped = np.asarray(flip(images, MANY, probability))
     mirrored = (flipped == images[:, :, ::-1]).all((1, 2, 3))
     assert (mirrored | (flipped == images).all((1, 2, 3))).all()
     assert abs(mirrored.mean() - probability) <= 4 * np.sqrt(probability * (1 - probability) / 2000)
@@ -61,7 +66,8 @@ def test_pictures_are_mirrored_with_the_probability(probability):
 
 def test_boxes_to_erase_have_the_area_and_aspect():
     draws = jnp.asarray(GENERATOR.random((2000, 22), np.float32))
-    boxes = np.asarray(jax.vmap(lambda draw: erasing.erasing_box(draw, 64, 48))(draws))
+    boxes = quick_jit(jax.vmap(lambda draw: erasing.erasing_box(draw, 64, 48)))(draws)
+    boxes = np.asarray(boxes)
     top, left, height, width = boxes.T
     assert ((top >= 0) & (left >= 0) & (top + height <= 64) & (left + width <= 48)).all()
     share, aspect = height * width / (64 * 48), height / width
@@ -77,7 +83,7 @@ def test_boxes_to_erase_have_the_area_and_aspect():
 @pytest.mark.parametrize("fill", [0, "noise"])
 def test_a_rectangle_is_erased_with_the_probability(fill):
     images = np.full((2000, 12, 10, 1), 16, np.uint8)
-    erased = np.asarray(augmentation.random_erasing(images, MANY, 0.4, fill=fill, white=15))
+    erased = np.asarray(erase(images, MANY, 0.4, fill=fill, white=15))
     assert erased.dtype == np.uint8
     holes = (erased != 16)[..., 0]
     changed = holes.any((1, 2))
@@ -95,13 +101,13 @@ def test_a_rectangle_is_erased_with_the_probability(fill):
 
 def test_a_picture_too_small_for_a_rectangle_stays():
     images = np.ones((64, 1, 1, 1), np.uint8)
-    np.testing.assert_array_equal(augmentation.random_erasing(images, KEYS, 1.0), images)
+    np.testing.assert_array_equal(erase(images, KEYS, 1.0), images)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_rand_augment_draws_every_operation_and_keeps_the_type(channels):
     images = IMAGES[..., :channels]
-    changed = jax.jit(augmentation.rand_augment, static_argnums=2)(images, KEYS, 1, 30)
+    changed = quick_jit(augmentation.rand_augment, static_argnums=2)(images, KEYS, 1, 30.0)
     assert changed.dtype == np.uint8
     same = (np.asarray(changed) == images).all((1, 2, 3)).sum()
     # The identity, equalize (too few pixels), and color of grey.
@@ -111,9 +117,10 @@ def test_rand_augment_draws_every_operation_and_keeps_the_type(channels):
 def test_rand_augment_of_another_white_or_type_is_that_of_its_grey_levels():
     levels = np.arange(0, 256, 17)[GENERATOR.integers(0, 16, (64, 8, 8, 1))].astype(np.uint8)
 
+    augment = quick_jit(augmentation.rand_augment, static_argnums=(2, 3, 4))
+
     def change(images, white):
-        change = jax.jit(augmentation.rand_augment, static_argnums=(2, 4))
-        return np.asarray(change(images, KEYS, 1, 15, white), np.float32)
+        return np.asarray(augment(images, KEYS, 1, 15, white), np.float32)
 
     expected = change(levels, 255)
     np.testing.assert_array_equal(change(levels // 17, 15), np.round(expected / 17))
@@ -123,12 +130,12 @@ def test_rand_augment_of_another_white_or_type_is_that_of_its_grey_levels():
 
 def test_rand_augment_refuses_two_channels():
     with pytest.raises(ValueError, match="2 channels"):
-        augmentation.rand_augment(IMAGES[..., :2], KEYS)
+        augmentation.rand_augment(jnp.asarray(IMAGES[..., :2]), KEYS)
 
 
 def test_histograms_count_every_pixel():
     values = GENERATOR.integers(0, 256, (3, 2, 500))
-    counts = tones.histogram(jnp.asarray(values))
+    counts = quick_jit(tones.histogram)(values)
     expected = [[np.bincount(channel, minlength=256) for channel in image] for image in values]
     np.testing.assert_array_equal(counts, expected)
 
@@ -140,11 +147,11 @@ def test_shares_of_mixing_are_beta_distributed():
         return augmentation.random_mix(images, targets, key, **alphas)[1][0, 0]
 
     # Beta(1, 1) is uniform; the area of a box cut at the edges is smaller than drawn.
-    uniform = jax.jit(jax.vmap(lambda key: share(key, mixup_alpha=1.0)))(MANY)
+    uniform = quick_jit(jax.vmap(lambda key: share(key, mixup_alpha=1.0)))(MANY)
     np.testing.assert_allclose(np.quantile(uniform, [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.04)
-    boxes = jax.jit(jax.vmap(lambda key: share(key, cutmix_alpha=1.0)))(MANY)
+    boxes = quick_jit(jax.vmap(lambda key: share(key, cutmix_alpha=1.0)))(MANY)
     assert 0.6 < np.mean(boxes) < 0.75
-    both = jax.jit(jax.vmap(lambda key: share(key, mixup_alpha=1e4, cutmix_alpha=1.0)))(MANY)
+    both = quick_jit(jax.vmap(lambda key: share(key, mixup_alpha=1e4, cutmix_alpha=1.0)))(MANY)
     assert 0.45 < (np.abs(both - 0.5) < 0.02).mean() < 0.57
 
 
@@ -155,7 +162,7 @@ def _recipe(images, labels, key):
     ]
     images = augmentation.random_flip(images, keys[0])
     images = augmentation.random_crop(images, keys[1], 2)
-    images = augmentation.rand_augment(images, keys[2])
+    images = augmentation.rand_augment(images, keys[2], layers=1)
     images = augmentation.random_erasing(images, keys[3], fill="noise")
     return augmentation.random_mix(images, jax.nn.one_hot(labels, 5), key, 0.4, 1.0)
 
@@ -164,12 +171,13 @@ def _recipe(images, labels, key):
 def test_eight_devices_give_what_one_gives():
     """Under jit over a mesh and under pmap, mixing with the neighbour's last example included."""
     labels, key = np.arange(64) % 5, jax.random.key(3)
-    one = jax.jit(_recipe)(IMAGES, labels, key)
+    recipe = quick_jit(_recipe)
+    one = recipe(IMAGES, labels, key)
     mesh = make_mesh("data=8")
     rows = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
     everywhere = NamedSharding(mesh, PartitionSpec())
     program = jax.jit(_recipe, in_shardings=(rows, rows, everywhere), out_shardings=rows)
-    compiled = program.lower(IMAGES, labels, key).compile()
+    compiled = program.lower(IMAGES, labels, key).compile(quick_options())
     assert "all-gather" not in compiled.as_text()
     assert "all-to-all" not in compiled.as_text()
     eight = compiled(*map(jax.device_put, (IMAGES, labels, key), (rows, rows, everywhere)))
@@ -179,7 +187,7 @@ def test_eight_devices_give_what_one_gives():
     mapped = jax.tree.map(lambda x: x.reshape(64, *x.shape[2:]), mapped)
     for found in (eight, mapped):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3), found, one)
-    other = jax.jit(_recipe)(IMAGES, labels, jax.random.key(4))
+    other = recipe(IMAGES, labels, jax.random.key(4))
     assert (np.asarray(other[0]) != one[0]).any((1, 2, 3)).all()
 
 

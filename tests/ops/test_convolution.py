@@ -16,6 +16,7 @@ from jax import lax
 from jaxmodels.ops import conv, conv_transpose
 from jaxmodels.ops import convolution_native as native
 from jaxmodels.ops import convolution_winograd as winograd
+from tests.ops.compiling import quick_jit
 from tests.ops.convolution_cases import GROUPED, LARGE, SMALL, Case, operations
 
 # The fixture holds for the whole test, so every example may share it.
@@ -74,7 +75,7 @@ def _second_order(function, x, kernel):
 
 
 def _compare(case, order):
-    ours, reference = jax.jit(
+    ours, reference = quick_jit(
         lambda x, k: tuple(order(f, x, k) for f in (case.ours(), case.reference()))
     )(*case.arrays())
     jax.tree.map(close, ours, reference)
@@ -127,7 +128,7 @@ def test_native_forms_equal_lax(case):
         padding = lax.padtype_to_pads(case.size, size, case.strides, padding)
     geometry = native.Geometry(case.strides, tuple(padding), case.dilation, case.groups)
 
-    @jax.jit
+    @quick_jit
     def both(x, kernel):
         y, pull = jax.vjp(reference, x, kernel)
         ours = (
@@ -158,7 +159,7 @@ def test_tiles_equal_lax(case, stride):
     geometry = native.Geometry(strides, tuple(map(tuple, padding)))
     assume(all(n > 0 for n in jax.eval_shape(case.reference(), x, kernel).shape))
 
-    @jax.jit
+    @quick_jit
     def both(x, kernel):
         y, pull = jax.vjp(lambda *args: native.convolve(*args, geometry), x, kernel)
         to_x, to_kernel = pull(y)
@@ -181,7 +182,8 @@ def test_large_kernels_round_a_few_times_as_much_and_highest_precision_does_not(
     x, kernel = (array.astype(jnp.float32) for array in case.arrays())
     with jax.enable_x64(True):
         wide = [jnp.asarray(np.asarray(array), jnp.float64) for array in (x, kernel)]
-        exact = jax.tree.map(np.asarray, jax.jit(partial(_first_order, case.reference()))(*wide))
+        reference = quick_jit(partial(_first_order, case.reference()))
+        exact = jax.tree.map(np.asarray, reference(*wide))
 
     def errors(function):
         result = jax.jit(partial(_first_order, function))(x, kernel)
@@ -230,7 +232,8 @@ def test_one_dimension_equals_lax(function, options):
         return function(x, kernel, 2, **options)
 
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
-    jax.tree.map(close, _first_order(ours, x, kernel), _first_order(reference, x, kernel))
+    both = quick_jit(lambda *args: [_first_order(f, *args) for f in (ours, reference)])
+    jax.tree.map(close, *both(x, kernel))
 
 
 @pytest.mark.usefixtures("float64")
@@ -250,18 +253,24 @@ def test_vmap_equals_one_after_another(case, axes):
         for stack, axis in zip(stacks, axes, strict=True)
     ]
     first_order = partial(_first_order, case.ours())
-    together = jax.jit(jax.vmap(first_order, axes))(*args)
-    alone = jax.jit(first_order)
+
+    def loss(function, *args):
+        return jnp.sum(jnp.sin(jax.vmap(function, axes)(*args)))
+
+    @quick_jit
+    def mapped(*args):
+        # The gradient through vmap sums over the members of an operand that they share.
+        gradients = [
+            jax.grad(partial(loss, function), (0, 1))(*args)
+            for function in (case.ours(), case.reference())
+        ]
+        return jax.vmap(first_order, axes)(*args), *gradients
+
+    together, gradient, expected = mapped(*args)
+    alone = quick_jit(first_order)
     one_by_one = [alone(*pair) for pair in zip(*stacks, strict=True)]
     jax.tree.map(close, together, jax.tree.map(lambda *leaves: jnp.stack(leaves), *one_by_one))
-    # And the gradient through vmap, where an operand that all members share sums over them.
-    summed = jax.jit(
-        jax.grad(lambda *args: jnp.sum(jnp.sin(jax.vmap(case.ours(), axes)(*args))), (0, 1))
-    )(*args)
-    expected = jax.jit(
-        jax.grad(lambda *args: jnp.sum(jnp.sin(jax.vmap(case.reference(), axes)(*args))), (0, 1))
-    )(*args)
-    jax.tree.map(close, summed, expected)
+    jax.tree.map(close, gradient, expected)
 
 
 @pytest.mark.usefixtures("float64")
@@ -272,11 +281,13 @@ def test_vmap_of_vmap_equals_one_after_another():
     kernels = jnp.stack([jnp.cos(kernel * scale) for scale in (1.0, 2.0)])
     grid = jax.vmap(jax.vmap(case.ours(), (None, 0)), (0, None))
     twice = jax.vmap(jax.vmap(case.ours()), (0, None))
-    for x, y in zip(xs, jax.jit(grid)(xs, kernels), strict=True):
-        for kernel, alone in zip(kernels, y, strict=True):
-            close(alone, case.ours()(x, kernel))
+    alone = quick_jit(case.ours())
+    for x, y in zip(xs, quick_jit(grid)(xs, kernels), strict=True):
+        for kernel, together in zip(kernels, y, strict=True):
+            close(together, alone(x, kernel))
     pairs = jnp.stack([xs[:2], xs[1:]])
-    close(twice(pairs, kernels), jnp.stack([jax.vmap(case.ours())(p, kernels) for p in pairs]))
+    once = quick_jit(jax.vmap(case.ours()))
+    close(quick_jit(twice)(pairs, kernels), jnp.stack([once(pair, kernels) for pair in pairs]))
 
 
 @pytest.mark.parametrize("function", [conv, conv_transpose])
@@ -309,8 +320,9 @@ def test_int_and_lower_case_arguments(function):
 def test_half_precision_keeps_its_type_and_rounds_once(case):
     case = case._replace(strides=(2, 2))
     x, kernel = (array.astype(jnp.bfloat16) for array in case.arrays())
-    half = _first_order(case.ours(), x, kernel)
-    wide = _first_order(case.ours(), x.astype(jnp.float32), kernel.astype(jnp.float32))
+    first_order = quick_jit(partial(_first_order, case.ours()))
+    half = first_order(x, kernel)
+    wide = first_order(x.astype(jnp.float32), kernel.astype(jnp.float32))
     for ours, exact in zip(jax.tree.leaves(half), jax.tree.leaves(wide), strict=True):
         assert ours.dtype == jnp.bfloat16
         # The cotangent is rounded, too: twice half of the distance between two numbers.

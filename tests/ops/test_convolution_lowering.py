@@ -11,7 +11,10 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxmodels.ops import conv, cpu_compiler_options
+from tests.ops.compiling import quick_jit, quick_options
 from tests.ops.convolution_cases import GROUPED, LARGE, SMALL, Case, lowered, operations
+
+pytestmark = pytest.mark.lowering
 
 
 @pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0)])
@@ -119,10 +122,10 @@ def test_a_batch_over_devices_is_not_gathered(case):
 
     x, kernel = case.arrays()
     shardings = {"in_shardings": (over, whole), "out_shardings": (whole, (over, whole))}
-    compiled = jax.jit(step, **shardings).lower(x, kernel).compile()
+    compiled = jax.jit(step, **shardings).lower(x, kernel).compile(quick_options())
     collectives = re.findall(r"all-\w+|collective-permute|reduce-scatter", compiled.as_text())
     assert set(collectives) == {"all-reduce"}
-    out, expected = compiled(x, kernel), jax.jit(step)(x, kernel)
+    out, expected = compiled(x, kernel), quick_jit(step)(x, kernel)
     near = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-3)
     jax.tree.map(near, out, expected)
 
@@ -138,7 +141,7 @@ def test_gradients_inside_shard_map_are_summed_over_devices():
         gradients, mesh=mesh, in_specs=(P("data"), P()), out_specs=(P("data"), P())
     )
     near = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
-    jax.tree.map(near, jax.jit(each)(x, kernel), gradients(x, kernel))
+    jax.tree.map(near, quick_jit(each)(x, kernel), quick_jit(gradients)(x, kernel))
 
 
 def test_cpu_compiler_options_are_taken_by_this_xla():

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from jaxmodels.ops import softmax_cross_entropy
+from tests.ops.compiling import quick_jit
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.parity
@@ -15,9 +16,8 @@ pytestmark = pytest.mark.parity
 def test_value_and_gradient_equal_torch(smoothing):
     generator = np.random.default_rng(0)
     logits, labels = generator.normal(size=(9, 5)) * 3, generator.integers(0, 5, 9)
-    value, gradient = jax.value_and_grad(
-        lambda x: softmax_cross_entropy(x, labels, smoothing).mean()
-    )(logits)
+    loss = quick_jit(jax.value_and_grad(lambda *args: softmax_cross_entropy(*args).mean()))
+    value, gradient = loss(logits, labels, smoothing)
     x = torch.tensor(logits, requires_grad=True)
     expected = torch.nn.functional.cross_entropy(x, torch.tensor(labels), label_smoothing=smoothing)
     expected.backward()

@@ -22,8 +22,12 @@ from jaxmodels.ops.likelihoods import (
     logistic_mixture_sample,
     logistic_mixture_size,
 )
+from tests.ops.compiling import quick_jit
 
-pytestmark = pytest.mark.usefixtures("fast_compiling")
+bernoulli = quick_jit(bernoulli_log_likelihood)
+kl = quick_jit(gaussian_kl)
+mixture_log_likelihood = quick_jit(logistic_mixture_log_likelihood, static_argnums=2)
+mixture_mean = quick_jit(logistic_mixture_mean, static_argnums=1)
 
 
 @pytest.mark.usefixtures("float64")
@@ -33,30 +37,33 @@ def test_bernoulli_by_the_definition():
     p = 1 / (1 + np.exp(-logits))
     for x in (np.zeros(50), np.ones(50), grey):
         expected = x * np.log(p) + (1 - x) * np.log(1 - p)
-        np.testing.assert_allclose(bernoulli_log_likelihood(logits, x), expected, rtol=1e-12)
+        np.testing.assert_allclose(bernoulli(logits, x), expected, rtol=1e-12)
 
 
 def test_bernoulli_at_extreme_logits():
+    value_and_slope = quick_jit(jax.value_and_grad(bernoulli_log_likelihood))
     cases = [(1000, 1, 0, 0), (1000, 0, -1000, -1), (-1000, 1, -1000, 1), (-1000, 0, 0, 0)]
     for logit, x, expected, slope in [*cases, (1000, 0.25, -750, -0.75)]:
-        found = jax.value_and_grad(bernoulli_log_likelihood)(jnp.float32(logit), jnp.float32(x))
+        found = value_and_slope(jnp.float32(logit), jnp.float32(x))
         np.testing.assert_allclose(found, (expected, slope), rtol=1e-6)
 
 
 @pytest.mark.usefixtures("float64")
 def test_gaussian_equals_scipy():
     mean, log_scale, x = np.random.default_rng(1).normal(size=(3, 50)) * 2
-    found = gaussian_log_likelihood(mean, log_scale, x)
+    found = quick_jit(gaussian_log_likelihood)(mean, log_scale, x)
     np.testing.assert_allclose(found, norm.logpdf(x, mean, np.exp(log_scale)), rtol=1e-11)
-    slopes = jax.grad(lambda *p: gaussian_log_likelihood(*p, x).sum(), (0, 1))(mean, log_scale)
+    total = lambda *args: gaussian_log_likelihood(*args).sum()  # noqa: E731
+    slopes = quick_jit(jax.grad(total, (0, 1)))(mean, log_scale, x)
     scaled = (x - mean) / np.exp(log_scale)
     np.testing.assert_allclose(slopes[0], scaled / np.exp(log_scale), rtol=1e-11)
     np.testing.assert_allclose(slopes[1], scaled**2 - 1, rtol=1e-9, atol=1e-12)
 
 
 def test_gaussian_at_extreme_means():
+    value_and_slope = quick_jit(jax.value_and_grad(gaussian_log_likelihood))
     for mean in (-1000.0, 1000.0):
-        value, slope = jax.value_and_grad(gaussian_log_likelihood)(mean, 0.0, 1.0)
+        value, slope = value_and_slope(mean, 0.0, 1.0)
         assert value == pytest.approx(norm.logpdf(1, mean, 1), rel=1e-6)
         assert slope == pytest.approx(1 - mean, rel=1e-6)
 
@@ -72,10 +79,10 @@ def test_kl_is_the_integral_of_its_definition():
         expected, error = quad(
             lambda z, q=q, p=p: q.pdf(z) * (q.logpdf(z) - p.logpdf(z)), *q.interval(1 - 1e-14)
         )
-        found = gaussian_kl(mean, log_scale, prior_mean, prior_log_scale)
+        found = kl(mean, log_scale, prior_mean, prior_log_scale)
         assert found == pytest.approx(expected, abs=1e-7 + error)
-        assert gaussian_kl(mean, log_scale, mean, log_scale) == 0
-    assert gaussian_kl(0.3, -0.5) == gaussian_kl(0.3, -0.5, 0.0, 0.0)
+        assert kl(mean, log_scale, mean, log_scale) == 0
+    assert kl(0.3, -0.5) == kl(0.3, -0.5, 0.0, 0.0)
 
 
 @pytest.mark.usefixtures("float64")
@@ -87,7 +94,7 @@ def test_mixture_by_differences_of_distribution_functions():
     edges = np.concatenate([[-np.inf], (x[1:] + x[:-1]) / 2, [np.inf]])[:, None]
     mass = np.diff(logistic.cdf(edges, means, np.exp(log_scales)), axis=0)
     expected = np.log(mass @ (np.exp(weights) / np.exp(weights).sum()))
-    found = logistic_mixture_log_likelihood(np.tile(parameters, (9, 1)), x[:, None], levels)
+    found = mixture_log_likelihood(np.tile(parameters, (9, 1)), x[:, None], levels)
     np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
@@ -124,7 +131,7 @@ EXTREMES += [{}, {0: 1000.0, 3: -1000.0}, {1: 1000.0, 4: -1000.0}, {2: 1000.0, 5
              {0: 1000.0, 1: -1000.0, 2: -1000.0}, {1: 1000.0, 2: 1000.0, 4: -1000.0}]  # fmt: skip
 
 
-@jax.jit
+@quick_jit
 def _of_bytes(parameters, x):
     return jax.value_and_grad(lambda p: logistic_mixture_log_likelihood(p, x, 256))(parameters)
 
@@ -172,15 +179,15 @@ def test_probabilities_of_all_levels_sum_to_one(levels, channels):
         [_parameters(generator, channels, scales=ranges[number % 4]) for number in range(20)]
     )
     each = np.broadcast_to(parameters[:, None], (20, len(x), parameters.shape[1]))
-    found = jax.jit(lambda p: logistic_mixture_log_likelihood(p, jnp.tile(x, (20, 1, 1)), levels))
-    np.testing.assert_allclose(logsumexp(found(each), axis=1), 0, atol=5e-9)
+    found = mixture_log_likelihood(each, np.tile(x, (20, 1, 1)), levels)
+    np.testing.assert_allclose(logsumexp(found, axis=1), 0, atol=5e-9)
 
 
 @pytest.mark.usefixtures("float64")
 def test_later_channels_move_with_the_earlier_ones():
     generator = np.random.default_rng(4)
     parameters = _parameters(generator, 3, mixtures=1, scales=(-2.0, 0.0))
-    mixture = logistic_mixture_of(parameters, 3)
+    mixture = quick_jit(logistic_mixture_of, static_argnums=1)(parameters, 3)
     means, log_scales = mixture.means[:, 0], mixture.log_scales[:, 0]
     of_green, of_blue, of_both = np.tanh(parameters[7:])
     np.testing.assert_allclose(mixture.coefficients[:, 0], (of_green, of_blue, of_both))
@@ -192,11 +199,11 @@ def test_later_channels_move_with_the_earlier_ones():
     )
     edges = x[:, None] + np.array([-0.25, 0.25])
     mass = np.diff(logistic.cdf(edges, np.array(moved)[:, None], np.exp(log_scales)[:, None]))
-    found = logistic_mixture_log_likelihood(parameters, x, 5)
+    found = mixture_log_likelihood(parameters, x, 5)
     assert found == pytest.approx(np.log(mass).sum(), rel=1e-9)
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2))
+@functools.partial(quick_jit, static_argnums=(1, 2))
 def _draw(parameters, channels, levels):
     return logistic_mixture_sample(jax.random.key(0), parameters, channels, levels)
 
@@ -207,7 +214,7 @@ def test_samples_have_the_probabilities(levels, channels):
     grid = np.linspace(-1, 1, levels)
     x = np.array(list(itertools.product(grid, repeat=channels)), np.float32)
     each = np.broadcast_to(parameters, (len(x), len(parameters))).astype(np.float32)
-    expected = np.exp(jax.jit(lambda p: logistic_mixture_log_likelihood(p, x, levels))(each))
+    expected = np.exp(mixture_log_likelihood(each, x, levels))
     count = 40_000
     many = jnp.broadcast_to(each[0], (count, len(parameters)))
     drawn = _draw(many, channels, levels)
@@ -225,11 +232,11 @@ def test_mean_of_mass_well_inside():
     parameters = np.array([0.3, -0.5, 0.4, -0.2, -4.0, -3.5])
     grid = np.linspace(-1, 1, 256)
     each = np.broadcast_to(parameters, (256, 6))
-    probabilities = np.exp(logistic_mixture_log_likelihood(each, grid[:, None], 256))
-    found = logistic_mixture_mean(parameters, 1)
+    probabilities = np.exp(mixture_log_likelihood(each, grid[:, None], 256))
+    found = mixture_mean(parameters, 1)
     assert found.shape == (1,)
     assert found[0] == pytest.approx(probabilities @ grid, abs=1e-5)
-    assert logistic_mixture_mean(np.array([0.0, 7.0, 0.0]), 1)[0] == 1
+    assert mixture_mean(np.array([0.0, 7.0, 0.0]), 1)[0] == 1
 
 
 @pytest.mark.usefixtures("float64")
@@ -237,4 +244,4 @@ def test_mean_of_a_later_channel_follows_that_of_the_earlier_ones():
     """In a single narrow logistic: it is where the samples are."""
     parameters = np.array([0.0, 0.4, -0.1, 0.2, -6.0, -6.0, -6.0, 0.5, -0.3, 0.8])
     drawn = _draw(jnp.broadcast_to(parameters, (500, 10)), 3, 256)
-    np.testing.assert_allclose(logistic_mixture_mean(parameters, 3), drawn.mean(0), atol=2e-3)
+    np.testing.assert_allclose(mixture_mean(parameters, 3), drawn.mean(0), atol=2e-3)

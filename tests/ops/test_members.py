@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxmodels.ops import conv, map_members
+from tests.ops.compiling import quick_jit
 
 
 def _step(weights, x):
@@ -18,11 +19,11 @@ def test_members_equal_vmap_and_lower_to_it_off_the_cpu(count):
     generator = np.random.default_rng(0)
     weights = {"kernel": jnp.asarray(generator.normal(size=(count, 3, 3, 2, 4)), jnp.float32)}
     x = jnp.asarray(generator.normal(size=(count, 5, 6, 6, 2)), jnp.float32)
-    ours = jax.jit(map_members(_step))
+    ours = quick_jit(map_members(_step))
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
         ours(weights, x),
-        jax.vmap(_step)(weights, x),
+        quick_jit(jax.vmap(_step))(weights, x),
     )
     on_cpu, on_gpu = (
         ours.trace(weights, x).lower(lowering_platforms=(platform,)).as_text()

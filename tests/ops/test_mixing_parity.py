@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmodels.ops import softmax_cross_entropy
-from jaxmodels.ops.augmentation import cutmix, cutmix_box, mixup
+from jaxmodels.ops import augmentation, softmax_cross_entropy
+from jaxmodels.ops.augmentation import cutmix_box
+from tests.ops.compiling import quick_jit
 from tests.torchvision_shim import allow_torchvision
 
 torch = pytest.importorskip("torch")
@@ -16,6 +17,7 @@ from torchvision.transforms import v2  # noqa: E402
 
 pytestmark = pytest.mark.parity
 
+mixup, cutmix = quick_jit(augmentation.mixup), quick_jit(augmentation.cutmix)
 CLASSES = 5
 GENERATOR = np.random.default_rng(0)
 IMAGES = GENERATOR.random((7, 9, 13, 3)).astype(np.float32)
@@ -53,10 +55,11 @@ def test_cutmix_is_torchvisions(box, monkeypatch):
 
 def test_boxes_are_torchvisions_for_its_coefficients_and_centres(monkeypatch):
     transform = v2.CutMix(num_classes=CLASSES)
-    boxes = jax.jit(lambda key, coefficient: cutmix_box(key, coefficient, 9, 13))
+    boxes = quick_jit(lambda key, coefficient: cutmix_box(key, coefficient, 9, 13))
+    draw_centre = quick_jit(lambda key: jax.random.randint(key, (2,), 0, jnp.array([9, 13])))
     for number in range(60):
         key, coefficient = jax.random.key(number), GENERATOR.random()
-        row, column = jax.random.randint(key, (2,), 0, jnp.array([9, 13]))
+        row, column = draw_centre(key)
         centre = iter([column, row])
         monkeypatch.setattr(
             transform, "_dist", type("_", (), {"sample": lambda *_, c=coefficient: c})()
@@ -80,9 +83,8 @@ def test_boxes_are_torchvisions_for_its_coefficients_and_centres(monkeypatch):
 def test_the_loss_of_probabilities_and_its_gradient_are_torchs(smoothing):
     generator = np.random.default_rng(0)
     logits, targets = generator.normal(size=(9, 5)) * 3, generator.dirichlet(np.ones(5), 9)
-    value, gradient = jax.value_and_grad(
-        lambda x: softmax_cross_entropy(x, targets, smoothing).mean()
-    )(logits)
+    loss = quick_jit(jax.value_and_grad(lambda *args: softmax_cross_entropy(*args).mean()))
+    value, gradient = loss(logits, targets, smoothing)
     x = torch.tensor(logits, requires_grad=True)
     expected = torch.nn.functional.cross_entropy(
         x, torch.tensor(targets), label_smoothing=smoothing

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from jaxmodels.ops import downsample_bilinear, max_pool, upsample_bilinear
-
-pytestmark = pytest.mark.usefixtures("fast_compiling")
+from tests.ops.compiling import quick_jit
 
 
 def _reference(x, window):
@@ -47,7 +46,7 @@ def test_values_and_gradients_equal_reduce_window(shape, window):
             jax.grad(lambda x: jnp.sum(jnp.sin(pool(x, window))))(x),
         )
 
-    @jax.jit
+    @quick_jit
     def both(x):
         weights = jnp.cos(_reference(x, window))
         return everything(max_pool, x, weights), everything(_reference, x, weights)
@@ -64,27 +63,36 @@ def test_second_derivatives_and_vmap():
     def gradient(pool):
         return jax.grad(lambda x: jnp.sum(jnp.sin(pool(x, 2))))
 
-    # reduce_window has no forward mode: reverse over reverse, against both orders of ours.
-    expected = jax.grad(lambda x: jnp.vdot(gradient(_reference)(x), jnp.cos(x)))(x)
-    reverse = jax.grad(lambda x: jnp.vdot(gradient(max_pool)(x), jnp.cos(x)))(x)
-    np.testing.assert_allclose(reverse, expected, atol=1e-12)
-    _, forward = jax.jvp(gradient(max_pool), (x,), (jnp.cos(x),))
-    along = -jnp.sin(x) * gradient(max_pool)(x)  # what differentiating cos(x) added above
-    np.testing.assert_allclose(forward, expected - along, atol=1e-12)
+    @quick_jit
+    def derivatives(x):
+        # reduce_window has no forward mode: reverse over reverse, against both orders of ours.
+        expected = jax.grad(lambda x: jnp.vdot(gradient(_reference)(x), jnp.cos(x)))(x)
+        reverse = jax.grad(lambda x: jnp.vdot(gradient(max_pool)(x), jnp.cos(x)))(x)
+        _, forward = jax.jvp(gradient(max_pool), (x,), (jnp.cos(x),))
+        along = -jnp.sin(x) * gradient(max_pool)(x)  # what differentiating cos(x) added above
+        return expected, reverse, forward + along
 
-    stack = jnp.stack([x, -x, x[::-1]], axis=2)
-    together = jax.vmap(max_pool, in_axes=2)(stack)
-    np.testing.assert_array_equal(together, jnp.stack([max_pool(a) for a in (x, -x, x[::-1])]))
+    expected, reverse, forward = derivatives(x)
+    np.testing.assert_allclose(reverse, expected, atol=1e-12)
+    np.testing.assert_allclose(forward, expected, atol=1e-12)
+
+    @quick_jit
+    def together_and_alone(x):
+        images = (x, -x, x[::-1])
+        together = jax.vmap(max_pool, in_axes=2)(jnp.stack(images, axis=2))
+        return together, jnp.stack([max_pool(image) for image in images])
+
+    np.testing.assert_array_equal(*together_and_alone(x))
 
 
 def test_ties_share_the_gradient():
     x = jnp.zeros((1, 2, 2, 1)).at[0, 0, 0, 0].set(-1)
-    gradient = jax.grad(lambda x: max_pool(x).sum())(x)
+    gradient = quick_jit(jax.grad(lambda x: max_pool(x).sum()))(x)
     np.testing.assert_allclose(gradient[0, :, :, 0], [[0, 1 / 3], [1 / 3, 1 / 3]], rtol=1e-6)
 
 
 def test_a_dropped_remainder_has_no_gradient():
-    gradient = jax.grad(lambda x: max_pool(x).sum())(_distinct((1, 5, 3, 1)))
+    gradient = quick_jit(jax.grad(lambda x: max_pool(x).sum()))(_distinct((1, 5, 3, 1)))
     assert not gradient[:, 4:].any()
     assert not gradient[:, :, 2:].any()
     assert gradient.sum() == 2
@@ -122,14 +130,14 @@ def test_strides_and_padding_equal_reduce_window(shape, window, strides, padding
         return pool(x), gradient(x), second
 
     x = -5 - _distinct(shape)  # below zero, so that padding with zeros would win
-    actual, expected = everything(ours, x), everything(reference, x)
+    actual, expected = quick_jit(lambda x: [everything(pool, x) for pool in (ours, reference)])(x)
     np.testing.assert_array_equal(actual[0], expected[0])
     for a, b in zip(actual[1:], expected[1:]):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
 
 
 def test_ties_of_overlapping_windows_share_the_whole_gradient():
-    gradient = jax.grad(lambda x: max_pool(x, 3, 2, 1).sum())(jnp.zeros((1, 5, 5, 1)))
+    gradient = quick_jit(jax.grad(lambda x: max_pool(x, 3, 2, 1).sum()))(jnp.zeros((1, 5, 5, 1)))
     np.testing.assert_allclose(gradient.sum(), 9, rtol=1e-6)
     assert (gradient > 0).all()
 
@@ -149,9 +157,9 @@ def test_bilinear_resizing_equals_jax_image(resize, factor, shape):
     def reference(x):
         return jax.image.resize(x, size, "bilinear")
 
-    for function, expected in ((resize, reference), (_slope(resize), _slope(reference))):
-        np.testing.assert_allclose(function(x), expected(x), atol=1e-6)
+    def everything(function, x):
+        return function(x), jax.grad(lambda x: jnp.sum(jnp.sin(function(x))))(x)
 
-
-def _slope(function):
-    return jax.grad(lambda x: jnp.sum(jnp.sin(function(x))))
+    both = quick_jit(lambda x: [everything(function, x) for function in (resize, reference)])(x)
+    for actual, expected in zip(*both, strict=True):
+        np.testing.assert_allclose(actual, expected, atol=1e-6)

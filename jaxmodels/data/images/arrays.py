@@ -165,5 +165,5 @@ def _fingerprint(splits: Mapping[str, Columns], class_names: tuple[str, ...]) ->
     for split, columns in splits.items():
         for name, column in sorted(columns.items()):
             digest.update(f"{split}/{name} {column.dtype} {column.shape}".encode())
-            digest.update(np.ascontiguousarray(column))
+            digest.update(np.ascontiguousarray(column).data)
     return digest.hexdigest()[:16]

@@ -50,7 +50,7 @@ class Pixels(NamedTuple):
     dtype: np.dtype
     size: tuple[int, int] | None  # height and width; None where they vary
     total: int  # pixels of all splits
-    normalization: Normalization | None  # None where no training example is left
+    normalization: Normalization
     largest: float
     smallest: float
     black_and_white: bool  # whether there are but 0 and the largest value
@@ -71,7 +71,7 @@ def pixels_from_json(facts: Mapping[str, Any]) -> Pixels:
     changed = {
         "dtype": np.dtype(facts["dtype"]),
         "size": size and tuple(size),
-        "normalization": statistics and Normalization(*map(tuple, statistics)),
+        "normalization": Normalization(*map(tuple, statistics)),
     }
     return Pixels(**{**facts, **changed})
 
@@ -124,15 +124,15 @@ def _examine(
     varying: bool,
     folder: Path,
 ) -> None:
-    if declared.channels is None or declared.dtype is None:
-        channels, dtype = _common_format(parts[TRAIN].records)
-        declared = Format(declared.size, declared.channels or channels, declared.dtype or dtype)
-    channels, dtype = declared.channels, np.dtype(declared.dtype)
-    inspect = _inspection(declared.size, channels, dtype, classes)
+    size, channels, dtype = declared
+    if channels is None or dtype is None:
+        found = _common_format(parts[TRAIN].records)
+        channels = found[0] if channels is None else channels
+        dtype = found[1] if dtype is None else dtype
+    inspect = _inspection(size, channels, dtype, classes)
     tables, bad = inspect_parts(name, parts, inspect, _facts(channels, dtype))
-    sizes = _sizes(tables)
     if not varying:
-        bad += _of_another_size(tables, parts, max(sizes, key=sizes.get, default=None))
+        bad += _of_another_size(tables, parts)
     bad += duplicates(tables, parts, "pixels")
     pixels = _summary(tables, channels, dtype)
     known = ("label",) if classes else ()
@@ -216,14 +216,11 @@ def _sizes(tables: Mapping[str, Table]) -> Counter[tuple[int, int]]:
     return sizes
 
 
-def _of_another_size(
-    tables: Mapping[str, Table], parts: Mapping[str, Part], size: tuple[int, int] | None
-) -> list[BadRow]:
-    """The images of another height and width, which are good no more."""
+def _of_another_size(tables: Mapping[str, Table], parts: Mapping[str, Part]) -> list[BadRow]:
+    """The images of another height and width than most, which are good no more."""
     bad = []
+    [(size, _)] = _sizes(tables).most_common(1) or [((0, 0), 0)]
     for split, table in tables.items():
-        if size is None:
-            continue
         other = (table["height"] != size[0]) | (table["width"] != size[1])
         for line in np.flatnonzero(table["good"] & other):
             found = f"{table['height'][line]}x{table['width'][line]}"
@@ -236,10 +233,10 @@ def _of_another_size(
 def _summary(tables: Mapping[str, Table], channels: int, dtype: np.dtype) -> Pixels:
     """The facts of all good pictures."""
     train = tables[TRAIN][tables[TRAIN]["good"]]
-    normalization = None
-    if len(train):
-        count = train["height"].astype(np.int64) * train["width"]
-        normalization = normalization_from(Moments(count, train["total"], train["square"]))
+    counts = train["height"].astype(np.int64) * train["width"]
+    moments = Moments(counts, train["total"], train["square"])
+    nothing = (float("nan"),) * channels
+    normalization = normalization_from(moments) if len(train) else Normalization(nothing, nothing)
     largest = float(train["largest"].max(initial=-np.inf))
     of_two = train["two_valued"] & np.isin(train["largest"], (0, largest))
     sizes = _sizes(tables)

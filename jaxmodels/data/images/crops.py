@@ -39,7 +39,13 @@ def random_resized_crop(
     Raises:
       BadRecord: as `decode_image`.
     """
-    return _crop(encoded, size, lambda *sides: random_box(*sides, seed, position), channels, dtype)
+    return _crop(
+        encoded,
+        size,
+        lambda *sides: random_box(sides[0], sides[1], seed, position),
+        channels,
+        dtype,
+    )
 
 
 def central_crop(
@@ -85,14 +91,14 @@ def central_box(height: int, width: int) -> Box:
 
 def _crop(encoded, size: int, box_of: Callable[[int, int], Box], channels, dtype) -> np.ndarray:
     sides = _sides_of_jpeg(encoded) if channels in (1, 3) else None
-    if sides:
-        box = box_of(*sides)
+    box = box_of(*sides) if sides else None
+    if box:
         for factor in (8, 4, 2):
             if min(box.height, box.width) >= factor * size:
                 image = _decode_reduced(encoded, factor, channels)
                 return _resized(image, _reduced(box, factor, *image.shape[:2]), size)
     image = decode_image(encoded, channels, dtype)
-    return _resized(image, box if sides else box_of(*image.shape[:2]), size)
+    return _resized(image, box or box_of(*image.shape[:2]), size)
 
 
 def _sides_of_jpeg(encoded: bytes) -> tuple[int, int] | None:

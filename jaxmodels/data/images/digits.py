@@ -19,9 +19,9 @@ def load_digits() -> tuple[dict[str, dict[str, np.ndarray]], str]:
     """
     from sklearn import datasets
 
-    digits = datasets.load_digits()
-    images = digits.images.astype(np.uint8)[..., None]
-    labels = digits.target.astype(np.int32)
+    pixels, target = datasets.load_digits(return_X_y=True)
+    images = pixels.reshape(-1, 8, 8, 1).astype(np.uint8)
+    labels = target.astype(np.int32)
     shuffled = permutation(len(labels), seed=0, epoch=0)
     left = shuffled[np.argsort(labels[shuffled], kind="stable")]
     splits = {}

@@ -34,7 +34,7 @@ class ImageData:
     class_names: tuple[str, ...] = ()
     arrays: Mapping[str, Columns] = field(default_factory=dict)  # of data that lies in memory
     records: Mapping[str, Selection] = field(default_factory=dict)  # of encoded data: the good
-    folder: Path | None = None  # where decoded records are kept
+    folder: Path = Path()  # where decoded records are kept
     skipped: tuple[BadRow, ...] = ()
     validation_fraction: float = 0.0
     image_size: int = 0  # side of the square that images are resized to; 0: as they are stored
@@ -55,9 +55,9 @@ class ImageData:
         return facts
 
     @cached_property
-    def splits(self) -> Mapping[str, Columns]:
-        """The columns of each split. What is stored encoded is decoded when its split is asked for,
-        and kept for the next time; which splits there are decodes nothing."""
+    def splits(self) -> Mapping[str, Any]:
+        """The `Columns` of each split. What is stored encoded is decoded when its split is asked
+        for, and kept for the next time; which splits there are decodes nothing."""
         return _DecodedSplits(self) if self.records else self.arrays
 
     @property

@@ -19,13 +19,13 @@ class Normalization(NamedTuple):
     std: tuple[float, ...]
 
     def __call__(
-        self, images: Num[Array, "batch height width channels"]
+        self, images: Num[Array | np.ndarray, "batch height width channels"]
     ) -> Float[Array, "batch height width channels"]:
         """(images - mean) / std in float32; traceable."""
         # One multiply-add: the reciprocal is taken here, in float64.
         scale = np.divide(1.0, self.std)
         shift = -np.multiply(self.mean, scale)
-        return images.astype(jnp.float32) * scale.astype("f4") + shift.astype("f4")
+        return jnp.asarray(images, jnp.float32) * scale.astype("f4") + shift.astype("f4")
 
 
 class Moments(NamedTuple):
@@ -33,7 +33,7 @@ class Moments(NamedTuple):
     16 bits, the sum of their squares, both exact (int64); of other types, the sum of the squares
     about the part's mean (both float64)."""
 
-    count: Int[np.ndarray, " part"]
+    counts: Int[np.ndarray, " part"]
     total: Shaped[np.ndarray, "part channels"]
     square: Shaped[np.ndarray, "part channels"]
 
@@ -73,7 +73,7 @@ def moments_of(
 
 def normalization_from(moments: Moments) -> Normalization:
     """The statistics of all pixels by those of their parts, which may be in any order."""
-    counts = moments.count.tolist()
+    counts = moments.counts.tolist()
     statistics = _exact if moments.total.dtype == np.int64 else _centred
     channels = [
         [float(f"{value:.9g}") for value in statistics(counts, totals, squares)]

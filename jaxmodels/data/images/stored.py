@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def open_tfds_images(name: str, data_dir: str | Path | None) -> Dataset:
         training split.
     """
     expected = "one image and at most one class label"
-    builder = prepared_builder(name, data_dir, "image", expected, embedded=("digits",))
+    builder: Any = prepared_builder(name, data_dir, "image", expected, embedded=("digits",))
     image, label = _image_and_label(name, builder)
     columns = {"image": image} | ({"label": label} if label else {})
     feature = builder.info.features[image]
@@ -45,7 +46,7 @@ def open_tfds_images(name: str, data_dir: str | Path | None) -> Dataset:
     return tfds_dataset(name, builder, columns, facts)
 
 
-def _image_and_label(name: str, builder) -> tuple[str, str | None]:
+def _image_and_label(name: str, builder: Any) -> tuple[str, str | None]:
     """The keys of the one image and, if any, of the one class label."""
     import tensorflow_datasets as tfds
 

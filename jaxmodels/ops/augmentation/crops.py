@@ -4,9 +4,11 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int, Key, Num
+from jaxtyping import Array, Bool, Float, Int, Key, Num
 
 Images = Num[Array, "batch height width channels"]
+Number = int | float
+Scalar = Number | Float[Array, ""]  # also one that the program computes
 
 
 def crop(
@@ -14,7 +16,7 @@ def crop(
     tops: Int[Array, " batch"],
     lefts: Int[Array, " batch"],
     padding: int,
-    fill: float | Literal["reflect"] = 0,
+    fill: Number | Literal["reflect"] = 0,
 ) -> Images:
     """Pads each image, and cuts a window of the image's own size out of it.
 
@@ -48,7 +50,7 @@ def random_crop(
     images: Images,
     keys: Key[Array, " batch"],
     padding: int,
-    fill: float | Literal["reflect"] = 0,
+    fill: Number | Literal["reflect"] = 0,
 ) -> Images:
     """Shifts each image by up to `padding` pixels each way, with equal chances (see `crop`).
 
@@ -63,6 +65,6 @@ def flip(images: Images, mirrored: Bool[Array, " batch"]) -> Images:
     return jnp.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
 
 
-def random_flip(images: Images, keys: Key[Array, " batch"], probability: float = 0.5) -> Images:
+def random_flip(images: Images, keys: Key[Array, " batch"], probability: Scalar = 0.5) -> Images:
     """Exchanges left and right in each image with a probability."""
     return flip(images, jax.vmap(lambda key: jax.random.bernoulli(key, probability))(keys))

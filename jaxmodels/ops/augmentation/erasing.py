@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from jaxmodels.ops.augmentation.crops import Images
+from jaxmodels.ops.augmentation.crops import Images, Number, Scalar
 
 _TRIES = 10  # Random sizes of a rectangle, of which the first that fits is taken.
 
@@ -54,11 +54,11 @@ def inside(
 def random_erasing(
     images: Images,
     keys: Key[Array, " batch"],
-    probability: float = 0.5,
+    probability: Scalar = 0.5,
     area: tuple[float, float] = (0.02, 0.33),
     aspect: tuple[float, float] = (0.3, 3.3),
-    fill: float | Literal["noise"] = 0,
-    white: float = 255,
+    fill: Number | Literal["noise"] = 0,
+    white: Number = 255,
 ) -> Images:
     """Replaces, with a probability, a rectangle of each image (see `erasing_box`).
 

@@ -9,14 +9,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from jaxmodels import across
-from jaxmodels.ops.augmentation.crops import Images
+from jaxmodels.ops.augmentation.crops import Images, Number, Scalar
 from jaxmodels.ops.augmentation.erasing import box_area, inside
 
 Targets = Float[Array, "batch classes"]
 
 
 def mixup(
-    images: Images, targets: Targets, coefficient: Float[Array, ""] | float
+    images: Images, targets: Targets, coefficient: Scalar
 ) -> tuple[Float[Array, "batch height width channels"], Targets]:
     """Computes coefficient * example + (1 - coefficient) * the example before it.
 
@@ -36,12 +36,12 @@ def cutmix(images: Images, targets: Targets, box: Int[Array, "4"]) -> tuple[Imag
     return images, _blend(targets, 1 - box_area(box, height, width))
 
 
-def _blend(values: Array, coefficient: Float[Array, ""] | float) -> Array:
+def _blend(values: Array, coefficient: Scalar) -> Array:
     return coefficient * values + (1 - coefficient) * across.rotate(values)
 
 
 def cutmix_box(
-    key: Key[Array, ""], coefficient: Float[Array, ""] | float, height: int, width: int
+    key: Key[Array, ""], coefficient: Scalar, height: int, width: int
 ) -> Int[Array, "4"]:
     """Draws a box (top, left, height, width) (CutMix, section 3.1, rounded as in torchvision).
 
@@ -59,8 +59,8 @@ def random_mix(
     images: Images,
     targets: Targets,
     key: Key[Array, ""],
-    mixup_alpha: float = 0.0,
-    cutmix_alpha: float = 0.0,
+    mixup_alpha: Number = 0.0,
+    cutmix_alpha: Number = 0.0,
 ) -> tuple[Images, Targets]:
     """Mixes the batch by mixup or CutMix, with one coefficient from Beta(alpha, alpha) for all.
 

@@ -2,9 +2,10 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key, Num
+from jaxtyping import Array, Float, Int, Key
 
 from jaxmodels.ops.augmentation import tones
+from jaxmodels.ops.augmentation.crops import Images, Number, Scalar
 from jaxmodels.ops.augmentation.warps import warp
 
 # The paper's operations, in the order of torchvision's RandAugment.
@@ -32,9 +33,9 @@ _BLENDS = ("brightness", "color", "contrast", "sharpness")
 def apply_operations(
     levels: tones.Levels,
     operations: Int[Array, " batch"],
-    strength: Float[Array, ""] | float,
+    strength: Scalar,
     signs: Float[Array, " batch"],
-    fill: float = 0,
+    fill: Number = 0,
 ) -> tones.Levels:
     """Changes each image by one of OPERATIONS, given by its number.
 
@@ -91,13 +92,13 @@ def apply_operations(
 
 
 def rand_augment(
-    images: Num[Array, "batch height width channels"],
+    images: Images,
     keys: Key[Array, " batch"],
     layers: int = 2,
-    magnitude: float = 9,
-    white: float = 255,
-    fill: float = 0,
-) -> Num[Array, "batch height width channels"]:
+    magnitude: Scalar = 9,
+    white: Number = 255,
+    fill: Number = 0,
+) -> Images:
     """Changes each image by `layers` operations one after another, as torchvision's RandAugment.
 
     Each operation is drawn uniformly from OPERATIONS, and so is its direction.

@@ -6,13 +6,16 @@ channel (grey) or three (red, green, blue). Each docstring names the kernel.
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Num
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int
+
+from jaxmodels.ops.augmentation.crops import Images, Number
 
 Levels = Float[Array, "batch height width channels"]
 PerExample = Float[Array, " batch"]
 
 
-def to_levels(images: Num[Array, "batch height width channels"], white: float = 255) -> Levels:
+def to_levels(images: Images, white: Number = 255) -> Levels:
     """Converts images in 0..white to levels, and rounds unless they are whole levels already."""
     levels = images.astype(jnp.float32)
     if white == 255 and jnp.issubdtype(images.dtype, jnp.integer):
@@ -20,9 +23,7 @@ def to_levels(images: Num[Array, "batch height width channels"], white: float = 
     return jnp.clip(jnp.round(levels * (255 / white)), 0, 255)
 
 
-def from_levels(
-    levels: Levels, dtype: jnp.dtype, white: float = 255
-) -> Num[Array, "batch height width channels"]:
+def from_levels(levels: Levels, dtype: DTypeLike, white: Number = 255) -> Images:
     """Converts levels to images in 0..white of a type, and rounds where the type is of integers."""
     images = levels if white == 255 else levels * (white / 255)
     return (jnp.round(images) if jnp.issubdtype(dtype, jnp.integer) else images).astype(dtype)
@@ -54,7 +55,7 @@ def smoothed(levels: Levels) -> Levels:
     return jax.lax.dynamic_update_slice(levels, inner, (0, 1, 1, 0))
 
 
-def blend(levels: Levels, other: Float[Array, "..."], factors: PerExample) -> Levels:
+def blend(levels: Levels, other: Float[Array, "..."] | Number, factors: PerExample) -> Levels:
     """Computes other + factor * (levels - other), clipped to 0..255 and rounded down.
 
     A factor of 1 changes nothing, 0 gives `other`, and more than 1 goes away from it.

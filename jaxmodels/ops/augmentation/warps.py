@@ -1,10 +1,11 @@
 """Rotation, shear and translation, each as a look-up of source pixels."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float
 
-Images = Num[Array, "batch height width channels"]
-PerExample = Float[Array, " batch"] | float
+from jaxmodels.ops.augmentation.crops import Images, Number
+
+PerExample = Float[Array, " batch"] | Number
 
 
 def warp(
@@ -14,7 +15,7 @@ def warp(
     shear_y: PerExample = 0.0,
     right: PerExample = 0.0,
     down: PerExample = 0.0,
-    fill: float = 0,
+    fill: Number = 0,
 ) -> Images:
     """Rotates, shears or moves each image, as torchvision's RandAugment does.
 

@@ -40,7 +40,9 @@ def _batches(source, order, spans, length):
         assert {len(column) for column in sent.values()} == {length}
         for at in range(stop - start):
             row = {name: column[at] for name, column in sent.items()}
-            yield jax.tree.map(np.asarray, source.batch(jax.device_put(dict(source.arrays)), row))
+            yield jax.tree.map(
+                np.asarray, source.batch(*jax.device_put((dict(source.arrays), row)))
+            )
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -71,7 +73,7 @@ def test_crops_are_drawn_by_the_position_in_the_run_and_central_in_evaluation(da
     (sent,) = source.send(order, [(7, 9)], 2)
     rows, positions = order.rows(7, 9), order.positions(7, 9)
     for at in np.ndindex(2, 8):
-        record = images.read([rows[at]])[0]
+        record = images.read([int(rows[at])])[0]
         expected = random_resized_crop(record["image"], 6, 3, int(positions[at]), 3, np.uint8)
         np.testing.assert_array_equal(sent["image"][at], expected)
         assert sent["label"][at] == record["label"]
