@@ -1,5 +1,6 @@
 """Results of parts: a JSON file each, written anew with every row, and tables of these files."""
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ class Results:
     def __init__(self, folder: Path, part: str, device: Mapping[str, Any]):
         self.path = folder / f"{part}.json"
         self._columns: list[str] = []
+        self._lock = threading.Lock()  # rows may come from several threads
         self._began = time.monotonic()
         self._content: dict[str, Any] = {
             "part": part,
@@ -35,13 +37,14 @@ class Results:
 
     def add(self, **row: Any) -> None:
         """Writes a row to the file and prints it."""
-        self._content["rows"].append(row)
-        self._write()
-        columns = columns_of([row])
-        if columns != self._columns:
-            self._columns = columns
-            print("\n" + "\n".join(heading(columns)))
-        print(line(columns, row), flush=True)
+        with self._lock:
+            self._content["rows"].append(row)
+            self._write()
+            columns = columns_of([row])
+            if columns != self._columns:
+                self._columns = columns
+                print("\n" + "\n".join(heading(columns)))
+            print(line(columns, row), flush=True)
 
     def note(self, text: str) -> None:
         """Writes a remark to the file and prints it."""

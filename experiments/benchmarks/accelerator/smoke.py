@@ -46,7 +46,7 @@ def _experiment(name: str, setting: Setting, folder: Path, results: Results) -> 
     """Runs the modes of an experiment one after the other; the names of those that failed."""
     workdir = folder / name
     train = (TINY if setting.miniature else FLAGS)[name].split()
-    if (name in JUDGED and "--scored" not in train) or "500" in train:
+    if name in JUDGED and "--scored 0" not in " ".join(train):
         train += ["--judge", str(folder / "classifier")]
     modes = {"train": train}
     # In miniature training alone, whose last step evaluates.

@@ -100,6 +100,8 @@ def run(name: str, setting: Setting, results: Results) -> None:
             break
         results.note(f"{part.title}: {task} does not fit into the device's memory")
     title = f"{part.title} {task.partition(':')[2]}".rstrip()
+    if setting.miniature:
+        title = f"{name}, in miniature"
     for timing in timings:
         row = _row(timing, timings[0], flops, part, setting)
         results.add(step=title, by=peers[timing.peer], **row)
