@@ -33,7 +33,9 @@ _cache = tempfile.TemporaryDirectory(prefix="jaxmodels-tests-")
 os.environ["JAXMODELS_CACHE"] = _cache.name
 
 # Every annotated function of the package checks types and shapes when a test calls it.
-install_import_hook("jaxmodels", "beartype.beartype")
+# A whole number is a float, as for every other reader of annotations.
+_checker = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+install_import_hook("jaxmodels", _checker)
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
