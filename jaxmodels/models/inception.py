@@ -68,7 +68,7 @@ class FIDInception(nn.Module):
         x = _BlockC(192, name="Mixed_6e")(x)
         x = _BlockD(name="Mixed_7a")(x)
         x = _BlockE(_average, name="Mixed_7b")(x)
-        # The graph takes the maximum here, on which scores depend; the paper averages in both blocks.
+        # The graph takes the maximum here, and scores depend on it; the paper averages in both.
         x = _BlockE(_maximum, name="Mixed_7c")(x)
         features = jnp.mean(x, (1, 2))
         logits = nn.Dense(1008, use_bias=False, precision=_PRECISION, name="fc")(features)
