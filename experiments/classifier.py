@@ -18,9 +18,9 @@ from typing import ClassVar
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
-from jaxmodels.models.classifiers import ClassifierModels
 
 from experiments.presets.classifier import PRESETS
+from jaxmodels.data.dataset import evaluation_splits
 from jaxmodels.data.images import (
     CropConfig,
     DataConfig,
@@ -31,6 +31,7 @@ from jaxmodels.data.images import (
 )
 from jaxmodels.errors import InputError
 from jaxmodels.metrics import classification_report, expected_calibration_error
+from jaxmodels.models.classifiers import ClassifierModels
 from jaxmodels.objectives.augmentation import AugmentationConfig, make_augmentation
 from jaxmodels.objectives.classifier import Classifier
 from jaxmodels.objectives.optimizers import OptimizerConfig
@@ -115,7 +116,7 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
     return Experiment(
         objective=with_preprocessing(classifier, prepare, augment),
         train=source("train"),
-        evaluation={split: source(split) for split in data.sizes if split != "train"},
+        evaluation={split: source(split) for split in evaluation_splits(data.sizes)},
         monitor="accuracy",
         scores=Classifier.scores,
         facts={"data": data.facts(), "normalization": normalize._asdict()},

@@ -22,7 +22,7 @@ FLOORS = [
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # These read files of runs, so they start at once: without jax, and without rooms that import it.
 READERS = {"report", "launch"}
-FOR_READERS = {"errors", "cache", "files", "pictures"}
+FOR_READERS = {"errors", "cache", "files", "pictures", "roles"}
 
 
 def _imports(tree):

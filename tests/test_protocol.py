@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxmodels import across
-from jaxmodels.protocol import DATA_AXIS, Mean, example_keys, mean_over
+from jaxmodels.protocol import DATA_AXIS, Mean, Objective, example_keys, mean_over
 
 DEVICES = 4
 
@@ -112,3 +112,90 @@ def test_a_mesh_axis_of_that_name_under_jit_is_not_bound():
     np.testing.assert_array_equal(
         inside, jax.random.key_data(example_keys(key, across.positions(8)))
     )
+
+
+def test_total_across_devices_is_the_sum_under_pmap_and_the_identity_elsewhere():
+    np.testing.assert_array_equal(_pmap(across.total)(jnp.arange(4.0)), np.full(4, 6.0))
+    np.testing.assert_array_equal(jax.jit(across.total)(jnp.arange(4.0)), np.arange(4.0))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [across.rotate, lambda values: across.take(values, jnp.array([7, 0, 7, 3]))],
+    ids=["rotate", "take"],
+)
+def test_rows_of_other_devices_are_those_of_the_global_batch(function):
+    values = jnp.arange(24.0).reshape(8, 3)
+    whole, parts = jax.jit(function)(values), _pmap(function)(values.reshape(DEVICES, 2, 3))
+    if len(whole) == len(values):
+        np.testing.assert_array_equal(parts.reshape(whole.shape), whole)
+    for part in parts if len(whole) < len(values) else ():
+        np.testing.assert_array_equal(part, whole)
+
+
+def test_gathered_examples_send_their_gradients_back():
+    """A loss that compares all pairs has, under pmap, the gradient of the whole batch."""
+    values = jnp.array([0.5, -1.0, 2.0, 3.0, 0.1, 0.7, -2.0, 1.5])
+
+    def loss(weight, values):
+        mine = weight * values
+        return jnp.sum(jnp.sin(mine[:, None] - across.gather(2 * mine)))
+
+    def gradient(values):
+        return across.total(jax.grad(loss)(jnp.float32(0.3), values))
+
+    whole = jax.jit(gradient)(values)
+    np.testing.assert_allclose(_pmap(gradient)(values.reshape(DEVICES, 2)), whole, rtol=1e-5)
+
+
+def test_counts_and_positions_are_global():
+    def places(values):
+        count = across.global_count(len(values))
+        return across.positions(len(values)), across.first_position(len(values)), count
+
+    positions, first, count = _pmap(places)(jnp.zeros((DEVICES, 3)))
+    np.testing.assert_array_equal(positions.reshape(-1), np.arange(3 * DEVICES))
+    np.testing.assert_array_equal(first, 3 * np.arange(DEVICES))
+    assert set(count.tolist()) == {3 * DEVICES}
+    assert places(jnp.zeros(5))[1:] == (0, 5)
+
+
+class _Halver:
+    """An objective as a class: its methods are the functions of the protocol."""
+
+    hyperparameters = {"rate": 0.5}  # noqa: RUF012
+
+    def init(self, key, spec, hyperparameters):
+        return {"step": jnp.int32(0), "x": jnp.float32(8)}
+
+    def step(self, state, batch, key):
+        x = state["x"] * self.hyperparameters["rate"]
+        return {"step": state["step"] + 1, "x": x}, {}
+
+    def evaluate(self, state, batch, key):
+        return state["x"]
+
+    @staticmethod
+    def summarize(sums):
+        return {"x": float(sums)}
+
+
+def test_an_object_with_the_methods_is_an_objective():
+    objective = Objective.of(_Halver())
+    state, _ = objective.step(objective.init(None, {}, {}), {}, None)
+    assert objective.summarize(objective.evaluate(state, {}, None)) == {"x": 4.0}
+    assert objective.sample is None
+    assert objective.hyperparameters == {"rate": 0.5}
+    assert Objective.of(objective) == objective
+
+
+def test_an_objective_may_sample_and_need_no_hyperparameters():
+    class Sampler(_Halver):
+        hyperparameters = {}  # noqa: RUF012
+
+        def sample(self, state, key, conditions):
+            return conditions
+
+    objective = Objective.of(Sampler())
+    assert objective.sample(None, None, 3) == 3
+    assert objective.hyperparameters == {}

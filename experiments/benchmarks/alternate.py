@@ -10,20 +10,31 @@ machine's pace meets them all.
 import contextlib
 import importlib
 import json
+import math
 import os
+import select
 import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
+import traceback
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+THREADS = "BENCHMARK_THREADS"  # environment variable of a worker
+_SHOWN = 80  # characters of an error in a table
+_KEPT = 2000  # of what a worker wrote, from its end
 
 
 class Timing(NamedTuple):
     """Seconds per step of each turn; or why there is none.
 
     waited: seconds per step in which the peer says that it waited for data, on average.
+    detail: what there is to read where it did not run. facts: of its device and settings.
     """
 
     peer: str
@@ -31,6 +42,8 @@ class Timing(NamedTuple):
     threads: int
     unavailable: str = ""
     waited: float = 0.0
+    detail: str = ""
+    facts: Mapping[str, Any] = NOTHING
 
     @property
     def median(self) -> float:
@@ -38,40 +51,69 @@ class Timing(NamedTuple):
         return statistics.median(self.seconds)
 
 
-class Worker:
-    """A peer set up in a process of its own, waiting for its turn."""
+class Unavailable(Exception):
+    """Why a peer does not run, and more to read about it."""
 
-    def __init__(self, module: str, peer: str, task: str, threads: int):
+    def __init__(self, reason: str, detail: str = ""):
+        super().__init__(reason)
+        self.reason, self.detail = reason, detail
+
+
+class Worker:
+    """A peer in a process of its own, which makes itself ready when it is created.
+
+    deadline: when answers are not waited for any more, by `time.monotonic`.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        peer: str,
+        task: str,
+        threads: int,
+        environment: Mapping[str, str] = NOTHING,
+        deadline: float = math.inf,
+    ):
         self.peer, self.threads, self.steps = peer, threads, 1
         self.seconds: list[float] = []
         self.waited: list[float] = []
+        self.facts: Mapping[str, Any] = NOTHING
+        self._deadline = deadline
+        self._written = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, "-m", "experiments.benchmarks.alternate", module, peer, task],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._written,
             text=True,
-            env={**os.environ, "BENCHMARK_THREADS": str(threads)},
+            env={**os.environ, **environment, THREADS: str(threads)},
             # Stopped with its children; and the system ends stopped groups that lose their parent.
             process_group=0,
         )
 
-    def set_up(self) -> str:
-        """Compiles and warms up; why it cannot, or nothing."""
-        problem = self._answer()["unavailable"]
-        if not problem:
-            self.run(1)
-            self.run(3)
-        return problem
+    def set_up(self) -> None:
+        """Compiles and warms up.
+
+        Raises:
+          Unavailable: it cannot.
+        """
+        self._answer()
+        for steps in (1, 1, 3):
+            self.run(steps)
 
     def run(self, steps: int) -> float:
-        """Seconds per step. Between two calls the process and its children stand still."""
+        """Seconds per step. Between two calls the process and its children stand still.
+
+        Raises:
+          Unavailable: an error, or no answer before the deadline.
+        """
         self._signal(signal.SIGCONT)
-        self._process.stdin.write(f"{steps}\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(f"{steps}\n")
+            self._process.stdin.flush()
         answer = self._answer()
         self._signal(signal.SIGSTOP)
-        self._waited = answer["waited"] / steps
+        self._waited, self.facts = answer["waited"] / steps, answer["facts"]
         return answer["seconds"] / steps
 
     def take_turn(self) -> None:
@@ -88,20 +130,48 @@ class Worker:
             pace = self.run(self.steps)
         return pace
 
+    def timing(self) -> Timing:
+        """What its turns took."""
+        waited = statistics.mean(self.waited)
+        return Timing(self.peer, tuple(self.seconds), self.threads, waited=waited, facts=self.facts)
+
     def close(self) -> None:
-        """Ends the process."""
+        """Ends the process: at once where it is busy, else after it has tidied up."""
         self._signal(signal.SIGCONT)
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
-        self._process.wait()
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._signal(signal.SIGKILL)
+            self._process.wait()
+        self._process.stdout.close()
+        self._written.close()
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
 
     def _answer(self) -> dict:
+        """The next line of the process, which writes one at its start and one for each call."""
+        if self._deadline < math.inf:
+            left = max(self._deadline - time.monotonic(), 0.0)
+            if not select.select([self._process.stdout], [], [], left)[0]:
+                raise Unavailable("no answer in the time there was", self._end_of_written())
         line = self._process.stdout.readline()
-        return json.loads(line) if line else {"unavailable": "its process ended"}
+        if not line:
+            code = self._process.wait()
+            raise Unavailable(f"its process ended with {code}", self._end_of_written())
+        answer = json.loads(line)
+        if "unavailable" in answer:
+            raise Unavailable(answer["unavailable"], answer["detail"])
+        return answer
+
+    def _end_of_written(self) -> str:
+        # The process, which shares the file's offset, may still be writing.
+        file = self._written.fileno()
+        size = os.fstat(file).st_size
+        return os.pread(file, _KEPT, max(size - _KEPT, 0)).decode("utf-8", "replace")
 
 
 def time_in_turns(
@@ -111,44 +181,76 @@ def time_in_turns(
     turns: int = 5,
     seconds: float = 1.0,
     all_cores: bool = False,
+    together: bool = False,
+    environment: Mapping[str, str] = NOTHING,
+    deadline: float = math.inf,
 ) -> list[Timing]:
     """Timings of the peers on a task (a name that the module's peers know).
 
     all_cores: no peer is tried with one thread: for those that say themselves how many they use.
+    together: peers import and make themselves ready at the same time, with all cores; they compile
+      and run one at a time all the same.
+    environment: variables of the processes, over those of this one.
+    deadline: by `time.monotonic`; what is not timed by then is unavailable, or has fewer turns.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    chosen: list[Worker] = []
-    missing: list[Timing] = []
-    for peer in peers:
-        candidates = []
-        for threads in dict.fromkeys((cores,) if all_cores else (1, cores)):
-            worker = Worker(module, peer, task, threads)
-            problem = worker.set_up()
-            if problem:
+    counts = (cores,) if all_cores or together else tuple(dict.fromkeys((1, cores)))
+    begun: list[Worker] = []
+
+    def begin(peer: str, threads: int) -> Worker:
+        begun.append(Worker(module, peer, task, threads, environment, deadline))
+        return begun[-1]
+
+    try:
+        early = {peer: begin(peer, cores) for peer in peers} if together else {}
+        chosen: dict[str, Worker] = {}
+        timings: dict[str, Timing] = {}
+        for peer in peers:
+            candidates = []
+            for threads in counts:
+                worker = early.get(peer) or begin(peer, threads)
+                try:
+                    worker.set_up()
+                    candidates.append((worker.calibrate(seconds), threads, worker))
+                except Unavailable as error:
+                    worker.close()
+                    timings[peer] = _missing(peer, threads, error)
+                    break
+            candidates.sort(key=lambda candidate: candidate[:2])
+            if candidates:
+                chosen[peer] = candidates[0][2]
+            for _, _, worker in candidates[1:]:
                 worker.close()
-                missing.append(Timing(peer, (), threads, problem))
-                break
-            candidates.append((worker.calibrate(seconds), threads, worker))
-        candidates.sort(key=lambda candidate: candidate[:2])
-        chosen += [worker for _, _, worker in candidates[:1]]
-        for _, _, worker in candidates[1:]:
+        timings |= _alternated(chosen, turns)
+        return [timings[peer] for peer in peers]
+    finally:
+        for worker in begun:
             worker.close()
+
+
+def _alternated(workers: Mapping[str, Worker], turns: int) -> dict[str, Timing]:
+    """The timings of peers that are set up; of one that fails on the way, of its turns so far."""
+    failed: dict[str, Timing] = {}
     for turn in range(turns):
-        for worker in chosen if turn % 2 == 0 else reversed(chosen):
-            worker.take_turn()
-    for worker in chosen:
-        worker.close()
-    timings = {
-        w.peer: Timing(w.peer, tuple(w.seconds), w.threads, waited=statistics.mean(w.waited))
-        for w in chosen
+        going = [worker for peer, worker in workers.items() if peer not in failed]
+        for worker in going if turn % 2 == 0 else reversed(going):
+            try:
+                worker.take_turn()
+            except Unavailable as error:
+                failed[worker.peer] = _missing(worker.peer, worker.threads, error)
+    return {
+        peer: worker.timing() if worker.seconds else failed[peer]
+        for peer, worker in workers.items()
     }
-    timings |= {timing.peer: timing for timing in missing}
-    return [timings[peer] for peer in peers]
+
+
+def _missing(peer: str, threads: int, error: Unavailable) -> Timing:
+    return Timing(peer, (), threads, error.reason, detail=error.detail)
 
 
 def _work(module: str, peer: str, task: str) -> None:
     """The worker's process."""
-    threads = int(os.environ["BENCHMARK_THREADS"])
+    threads = int(os.environ[THREADS])
     # Before anything makes its pool of threads.
     os.environ["OMP_NUM_THREADS"] = str(threads)
     if hasattr(os, "sched_setaffinity"):
@@ -162,15 +264,35 @@ def _work(module: str, peer: str, task: str) -> None:
 
     try:
         block = getattr(importlib.import_module(module), peer)(task)
-        block(1)
-        answer(unavailable="")
+        answer()
+        for line in sys.stdin:
+            began = time.perf_counter()
+            waited = block(int(line))
+            seconds = time.perf_counter() - began
+            answer(seconds=seconds, waited=waited or 0.0, facts=_facts())
     except Exception as error:  # whatever keeps a peer from running is what the table reports
-        answer(unavailable=f"{type(error).__name__}: {str(error).splitlines()[0][:80]}")
-        return
-    for line in sys.stdin:
-        began = time.perf_counter()
-        waited = block(int(line))
-        answer(seconds=time.perf_counter() - began, waited=waited or 0.0)
+        first = (str(error).splitlines() or [""])[0][:_SHOWN]
+        detail = traceback.format_exc()[-_KEPT:]
+        answer(unavailable=f"{type(error).__name__}: {first}", detail=detail)
+
+
+def _facts() -> dict[str, Any]:
+    """Versions, settings and memory of the libraries that this process has imported."""
+    facts: dict[str, Any] = {}
+    if torch := sys.modules.get("torch"):
+        facts["torch"] = torch.__version__
+        if torch.cuda.is_available():
+            facts["tf32"] = bool(torch.backends.cuda.matmul.allow_tf32)
+            facts["peak_bytes"] = torch.cuda.max_memory_allocated()
+    elif jax := sys.modules.get("jax"):
+        facts["jax"] = jax.__version__
+        if jax.default_backend() == "gpu":
+            precision = jax.config.jax_default_matmul_precision
+            facts["tf32"] = precision in (None, "default", "high", "tensorfloat32")
+            facts["peak_bytes"] = (jax.local_devices()[0].memory_stats() or {}).get(
+                "peak_bytes_in_use"
+            )
+    return facts
 
 
 if __name__ == "__main__":

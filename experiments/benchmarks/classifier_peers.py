@@ -7,9 +7,14 @@ Keras hold the images normalised in float32; ours and the Flax loop do what they
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from experiments.benchmarks.torch_device import synchronize, torch_device
+
+if TYPE_CHECKING:
+    from experiments.benchmarks.engine_block import EngineStep
 
 Block = Callable[[int], None]
 
@@ -61,44 +66,59 @@ TASKS = {
     "net": Task((10, 10, 1), 32, 1280, 0.01, 0.0, hidden=(50,)),
     "mlp": Task((28, 28, 1), 128, 60_000, 0.1, 0.9, hidden=(512, 512)),
     "cnn": Task((28, 28, 1), 128, 60_000, 0.1, 0.9, channels=(32, 64), hidden=(256,)),
+    # To try the benchmarks out.
+    "tiny": Task((8, 8, 1), 16, 160, 0.1, 0.9, channels=(4, 8), hidden=(16,)),
 }
 
 
 def ours(name: str) -> Block:
     """The engine of this project, as experiments.classifier runs it."""
-    from experiments.benchmarks.engine_block import engine_block
+    return our_step(name).block()
+
+
+def flax_engine(name: str) -> Block:
+    """Our engine with Flax's own layers in place of ours."""
+    return our_step(name, network=flax_network(name)).block()
+
+
+def our_step(name: str, network=None) -> "EngineStep":
+    """The step of the network in our own layers, or of another one."""
     from jaxmodels.data import Resident
     from jaxmodels.data.images import normalization_of
 
     images, labels = TASKS[name].arrays()
     source = Resident({"image": images, "label": labels})
-    return engine_block(our_program(name, source, normalization_of(images), 100))
+    return step_on(name, source, normalization_of(images), network)
 
 
-def our_program(name: str, source, normalize: Callable, length: int):
-    """Its steps on this source, at most `length` in a call."""
-    from jaxmodels.models.classifiers import create_model
-    from jaxmodels.objectives.classifier import classifier, hyperparameters
+def step_on(name: str, source, normalize: Callable, network=None) -> "EngineStep":
+    """The same on this source."""
+    from experiments.benchmarks.engine_block import EngineStep
+    from jaxmodels.objectives.classifier import Classifier
     from jaxmodels.objectives.optimizers import OptimizerConfig
     from jaxmodels.objectives.preprocessing import with_preprocessing
-    from jaxmodels.train.layout import make_mesh
-    from jaxmodels.train.program import TrainProgram
 
     task = TASKS[name]
-    options = {"channels": task.channels} if task.channels else {}
-    kind = "cnn" if task.channels else "mlp"
-    model = create_model(kind, classes=10, hidden=task.hidden, **options)
     optimizer = OptimizerConfig(
         optimizer="momentum" if task.momentum else "sgd",
         learning_rate=task.rate,
         schedule="constant",
     )
     objective = with_preprocessing(
-        classifier(model, 10, optimizer, steps=1),
+        Classifier(network or our_network(name), 10, optimizer, steps=1),
         lambda batch, key: {**batch, "image": normalize(batch["image"])},
     )
-    numbers = hyperparameters(optimizer)
-    return TrainProgram(objective, source, numbers, task.batch, length, 0, make_mesh())
+    return EngineStep(objective, source, task.batch)
+
+
+def our_network(name: str):
+    """The network in our own layers."""
+    from jaxmodels.models.classifiers import ClassifierModels
+    from jaxmodels.train import configure
+
+    task = TASKS[name]
+    kind = {"model": "cnn", "channels": task.channels} if task.channels else {"model": "mlp"}
+    return configure(ClassifierModels(), **kind, hidden=task.hidden).create(classes=10)
 
 
 def torch_loader(name: str) -> Block:
@@ -133,7 +153,8 @@ def _torch_data(task: Task):
     import torch
 
     images, labels = task.normalized()
-    return torch.tensor(images.transpose(0, 3, 1, 2).copy()), torch.tensor(labels).long()
+    images = torch.tensor(images.transpose(0, 3, 1, 2).copy())
+    return images.to(torch_device()), torch.tensor(labels).long().to(torch_device())
 
 
 def _torch_batches(task: Task) -> Iterator:
@@ -141,7 +162,7 @@ def _torch_batches(task: Task) -> Iterator:
 
     images, labels = _torch_data(task)
     while True:
-        order = torch.randperm(task.size)
+        order = torch.randperm(task.size, device=images.device)
         for rows in order[: task.size // task.batch * task.batch].split(task.batch):
             yield images[rows], labels[rows]
 
@@ -159,7 +180,7 @@ def _torch_model(task: Task):
     for a, b in pairwise(sizes):
         layers += [nn.Linear(a, b), nn.ReLU()]
     layers.append(nn.Linear(sizes[-1], 10))
-    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
+    return nn.Sequential(*layers).to(torch_device(), memory_format=torch.channels_last)
 
 
 def _torch_block(
@@ -184,6 +205,7 @@ def _torch_block(
             optimizer.step()
             if read_loss:
                 total += loss.item()
+        synchronize()
 
     return block
 
@@ -196,7 +218,7 @@ def flax_network(name: str):
 
     class Network(nn.Module):
         @nn.compact
-        def __call__(self, x):
+        def __call__(self, x, train=True):
             for features in task.channels:
                 x = nn.relu(nn.Conv(features, (3, 3))(x))
                 x = nn.max_pool(x, (2, 2), strides=(2, 2))

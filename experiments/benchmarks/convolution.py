@@ -73,7 +73,7 @@ ROWS = {
             classifier_peers.TASKS["cnn"].flops,
         ),
         "ResNet-18": Row(
-            resnet_peers.__name__, "", _functions("flax_loop"), lambda: resnet_peers.flops("")
+            resnet_peers.__name__, "18", _functions("flax_loop"), lambda: resnet_peers.flops("18")
         ),
         "DCGAN": Row(
             gan_peers.__name__,

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from experiments.benchmarks.torch_device import synchronize, torch_device
+
 Block = Callable[[int], None]
 BATCH = 128
 
@@ -114,19 +116,33 @@ def _step(layer: Layer, module) -> tuple[Callable, tuple]:
     return step, (parameters, x, g)
 
 
+def _module(layer: Layer, conv: type, conv_transpose: type):
+    kind = conv_transpose if layer.transposed else conv
+    size, strides = (layer.kernel,) * 2, (layer.stride,) * 2
+    return kind(layer.outputs, size, strides, padding=(layer.padding,) * 2)
+
+
 def ours(name: str) -> Block:
     """The package's module, steps in a loop inside of one program."""
+    from jaxmodels.models.layers import Conv, ConvTranspose
+
+    return _loop(LAYERS[name], Conv, ConvTranspose)
+
+
+def flax_looped(name: str) -> Block:
+    """Flax Linen's own module in the same loop."""
+    from flax import linen as nn
+
+    return _loop(LAYERS[name], nn.Conv, nn.ConvTranspose)
+
+
+def _loop(layer: Layer, conv: type, conv_transpose: type) -> Block:
     import jax
     import jax.numpy as jnp
 
-    from jaxmodels.models.layers import Conv, ConvTranspose
     from jaxmodels.ops import cpu_compiler_options
 
-    layer = LAYERS[name]
-    kind = ConvTranspose if layer.transposed else Conv
-    size, strides = (layer.kernel,) * 2, (layer.stride,) * 2
-    module = kind(layer.outputs, size, strides, padding=(layer.padding,) * 2)
-    step, arguments = _step(layer, module)
+    step, arguments = _step(layer, _module(layer, conv, conv_transpose))
 
     def advance(steps, arguments):
         def body(_, carry):
@@ -164,10 +180,7 @@ def flax(name: str) -> Block:
     from flax import linen as nn
 
     layer = LAYERS[name]
-    kind = nn.ConvTranspose if layer.transposed else nn.Conv
-    size, strides = (layer.kernel,) * 2, (layer.stride,) * 2
-    module = kind(layer.outputs, size, strides, padding=(layer.padding,) * 2)
-    step, arguments = _step(layer, module)
+    step, arguments = _step(layer, _module(layer, nn.Conv, nn.ConvTranspose))
     run = jax.jit(step)
 
     def block(steps: int) -> None:
@@ -202,10 +215,12 @@ def _torch_block(layer: Layer, compiled: bool = False) -> Block:
         more = odd if layer.kernel % 2 == 0 else 0
         options["padding"] = (layer.kernel - 1) // 2 + more
         module = nn.Conv2d(layer.inputs, layer.outputs, **options)
-    module.to(memory_format=torch.channels_last)
+    module.to(torch_device(), memory_format=torch.channels_last)
     run = torch.compile(module) if compiled else module
     x, g = (
-        torch.tensor(array.transpose(0, 3, 1, 2)).to(memory_format=torch.channels_last)
+        torch.tensor(array.transpose(0, 3, 1, 2)).to(
+            torch_device(), memory_format=torch.channels_last
+        )
         for array in layer.arrays()
     )
     x.requires_grad_(not layer.first)
@@ -215,5 +230,6 @@ def _torch_block(layer: Layer, compiled: bool = False) -> Block:
             x.grad = None
             module.zero_grad()
             run(x).backward(g)
+        synchronize()
 
     return block

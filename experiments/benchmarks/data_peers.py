@@ -241,12 +241,12 @@ def _block(batches: Batches) -> Block:
 def _training_block(task: str, loading: str) -> Block:
     import jax
 
-    from experiments.benchmarks.classifier_peers import our_program
+    from experiments.benchmarks.classifier_peers import step_on
     from jaxmodels.data.images import DataConfig, load_images, make_source
 
     data = load_images("mnist", task.partition("=")[2])
     source = make_source(data, "train", DataConfig(loading=loading))
-    program = our_program("cnn", source, data.normalization(), STEPS)
+    program = step_on("cnn", source, data.normalization())._replace(length=STEPS).program()
     state = program.create()
     feed = program.feed(0, range(STEPS, _ENDLESS * STEPS, STEPS))
     chunks = iter(feed.__enter__())

@@ -6,7 +6,7 @@ log_sigmoid and expm1, TrainState with optax's Adam; batches of float32 come fro
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -15,54 +15,55 @@ import optax
 from flax import linen as nn
 from flax.training import train_state
 
-from experiments.vae import VAEConfig
-
 if TYPE_CHECKING:
     from experiments.benchmarks.vae_peers import Task
 
 
 class _Encoder(nn.Module):
-    config: VAEConfig
+    model: str
+    options: Any
 
     @nn.compact
     def __call__(self, x):
-        width = self.config.width
-        if self.config.model == "conv":
-            for channels in (width, 2 * width):
+        options = self.options
+        if self.model == "conv":
+            for channels in (options.width, 2 * options.width):
                 x = nn.elu(nn.Conv(channels, (4, 4), strides=2)(x))
-            x = nn.elu(nn.Dense(self.config.features)(x.reshape(len(x), -1)))
+            x = nn.elu(nn.Dense(options.features)(x.reshape(len(x), -1)))
         else:
-            for units in self.config.hidden:
+            for units in options.hidden:
                 x = nn.relu(nn.Dense(units)(x))
-        return nn.Dense(self.config.latent_size)(x), nn.Dense(self.config.latent_size)(x)
+        return nn.Dense(options.latent_size)(x), nn.Dense(options.latent_size)(x)
 
 
 class _Decoder(nn.Module):
-    config: VAEConfig
+    model: str
+    options: Any
 
     @nn.compact
     def __call__(self, z):
-        width = self.config.width
-        if self.config.model == "conv":
-            z = nn.elu(nn.Dense(self.config.features)(z))
-            z = nn.Dense(7 * 7 * 2 * width)(z).reshape(-1, 7, 7, 2 * width)
-            for channels in (width, 1):
+        options = self.options
+        if self.model == "conv":
+            z = nn.elu(nn.Dense(options.features)(z))
+            z = nn.Dense(7 * 7 * 2 * options.width)(z).reshape(-1, 7, 7, 2 * options.width)
+            for channels in (options.width, 1):
                 z = nn.ConvTranspose(channels, (4, 4), strides=(2, 2))(nn.elu(z))
             return z
-        for units in reversed(self.config.hidden):
+        for units in reversed(options.hidden):
             z = nn.relu(nn.Dense(units)(z))
         return nn.Dense(784)(z)
 
 
 class _VAE(nn.Module):
-    config: VAEConfig
+    model: str
+    options: Any
 
     @nn.compact
     def __call__(self, x, key):
-        mean, log_variance = _Encoder(self.config)(x)
+        mean, log_variance = _Encoder(self.model, self.options)(x)
         noise = jax.random.normal(key, log_variance.shape)
         z = mean + jnp.exp(0.5 * log_variance) * noise
-        return _Decoder(self.config)(z), mean, log_variance
+        return _Decoder(self.model, self.options)(z), mean, log_variance
 
 
 @jax.vmap
@@ -76,9 +77,9 @@ def _kl(mean, log_variance):
     return -0.5 * jnp.sum(1 + log_variance - mean**2 - jnp.exp(log_variance))
 
 
-def _train_step(config: VAEConfig, state, x, key):
+def _train_step(network: _VAE, state, x, key):
     def loss(params):
-        logits, mean, log_variance = _VAE(config).apply({"params": params}, x, key)
+        logits, mean, log_variance = network.apply({"params": params}, x, key)
         return jnp.mean(_cross_entropy(logits, x)) + jnp.mean(_kl(mean, log_variance))
 
     return state.apply_gradients(grads=jax.grad(loss)(state.params))
@@ -86,17 +87,17 @@ def _train_step(config: VAEConfig, state, x, key):
 
 def flax_block(task: "Task", jitted: bool) -> Callable[[int], None]:
     """block(steps) of the step, jitted or not."""
-    config, images = task.config, task.rows()
+    network, images = _VAE(task.config.model.model, task.options), task.rows()
     if task.convolutional:
         images = images.reshape(-1, 28, 28, 1)
-    batch = config.batch_size
-    step = functools.partial(_train_step, config)
+    batch = task.config.run.batch_size
+    step = functools.partial(_train_step, network)
     step = jax.jit(step) if jitted else step
     root = jax.random.key(0)
     state = train_state.TrainState.create(
         apply_fn=None,
-        params=_VAE(config).init(root, images[:batch], root)["params"],
-        tx=optax.adam(config.learning_rate),
+        params=network.init(root, images[:batch], root)["params"],
+        tx=optax.adam(task.config.optimizer.learning_rate),
     )
     generator = np.random.default_rng(0)
 

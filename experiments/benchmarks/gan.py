@@ -49,7 +49,7 @@ from experiments.benchmarks.alternate import time_in_turns
 from experiments.benchmarks.gan_peers import TASKS
 from experiments.benchmarks.step_table import Row, matrix_product_pace, step_table
 from experiments.benchmarks.torch_dcgan import RESIZINGS, torch_resize, torch_train
-from experiments.judges import Judge, judges_of, to_bytes
+from experiments.judges import Judge, JudgeConfig, Judges, to_bytes
 from jaxmodels.data import Resident
 from jaxmodels.data.images import ImageData, load_images
 from jaxmodels.errors import InputError, RunError, require_known
@@ -57,8 +57,8 @@ from jaxmodels.metrics.frechet import feature_moments, frechet_distance
 from jaxmodels.metrics.generative import NAMES, Features, generative_scores
 from jaxmodels.models.dcgan import halved_sizes
 from jaxmodels.ops import cpu_compiler_options
-from jaxmodels.pictures import draw_image_grid
-from jaxmodels.train import Experiment, require_range, train
+from jaxmodels.pictures import image_grid, save_figure
+from jaxmodels.train import Experiment, configure, require_range, train
 
 PARTS = ("steps", "quality")
 MODULE = "experiments.benchmarks.gan_peers"
@@ -181,7 +181,8 @@ class _Run(NamedTuple):
 
 def _train_ours(config: BenchmarkConfig, conditional: bool, steps: int, workdir: str) -> _Run:
     """The default of experiments.gan, or that without labels, for that many steps."""
-    settings = gan.GANConfig(
+    settings = configure(
+        gan.GANConfig(),
         data=config.data,
         data_dir=config.data_dir,
         seed=config.seed,
@@ -201,7 +202,7 @@ def _train_ours(config: BenchmarkConfig, conditional: bool, steps: int, workdir:
         experiment = experiment._replace(
             train=_Clocked(experiment.train.arrays),
             after_evaluation=None,
-            monitor=("generator_loss", "min"),
+            monitor="generator_loss",
         )
         built.append((experiment, time.perf_counter()))
         return experiment
@@ -215,7 +216,7 @@ def _train_ours(config: BenchmarkConfig, conditional: bool, steps: int, workdir:
     lines = (Path(workdir) / "speed.jsonl").read_text().splitlines()
     preparation = experiment.train.asked[1] - began
     training = json.loads(lines[-1])["seconds"]
-    return _Run(experiment, result.state, settings.batch_size, preparation, training)
+    return _Run(experiment, result.state, settings.run.batch_size, preparation, training)
 
 
 def _ours(config: BenchmarkConfig, name: str, conditional: bool, budget: float) -> Trained:
@@ -268,7 +269,7 @@ def quality(config: BenchmarkConfig, data: ImageData) -> None:
     jax.config.update("jax_enable_compilation_cache", False)
     training, test = (_to_bytes(data, split) for split in ("train", "test"))
     size, budget = test.shape[1:3], 60 * config.minutes
-    judge = judges_of(data, config.data_dir, "", "", test.shape[1:])[0]
+    judge = Judges(JudgeConfig(), data, test.shape[1:]).all[0]
     real = judge(test)
     tutorial = (TUTORIAL_SIZE, TUTORIAL_SIZE)
     sizes = {"PyTorch tutorial": tutorial}
@@ -286,7 +287,7 @@ def quality(config: BenchmarkConfig, data: ImageData) -> None:
         if config.output:
             path = Path(config.output) / f"{run.name.lower().replace(' ', '-')}.png"
             title = f"{run.name}: {run.steps:,} steps in {run.seconds:.0f} s"
-            draw_image_grid(run.images[:64], path, limits=(0, 255), title=title)
+            save_figure(image_grid(run.images[:64], limits=(0, 255), title=title), path)
     print(quality_table(config, judge.space, runs, scores))
     print("\nFréchet distance of the test images to")
     evenly = np.arange(len(test)) * len(training) // len(test)

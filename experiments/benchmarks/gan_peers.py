@@ -12,8 +12,7 @@ convolution of or to one pixel: the same operations.)
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -27,8 +26,12 @@ from experiments.benchmarks.torch_dcgan import (
     TorchDCGAN,
     torch_batches,
 )
+from experiments.benchmarks.torch_device import synchronize, torch_device
 from jaxmodels.models.dcgan import halved_sizes
 from jaxmodels.models.gan_layers import Shape
+
+if TYPE_CHECKING:
+    from experiments.benchmarks.engine_block import EngineStep
 
 Block = Callable[[int], None]
 
@@ -82,6 +85,8 @@ class Task(NamedTuple):
 
 
 TASKS = {"28": Task(28), "64": Task(64)}
+# To try the benchmarks out.
+TASKS["8"] = Task(8)
 
 
 # Ours.
@@ -89,38 +94,42 @@ TASKS = {"28": Task(28), "64": Task(64)}
 
 def ours(name: str) -> Block:
     """The engine of this project, as experiments.gan --preset dcgan runs it."""
-    return _ours(TASKS[name], "alternating")
+    return our_step(name, "alternating").block()
 
 
 def shared(name: str) -> Block:
     """The same with --updates shared, which is the order of PyTorch's tutorial."""
-    return _ours(TASKS[name], "shared")
+    return our_step(name, "shared").block()
 
 
 def simultaneous(name: str) -> Block:
     """The same with --updates simultaneous."""
-    return _ours(TASKS[name], "simultaneous")
+    return our_step(name, "simultaneous").block()
 
 
-def _ours(task: Task, updates: str) -> Block:
-    from experiments.benchmarks.engine_block import engine_block
-    from experiments.gan import PRESETS
+def our_step(name: str, updates: str = "shared") -> "EngineStep":
+    """The step in this order of updates."""
+    from experiments.benchmarks.engine_block import EngineStep
+    from experiments.gan import GANConfig
+    from experiments.presets.gan import PRESETS
     from jaxmodels.data import Resident
-    from jaxmodels.models import create_gan
-    from jaxmodels.objectives.gan import gan
+    from jaxmodels.objectives.gan import GAN
     from jaxmodels.objectives.preprocessing import with_preprocessing
-    from jaxmodels.train.layout import make_mesh
-    from jaxmodels.train.program import TrainProgram
+    from jaxmodels.train import configure
 
-    config = replace(PRESETS["dcgan"], updates=updates)
-    networks = create_gan(config.model, "batch", shape=task.shape, width=config.width)
+    task = TASKS[name]
+    config = configure(GANConfig(), **PRESETS["dcgan"].flags, updates=updates)
     objective = with_preprocessing(
-        gan(*networks, config, steps=config.steps, latent_size=config.latent_size),
+        GAN(
+            *config.model.create(shape=task.shape),
+            config.adversarial,
+            config.optimizer,
+            steps=config.run.steps,
+            latent_size=config.latent_size,
+        ),
         lambda batch, key: {"image": batch["image"].astype("float32") * (2 / 255) - 1},
     )
-    source, numbers = Resident({"image": task.images()}), config.hyperparameters()
-    program = TrainProgram(objective, source, numbers, BATCH, 100, 0, make_mesh())
-    return engine_block(program)
+    return EngineStep(objective, Resident({"image": task.images()}), BATCH)
 
 
 # PyTorch.
@@ -145,12 +154,13 @@ def _torch_block(task: Task, **options: bool) -> Block:
     import torch
 
     training = TorchDCGAN(task.shape, **options)
-    images = torch.tensor(task.scaled().transpose(0, 3, 1, 2).copy())
+    images = torch.tensor(task.scaled().transpose(0, 3, 1, 2).copy()).to(torch_device())
     batches = torch_batches(images)
 
     def block(steps: int) -> None:
         for _ in range(steps):
             training.step(next(batches))
+        synchronize()
 
     return block
 

@@ -7,7 +7,6 @@ spread of the scores on the test split over the seeds.
 """
 
 import contextlib
-import dataclasses
 import os
 import sys
 import tempfile
@@ -16,9 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 import tyro
 
-from experiments.gan import PRESETS, GANConfig, build
+from experiments.gan import GANConfig, build
+from experiments.presets.gan import PRESETS
 from jaxmodels.errors import RunError, require_known
-from jaxmodels.train import train
+from jaxmodels.train import configure, train
 
 SCORES = ("frechet_classifier", "classifier_score", "coverage", "rarest_class")
 
@@ -43,10 +43,10 @@ class StabilityConfig:
 
 def run(config: StabilityConfig, preset: str, seed: int) -> dict[str, float]:
     """The scores of one run on the test split; collapsed = 1 also where it failed."""
-    start = GANConfig() if preset == "default" else PRESETS[preset]
+    flags = {} if preset == "default" else PRESETS[preset].flags
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
-        short = dataclasses.replace(
-            start,
+        short = configure(
+            configure(GANConfig(), **flags),
             data=config.data,
             data_dir=config.data_dir,
             seed=seed,

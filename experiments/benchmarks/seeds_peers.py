@@ -7,7 +7,7 @@ inside of one program; Flax's is a jitted step under `vmap`, called for each bat
 
 from collections.abc import Callable
 
-from experiments.benchmarks.classifier_peers import TASKS
+from experiments.benchmarks.classifier_peers import TASKS, our_network
 
 Block = Callable[[int], None]
 TASK = TASKS["cnn"]
@@ -38,22 +38,20 @@ def _ours(count: int, mapped: Callable) -> Block:
     import jax
 
     from jaxmodels.data.images import normalization_of
-    from jaxmodels.models.classifiers import create_model
-    from jaxmodels.objectives.classifier import classifier, hyperparameters
+    from jaxmodels.objectives.classifier import Classifier
     from jaxmodels.objectives.optimizers import OptimizerConfig
     from jaxmodels.ops import cpu_compiler_options
 
     images, labels = TASK.arrays()
     normalize = normalization_of(images)
-    model = create_model("cnn", classes=10, hidden=TASK.hidden, channels=TASK.channels)
     optimizer = OptimizerConfig(optimizer="momentum", learning_rate=TASK.rate, schedule="constant")
-    objective, numbers = classifier(model, 10, optimizer, steps=1), hyperparameters(optimizer)
+    objective = Classifier(our_network("cnn"), 10, optimizer, steps=1)
     keys = jax.random.split(jax.random.key(0), count)
     spec = {
         "image": jax.ShapeDtypeStruct((TASK.batch, *TASK.shape), "float32"),
         "label": jax.ShapeDtypeStruct((TASK.batch,), "int32"),
     }
-    states = jax.vmap(lambda key: objective.init(key, spec, numbers))(keys)
+    states = jax.vmap(lambda key: objective.init(key, spec, objective.hyperparameters))(keys)
 
     def step(state, key, images, labels):
         key = jax.random.fold_in(key, state["step"])

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Float, Num, UInt8
 
+from experiments.benchmarks.torch_device import torch_device
 from jaxmodels.errors import RunError
 from jaxmodels.models.dcgan import halved_sizes
 from jaxmodels.models.gan_layers import Shape
@@ -33,7 +34,7 @@ def torch_batches(images: "torch.Tensor") -> Iterator["torch.Tensor"]:
     import torch
 
     while True:
-        for rows in torch.randperm(len(images)).split(BATCH):
+        for rows in torch.randperm(len(images), device=images.device).split(BATCH):
             yield images[rows]
 
 
@@ -74,10 +75,11 @@ class TorchDCGAN:
     def __init__(self, shape: Shape, channels_last: bool = False, compiled: bool = False):
         import torch
 
+        self._device = torch_device()
         self._generator, discriminator = torch_networks(shape)
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         for network in (self._generator, discriminator):
-            network.to(memory_format=self._format)
+            network.to(self._device, memory_format=self._format)
         self._generator_optimizer, self._discriminator_optimizer = (
             torch.optim.Adam(network.parameters(), lr=RATE, betas=BETAS)
             for network in (self._generator, discriminator)
@@ -85,7 +87,7 @@ class TorchDCGAN:
         compiler = torch.compile if compiled else lambda network: network
         self._generate, self._discriminate = compiler(self._generator), compiler(discriminator)
         self._criterion = torch.nn.BCELoss()
-        self.log: list[tuple[float, ...]] = []
+        self.log: list[tuple] = []
 
     def step(self, real: "torch.Tensor") -> None:
         """One update of each, operation for operation that of the tutorial: the discriminator
@@ -95,18 +97,18 @@ class TorchDCGAN:
 
         real = real.to(memory_format=self._format)
         self._discriminate.zero_grad()
-        target = torch.full((len(real),), 1.0)
+        target = torch.full((len(real),), 1.0, device=self._device)
         output = self._discriminate(real).view(-1)
         real_loss = self._criterion(output, target)
         real_loss.backward()
-        on_real = output.mean().item()
+        on_real = self._logged(output.mean())
 
-        fake = self._generate(torch.randn(len(real), LATENTS, 1, 1))
+        fake = self._generate(torch.randn(len(real), LATENTS, 1, 1, device=self._device))
         target.fill_(0.0)
         output = self._discriminate(fake.detach()).view(-1)
         fake_loss = self._criterion(output, target)
         fake_loss.backward()
-        on_fake = output.mean().item()
+        on_fake = self._logged(output.mean())
         self._discriminator_optimizer.step()
 
         self._generate.zero_grad()
@@ -114,10 +116,15 @@ class TorchDCGAN:
         output = self._discriminate(fake).view(-1)
         loss = self._criterion(output, target)
         loss.backward()
-        on_fake_after = output.mean().item()
+        on_fake_after = self._logged(output.mean())
         self._generator_optimizer.step()
-        both = (real_loss + fake_loss).item()
-        self.log.append((both, loss.item(), on_real, on_fake, on_fake_after))
+        both = self._logged(real_loss + fake_loss)
+        self.log.append((both, self._logged(loss), on_real, on_fake, on_fake_after))
+
+    def _logged(self, number: "torch.Tensor") -> "float | torch.Tensor":
+        """A number of the log: read at once, as in the tutorial, but on a GPU left there, so that
+        it never waits for the host; ours does not wait either."""
+        return number.item() if self._device.type == "cpu" else number.detach()
 
     def sample(
         self, count: int, batch_statistics: bool
@@ -131,8 +138,8 @@ class TorchDCGAN:
         with torch.no_grad():
             # Whole batches, the last one too: moments of a few images are other moments.
             for _ in range(-(-count // BATCH)):
-                fakes = self._generator(torch.randn(BATCH, LATENTS, 1, 1))
-                parts.append(fakes.permute(0, 2, 3, 1).numpy())
+                latents = torch.randn(BATCH, LATENTS, 1, 1, device=self._device)
+                parts.append(self._generator(latents).permute(0, 2, 3, 1).cpu().numpy())
         self._generator.train()
         return (np.concatenate(parts)[:count] + 1) * 127.5
 
@@ -223,7 +230,7 @@ def _train_in(folder: Path) -> None:
     original, size = images.shape[1:3], tuple(options["size"])
     if size != original:
         images = torch_resize(images, size)
-    scaled = torch.empty(len(images), images.shape[3], *size)
+    scaled = torch.empty(len(images), images.shape[3], *size, device=torch_device())
     for start in range(0, len(images), 1000):
         part = torch.from_numpy(images[start : start + 1000]).permute(0, 3, 1, 2)
         scaled[start : start + 1000] = part / 127.5 - 1

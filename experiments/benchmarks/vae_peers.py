@@ -9,13 +9,18 @@ the images in float32; ours does what it does for a user.
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from experiments.vae import PRESETS, VAEConfig
+from experiments.benchmarks.torch_device import synchronize, torch_device
+from experiments.presets.vae import PRESETS
+from experiments.vae import VAEConfig
+from jaxmodels.train import configure
+
+if TYPE_CHECKING:
+    from experiments.benchmarks.engine_block import EngineStep
 
 Block = Callable[[int], None]
 SHAPE = (28, 28, 1)
@@ -39,16 +44,21 @@ class Task(NamedTuple):
     @property
     def convolutional(self) -> bool:
         """Or linear layers only."""
-        return self.config.model == "conv"
+        return self.config.model.model == "conv"
+
+    @property
+    def options(self) -> Any:
+        """The options of the network that is chosen."""
+        return getattr(self.config.model, self.config.model.model)
 
     def multiplications(self) -> list[int]:
         """Multiply-adds of one image's forward pass, layer by layer."""
-        latents = self.config.latent_size
+        options, latents = self.options, self.options.latent_size
         if not self.convolutional:
-            down = (PIXELS, *self.config.hidden, 2 * latents)
-            up = (latents, *reversed(self.config.hidden), PIXELS)
+            down = (PIXELS, *options.hidden, 2 * latents)
+            up = (latents, *reversed(options.hidden), PIXELS)
             return [a * b for sizes in (down, up) for a, b in itertools.pairwise(sizes)]
-        width, features, flat = self.config.width, self.config.features, 49 * 2 * self.config.width
+        width, features, flat = options.width, options.features, 49 * 2 * options.width
         convolutions = [14 * 14 * 16 * width, 7 * 7 * 16 * width * 2 * width]
         down = [*convolutions, flat * features, features * 2 * latents]
         # A transposed convolution has the products of the one whose way back it is.
@@ -58,16 +68,24 @@ class Task(NamedTuple):
         """Of a training step in these layers: forward, and both gradients but for that of the
         images. Left out are activations, losses, random numbers and Adam."""
         products = self.multiplications()
-        return self.config.batch_size * (6 * sum(products) - 2 * products[0])
+        return self.config.run.batch_size * (6 * sum(products) - 2 * products[0])
+
+
+def _config(preset: str, **flags) -> VAEConfig:
+    """A preset with other flags; what another network does not have is left out."""
+    of_preset = PRESETS[preset].flags
+    if flags.get("model", "mlp") != "mlp":
+        of_preset = {name: value for name, value in of_preset.items() if name != "hidden"}
+    return configure(VAEConfig(), **of_preset | flags)
 
 
 _CONV = {"model": "conv", "width": 32, "latent_size": 32, "features": 256, "activation": "elu"}
-# Which it does not have: an option that is not given.
-_CONV |= {"hidden": VAEConfig().hidden}
 TASKS = {
-    "flax": Task(PRESETS["flax"]),
-    "pythae": Task(PRESETS["pythae"]),
-    "conv": Task(replace(PRESETS["flax"], **_CONV)),
+    "flax": Task(_config("flax")),
+    "pythae": Task(_config("pythae")),
+    "conv": Task(_config("flax", **_CONV)),
+    # To try the benchmarks out.
+    "tiny": Task(_config("flax", hidden=(16,), latent_size=2, batch_size=16), 160),
 }
 
 
@@ -76,28 +94,22 @@ TASKS = {
 
 def ours(name: str) -> Block:
     """The engine of this project, as experiments.vae runs it."""
-    from unittest import mock
+    return our_step(name).block()
 
+
+def our_step(name: str) -> "EngineStep":
+    """The step of the experiment."""
     from experiments import vae
-    from experiments.benchmarks.engine_block import engine_block
+    from experiments.benchmarks.engine_block import EngineStep
     from jaxmodels.data.images import images_from_arrays
-    from jaxmodels.train.layout import make_mesh
-    from jaxmodels.train.program import TrainProgram
 
     task = TASKS[name]
     data = images_from_arrays({"train": {"image": task.images()}}, "noise")
-    with mock.patch.object(vae, "load_images", lambda *_, **__: data):
-        experiment = vae.build(replace(task.config, scored=0))
-    program = TrainProgram(
-        experiment.objective,
-        experiment.train,
-        experiment.hyperparameters,
-        task.config.batch_size,
-        task.config.steps_per_dispatch,
-        0,
-        make_mesh(),
+    experiment = vae.build(configure(task.config, scored=0), data)
+    run = task.config.run
+    return EngineStep(
+        experiment.objective, experiment.train, run.batch_size, run.steps_per_dispatch
     )
-    return engine_block(program)
 
 
 # PyTorch.
@@ -118,19 +130,19 @@ def torch_compiled(name: str) -> Block:
     return _torch_block(TASKS[name], compiled=True)
 
 
-def _torch_networks(config: VAEConfig):
+def _torch_networks(task: Task):
     """Encoder to mean and log-variance side by side, and decoder to logits."""
     from torch import nn
 
     from experiments.benchmarks.pythae_vae import relu_layers
 
-    latents = config.latent_size
-    if config.model == "mlp":
-        encoder = relu_layers(PIXELS, *config.hidden)
-        decoder = relu_layers(latents, *reversed(config.hidden))
-        ends = nn.Linear(config.hidden[-1], 2 * latents), nn.Linear(config.hidden[0], PIXELS)
+    options, latents = task.options, task.options.latent_size
+    if not task.convolutional:
+        encoder = relu_layers(PIXELS, *options.hidden)
+        decoder = relu_layers(latents, *reversed(options.hidden))
+        ends = nn.Linear(options.hidden[-1], 2 * latents), nn.Linear(options.hidden[0], PIXELS)
         return nn.Sequential(*encoder, ends[0]), nn.Sequential(*decoder, ends[1])
-    width, features, flat = config.width, config.features, 49 * 2 * config.width
+    width, features, flat = options.width, options.features, 49 * 2 * options.width
     halve = {"kernel_size": 4, "stride": 2, "padding": 1}
     encoder = [nn.Conv2d(1, width, **halve), nn.ELU(), nn.Conv2d(width, 2 * width, **halve)]
     encoder += [nn.ELU(), nn.Flatten(), nn.Linear(flat, features), nn.ELU()]
@@ -145,15 +157,16 @@ def _torch_block(task: Task, channels_last: bool = False, compiled: bool = False
     import torch
     from torch.nn import functional
 
-    encoder, decoder = networks = torch.nn.ModuleList(_torch_networks(task.config))
-    images = torch.tensor(task.rows())
+    encoder, decoder = networks = torch.nn.ModuleList(_torch_networks(task))
+    networks.to(torch_device())
+    images = torch.tensor(task.rows()).to(torch_device())
     if task.convolutional:
         images = images.reshape(-1, 1, 28, 28)
     if channels_last:
         networks.to(memory_format=torch.channels_last)
         images = images.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(networks.parameters(), lr=task.config.learning_rate)
-    batch = task.config.batch_size
+    optimizer = torch.optim.Adam(networks.parameters(), lr=task.config.optimizer.learning_rate)
+    batch = task.config.run.batch_size
 
     def loss(x):
         mean, log_variance = encoder(x).chunk(2, dim=-1)
@@ -167,7 +180,8 @@ def _torch_block(task: Task, channels_last: bool = False, compiled: bool = False
 
     def batches() -> Iterator:
         while True:
-            for rows in torch.randperm(task.size)[: task.size // batch * batch].split(batch):
+            order = torch.randperm(task.size, device=images.device)
+            for rows in order[: task.size // batch * batch].split(batch):
                 yield images[rows]
 
     stream = batches()
@@ -177,6 +191,7 @@ def _torch_block(task: Task, channels_last: bool = False, compiled: bool = False
             optimizer.zero_grad()
             run(next(stream)).backward()
             optimizer.step()
+        synchronize()
 
     return block
 
@@ -203,12 +218,12 @@ def pythae_trainer(name: str) -> Block:
     as are asked for) and callbacks, whose progress bar nobody sees."""
     from experiments.benchmarks.pythae_vae import pythae_images, pythae_vae, trainer_without_files
 
-    config, images = TASKS[name].config, TASKS[name].images()
+    task, config = TASKS[name], TASKS[name].config
     trainer = trainer_without_files(
-        pythae_vae(config.hidden, config.latent_size, PIXELS, seed=0),
-        pythae_images(images),
-        per_device_train_batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
+        pythae_vae(task.options.hidden, task.options.latent_size, PIXELS, seed=0),
+        pythae_images(task.images()),
+        per_device_train_batch_size=config.run.batch_size,
+        learning_rate=config.optimizer.learning_rate,
     )
     trainer.prepare_training()
     trainer.train_loader = _Some(trainer.train_loader)

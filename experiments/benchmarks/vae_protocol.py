@@ -7,7 +7,6 @@ weights are copied into our parameters, which is checked on random images.
 
 import math
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
@@ -19,14 +18,15 @@ from experiments.benchmarks.pythae_vae import (
     pythae_vae,
     train_pythae,
 )
-from experiments.vae import PRESETS, VAEConfig, build
+from experiments.presets.vae import PRESETS
+from experiments.vae import VAEConfig, build
 from jaxmodels.data import Resident
 from jaxmodels.errors import RunError
-from jaxmodels.models.vaes import create_vae
+from jaxmodels.objectives.importance_sampling import ImportanceSampling
 from jaxmodels.objectives.likelihoods import make_likelihood
-from jaxmodels.objectives.vae import importance_sampled
 from jaxmodels.protocol import PyTree, State
-from jaxmodels.train import Experiment
+from jaxmodels.train import Experiment, configure
+from jaxmodels.train.evaluation import SplitProgram
 from jaxmodels.train.layout import make_mesh
 from jaxmodels.train.program import TrainProgram
 
@@ -62,35 +62,31 @@ class Ours:
     def __init__(self, config: VAEConfig, experiment: Experiment):
         mesh = make_mesh()
         self._experiment = experiment
-        self.epoch_steps = experiment.train.size // config.batch_size
+        run = config.run
+        self.epoch_steps = experiment.train.size // run.batch_size
         self.program = TrainProgram(
             experiment.objective,
             experiment.train,
-            experiment.hyperparameters,
-            config.batch_size,
-            config.steps_per_dispatch,
-            config.seed,
+            run.batch_size,
+            run.steps_per_dispatch,
+            run.seed,
             mesh,
         )
         self.program.compile()
         self.state, self._at = self.program.create(), 0
         key = self.program.keys.evaluate
-        self._elbos = {
-            split: EvaluationProgram(
-                experiment.objective, source, config.eval_batch_size, key, mesh
-            )
+        self._splits = {
+            split: SplitProgram(source, run.eval_batch_size, key, mesh)
             for split, source in experiment.evaluation.items()
         }
         shape = experiment.train.arrays["image"].shape[1:]
-        options = {"hidden": config.hidden, "latent_size": config.latent_size}
-        self.model = create_vae("mlp", shape, 1, **options)
-        estimate = importance_sampled(
+        self.model = config.model.create(shape=shape, parameters=1)
+        self._estimate = ImportanceSampling(
             self.model, make_likelihood("bernoulli", 1, 2), config.samples
         )
-        objective = experiment.objective._replace(evaluate=estimate)
         test = np.asarray(experiment.evaluation["test"].arrays["image"], np.float32)
         self._nlls = {
-            count: EvaluationProgram(objective, Resident({"image": test[:count]}), 500, key, mesh)
+            count: SplitProgram(Resident({"image": test[:count]}), 500, key, mesh)
             for count in (CHECKED, len(test))
         }
         self.test = test
@@ -117,13 +113,14 @@ class Ours:
 
     def elbo(self, split: str, params: PyTree) -> float:
         """The negative ELBO, nats per image."""
-        sums = self._elbos[split].evaluate(self._with(params))
-        return -self._experiment.objective.summarize(sums)["elbo"]
+        objective = self._experiment.objective
+        sums = self._splits[split].sum(objective.evaluate, self._with(params))
+        return -objective.summarize(sums)["elbo"]
 
     def nll(self, params: PyTree, count: int = 0) -> float:
         """The negative log-likelihood of the first `count` test images, or of all."""
         program = self._nlls[count or len(self.test)]
-        return program.evaluate(self._with(params))["nll"].value()
+        return program.sum(self._estimate.evaluate, self._with(params))["nll"].value()
 
     def logits(self, params: PyTree, images: np.ndarray) -> np.ndarray:
         """Logits of p(x|z) at the mean of q(z|x)."""
@@ -155,12 +152,12 @@ def protocol(
     import torch
 
     torch.set_num_threads(torch_threads or torch.get_num_threads())
-    config = replace(
-        PRESETS["pythae"], hidden=(400,) * layers, seed=seed, data_dir=data_dir, scored=0
-    )
+    flags = {"hidden": (400,) * layers, "seed": seed, "data_dir": data_dir, "scored": 0}
+    config = configure(VAEConfig(), **PRESETS["pythae"].flags | flags)
     experiment = build(config)
     ours = Ours(config, experiment)
-    sizes = config.hidden, config.latent_size, ours.test[0].size
+    options = config.model.mlp
+    sizes = options.hidden, options.latent_size, ours.test[0].size
     theirs = pythae_vae(*sizes, seed=seed + 1)
     noise = np.random.default_rng(seed).integers(0, 2, ours.test[:100].shape).astype(np.float32)
     difference = np.abs(ours.logits(params_of(theirs), noise) - pythae_logits(theirs, noise)).max()
@@ -200,13 +197,13 @@ def protocol(
         experiment.evaluation["validation"].arrays["image"],
         after_epoch,
         num_epochs=epochs,
-        per_device_train_batch_size=config.batch_size,
-        per_device_eval_batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
+        per_device_train_batch_size=config.run.batch_size,
+        per_device_eval_batch_size=config.run.batch_size,
+        learning_rate=config.optimizer.learning_rate,
         scheduler_cls="MultiStepLR",
         scheduler_params={
-            "milestones": [step // ours.epoch_steps for step in config.milestones],
-            "gamma": config.decay_rate,
+            "milestones": [step // ours.epoch_steps for step in config.optimizer.milestones],
+            "gamma": config.optimizer.decay_rate,
         },
         seed=seed,
     )

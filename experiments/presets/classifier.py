@@ -18,8 +18,8 @@ PRESETS = {
             "eval_every": 400,
             "epoch_lines": True,
         },
-        source="PyTorch's first example: Linear 100-50-10, ReLU, SGD 0.01, cross-entropy, 10 epochs."
-        " The 8x8 digits, padded to 10x10, have the 100 inputs; an epoch is 40 steps",
+        source="PyTorch's first example: Linear 100-50-10, ReLU, SGD 0.01, cross-entropy, 10"
+        " epochs. The 8x8 digits, padded to 10x10, have the 100 inputs; an epoch is 40 steps",
         expected="the losses of the same network in PyTorch, digit by digit",
         cost="seconds on two CPU cores",
     ),
@@ -96,8 +96,8 @@ PRESETS = {
             "checkpoint_every": 2502,
             "log_every": 250,
         },
-        source="90 epochs of 224 pixels, rate 0.1 per 256 images after 5 epochs of warm-up (Goyal et"
-        " al. 2017), cosine and label smoothing (He et al. 2019)",
+        source="90 epochs of 224 pixels, rate 0.1 per 256 images after 5 epochs of warm-up (Goyal"
+        " et al. 2017), cosine and label smoothing (He et al. 2019)",
         expected="76.5% top-1, as published for such recipes; not yet run",
         cost="half a day on 8 GPUs of the A100 class",
         command="--data-dir DIR",

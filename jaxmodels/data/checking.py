@@ -76,7 +76,7 @@ def inspect_parts(
     return tables, bad
 
 
-def require_class(label: int, classes: int) -> None:
+def require_class(label: int | np.integer, classes: int) -> None:
     """
     Raises:
       BadRecord: a label that is none of so many classes.

@@ -1,8 +1,8 @@
-"""Classification metrics: sums on the device, ratios of the sums on the host.
+"""Classification metrics: sums on the device, and ratios of the sums on the host.
 
-Device side: pure, traceable functions of one batch whose outputs add over batches, steps and
-devices. Host side: float64 numpy functions of those sums. `valid` marks the examples that count;
-padding is False. None means that all count.
+On the device: traceable functions of one batch, whose outputs add over batches, steps and devices.
+On the host: functions of those sums, in float64. `valid` marks the examples that count, which
+padding does not; None means that all count.
 """
 
 from collections.abc import Sequence
@@ -16,18 +16,20 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxmodels.errors import InputError
 from jaxmodels.protocol import Mean, mean_over
 
+AnyArray = Array | np.ndarray
+
 
 def confusion_counts(
-    labels: Int[Array, " batch"],
-    predictions: Int[Array, " batch"],
+    labels: Int[AnyArray, " batch"],
+    predictions: Int[AnyArray, " batch"],
     classes: int,
-    valid: Bool[Array, " batch"] | None = None,
+    valid: Bool[AnyArray, " batch"] | None = None,
 ) -> Int[Array, "label prediction"]:
-    """Counts (int32) of each pair of true label (row) and predicted class (column).
+    """Counts, as int32, each pair of true label (row) and predicted class (column).
 
     An example whose label or prediction is outside 0..classes-1 is left out.
     """
-    # Without this, a label of -1 would wrap around to the last class.
+    # A label of -1 would otherwise wrap around to the last class.
     counted = (labels >= 0) & (labels < classes) & (predictions >= 0) & (predictions < classes)
     if valid is not None:
         counted &= valid
@@ -36,16 +38,16 @@ def confusion_counts(
 
 
 def top_k_hits(
-    logits: Float[Array, "batch classes"],
-    labels: Int[Array, " batch"],
+    logits: Float[AnyArray, "batch classes"],
+    labels: Int[AnyArray, " batch"],
     k: int,
-    valid: Bool[Array, " batch"] | None = None,
+    valid: Bool[AnyArray, " batch"] | None = None,
 ) -> Mean:
-    """How often the true class is among the k largest logits; k is capped at the classes.
+    """Counts how often the true class is among the k largest logits.
 
-    Ties go to the lower class index, as in a stable descending sort: the rank of the true class is
-    the number of strictly larger logits plus the number of equal ones at lower indices. A NaN logit
-    for the true class is a miss.
+    More than all classes count as all. Ties go to the lower class index, as in a stable descending
+    sort: the rank of the true class is the number of strictly larger logits plus the number of
+    equal ones at lower indices. A NaN logit for the true class is a miss.
 
     Raises:
       InputError: k < 1.
@@ -61,19 +63,22 @@ def top_k_hits(
 
 
 class CalibrationBins(NamedTuple):
-    """Sums per bin of confidence; they add over batches. Bin b holds (b/bins, (b+1)/bins]."""
+    """The sums of each bin of confidence, which add over batches.
+
+    Bin b holds the confidences in (b / bins, (b + 1) / bins]. doubt: the sum of 1 - confidence,
+    because float32 sums of confidences near 1 would drift.
+    """
 
     count: Int[Array, " bins"]
-    # 1 - confidence: where confidences are near 1, float32 sums of them would drift.
     doubt: Float[Array, " bins"]
     correct: Int[Array, " bins"]
 
 
 def calibration_bins(
-    logits: Float[Array, "batch classes"],
-    labels: Int[Array, " batch"],
+    logits: Float[AnyArray, "batch classes"],
+    labels: Int[AnyArray, " batch"],
     bins: int = 15,
-    valid: Bool[Array, " batch"] | None = None,
+    valid: Bool[AnyArray, " batch"] | None = None,
 ) -> CalibrationBins:
     """Sorts examples by confidence, the largest softmax probability, into equal-width bins.
 
@@ -85,7 +90,7 @@ def calibration_bins(
     """
     if bins < 1:
         raise InputError(f"calibration_bins: bins is {bins}; expected at least 1")
-    # Float32 at least: bfloat16 has only 8 bits to tell 0.996 from 1.
+    # In bfloat16, with its 8 bits, the largest number below 1 is 0.996.
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     largest = jnp.max(jax.nn.log_softmax(logits), axis=-1)
     confidence, doubt = jnp.exp(largest), -jnp.expm1(largest)
@@ -93,17 +98,19 @@ def calibration_bins(
     counted = jnp.ones(labels.shape, bool) if valid is None else valid
     # Rounding may put a confidence a hair above 1.
     index = jnp.clip(jnp.ceil(confidence * bins).astype(jnp.int32) - 1, 0, bins - 1)
+
+    def per_bin(values, dtype):
+        return jnp.zeros(bins, dtype).at[index].add(values.astype(dtype))
+
     return CalibrationBins(
-        count=jnp.zeros(bins, jnp.int32).at[index].add(counted.astype(jnp.int32)),
-        doubt=jnp.zeros(bins, jnp.float32)
-        .at[index]
-        .add(jnp.where(counted, doubt, 0).astype(jnp.float32)),
-        correct=jnp.zeros(bins, jnp.int32).at[index].add((counted & correct).astype(jnp.int32)),
+        count=per_bin(counted, jnp.int32),
+        doubt=per_bin(jnp.where(counted, doubt, 0), jnp.float32),
+        correct=per_bin(counted & correct, jnp.int32),
     )
 
 
 def expected_calibration_error(bins: CalibrationBins) -> float:
-    """Mean over examples of |accuracy - mean confidence| of the example's bin, in 0..1.
+    """Computes the mean over examples of |accuracy - mean confidence| in their bins, in 0..1.
 
     NaN when nothing was counted. Empty bins weigh nothing.
     Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3.
@@ -115,7 +122,7 @@ def expected_calibration_error(bins: CalibrationBins) -> float:
 
 
 class Scores(NamedTuple):
-    """Precision, recall, F1 and the number of true examples: per class or, as scalars, averaged."""
+    """Precision, recall, F1 and the number of true examples: of each class, or averaged numbers."""
 
     precision: Float[np.ndarray, " classes"] | float
     recall: Float[np.ndarray, " classes"] | float
@@ -124,7 +131,7 @@ class Scores(NamedTuple):
 
 
 class ClassificationScores(NamedTuple):
-    """What `classification_scores` returns; all float64."""
+    """The scores of a confusion matrix, in float64."""
 
     accuracy: float
     per_class: Scores
@@ -133,8 +140,8 @@ class ClassificationScores(NamedTuple):
     weighted: Scores
 
 
-def classification_scores(confusion: Int[Array, "label prediction"]) -> ClassificationScores:
-    """Accuracy, and precision, recall and F1 per class and averaged in three ways.
+def classification_scores(confusion: Int[AnyArray, "label prediction"]) -> ClassificationScores:
+    """Computes accuracy, and precision, recall and F1 per class and averaged in three ways.
 
     macro: the plain mean over classes. weighted: the mean over true examples. micro: from counts
     pooled over classes; with one label per example it equals the accuracy.
@@ -177,14 +184,16 @@ def classification_scores(confusion: Int[Array, "label prediction"]) -> Classifi
     )
 
 
-def _ratio(above: np.ndarray, below: np.ndarray) -> Float[np.ndarray, " classes"]:
+def _ratio(
+    above: Int[np.ndarray, " classes"], below: Int[np.ndarray, " classes"]
+) -> Float[np.ndarray, " classes"]:
     return np.divide(above, below, out=np.zeros(len(below), np.float64), where=below > 0)
 
 
 def classification_report(
-    confusion: Int[Array, "label prediction"], class_names: Sequence[str]
+    confusion: Int[AnyArray, "label prediction"], class_names: Sequence[str]
 ) -> dict[str, Any]:
-    """`classification_scores` by name, of plain Python values, ready for json.dump.
+    """Names the results of `classification_scores` in plain Python values, ready for json.dump.
 
     {"accuracy": ., "per_class": {name: {"precision", "recall", "f1", "support"}},
     "macro" | "micro" | "weighted": the same four, "confusion": rows by true label}.

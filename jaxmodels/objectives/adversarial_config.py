@@ -50,7 +50,11 @@ class AdversarialConfig:
         return bool(self.penalizes_slope or self.consistency or self.consistency_fake)
 
     def validate(self) -> None:
-        """Raises InputError for an unknown name or a number out of range."""
+        """Checks every field.
+
+        Raises:
+          InputError: an unknown name, or a number out of range.
+        """
         require_known("loss", self.loss, LOSSES)
         require_known("updates", self.updates, ("alternating", "shared", "simultaneous"))
         for name in self.diff_augment:

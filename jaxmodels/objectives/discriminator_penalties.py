@@ -1,4 +1,4 @@
-"""What is added to a discriminator's loss to keep it from running away, and its gradient."""
+"""Penalties that are added to a discriminator's loss to keep it from running away."""
 
 from collections.abc import Callable
 
@@ -103,7 +103,7 @@ def consistency_penalties(
 
 
 def _every(period: int, updates: Int[Array, ""], term: Callable, real: Images) -> Callable:
-    """The term in every period-th update; in the others zeros, at no cost."""
+    """Computes the term in every period-th update; gives zeros in the others, at no cost."""
     flat, mean = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(term))
     nothing = flat, mean._replace(count=jnp.int32(len(real)))
     return lambda: jax.lax.cond(updates % period == 0, term, lambda: nothing)

@@ -21,8 +21,11 @@ def draw_latents(
     truncation: float = 0.0,
     positions: Int[Array, " count"] | None = None,
 ) -> Float[Array, "count size"]:
-    """Standard normal numbers, keyed per example (see `example_keys`); those beyond `truncation`
-    (if not 0) redrawn."""
+    """Draws standard normal latents, keyed per example (see `example_keys`).
+
+    truncation: numbers beyond it are drawn anew; 0: none are. positions: of the examples; None:
+    those of this device in the batch.
+    """
 
     def draw(key):
         if truncation:
@@ -34,10 +37,14 @@ def draw_latents(
 
 
 def interpolate_latents(
-    one: Float[Array, "*batch size"], other: Float[Array, "*batch size"], weight: Float[Array, "*w"]
-) -> Float[Array, "*batch size"]:
-    """From `one` (weight 0) to `other` (1) along a sphere: normal latents lie near one, which a
-    straight line would leave (White 2016, section 2.1)."""
+    one: Float[Array, "*#batch size"],
+    other: Float[Array, "*#batch size"],
+    weight: Float[Array, "*#batch 1"],
+) -> Float[Array, "*#batch size"]:
+    """Moves from `one` (weight 0) to `other` (weight 1) along a sphere.
+
+    Normal latents lie near a sphere, which a straight line would leave (White 2016, section 2.1).
+    """
     norms = (
         jnp.linalg.norm(one, axis=-1, keepdims=True),
         jnp.linalg.norm(other, axis=-1, keepdims=True),
@@ -48,7 +55,7 @@ def interpolate_latents(
 
 
 def to_uint8(images: Float[Array, "*shape"]) -> UInt8[Array, "*shape"]:
-    """From -1..1 to 0..255."""
+    """Converts images in -1..1 to 0..255."""
     return jnp.round((images.clip(-1, 1) + 1) * 127.5).astype(jnp.uint8)
 
 
@@ -58,7 +65,7 @@ def generate(
     latents: Float[Array, "count latent"],
     labels: Int[Array, " count"] | None,
 ) -> UInt8[Array, "count height width channels"]:
-    """The generator's images in evaluation mode, CHUNK at a time, to bound memory."""
+    """Generates images in evaluation mode, CHUNK at a time, to bound memory."""
 
     def images(pair):
         return to_uint8(generator.apply(variables, *pair, train=False))
@@ -67,26 +74,26 @@ def generate(
 
 
 def in_chunks(function: Callable[[PyTree], PyTree], columns: PyTree) -> PyTree:
-    """function(columns), CHUNK rows at a time, to bound memory."""
+    """Computes function(columns) for CHUNK rows at a time, to bound memory."""
     count = len(jax.tree.leaves(columns)[0])
     if count <= CHUNK:
         return function(columns)
     chunks = -(-count // CHUNK)
 
     def split(column):
-        # The last row again, not zeros, which would be no key.
+        # Filled up with the last row, because columns may be keys and zeros are no key.
         index = jnp.minimum(jnp.arange(chunks * CHUNK), count - 1)
         return column[index].reshape(chunks, CHUNK, *column.shape[1:])
 
-    found = jax.lax.map(function, jax.tree.map(split, columns))
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], found)
+    outputs = jax.lax.map(function, jax.tree.map(split, columns))
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], outputs)
 
 
 def with_recomputed_statistics(
     generator: nn.Module, variables: PyTree, latent_size: int, classes: int
 ) -> PyTree:
-    """The variables with "batch_stats", if there are any, as mean and variance over
-    STATISTICS_BATCHES batches of STATISTICS_BATCH fixed random latents (labels in turn).
+    """Replaces "batch_stats", if the variables have any, by mean and variance over
+    STATISTICS_BATCHES batches of STATISTICS_BATCH fixed random latents, with labels in turn.
 
     The running averages of training belong to the parameters that were trained, not to their
     average (Wu & Johnson 2021, section 3).
@@ -108,6 +115,7 @@ def with_recomputed_statistics(
 
 
 def _to_statistics(moments: PyTree) -> PyTree:
+    """Converts mean and mean square, wherever they are in the tree, to mean and variance."""
     if "square" in moments:
         mean, square = moments["mean"], moments["square"]
         return {"mean": mean, "var": jnp.maximum(square - jnp.square(mean), 0)}

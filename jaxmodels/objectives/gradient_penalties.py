@@ -1,7 +1,7 @@
 """Penalties on how steep a discriminator is, per example; differentiable in its parameters.
 
-The discriminator is a function of images to logits in which no example sees another: through
-BatchNorm, the gradient of the sum of logits is not that of each.
+The discriminator is a function from images to logits, without BatchNorm: its examples must not see
+each other, because the slope at each image is taken from the gradient of the sum of logits.
 """
 
 from collections.abc import Callable
@@ -15,8 +15,10 @@ Discriminator = Callable[[Images], Float[Array, " batch"]]
 
 
 def squared_slope(discriminator: Discriminator, images: Images) -> Float[Array, " batch"]:
-    """|gradient of D at x|^2. Half its mean over real images is R1, over fakes R2
-    (Mescheder et al. 2018, eq. 9 and 10)."""
+    """Computes |gradient of D at x|^2.
+
+    Half its mean over real images is R1, over fakes R2 (Mescheder et al. 2018, eq. 9 and 10).
+    """
     gradient = jax.grad(lambda x: jnp.sum(discriminator(x)))(images)
     return jnp.sum(jnp.square(gradient), axis=tuple(range(1, images.ndim)))
 
@@ -24,10 +26,12 @@ def squared_slope(discriminator: Discriminator, images: Images) -> Float[Array, 
 def slope_from_one(
     discriminator: Discriminator, real: Images, fake: Images, keys: Key[Array, " batch"]
 ) -> Float[Array, " batch"]:
-    """(|gradient of D at x| - 1)^2 at a random x between a real image and a fake, the penalty of
-    WGAN-GP (Gulrajani et al. 2017, eq. 3)."""
+    """Computes (|gradient of D at x| - 1)^2 at a random x between a real image and a fake.
+
+    It is the penalty of WGAN-GP (Gulrajani et al. 2017, eq. 3).
+    """
     weight = jax.vmap(jax.random.uniform)(keys).reshape(-1, *[1] * (real.ndim - 1))
     square = squared_slope(discriminator, weight * real + (1 - weight) * fake)
-    # The square root has no gradient at zero, where a flat discriminator would make NaN of it.
-    flat = square == 0
-    return jnp.square(jnp.where(flat, 0, jnp.sqrt(jnp.where(flat, 1, square))) - 1)
+    # The square root has no gradient at zero, so a flat discriminator would make the gradient NaN.
+    is_flat = square == 0
+    return jnp.square(jnp.where(is_flat, 0, jnp.sqrt(jnp.where(is_flat, 1, square))) - 1)

@@ -38,7 +38,7 @@ def keys_of(seed: int) -> Keys:
     return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
 
 
-def pick(sent: PyTree, at: Array) -> PyTree:
+def pick(sent: PyTree, at: Array | int) -> PyTree:
     """What was sent for one step of a chunk."""
     return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, at, keepdims=False), sent)
 

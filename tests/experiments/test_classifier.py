@@ -218,7 +218,7 @@ BAD = {
     "folder": (["--data", "./nothing"], "nothing"),
     "variant": (["--model", "resnet", "--variant", "19"], "unknown variant '19'"),
     "option": (["--model", "resnet", "--hidden", "5"], "model 'resnet' has no such option"),
-    "no variant": (["--variant", "18"], "--variant: model 'cnn' has no such option: --model resnet or vit"),
+    "no variant": (["--variant", "18"], "'cnn' has no such option: --model resnet or vit"),
     "patch": (["--model", "vit", "--patch", "3"], "image size 8x8; expected a multiple"),
     "magnitude": (["--rand-augment-magnitude", "31"], "0 <= rand_augment_magnitude <= 30"),
     "mixup": (["--mixup", "-1"], "mixup = -1.0"),

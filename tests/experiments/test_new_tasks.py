@@ -61,13 +61,14 @@ def test_a_table_trains_and_predicts_from_the_command_line(tmp_path):
 
 def test_a_table_resumes_to_the_bit_and_runs_on_all_devices(tmp_path):
     _table(tmp_path / "numbers.csv")
-    config = configure(tabular.TabularConfig(), table=str(tmp_path / "numbers.csv"), steps=100)
+    flags = {"table": str(tmp_path / "numbers.csv"), "steps": 100, "log_every": 10}
+    config = configure(tabular.TabularConfig(), **flags)
     whole = train(tabular.build, configure(config, workdir=str(tmp_path / "whole")))
 
     def interrupted(config):
         experiment = tabular.build(config)
         return experiment._replace(
-            describe=lambda step, *_: os.kill(os.getpid(), signal.SIGTERM) if step == 50 else None
+            describe=lambda step, *_: os.kill(os.getpid(), signal.SIGTERM) if step == 30 else None
         )
 
     parts = configure(config, workdir=str(tmp_path / "parts"), accept_code_change=True)
@@ -84,7 +85,7 @@ def test_a_table_resumes_to_the_bit_and_runs_on_all_devices(tmp_path):
 def _labelled(count=96, known=0.6):
     generator = np.random.default_rng(1)
     x = generator.normal(size=(count, 4)).astype(np.float32)
-    labels = (x @ generator.normal(size=(4, 3)) > 0).astype(np.int32)
+    labels = (x @ np.random.default_rng(2).normal(size=(4, 3)) > 0).astype(np.int32)
     # Examples with many known labels and with none.
     hidden = generator.uniform(size=labels.shape) > known * generator.uniform(size=(count, 1)) * 2
     return {"x": x, "labels": np.where(hidden, -1, labels).astype(np.int32)}

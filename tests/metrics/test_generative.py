@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from jaxmodels.errors import InputError
-from jaxmodels.metrics.generative import NAMES, Features, generative_scores, scores_protocol
+from jaxmodels.metrics.generative import (
+    NAMES,
+    SCORES,
+    Features,
+    generative_scores,
+    scores_protocol,
+)
 
 
 def _features(count, shift=0.0, classes=5, seed=0):
@@ -33,6 +39,23 @@ def test_same_distribution_scores_well_and_another_badly(space):
 def test_only_inception_makes_an_fid():
     assert NAMES["inception"][0] == "fid"
     assert not {"fid", "kid"} & {*NAMES["classifier"], *NAMES["pixels"]}
+
+
+def test_every_score_is_declared():
+    images = _features(30)
+    given = [generative_scores(space, images, images) for space in NAMES]
+    assert {name for scores in given for name in scores} == set(SCORES)
+    for name, score in SCORES.items():
+        distance = name.startswith(("f", "k"))
+        better = "lower" if distance else "neither" if name.endswith("_real") else "higher"
+        assert score.better == better
+        assert score.meaning and "\n" not in score.meaning
+
+
+def test_pixels_predict_nothing():
+    """Logits beside pixels are by no judge; they make no score."""
+    images = _features(30)
+    assert "" not in generative_scores("pixels", images, images)
 
 
 def test_the_protocol_states_what_was_taken():

@@ -76,7 +76,6 @@ def program(objective, batch=16, length=20, devices=1, seed=3):
     return TrainProgram(
         objective,
         Resident(images()),
-        objective.hyperparameters,
         batch,
         length,
         seed,

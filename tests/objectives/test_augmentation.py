@@ -42,7 +42,7 @@ def test_no_flags_are_no_augmentation():
         ({"erasing": 1.5}, "erasing = 1.5; expected 0 <= erasing <= 1"),
         ({"mixup": float("nan")}, "mixup = nan; expected a finite number"),
         ({"cutmix": float("inf")}, "cutmix = inf"),
-        ({"rand_augment_magnitude": 31}, "expected 0 <= rand_augment_magnitude <= 30"),
+        ({"rand_augment_magnitude": 31.0}, "expected 0 <= rand_augment_magnitude <= 30"),
     ],
 )
 def test_numbers_out_of_range_are_refused(flags, message):
@@ -60,7 +60,7 @@ def test_mixing_needs_classes():
 def test_a_flag_changes_pictures_and_neither_type_nor_labels(flag):
     augment = jax.jit(
         make_augmentation(
-            AugmentationConfig(**{flag: {"erasing": 1.0}.get(flag, 1)}), CLASSES, white=16
+            AugmentationConfig(**{flag: {"erasing": 1.0}.get(flag, 1)}), CLASSES, white=16.0
         )
     )
     first, second = (augment(BATCH, jax.random.key(key)) for key in (0, 1))
@@ -87,7 +87,7 @@ def test_mixed_targets_are_probabilities_of_both_labels(flags):
 
 def _views(images, key):
     """Two views of a batch without labels, as contrastive objectives take them."""
-    augment = make_augmentation(replace(ALL, mixup=0.0, cutmix=0.0), white=16)
+    augment = make_augmentation(replace(ALL, mixup=0.0, cutmix=0.0), white=16.0)
     keys = (jax.random.fold_in(key, view) for view in range(2))
     return [augment({"image": images}, view_key)["image"] for view_key in keys]
 
@@ -108,7 +108,7 @@ def test_two_keys_give_two_views_of_a_batch_without_labels():
 
 
 def test_views_in_evaluation_depend_on_the_position_in_the_split():
-    augment = jax.jit(make_augmentation(replace(ALL, mixup=0.0, cutmix=0.0), white=16))
+    augment = jax.jit(make_augmentation(replace(ALL, mixup=0.0, cutmix=0.0), white=16.0))
     key, positions = jax.random.key(0), jnp.array([7, 0, 11, 7])
     whole = augment({"image": BATCH["image"]}, key)["image"]
     part = augment({"image": BATCH["image"][positions], "position": positions}, key)["image"]
@@ -128,7 +128,7 @@ def test_a_flag_does_not_change_what_another_draws():
 def test_training_is_augmented_and_evaluation_is_not():
     network = create_model("mlp", classes=CLASSES, hidden=(8,), batch_norm=False)
     objective = Classifier(network, CLASSES, SGD, steps=10, label_smoothing=0.1)
-    augment = make_augmentation(ALL, CLASSES, white=16)
+    augment = make_augmentation(ALL, CLASSES, white=16.0)
 
     def prepare(batch, key):
         return {**batch, "image": batch["image"].astype(jnp.float32) / 16}
@@ -183,7 +183,7 @@ def test_accumulated_parts_have_their_targets():
         objective = with_preprocessing(
             Classifier(network, CLASSES, SGD, steps=10, accumulate=parts),
             prepare,
-            make_augmentation(ALL, CLASSES, white=16),
+            make_augmentation(ALL, CLASSES, white=16.0),
         )
         state = objective.init(jax.random.key(0), spec, objective.hyperparameters)
         states.append(jax.jit(objective.step)(state, BATCH, jax.random.key(1))[0]["params"])

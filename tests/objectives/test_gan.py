@@ -16,7 +16,7 @@ from jaxmodels.objectives.adversarial_losses import LOSSES
 from jaxmodels.objectives.gan import GAN
 from jaxmodels.objectives.generation import draw_latents, to_uint8
 from jaxmodels.objectives.optimizers import OptimizerConfig
-from jaxmodels.protocol import example_keys
+from jaxmodels.protocol import Objective, example_keys
 from jaxmodels.train.layout import make_mesh
 from jaxmodels.train.program import TrainProgram
 from tests.objectives.gan_toys import ToyDiscriminator, ToyGenerator, images, program, toy_gan
@@ -34,6 +34,12 @@ def _batch(count=16):
 def _start(objective, count=16):
     spec = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), _batch(count))
     return objective.init(jax.random.key(0), spec, objective.hyperparameters)
+
+
+def _on_devices(state, batch, devices=8):
+    """What pmap takes: a copy of the state and a share of the batch for each device."""
+    copies = jax.tree.map(lambda leaf: jnp.stack([leaf] * devices), state)
+    return copies, jax.tree.map(lambda leaf: leaf.reshape(devices, -1, *leaf.shape[1:]), batch)
 
 
 def _close(tree, other, **tolerance):
@@ -144,6 +150,74 @@ def test_accumulation_runs_and_counts_every_image_once(updates):
     assert sums["discriminator_loss"].count == 32
     assert sums["penalty"].count == 32
     assert all(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(after["params"]))
+
+
+# Without BatchNorm and spectral normalisation, whose statistics are those of a part, and without
+# augmentation, whose noise is drawn per part.
+ALIKE_IN_PARTS = [
+    {"r1": 1.0, "r2": 0.5},
+    {"updates": "shared", "loss": "relativistic"},
+    {"updates": "simultaneous", "loss": "hinge", "critic_steps": 2, "classes": 3},
+]
+
+
+@pytest.mark.parametrize(
+    "flags", ALIKE_IN_PARTS, ids=lambda flags: flags.get("updates", "alternating")
+)
+def test_accumulation_gives_what_the_whole_batch_gives(flags):
+    flags, results = {"ema": 0.0, **SGD, **flags}, []
+    for parts in (1, 4):
+        objective = toy_gan(accumulate=parts, **flags)
+        results.append(jax.jit(objective.step)(_start(objective, 32), _batch(32), KEY))
+    (whole, sums), (accumulated, accumulated_sums) = results
+    _close(accumulated["params"], whole["params"])
+    _close(accumulated_sums, sums)
+
+
+@pytest.mark.skipif(jax.device_count() != 8, reason="needs 8 simulated devices")
+@pytest.mark.parametrize(
+    "flags", ALIKE_IN_PARTS, ids=lambda flags: flags.get("updates", "alternating")
+)
+def test_accumulation_under_pmap_gives_what_the_whole_batch_gives(flags):
+    flags = {"ema": 0.0, **SGD, **flags}
+    objective, in_parts = toy_gan(**flags), toy_gan(accumulate=2, **flags)
+    count = 16 * objective.config.critic_steps
+    state, batch = _start(objective, count), _batch(count)
+    whole, sums = jax.jit(objective.step)(state, batch, KEY)
+    copies, shares = _on_devices(state, batch)
+    step = jax.pmap(in_parts.step, "data", in_axes=(0, 0, None))
+    copies, parts = step(copies, shares, KEY)
+    of_one = jax.tree.map(lambda leaf: leaf[5], copies)
+    _close(of_one["params"], whole["params"])
+    _close(jax.tree.map(lambda leaf: jnp.sum(leaf, 0), parts), sums)
+
+
+@pytest.mark.parametrize("rate", [None, 0.7])
+def test_hyperparameters_are_those_of_both_configs(rate):
+    objective = toy_gan(
+        learning_rate=0.5, weight_decay=0.1, r1=2.0, discriminator_learning_rate=rate
+    )
+    numbers = objective.hyperparameters
+    assert numbers.keys() >= objective.optimizer.hyperparameters().keys()
+    assert numbers["discriminator_learning_rate"] == (rate or 0.5)
+    assert (numbers["learning_rate"], numbers["weight_decay"], numbers["r1"]) == (0.5, 0.1, 2.0)
+    traced = _start(objective)["hyperparameters"]
+    assert traced.keys() == numbers.keys()
+    assert all(traced[name] == np.float32(value) for name, value in numbers.items())
+
+
+def test_its_methods_are_an_objective_and_every_score_is_declared():
+    objective = toy_gan(r1=1.0)
+    protocol = Objective.of(objective)
+    state, batch = _start(objective), _batch()
+    _, sums = jax.eval_shape(protocol.step, state, batch, KEY)
+    assert sums.keys() == GAN.scores.keys()
+    evaluated = {**batch, "valid": jnp.arange(16) < 11, "position": jnp.arange(16)}
+    sums = jax.jit(protocol.evaluate)(state, evaluated, KEY)
+    assert all(mean.count == 11 for mean in sums.values())
+    assert protocol.summarize(sums).keys() == GAN.scores.keys() - {"penalty"}
+    assert protocol.sample is not None
+    assert protocol.hyperparameters == objective.hyperparameters
 
 
 @pytest.mark.parametrize(
@@ -317,9 +391,7 @@ def test_a_minimax_gan_finds_both_modes_of_a_mixture():
     steps = 3000
     objective = GAN(Player((1, 1, 1)), Player(()), config, optimizer, steps, latent_size=4)
     source = Resident({"image": data.astype(np.float32)[:, None, None, None]})
-    run = TrainProgram(
-        objective, source, objective.hyperparameters, 128, steps, 0, make_mesh("data=1")
-    )
+    run = TrainProgram(objective, source, 128, steps, 0, make_mesh("data=1"))
     state, _ = run.advance(run.create(), run.zeros(), 0, steps)
     latents = draw_latents(KEY, 4000, 4)
     x = np.ravel(Player((1, 1, 1)).apply({"params": state["ema"]}, latents))
@@ -376,8 +448,7 @@ def test_pmap_gives_what_jit_gives(flags):
     count = 16 * objective.config.critic_steps
     state, batch = _start(objective, count), _batch(count)
     jitted, mapped = jax.jit(objective.step), jax.pmap(objective.step, "data", in_axes=(0, 0, None))
-    copies = jax.tree.map(lambda leaf: jnp.stack([leaf] * 8), state)
-    shares = jax.tree.map(lambda leaf: leaf.reshape(8, -1, *leaf.shape[1:]), batch)
+    copies, shares = _on_devices(state, batch)
     for number in range(5):
         key = jax.random.fold_in(KEY, number)
         state, sums = jitted(state, batch, key)

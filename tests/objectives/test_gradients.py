@@ -21,8 +21,8 @@ from jaxmodels.objectives.gradients import (
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.ops import softmax_cross_entropy
 from jaxmodels.protocol import Mean, mean_over
-from jaxmodels.train.compile import TrainProgram
-from jaxmodels.train.devices import make_mesh
+from jaxmodels.train.layout import make_mesh
+from jaxmodels.train.program import TrainProgram
 
 BATCH, LENGTH, WIDTH, TAGS, STEPS = 32, 7, 3, 4, 5
 KEY = jax.random.key(0)
@@ -41,6 +41,14 @@ def _sentences(count=BATCH, seed=0):
     tokens = generator.normal(size=(count, LENGTH, WIDTH)).astype(np.float32)
     tags = generator.integers(0, TAGS, (count, LENGTH)).astype(np.int32)
     return {"tokens": tokens, "tag": np.where(mask, tags, -1).astype(np.int32), "mask": mask}
+
+
+def _batch(seed=0):
+    return jax.tree.map(jnp.asarray, _sentences(seed=seed))
+
+
+def _batch_of_nothing():
+    return {**_batch(), "mask": jnp.zeros((BATCH, LENGTH), bool)}
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,7 @@ def _expected(params, batch):
     """The gradient of the plain mean over the tokens that count, in one piece."""
 
     def mean(params):
-        return jnp.sum(Tagger.losses(params, batch) * batch["mask"]) / np.sum(batch["mask"])
+        return jnp.sum(Tagger.losses(params, batch) * batch["mask"]) / jnp.sum(batch["mask"])
 
     return jax.grad(mean)(params)
 
@@ -97,7 +105,7 @@ def _close(ours, expected):
 
 @pytest.mark.parametrize("parts", [1, 2, 4, BATCH])
 def test_parts_of_ragged_sentences_give_the_gradient_of_the_whole(parts):
-    batch, params = _sentences(), _params()
+    batch, params = _batch(), _params()
     gradients, _, sums = jax.jit(
         lambda params: gradients_of(Tagger().loss, params, {}, batch, KEY, parts)
     )(params)
@@ -111,7 +119,7 @@ def test_parts_of_ragged_sentences_give_the_gradient_of_the_whole(parts):
 
 @pytest.mark.parametrize("parts", [1, 4])
 def test_both_ways_to_the_gradient_agree(parts):
-    batch, params = _sentences(), _params()
+    batch, params = _batch(), _params()
     loss = Tagger().loss
     _close(
         gradients_of(loss, params, {}, batch, KEY, parts),
@@ -145,7 +153,7 @@ def test_steps_are_descent_on_the_mean_over_the_tokens_that_count():
     state = initial_state(SGD, {"params": params}, SGD.hyperparameters())
     velocity = jax.tree.map(jnp.zeros_like, params)
     for seed in range(3):
-        batch = _sentences(seed=seed)
+        batch = _batch(seed)
         gradients = _expected(params, batch)
         velocity = jax.tree.map(lambda v, g: 0.9 * v + g, velocity, gradients)
         params = jax.tree.map(lambda p, v: p - 0.5 * v, params, velocity)
@@ -155,8 +163,7 @@ def test_steps_are_descent_on_the_mean_over_the_tokens_that_count():
 
 @pytest.mark.parametrize("parts", [1, 4])
 def test_a_batch_in_which_nothing_counts_has_a_gradient_of_zero(parts):
-    batch = _sentences()
-    batch["mask"] = np.zeros_like(batch["mask"])
+    batch = _batch_of_nothing()
     gradients, _, sums = gradients_of(Tagger().loss, _params(), {}, batch, KEY, parts)
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(gradients))
     assert (sums["loss"].total, sums["loss"].count) == (0, 0)
@@ -164,8 +171,7 @@ def test_a_batch_in_which_nothing_counts_has_a_gradient_of_zero(parts):
 
 @needs_8
 def test_a_batch_in_which_nothing_counts_is_no_exception_on_eight_devices():
-    batch = _sentences()
-    batch["mask"] = np.zeros_like(batch["mask"])
+    batch = _batch_of_nothing()
     parts = {name: column.reshape(8, -1, *column.shape[1:]) for name, column in batch.items()}
     gradients = jax.pmap(
         lambda batch: gradients_of(Tagger().loss, _params(), {}, batch, KEY)[0], "data"

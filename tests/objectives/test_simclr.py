@@ -21,8 +21,8 @@ from jaxmodels.objectives.gradients import gradients_of
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import Change
 from jaxmodels.protocol import Objective, Score, mean_over
-from jaxmodels.train.compile import EvaluationProgram, TrainProgram
-from jaxmodels.train.devices import make_mesh
+from jaxmodels.train.layout import make_mesh
+from jaxmodels.train.program import EvaluationProgram, TrainProgram
 
 needs_8 = pytest.mark.skipif(jax.device_count() != 8, reason="needs 8 simulated devices")
 
@@ -124,7 +124,7 @@ def _objective(temperature=0.5):
         return {**batch, "image": batch["image"].astype(jnp.float32) / 255 - 0.5}
 
     config = AugmentationConfig(flip=True, crop=1, erasing=0.5)
-    optimizer = OptimizerConfig(optimizer="momentum", learning_rate=0.1)
+    optimizer = OptimizerConfig(optimizer="momentum", learning_rate=0.1, schedule="constant")
     augment = make_augmentation(config)
     return SimCLR(Encoder(), nn.Dense(5), augment, prepare, optimizer, STEPS, temperature)
 
@@ -192,7 +192,7 @@ def test_eight_devices_give_what_one_gives(parallel):
 
 def test_a_step_descends_the_gradient_of_the_whole_batch():
     """By finite differences of the loss, whose every term has parameters of every example."""
-    objective, batch = _objective(), _images(BATCH)
+    objective, batch = _objective(), jax.tree.map(jnp.asarray, _images(BATCH))
     spec = jax.tree.map(lambda column: jax.ShapeDtypeStruct(column.shape, column.dtype), batch)
     state = objective.init(KEY, spec, objective.hyperparameters)
     loss = jax.jit(lambda params: objective.loss(0.5, params, {}, batch, KEY)[0])
@@ -208,11 +208,11 @@ def test_a_step_descends_the_gradient_of_the_whole_batch():
 
 
 def test_views_of_one_image_are_drawn_together():
-    objective, batch = _objective(), _images(BATCH)
+    objective, batch = _objective(), jax.tree.map(jnp.asarray, _images(BATCH))
     spec = jax.tree.map(lambda column: jax.ShapeDtypeStruct(column.shape, column.dtype), batch)
     state, step = objective.init(KEY, spec, objective.hyperparameters), jax.jit(objective.step)
     losses = []
-    for number in range(60):
-        state, sums = step(state, batch, jax.random.fold_in(KEY, number))
+    for _ in range(60):
+        state, sums = step(state, batch, KEY)
         losses.append(objective.summarize(sums)["loss"])
-    assert np.mean(losses[-10:]) < np.mean(losses[:10]) - 0.3
+    assert losses[-1] < losses[0] - 0.5

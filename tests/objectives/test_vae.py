@@ -19,6 +19,7 @@ from jaxmodels.objectives.variational_bounds import (
 from jaxmodels.objectives.variational_config import BOUNDS
 from jaxmodels.objectives.variational_scores import VariationalSums, evaluation_scores
 from jaxmodels.protocol import Mean, Objective, example_keys
+from jaxmodels.train.evaluation import SplitProgram
 from jaxmodels.train.layout import make_mesh
 from jaxmodels.train.program import TrainProgram
 from tests.objectives.vae_toys import configs_of, grey_images, small_vae, source, start
@@ -360,15 +361,14 @@ def test_noise_of_an_evaluation_is_that_of_the_position_in_the_split():
     found = []
     for batch_size, devices in ((3, 1), (5, 1), (16, 8)):
         mesh = make_mesh(f"data={devices}")
-        programs = [
-            EvaluationProgram(each, source(37), batch_size, KEY, mesh) for each in (objective, nll)
-        ]
-        found.append([program.evaluate(state) for program in programs])
+        split = SplitProgram(source(37), batch_size, KEY, mesh)
+        found.append([split.sum(each.evaluate, state) for each in (objective, nll)])
     for other in found[1:]:
         _close(found[0], other, rtol=1e-5, atol=1e-4)
     assert found[0][0].elbo.count == found[0][1]["nll"].count == 37
-    noisy = EvaluationProgram(objective, source(37), 37, jax.random.key(8), make_mesh("data=1"))
-    difference = noisy.evaluate(state).reconstruction.total - found[0][0].reconstruction.total
+    noisy = SplitProgram(source(37), 37, jax.random.key(8), make_mesh("data=1"))
+    noisy = noisy.sum(objective.evaluate, state)
+    difference = noisy.reconstruction.total - found[0][0].reconstruction.total
     assert abs(difference) > 0.01
 
 
@@ -380,7 +380,7 @@ def test_noise_of_importance_samples_does_not_depend_on_the_batch_size(rows):
     sampling = ImportanceSampling(objective.model, objective.likelihood, 4, rows=rows)
     nll = Objective.of(objective)._replace(evaluate=sampling.evaluate)
     found = [
-        EvaluationProgram(nll, source(37), batch_size, KEY, make_mesh("data=1")).evaluate(state)
+        SplitProgram(source(37), batch_size, KEY, make_mesh("data=1")).sum(nll.evaluate, state)
         for batch_size in (3, 5, 37)
     ]
     for other in found[1:]:
@@ -406,8 +406,7 @@ def test_eight_devices_give_what_one_gives(model, likelihood, flags):
     for devices, parallel in ((1, "jit"), (8, "jit"), (8, "pmap")):
         objective = small_vae(model, likelihood, **flags)
         mesh = make_mesh(f"data={devices}")
-        numbers = objective.hyperparameters
-        run = TrainProgram(objective, source(), numbers, 16, 8, 3, mesh, parallel=parallel)
+        run = TrainProgram(objective, source(), 16, 8, 3, mesh, parallel=parallel)
         state = start(objective, _batch())
         if model == "vqvae":
             codebook = state["collections"]["codebook"]["quantizer"]
@@ -416,8 +415,8 @@ def test_eight_devices_give_what_one_gives(model, likelihood, flags):
         if model == "vqvae":
             codebook = state["collections"]["codebook"]["quantizer"]
             assert np.abs(codebook["embeddings"][2]).max() < 50
-        scores = EvaluationProgram(objective, source(37), 16, run.keys.evaluate, mesh)
-        results.append((state, window, scores.evaluate(state)))
+        split = SplitProgram(source(37), 16, run.keys.evaluate, mesh)
+        results.append((state, window, split.sum(objective.evaluate, state)))
     for other in results[1:]:
         _close(results[0], other, rtol=1e-3, atol=2e-4)
 

@@ -169,7 +169,7 @@ def test_likelihood_by_importance_sampling():
     @jax.jit
     def weights(keys):
         found = module.apply({"params": params}, _images(), None, keys, samples, method="infer")
-        logs = likelihood.log_probability(found.parameters, _images())
+        logs = likelihood.log_probability(found.parameters, jnp.asarray(_images()))
         return jnp.exp(logs + found.log_prior - found.log_posterior)
 
     of_images = weights(jax.random.split(KEY, BATCH))

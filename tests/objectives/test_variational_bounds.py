@@ -56,8 +56,8 @@ def _program(objective, particles, points):
         shape=(2, 2, 1),
         dataset_size=100,
     )
-    batch = {"image": _images()}
-    state = start(made, batch)
+    batch = {"image": jnp.asarray(_images())}
+    state = jax.tree.map(jnp.asarray, start(made, batch))
 
     @jax.jit
     def run(params, beta, keys):
@@ -210,7 +210,7 @@ def test_the_bound_rises_with_the_number_of_samples():
 
 
 def test_bound_of_given_weights():
-    log_weights = np.random.default_rng(0).normal(size=(5, 3)) * 9
+    log_weights = jnp.asarray(np.random.default_rng(0).normal(size=(5, 3)) * 9)
     expected = np.log(np.mean(np.exp(log_weights), axis=0))
     _close(importance_weighted_bound(log_weights), expected, 1e-12)
     assert jnp.all(jnp.isfinite(importance_weighted_bound(log_weights - 3000)))

@@ -22,7 +22,8 @@ def project(tmp_path, monkeypatch):
     (package / "used.py").write_text("def twice(x):\n    return 2 * x\n")
     (package / "unused.py").write_text("y = 1\n")
     (tmp_path / "script_of_a_user.py").write_text(
-        '"""A script."""\n\n\ndef build(config):\n    from house.used import twice\n    return twice(config)\n'
+        '"""A script."""\n\n\ndef build(config):\n'
+        "    from house.used import twice\n    return twice(config)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path

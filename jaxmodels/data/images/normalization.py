@@ -19,13 +19,13 @@ class Normalization(NamedTuple):
     std: tuple[float, ...]
 
     def __call__(
-        self, images: Num[Array, "batch height width channels"]
+        self, images: Num[Array | np.ndarray, "batch height width channels"]
     ) -> Float[Array, "batch height width channels"]:
         """(images - mean) / std in float32; traceable."""
         # One multiply-add: the reciprocal is taken here, in float64.
         scale = np.divide(1.0, self.std)
         shift = -np.multiply(self.mean, scale)
-        return images.astype(jnp.float32) * scale.astype("f4") + shift.astype("f4")
+        return jnp.asarray(images, jnp.float32) * scale.astype("f4") + shift.astype("f4")
 
 
 class Moments(NamedTuple):
