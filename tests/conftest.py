@@ -32,8 +32,10 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 _cache = tempfile.TemporaryDirectory(prefix="jaxmodels-tests-")
 os.environ["JAXMODELS_CACHE"] = _cache.name
 
-# Every annotated function of the package checks types and shapes when a test calls it.
-install_import_hook("jaxmodels", "beartype.beartype")
+# Every annotated function of the package checks types and shapes when a test calls it. As for
+# type checkers, an int is a float.
+_checker = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+install_import_hook("jaxmodels", _checker)
 
 import jax  # noqa: E402
 import pytest  # noqa: E402

@@ -49,9 +49,18 @@ def _trained(devices, parallel, batch_norm):
 
 
 @needs_8
-@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.usefixtures("optimized")
 @pytest.mark.parametrize(
-    ("devices", "parallel"), [(8, "jit"), (1, "pmap"), (2, "pmap"), (8, "pmap")]
+    ("devices", "parallel", "batch_norm"),
+    [
+        (8, "jit", True),
+        (8, "pmap", True),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [(8, "jit", False), (1, "pmap", False), (1, "pmap", True)]
+            + [(2, "pmap", False), (2, "pmap", True), (8, "pmap", False)]
+        ),
+    ],
 )
 def test_other_devices_give_what_one_gives(batch_norm, devices, parallel):
     """Dropout, average and batch statistics included; and so do evaluations of the result."""
