@@ -32,8 +32,8 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 _cache = tempfile.TemporaryDirectory(prefix="jaxmodels-tests-")
 os.environ["JAXMODELS_CACHE"] = _cache.name
 
-# Every annotated function of the package checks types and shapes when a test calls it. As for
-# type checkers, an int is a float.
+# Every annotated function of the package checks types and shapes when a test calls it.
+# A whole number is a float, as for every other reader of annotations.
 _checker = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 install_import_hook("jaxmodels", _checker)
 

@@ -77,6 +77,7 @@ class Worker:
         self.peer, self.threads, self.steps = peer, threads, 1
         self.seconds: list[float] = []
         self.waited: list[float] = []
+        self.pace = math.nan
         self.facts: Mapping[str, Any] = NOTHING
         self._deadline = deadline
         self._written = tempfile.TemporaryFile()  # noqa: SIM115
@@ -123,17 +124,18 @@ class Worker:
 
     def calibrate(self, seconds: float) -> float:
         """Chooses how many steps a turn of about that long has; the pace found on the way."""
-        pace = self.run(3)
-        while pace * self.steps < seconds / 2:
+        self.pace = self.run(3)
+        while self.pace * self.steps < seconds / 2:
             # In small leaps: the first steps may be those of which the data was there already.
-            self.steps = max(self.steps + 1, min(4 * self.steps, int(seconds / pace)))
-            pace = self.run(self.steps)
-        return pace
+            self.steps = max(self.steps + 1, min(4 * self.steps, int(seconds / self.pace)))
+            self.pace = self.run(self.steps)
+        return self.pace
 
-    def timing(self) -> Timing:
-        """What its turns took."""
-        waited = statistics.mean(self.waited)
-        return Timing(self.peer, tuple(self.seconds), self.threads, waited=waited, facts=self.facts)
+    def timing(self, detail: str = "") -> Timing:
+        """What its turns took; without any turn, the pace that was found before."""
+        waited = statistics.mean(self.waited) if self.waited else self._waited
+        seconds = tuple(self.seconds) or (self.pace,)
+        return Timing(self.peer, seconds, self.threads, "", waited, detail, self.facts)
 
     def close(self) -> None:
         """Ends the process: at once where it is busy, else after it has tidied up."""
@@ -230,18 +232,15 @@ def time_in_turns(
 
 def _alternated(workers: Mapping[str, Worker], turns: int) -> dict[str, Timing]:
     """The timings of peers that are set up; of one that fails on the way, of its turns so far."""
-    failed: dict[str, Timing] = {}
+    failed: dict[str, str] = {}
     for turn in range(turns):
         going = [worker for peer, worker in workers.items() if peer not in failed]
         for worker in going if turn % 2 == 0 else reversed(going):
             try:
                 worker.take_turn()
             except Unavailable as error:
-                failed[worker.peer] = _missing(worker.peer, worker.threads, error)
-    return {
-        peer: worker.timing() if worker.seconds else failed[peer]
-        for peer, worker in workers.items()
-    }
+                failed[worker.peer] = f"turn {turn + 1}: {error.reason} {error.detail}"
+    return {peer: worker.timing(failed.get(peer, "")) for peer, worker in workers.items()}
 
 
 def _missing(peer: str, threads: int, error: Unavailable) -> Timing:

@@ -42,7 +42,7 @@ def test_two_steps_then_resume(tmp_path):
     assert (code, _summary(out)["step"]) == (0, "2")
     code, out, _ = _run(*flags, "--steps", 4)
     assert (code, _summary(out)["step"]) == (0, "4")
-    steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").open()]
+    steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 2, 2, 3, 4, 4, 4]
     code, out, _ = _run(*flags, "--steps", 4)
     assert (code, "is finished; a larger --steps extends it" in out) == (0, True)
@@ -105,7 +105,7 @@ def test_from_a_notebook(tmp_path):
 def test_best_checkpoint_can_be_evaluated(tmp_path):
     flags = ["--workdir", tmp_path, "--model", "mlp", "--steps", 60, "--eval-every", 10]
     assert _run(*flags)[0] == 0
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()]
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     scores = [(line["accuracy"], -line["step"]) for line in lines if line["split"] == "validation"]
     code, out, _ = _run("--workdir", tmp_path, "--mode", "evaluate", "--checkpoint", "best")
     assert (code, _summary(out)["step"]) == (0, str(-max(scores)[1]))
@@ -176,7 +176,7 @@ def test_a_folder_of_images_streamed_on_all_devices(tmp_path):
     summary = _summary(out)
     assert float(summary["test/accuracy"]) == 1
     assert (tmp_path / "run/report.html").exists()
-    speed = [json.loads(line) for line in (tmp_path / "run/speed.jsonl").open()]
+    speed = [json.loads(line) for line in (tmp_path / "run/speed.jsonl").read_text().splitlines()]
     assert all(0 <= line["waiting"] <= 1 for line in speed)
     code, out, _ = _run("--workdir", tmp_path / "run", "--mode", "evaluate", "--parallel", "jit")
     assert (code, _summary(out)["test/loss"]) == (0, summary["test/loss"])

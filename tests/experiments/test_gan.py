@@ -66,7 +66,7 @@ def test_scores_and_their_protocol(run):
     assert of_judge["neighbour_examples"] == 60
     assert of_judge["resize"] == "none"
     assert of_judge["classifier_test_accuracy"] > 0.9
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     of_validation = [line for line in lines if line["split"] == "validation"]
     assert [line["step"] for line in of_validation] == [2, 4]
     best = min(of_validation, key=lambda line: line["frechet_classifier"])
@@ -94,7 +94,7 @@ def test_a_longer_run_and_an_interrupted_one_agree(run, judge, tmp_path):
     lines = {
         name: [
             json.loads(line)
-            for line in (tmp_path / name / "metrics.jsonl").open()
+            for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()
             if '"test"' not in line
         ]
         for name in ("whole", "parts")

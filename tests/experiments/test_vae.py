@@ -73,7 +73,7 @@ def test_scores_and_their_protocol(run):
     assert protocol["parameters"] == "average, decay 0.995"
     of_judge = protocol["distances"]["classifier"]
     assert (of_judge["real"], of_judge["samples"], of_judge["labels"]) == (360, 50, "in turn")
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     steps = {split: [line["step"] for line in lines if line["split"] == split]
              for split in ("train", "validation", "test")}  # fmt: skip
     assert steps == {"train": [2, 4], "validation": [2, 4], "test": [4]}

@@ -1,0 +1,67 @@
+"""The preset fashion-resnet18 for as long as the time allows; the next call goes on with it."""
+
+import os
+from pathlib import Path
+
+from experiments.benchmarks.accelerator.results import Results
+from experiments.benchmarks.accelerator.setting import Command, OutOfTime, Setting
+from jaxmodels.files import read_lines
+
+DATA = "fashion_mnist"
+TINY = "--variant tiny --steps 4 --warmup-steps 1 --eval-every 4 --checkpoint-every 4 --log-every 2"
+# Seconds for what is under way when it is asked to stop: a chunk of steps, an evaluation, saving.
+_MARGIN = 25
+_FINISHED, _STOPPED = 0, 75
+
+
+def run(setting: Setting, results: Results) -> None:
+    """Trains, and adds a row for each evaluation that the run has come to.
+
+    Raises:
+      RuntimeError: it failed.
+    """
+    if not _is_there(setting.data_dir):
+        results.note(f"{DATA} is not in the folder of data sets; name it with --data-dir DIR")
+        results.end("skipped")
+        return
+    workdir = setting.runs / "fashion"
+    arguments = ["--preset", "fashion-resnet18", "--workdir", str(workdir)]
+    arguments += ["--data-dir", setting.data_dir] if setting.data_dir else []
+    arguments += TINY.split() if setting.miniature else []
+    command = Command(setting, "experiments.classifier", arguments, setting.runs / "logs/fashion")
+    try:
+        ended = command.stop_after(setting.left() - _MARGIN)
+    except OutOfTime:
+        ended = None
+    _add_rows(workdir, results)
+    if ended is None:
+        results.note("killed at its deadline; the same command goes on from the last checkpoint")
+    elif ended.code == _STOPPED:
+        results.note(f"stopped in time; the same command goes on: {ended.last_line}")
+    elif ended.code == _FINISHED:
+        results.note(f"finished: {ended.last_line}")
+    else:
+        raise RuntimeError(f"ended with {ended.code}: {ended.errors}")
+
+
+def _is_there(data_dir: str | None) -> bool:
+    default = Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
+    return (Path(data_dir) if data_dir else default).joinpath(DATA).is_dir()
+
+
+def _add_rows(workdir: Path, results: Results) -> None:
+    """Adds the scores of all evaluations, with the rate and the seconds of training by then."""
+    speeds = read_lines(workdir / "speed.jsonl")
+    for line in read_lines(workdir / "metrics.jsonl"):
+        if line["split"] == "train":
+            continue
+        before = [speed for speed in speeds if speed["step"] <= line["step"]]
+        rates = sorted(speed["steps_per_second"] for speed in before)
+        results.add(
+            step=line["step"],
+            split=line["split"],
+            accuracy=line["accuracy"],
+            loss=line["loss"],
+            steps_per_second=rates[len(rates) // 2] if rates else None,
+            seconds=before[-1]["seconds"] if before else None,
+        )
