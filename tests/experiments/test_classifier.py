@@ -16,9 +16,8 @@ from PIL import Image
 from experiments.classifier import PRESETS, ClassifierConfig, build
 from jaxmodels.errors import InputError
 from jaxmodels.train import configure, main, train
+from tests.marks import slow
 from tests.tfds_folder import write_image_dataset
-
-pytestmark = pytest.mark.usefixtures("fast_compiling")
 
 SMALL = ["--model", "mlp", "--hidden", "16", "--steps", "2", "--log-every", "1"]
 
@@ -42,7 +41,9 @@ def test_two_steps_then_resume(tmp_path):
     assert (code, _summary(out)["step"]) == (0, "2")
     code, out, _ = _run(*flags, "--steps", 4)
     assert (code, _summary(out)["step"]) == (0, "4")
-    steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    steps = [
+        json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()
+    ]
     assert steps == [1, 2, 2, 2, 3, 4, 4, 4]
     code, out, _ = _run(*flags, "--steps", 4)
     assert (code, "is finished; a larger --steps extends it" in out) == (0, True)
@@ -115,13 +116,13 @@ def test_best_checkpoint_can_be_evaluated(tmp_path):
 @pytest.mark.parametrize(
     "flags",
     [
-        ["--optimizer", "muon", "--schedule", "warmup_cosine", "--warmup-steps", 1, "--clip", 1],
-        ["--optimizer", "lion", "--schedule", "step", "--weight-decay", 0.1, "--ema", 0.9],
-        ["--precision", "bfloat16", "--batch-norm", "--label-smoothing", 0.1, "--accumulate", 2],
+        "--precision bfloat16 --batch-norm --label-smoothing 0.1 --accumulate 2",
+        slow("--optimizer muon --schedule warmup_cosine --warmup-steps 1 --clip 1"),
+        slow("--optimizer lion --schedule step --weight-decay 0.1 --ema 0.9"),
     ],
 )
 def test_every_kind_of_flag(tmp_path, flags):
-    code, out, _ = _run("--workdir", tmp_path, *SMALL, "--model", "cnn", *flags)
+    code, out, _ = _run("--workdir", tmp_path, *SMALL, "--model", "cnn", *flags.split())
     assert (code, _summary(out)["step"]) == (0, "2")
 
 
@@ -274,7 +275,7 @@ def test_another_run_is_refused_and_kept(tmp_path):
     assert _run(*flags, "--learning-rate", 0.5, "--overwrite")[0] == 0
 
 
-@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("parts", [2, slow(1)])
 def test_a_diverging_run_fails_with_advice_and_debug_names_the_layer(tmp_path, parts):
     flags = ["--model", "mlp", "--optimizer", "sgd", "--learning-rate", 1e25, "--dropout", 0]
     flags += ["--accumulate", parts]

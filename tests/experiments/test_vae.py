@@ -18,8 +18,6 @@ from jaxmodels.protocol import Objective
 from jaxmodels.train import configure, main
 from jaxmodels.train.program import keys_of
 
-pytestmark = pytest.mark.usefixtures("fast_compiling")
-
 MLP = ["--model", "mlp", "--hidden", "8", "--latent-size", "3", "--likelihood", "bernoulli"]
 SMALL = ["--batch-size", "16", "--steps", "4", "--eval-every", "2", "--log-every", "2"]
 SMALL += ["--samples", "5", "--mesh", "data=1"]
@@ -44,7 +42,7 @@ def _files(folder):
 
 
 @pytest.fixture(scope="module")
-def run(fast_compiling, judge, tmp_path_factory):
+def run(judge, tmp_path_factory):
     """A short conditional run with a quick judge, and what it printed."""
     folder = tmp_path_factory.mktemp("vae")
     flags = ["--workdir", folder / "run", "--judge", judge, "--conditional"]
@@ -128,6 +126,7 @@ def test_samples_of_a_run(draw, run, tmp_path):
     assert (set(np.unique(samples["images"])) == {0, 255}) == (draw == "sample")
 
 
+@pytest.mark.slow
 def test_a_ladder_of_levels_of_grey(tmp_path):
     flags = ["--model", "ladder", "--width", 4, "--depth", 2, "--latent-size", 2, *SMALL]
     flags += ["--likelihood", "logistic_mixture", "--mixtures", 2, "--scored", 0]

@@ -14,7 +14,6 @@ from jaxmodels.models import layers
 from jaxmodels.models.layers import Conv, ConvTranspose
 
 KEY = jax.random.key(0)
-pytestmark = pytest.mark.usefixtures("fast_compiling")
 
 
 def assert_is_flax(name, x, **options):

@@ -20,7 +20,6 @@ from tests.objectives.vae_toys import OPTIONS, grey_images
 
 KEY = jax.random.key(7)
 NAMES = ("mlp", "conv", "ladder", "vqvae")
-pytestmark = pytest.mark.usefixtures("fast_compiling")
 
 
 def _model(name, shape=(8, 8, 1), parameters=2, classes=0, dtype=jnp.float32, **options):

@@ -16,7 +16,6 @@ from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import prepared, with_preprocessing
 from jaxmodels.protocol import DATA_AXIS, Objective
 
-pytestmark = pytest.mark.usefixtures("fast_compiling")
 CLASSES = 4
 SGD = OptimizerConfig(optimizer="sgd", learning_rate=0.1, schedule="constant")
 GENERATOR = np.random.default_rng(0)

@@ -26,8 +26,6 @@ from tests.objectives.vae_toys import configs_of, grey_images, small_vae, source
 
 KEY = jax.random.key(7)
 
-
-pytestmark = pytest.mark.usefixtures("fast_compiling")
 needs_8 = pytest.mark.skipif(jax.device_count() != 8, reason="needs 8 simulated devices")
 
 

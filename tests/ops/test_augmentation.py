@@ -17,7 +17,6 @@ GENERATOR = np.random.default_rng(0)
 IMAGES = GENERATOR.integers(1, 256, (64, 12, 10, 3)).astype(np.uint8)
 KEYS = jax.random.split(jax.random.key(1), 64)
 MANY = jax.random.split(jax.random.key(2), 2000)
-pytestmark = pytest.mark.usefixtures("fast_compiling")  # also what pmap compiles
 crop = quick_jit(augmentation.random_crop, static_argnums=(2, 3))
 flip = quick_jit(augmentation.random_flip)
 erase = quick_jit(augmentation.random_erasing, static_argnames=("fill", "white"))
