@@ -21,7 +21,9 @@ Batch = Mapping[str, Array]
 BatchSpec = Mapping[str, jax.ShapeDtypeStruct]
 State = PyTree  # named parts; must have an int32 scalar `step`
 Metrics = PyTree  # leaves that add over batches, steps and devices
-Hyperparameters = Mapping[str, float | Array]  # traced in the state, so that one program sweeps them
+Hyperparameters = Mapping[
+    str, float | Array
+]  # traced in the state, so that one program sweeps them
 
 DATA_AXIS = "data"
 

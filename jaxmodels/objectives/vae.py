@@ -14,7 +14,7 @@ from jaxmodels import across
 from jaxmodels.objectives.descent import descend, initial_state, learned_of
 from jaxmodels.objectives.doubly_reparameterized import doubly_reparameterized
 from jaxmodels.objectives.generation import in_chunks
-from jaxmodels.objectives.gradients import Differentiated, accumulate_gradients, differentiate
+from jaxmodels.objectives.gradients import Differentiated, accumulate_gradients, gradients_of
 from jaxmodels.objectives.likelihoods import Likelihood
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.variational_bounds import (
@@ -101,13 +101,13 @@ class VariationalAutoencoder:
     def step(self, state: State, batch: Batch, key: Key[Array, ""]) -> tuple[State, dict]:
         """Makes one update; sums "loss" and the parts of the ELBO."""
         weights = self.weights(state)
+        given = state["params"], state["collections"], batch, key, self.accumulate
         if self.config.objective == "dreg":
-            gradients_of_part = partial(self.differentiate_doubly, weights=weights)
+            differentiate = partial(self.differentiate_doubly, weights=weights)
+            gradients, collections, sums = accumulate_gradients(differentiate, *given)
         else:
-            gradients_of_part = differentiate(partial(self.loss, weights=weights))
-        gradients, collections, sums = accumulate_gradients(
-            gradients_of_part, state["params"], state["collections"], batch, key, self.accumulate
-        )
+            loss = partial(self.loss, weights=weights)
+            gradients, collections, sums = gradients_of(loss, *given)
         state = descend(self.optimizer, self.steps, state, gradients, collections=collections)
         return state, sums
 
