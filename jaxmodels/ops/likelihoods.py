@@ -26,7 +26,9 @@ def bernoulli_log_likelihood(
 
 
 def gaussian_log_likelihood(
-    mean: Float[Array, "*shape"], log_scale: Float[Array, "*shape"], x: Float[Array, "*shape"]
+    mean: Float[Array, "*shape"] | float,
+    log_scale: Float[Array, "*shape"] | float,
+    x: Float[Array, "*shape"],
 ) -> Float[Array, "*shape"]:
     """Computes the log of the normal density at x, with standard deviation exp(log_scale)."""
     scaled = (x - mean) * jnp.exp(-log_scale)
