@@ -102,8 +102,10 @@ def _moved_means(mixture: LogisticMixture, x: Float[Array, "*shape channels"]) -
 
 
 def logistic_mixture_log_likelihood(
-    parameters: Float[Array, "*shape parameters"], x: Float[Array, "*shape channels"], levels: int
-) -> Float[Array, "*shape"]:
+    parameters: Float[Array, "*#shape parameters"],
+    x: Float[Array, "*#shape channels"],
+    levels: int,
+) -> Float[Array, "..."]:
     """Computes the log-probability of pixels at one of `levels` equidistant values in -1..1.
 
     The probability of a level is the mixture's mass between the middles to its neighbours. The

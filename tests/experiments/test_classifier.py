@@ -214,7 +214,7 @@ BAD = {
     "resident cut": (["--image-size", "8", "--loading", "resident"], "image_size = 8, loading"),
     "workers": (["--workers", "-1"], "workers = -1; expected at least 0"),
     "bad records": (["--skip-bad-records", "-1"], "skip_bad_records = -1; expected at least 0"),
-    "fraction": (["--validation-fraction", "1"], "validation_fraction = 1.0; expected at least 0 and below 1"),
+    "fraction": (["--validation-fraction", "1"], "expected at least 0 and below 1"),
     "has validation": (["--validation-fraction", "0.1"], "has a validation split already"),
     "folder": (["--data", "./nothing"], "nothing"),
     "variant": (["--model", "resnet", "--variant", "19"], "unknown variant '19'"),
