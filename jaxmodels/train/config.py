@@ -20,6 +20,7 @@ from jaxmodels.errors import InputError, closest, require_known
 from jaxmodels.roles import Role
 
 T = TypeVar("T")
+C = TypeVar("C", bound="Config")
 # Of a record: 1 had every flag of every model; 2 has the options of the chosen model alone.
 FORMAT = 2
 Section = tyro.conf.OmitArgPrefixes  # Section[RunConfig]: its fields are flags as they are called
@@ -177,7 +178,7 @@ def sections_of(config: Any) -> Iterator[Any]:
             yield from sections_of(value)
 
 
-def configure(config: T, **flags: Any) -> T:
+def configure(config: C, **flags: Any) -> C:
     """The config with these flags, in whichever section each stands.
 
     An option of another model than the chosen one is written with it: **{"vit.patch": 8}.
@@ -191,7 +192,7 @@ def configure(config: T, **flags: Any) -> T:
     return config
 
 
-def _with_flag(config: T, name: str, value: Any) -> T:
+def _with_flag(config: C, name: str, value: Any) -> C:
     known = flags_of(config)
     if name in known:
         return _replaced(config, known[name].path, value)

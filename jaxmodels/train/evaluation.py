@@ -158,9 +158,9 @@ class Sampler:
     """An objective's samples of one state, on one device: they are the same on any number."""
 
     def __init__(self, sample: Callable[[State, Key[Array, ""], PyTree], PyTree]):
-        options = {"compiler_options": cpu_compiler_options()}
-        self._of_count = jax.jit(sample, static_argnums=2, **options)
-        self._of_conditions = jax.jit(sample, **options)
+        options = cpu_compiler_options()
+        self._of_count = jax.jit(sample, static_argnums=2, compiler_options=options)
+        self._of_conditions = jax.jit(sample, compiler_options=options)
         self._given, self._state = None, None
 
     def __call__(self, state: State, key: Key[Array, ""], conditions: PyTree) -> PyTree:

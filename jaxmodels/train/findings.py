@@ -22,7 +22,7 @@ def write_findings(folder: RunFolder, found: Mapping[str, Findings], best: str |
         write_json(folder.path / "evaluation.json", folder.reports() | records)
     for findings in found.values():
         for name, text in findings.texts.items():
-            _write(folder.samples / name, text and text.encode("utf-8", "replace"))
+            _write(folder.samples / name, None if text is None else text.encode("utf-8", "replace"))
         for name, sound in findings.sounds.items():
             _write(folder.samples / f"{name}.wav", sound)
         for name, draw in findings.pictures.items():

@@ -15,7 +15,7 @@ from jaxmodels.protocol import DATA_AXIS, PyTree
 
 def use_compilation_cache() -> None:
     """Keeps compiled programs on disk for later processes, unless the user named a folder."""
-    if not jax.config.jax_compilation_cache_dir:
+    if not jax.config.read("jax_compilation_cache_dir"):
         jax.config.update("jax_compilation_cache_dir", str(cache_folder("xla")))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

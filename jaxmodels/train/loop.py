@@ -310,7 +310,7 @@ def train(experiment: Experiment, config: Config, folder: RunFolder, source: str
             )
         if reached == config.run.steps:
             trainer = Trainer(experiment, configure(config, checkpoint="last"), folder)
-            step, state = trainer.restored()
+            step, state = trainer.restored() or (0, trainer.program.create())
             return trainer.result(state, step, trained=False)
     trainer = Trainer(experiment, config, folder)
     now = environment()

@@ -160,7 +160,8 @@ class TrainProgram:
         lowered = program.lower(
             like["state"], like["window"], self._arrays, self.keys.step, sent, 0
         )
-        return lowered.compile(compiler_options=cpu_compiler_options())
+        options: Any = cpu_compiler_options()
+        return lowered.compile(compiler_options=options)
 
     def _batch_axes(self, batch_size: int) -> tuple[int, ...]:
         """The axes of a batch as the program takes it: pmap has one for the devices."""
@@ -203,7 +204,9 @@ class TrainProgram:
             yield Chunk(*span, self._put(sent))
 
     def _idle(self) -> bool:
-        return all(done.is_ready() for done in self._running)
+        # Arrays of a computation have `is_ready`, though their type does not say so.
+        running: Any = self._running
+        return all(done.is_ready() for done in running)
 
     def run(self, state: State, window: Metrics, chunk: Chunk) -> tuple[State, Metrics]:
         """The steps of a chunk. Takes state and window over; returns before the devices are done,
@@ -236,7 +239,7 @@ class TrainProgram:
 
     def text(self) -> str:
         """The optimised program."""
-        return self._compiled.as_text()
+        return self._compiled.as_text() or ""
 
 
 def steps_at_once(source: Source, batch_size: int) -> int:

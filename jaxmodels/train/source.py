@@ -73,7 +73,7 @@ def _start(build: Callable) -> tuple[list[str], dict[str, Path]]:
             value = getattr(function, "__globals__", {}).get(name)
             module = value if inspect.ismodule(value) else inspect.getmodule(value)
             path = _file_of(module)
-            if path and path.is_relative_to(_BASE / "jaxmodels"):
+            if module and path and path.is_relative_to(_BASE / "jaxmodels"):
                 roots[module.__name__] = path
             elif path is None and isinstance(value, (types.FunctionType, type)):
                 waiting.append(value)

@@ -49,6 +49,6 @@ def _read(path: Path, data: ImageData, size: int) -> np.ndarray:
         return central_crop(encoded, size, *kind)
     image = decode_image(encoded, *kind)
     if image.shape != data.shape:
-        found, expected = ("x".join(map(str, shape[:2])) for shape in (image.shape, data.shape))
-        raise BadRecord(f"is {found} pixels; expected {expected}", "size")
+        expected = data.shape or "a size that --image-size names"
+        raise BadRecord(f"has shape {image.shape}; expected {expected}", "size")
     return image
