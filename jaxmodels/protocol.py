@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
 from jaxmodels.order import Order
 
@@ -21,7 +21,9 @@ Batch = Mapping[str, Array]
 BatchSpec = Mapping[str, jax.ShapeDtypeStruct]
 State = PyTree  # named parts; must have an int32 scalar `step`
 Metrics = PyTree  # leaves that add over batches, steps and devices
-Hyperparameters = Mapping[str, float]  # traced in the state, so that one program sweeps them
+Hyperparameters = Mapping[
+    str, float | Array
+]  # traced in the state, so that one program sweeps them
 
 DATA_AXIS = "data"
 
@@ -53,6 +55,7 @@ class Objective(NamedTuple):
         )
 
 
+@runtime_checkable
 @runtime_checkable
 class Source(Protocol):
     """Where batches come from: part lies on the device, part the host sends for each step."""
@@ -93,8 +96,10 @@ class Mean(NamedTuple):
         return float(self.total) / float(self.count) if self.count else float("nan")
 
 
-def mean_over(values: Float[Array, " batch"], valid: Bool[Array, " batch"] | None = None) -> Mean:
-    """The Mean of one value per example; examples that are not valid count nothing."""
+def mean_over(
+    values: Shaped[Array, "*values"], valid: Bool[Array, "*values"] | None = None
+) -> Mean:
+    """The Mean of values, one per example or several; those that are not valid count nothing."""
     if valid is None:
         return Mean(jnp.sum(values, dtype=jnp.float32), jnp.asarray(values.size, jnp.int32))
     total = jnp.sum(jnp.where(valid, values, 0), dtype=jnp.float32)

@@ -13,7 +13,10 @@ from pathlib import Path
 from jaxtyping import install_import_hook
 
 _flags = ["--xla_force_host_platform_device_count=8"]
-if tuple(map(int, version("jaxlib").split(".")[:2])) <= (0, 10):  # later ones know no such flag
+# Most programs of tests run once, so they are hardly optimised: that compiles several times faster.
+# The gate sets this variable where tests read programs.
+_quick = not os.environ.get("JAXMODELS_TESTS_OPTIMIZED")
+if _quick and version("jaxlib").startswith("0.10."):  # later ones end at a flag they do not know
     _flags.append("--xla_cpu_use_fusion_emitters=false")
 # What the caller set comes last, so that it wins.
 os.environ["XLA_FLAGS"] = " ".join([*_flags, os.environ.get("XLA_FLAGS", "")]).strip()
@@ -33,15 +36,16 @@ _cache = tempfile.TemporaryDirectory(prefix="jaxmodels-tests-")
 os.environ["JAXMODELS_CACHE"] = _cache.name
 
 # Every annotated function of the package checks types and shapes when a test calls it.
-install_import_hook("jaxmodels", "beartype.beartype")
+# A whole number is a float, as for every other reader of annotations.
+_checker = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+install_import_hook("jaxmodels", _checker)
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
 from jaxtyping import config as checks  # noqa: E402
 
-# Most programs of tests run once, so they are hardly optimised: that compiles several times faster.
-# Processes that tests start are not told so.
-jax.config.update("jax_disable_most_optimizations", True)
+# Not by its variable, so that processes that tests start are not told so.
+jax.config.update("jax_disable_most_optimizations", _quick)
 
 
 @pytest.fixture
@@ -56,7 +60,7 @@ def optimized():
     """Compiles the programs of the test as users do, in so far as XLA's flags allow it."""
     jax.config.update("jax_disable_most_optimizations", False)
     yield
-    jax.config.update("jax_disable_most_optimizations", True)
+    jax.config.update("jax_disable_most_optimizations", _quick)
 
 
 @pytest.fixture

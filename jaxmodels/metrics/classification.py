@@ -23,7 +23,7 @@ def confusion_counts(
     labels: Int[AnyArray, " batch"],
     predictions: Int[AnyArray, " batch"],
     classes: int,
-    valid: Bool[AnyArray, " batch"] | None = None,
+    valid: Bool[Array, " batch"] | None = None,
 ) -> Int[Array, "label prediction"]:
     """Counts, as int32, each pair of true label (row) and predicted class (column).
 
@@ -41,7 +41,7 @@ def top_k_hits(
     logits: Float[AnyArray, "batch classes"],
     labels: Int[AnyArray, " batch"],
     k: int,
-    valid: Bool[AnyArray, " batch"] | None = None,
+    valid: Bool[Array, " batch"] | None = None,
 ) -> Mean:
     """Counts how often the true class is among the k largest logits.
 
@@ -78,7 +78,7 @@ def calibration_bins(
     logits: Float[AnyArray, "batch classes"],
     labels: Int[AnyArray, " batch"],
     bins: int = 15,
-    valid: Bool[AnyArray, " batch"] | None = None,
+    valid: Bool[Array, " batch"] | None = None,
 ) -> CalibrationBins:
     """Sorts examples by confidence, the largest softmax probability, into equal-width bins.
 
@@ -121,20 +121,29 @@ def expected_calibration_error(bins: CalibrationBins) -> float:
     return float(np.abs(correct - (count - doubt)).sum() / total) if total else float("nan")
 
 
-class Scores(NamedTuple):
-    """Precision, recall, F1 and the number of true examples: of each class, or averaged numbers."""
+class ClassScores(NamedTuple):
+    """Precision, recall, F1 and the number of true examples of each class."""
 
-    precision: Float[np.ndarray, " classes"] | float
-    recall: Float[np.ndarray, " classes"] | float
-    f1: Float[np.ndarray, " classes"] | float
-    support: Int[np.ndarray, " classes"] | int
+    precision: Float[np.ndarray, " classes"]
+    recall: Float[np.ndarray, " classes"]
+    f1: Float[np.ndarray, " classes"]
+    support: Int[np.ndarray, " classes"]
+
+
+class Scores(NamedTuple):
+    """Precision, recall, F1 and the number of true examples of one class, or an average."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
 
 
 class ClassificationScores(NamedTuple):
     """The scores of a confusion matrix, in float64."""
 
     accuracy: float
-    per_class: Scores
+    per_class: ClassScores
     macro: Scores
     micro: Scores
     weighted: Scores
@@ -162,7 +171,7 @@ def classification_scores(confusion: Int[AnyArray, "label prediction"]) -> Class
     hits, support, predicted = np.diag(confusion), confusion.sum(1), confusion.sum(0)
     total = int(support.sum())
 
-    per_class = Scores(
+    per_class = ClassScores(
         precision=_ratio(hits, predicted),
         recall=_ratio(hits, support),
         f1=_ratio(2 * hits, support + predicted),

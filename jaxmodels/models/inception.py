@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 from jaxmodels.errors import InputError
 from jaxmodels.models.layers import Conv
@@ -22,11 +22,11 @@ _PRECISION = lax.Precision.HIGHEST
 
 
 class InceptionOutputs(NamedTuple):
-    """What scores are made of, named in torch-fidelity '2048' and 'logits_unbiased'.
+    """What scores are made of; torch-fidelity calls them '2048' and 'logits_unbiased'.
 
     features: the last global average pool; FID, KID, precision and recall use it.
-    logits: without the bias of the last layer, since the Inception score (Salimans et al. 2016) was
-      published so.
+    logits: those without the bias of the last layer, which the published Inception score (Salimans
+      et al. 2016) leaves out.
     """
 
     features: Float[Array, "batch 2048"]
@@ -34,16 +34,17 @@ class InceptionOutputs(NamedTuple):
 
 
 class FIDInception(nn.Module):
-    """Images of any size, values from 0 to 255, to features and logits, in float32.
+    """The network: [batch, height, width, 3] images of values from 0 to 255 to float32 outputs.
 
-    The graph read bytes: to equal published scores, images must be rounded to whole numbers.
+    The original graph read bytes, so that images must be rounded to whole numbers for scores that
+    equal published ones.
 
     Raises:
       InputError: images that do not have three channels.
     """
 
     @nn.compact
-    def __call__(self, images: Float[Array, "batch height width 3"]) -> InceptionOutputs:
+    def __call__(self, images: Num[Array, "*shape"]) -> InceptionOutputs:
         if images.ndim != 4 or images.shape[-1] != 3:
             raise InputError(
                 f"images of shape {images.shape}; expected [batch, height, width, 3] (repeat the"
@@ -67,7 +68,7 @@ class FIDInception(nn.Module):
         x = _BlockC(192, name="Mixed_6e")(x)
         x = _BlockD(name="Mixed_7a")(x)
         x = _BlockE(_average, name="Mixed_7b")(x)
-        # The graph's own oddity, which scores inherit: the paper averages in both blocks.
+        # The graph takes the maximum here, and scores depend on it; the paper averages in both.
         x = _BlockE(_maximum, name="Mixed_7c")(x)
         features = jnp.mean(x, (1, 2))
         logits = nn.Dense(1008, use_bias=False, precision=_PRECISION, name="fc")(features)
@@ -77,14 +78,15 @@ class FIDInception(nn.Module):
 def resize_as_tensorflow1(
     images: Float[Array, "batch height width channels"], size: int = 299
 ) -> Float[Array, "batch size size channels"]:
-    """Bilinear as TensorFlow 1 did it (align_corners=False): output i is read at i * height / size.
+    """Resizes as TensorFlow 1 did (bilinear, align_corners=False): output i is read at
+    i * height / size.
 
-    Later libraries read at (i + 1/2) * height / size - 1/2, which moves the scores. No smoothing
-    when images shrink. Equal size: the images themselves.
+    Later libraries read at (i + 1/2) * height / size - 1/2, which moves the scores. Images that
+    shrink are not smoothed; images of this size stay as they are.
     """
     for axis in (2, 1):
         count = images.shape[axis]
-        # In float32 as there, since rounding decides between neighbours.
+        # These are float32 as in TensorFlow, since rounding decides between neighbours.
         position = np.arange(size, dtype=np.float32) * np.float32(count / size)
         low = position.astype(np.int32)
         weight = np.expand_dims(position - low, [a for a in range(4) if a != axis])
@@ -108,7 +110,7 @@ class _Norm(nn.Module):
 
 
 class _ConvNormRelu(nn.Module):
-    """Padding "SAME" only at unit strides: at others it is not what torch pads."""
+    """Convolution, normalisation, ReLU. "SAME" is what torch pads at unit strides only."""
 
     features: int
     kernel: int | tuple[int, int] = 1
@@ -131,7 +133,7 @@ class _ConvNormRelu(nn.Module):
 
 
 def _chain(x, name: str, *layers: tuple):
-    """Layers `name`_1, `name`_2, ... one after another."""
+    """Applies layers that are called `name`_1, `name`_2, ... one after another."""
     for number, layer in enumerate(layers, 1):
         x = _ConvNormRelu(*layer, name=f"{name}_{number}")(x)
     return x

@@ -44,7 +44,8 @@ def load_inception(path: str | Path) -> dict:
     _require_file(path)
     try:
         if path.suffix == ".npz":
-            with np.load(path) as archive:
+            # The file is opened here, because numpy leaves one open that it cannot read.
+            with open(path, "rb") as file, np.load(file) as archive:
                 weights = dict(archive)
         else:
             weights = safetensors.numpy.load_file(path)

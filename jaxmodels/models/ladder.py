@@ -95,8 +95,8 @@ class Group(nn.Module):
 
     def setup(self):
         options = {"width": self.width, "dtype": self.dtype}
-        self.prior_net = Bottleneck(outputs=2 * self.size + self.width, scale=0, **options)
-        self.posterior_net = Bottleneck(outputs=2 * self.size, scale=0, **options)
+        self.prior_net = Bottleneck(outputs=2 * self.size + self.width, scale=0.0, **options)
+        self.posterior_net = Bottleneck(outputs=2 * self.size, scale=0.0, **options)
         init = nn.initializers.variance_scaling(self.scale, "fan_in", "truncated_normal")
         self.project = Conv(self.width, (1, 1), kernel_init=init, dtype=self.dtype)
         self.after = Bottleneck(outputs=self.width, scale=self.scale, **options)

@@ -124,7 +124,7 @@ class ViT(nn.Module):
 
     def _embedded(
         self, images: Float[Array, "batch height width channels"]
-    ) -> Float[Array, "batch positions width"]:
+    ) -> Float[Array, "batch positions embedding"]:
         """Gives vectors of the patches, with their positions, behind the token if there is one."""
         x = patches_of(images, self.patch)
         rows, columns = x.shape[1:3]

@@ -93,8 +93,9 @@ class Game:
         gradients = {"discriminator": critic}
         if "generator" in players:
             gradients["generator"], sums["generator_loss"] = self._generator_gradient(passes)
-        count = jnp.int32(len(batch["image"]))
-        return Differentiated(gradients, count, passes.collections, sums)
+        # All images weigh alike, so means of parts of equal size add as well. They are divided
+        # where the backward pass starts, for the reason that `gradients_of` gives.
+        return Differentiated(gradients, jnp.int32(1), passes.collections, sums)
 
     def generator_loss(
         self,
@@ -145,10 +146,10 @@ class Game:
         return Passes(fake, on_real, on_fake, after, pull_fake, pull_on_real, pull_on_fake)
 
     def _discriminator_gradient(self, passes: Passes) -> tuple[PyTree, Sums]:
-        """Differentiates the discriminator's total loss in its parameters."""
+        """Differentiates the discriminator's mean loss in its parameters."""
         loss = self._loss.discriminator
         losses, pull_losses = jax.vjp(loss, passes.on_real, passes.on_fake)
-        in_real, in_fake = pull_losses(jnp.ones_like(losses))
+        in_real, in_fake = pull_losses(jnp.full_like(losses, 1 / losses.size))
         (by_real,), (by_fake, _) = passes.pull_on_real(in_real), passes.pull_on_fake(in_fake)
         sums = {
             "discriminator_loss": mean_over(losses),
@@ -157,10 +158,10 @@ class Game:
         return jax.tree.map(jnp.add, by_real, by_fake), sums
 
     def _generator_gradient(self, passes: Passes) -> tuple[PyTree, Mean]:
-        """Differentiates the generator's total loss in its parameters."""
+        """Differentiates the generator's mean loss in its parameters."""
         loss = partial(self._loss.generator, passes.on_real)
         losses, pull_losses = jax.vjp(loss, passes.on_fake)
-        (in_logits,) = pull_losses(jnp.ones_like(losses))
+        (in_logits,) = pull_losses(jnp.full_like(losses, 1 / losses.size))
         _, in_images = passes.pull_on_fake(in_logits)
         (gradient,) = passes.pull_fake(in_images)
         return gradient, mean_over(losses)

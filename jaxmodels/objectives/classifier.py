@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -126,13 +126,16 @@ class Classifier:
         key: Key[Array, ""],
     ) -> tuple[Mean, PyTree, dict[str, Mean]]:
         """Computes the loss of a training batch, the batch statistics after it and its metrics."""
+        rates: dict[str, Any] = {}
+        if self.dropout:
+            rates["dropout_rate"] = hyperparameters["dropout"]
         logits, changed = self.model.apply(
             {"params": params, "batch_stats": batch_stats},
             batch[self.input_name],
             train=True,
             rngs={"dropout": key},
             mutable=["batch_stats"],
-            **({"dropout_rate": hyperparameters["dropout"]} if self.dropout else {}),
+            **rates,
         )
         smoothing = hyperparameters["label_smoothing"] if self.label_smoothing else 0.0
         target = batch.get("target", batch["label"])
@@ -193,4 +196,4 @@ class Classifier:
 
     def _logits(self, state: State, batch: Batch) -> Float[Array, "batch classes"]:
         learned = learned_of(state, "batch_stats")
-        return self.model.apply(learned, batch[self.input_name], train=False)
+        return cast(Array, self.model.apply(learned, batch[self.input_name], train=False))

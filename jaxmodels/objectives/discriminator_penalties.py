@@ -31,7 +31,7 @@ def penalty_gradient(
     key: Key[Array, ""],
     updates: Int[Array, ""],
 ) -> tuple[PyTree, Mean]:
-    """Differentiates the total of all penalties of the config in the discriminator's parameters;
+    """Differentiates the mean of all penalties of the config in the discriminator's parameters;
     gives the gradient and the penalties.
 
     weights: traced, by the names that they have in the config, which says which of them there are.
@@ -41,13 +41,11 @@ def penalty_gradient(
     """
 
     def differentiated(penalty):
-        def total(params):
-            mean = mean_over(
-                penalty(config, weights, lambda images: score(params, images), real, fake, key)
-            )
-            return mean.total, mean
+        def mean(params):
+            values = penalty(config, weights, lambda images: score(params, images), real, fake, key)
+            return jnp.mean(values), mean_over(values)
 
-        return lambda: jax.grad(total, has_aux=True)(params)
+        return lambda: jax.grad(mean, has_aux=True)(params)
 
     terms = []
     if config.penalizes_slope:

@@ -204,9 +204,9 @@ class GAN:
             labels = {"labels": jnp.arange(conditions) % self.classes} if self.classes else {}
             latents = draw_latents(key, conditions, self.latent_size, self.truncation)
             conditions = {"latents": latents, **labels}
-        latents, labels = conditions["latents"], conditions.get("labels")
-        images = generate(self.generator, variables, latents, labels)
-        return {"images": images, **({"labels": labels} if self.classes else {})}
+        labels = {"labels": conditions["labels"]} if self.classes else {}
+        images = generate(self.generator, variables, conditions["latents"], labels.get("labels"))
+        return {"images": images, **labels}
 
     def training_latents(
         self, key: Key[Array, ""], turn: Turn, count: int

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, Key
 from jaxmodels.errors import InputError
 from jaxmodels.objectives.likelihoods import Likelihood
 from jaxmodels.objectives.vae import labels_of, variables_of
+from jaxmodels.ops.latents import call
 from jaxmodels.protocol import Batch, Mean, PyTree, State, example_keys, mean_over
 
 
@@ -73,6 +74,6 @@ class ImportanceSampling:
         """
         keys = jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
         labels = labels_of(batch, self.classes)
-        inference = self.model.apply(variables, batch["image"], labels, keys, method="infer")
+        inference = call(self.model, "infer", variables, batch["image"], labels, keys)
         log_likelihood = self.likelihood.log_probability(inference.parameters, batch["image"])
         return (log_likelihood + inference.log_prior - inference.log_posterior)[0]

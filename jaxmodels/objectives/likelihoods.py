@@ -28,19 +28,12 @@ class Likelihood(Protocol):
     lower bound of it.
     """
 
-    @property
-    def name(self) -> str:
-        """The name of its flag."""
-        ...
+    name: ClassVar[str]  # of its flag
+    dequantized: ClassVar[bool]  # whether noise that fills a level is to be added to the images
 
     @property
     def size(self) -> int:
         """How many numbers per pixel the decoder gives."""
-        ...
-
-    @property
-    def dequantized(self) -> bool:
-        """Whether noise that fills a level is to be added to the images."""
         ...
 
     def log_probability(self, parameters: Parameters, images: Images) -> Float[Array, "*batch"]:

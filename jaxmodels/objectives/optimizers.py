@@ -160,13 +160,16 @@ def make_optimizer(
 
 
 def _add_decay(weight_decay: Float[Array, ""]) -> optax.GradientTransformation:
-    def update(updates, state, params):
+    def init(params):
+        return optax.EmptyState()
+
+    def update(updates, state, params=None):
         def add(update, parameter, is_decayed):
             return update + weight_decay * parameter if is_decayed else update
 
         return jax.tree.map(add, updates, params, decayed(params)), state
 
-    return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
+    return optax.GradientTransformation(init, update)
 
 
 def _scale_by_muon_and_adam(

@@ -14,7 +14,7 @@ from jaxmodels import across
 from jaxmodels.objectives.descent import descend, initial_state, learned_of
 from jaxmodels.objectives.doubly_reparameterized import doubly_reparameterized
 from jaxmodels.objectives.generation import in_chunks
-from jaxmodels.objectives.gradients import Differentiated, accumulate_gradients, differentiate
+from jaxmodels.objectives.gradients import Differentiated, accumulate_gradients, gradients_of
 from jaxmodels.objectives.likelihoods import Likelihood
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.variational_bounds import (
@@ -30,7 +30,7 @@ from jaxmodels.objectives.variational_scores import (
     elbo_terms,
     evaluation_scores,
 )
-from jaxmodels.ops.latents import Inference
+from jaxmodels.ops.latents import Inference, call
 from jaxmodels.protocol import (
     Batch,
     BatchSpec,
@@ -101,13 +101,13 @@ class VariationalAutoencoder:
     def step(self, state: State, batch: Batch, key: Key[Array, ""]) -> tuple[State, dict]:
         """Makes one update; sums "loss" and the parts of the ELBO."""
         weights = self.weights(state)
+        given = state["params"], state["collections"], batch, key, self.accumulate
         if self.config.objective == "dreg":
-            gradients_of_part = partial(self.differentiate_doubly, weights=weights)
+            differentiate = partial(self.differentiate_doubly, weights=weights)
+            gradients, collections, sums = accumulate_gradients(differentiate, *given)
         else:
-            gradients_of_part = differentiate(partial(self.loss, weights=weights))
-        gradients, collections, sums = accumulate_gradients(
-            gradients_of_part, state["params"], state["collections"], batch, key, self.accumulate
-        )
+            loss = partial(self.loss, weights=weights)
+            gradients, collections, sums = gradients_of(loss, *given)
         state = descend(self.optimizer, self.steps, state, gradients, collections=collections)
         return state, sums
 
@@ -144,13 +144,14 @@ class VariationalAutoencoder:
         """Returns for each image what is minimised and the parts of the ELBO, and the collections
         after this batch."""
         noise, restart, prior = jax.random.split(key, 3)
-        inference, changed = self.model.apply(
+        inference, changed = call(
+            self.model,
+            "infer",
             {"params": params, **collections},
             batch["image"],
             labels_of(batch, self.classes),
             example_keys(noise, across.positions(len(batch["image"]))),
             self.config.particles,
-            method="infer",
             mutable=list(collections),
             rngs={"restart": restart},
         )
@@ -210,7 +211,7 @@ class VariationalAutoencoder:
     ) -> Inference:
         """Runs encoder and decoder; without keys there is no noise."""
         labels = labels_of(batch, self.classes)
-        return self.model.apply(variables, batch["image"], labels, keys, samples, method="infer")
+        return call(self.model, "infer", variables, batch["image"], labels, keys, samples)
 
     def log_likelihood(
         self, variables: PyTree, batch: Batch, latents: Float[Array, "samples batch size"]
@@ -220,7 +221,7 @@ class VariationalAutoencoder:
         labels = labels_of(batch, self.classes)
         labels = None if labels is None else jnp.tile(labels, samples)
         rows = latents.reshape(samples * count, size)
-        parameters = self.model.apply(variables, rows, labels, method="decode")
+        parameters = call(self.model, "decode", variables, rows, labels)
         parameters = parameters.reshape(samples, count, *parameters.shape[1:])
         return self.likelihood.log_probability(parameters, batch["image"])
 
@@ -266,7 +267,7 @@ class VariationalAutoencoder:
 
     def sample(
         self, state: State, key: Key[Array, ""], conditions: int | Mapping[str, PyTree]
-    ) -> dict[str, Array]:
+    ) -> dict[str, PyTree]:
         """Draws "images" as bytes, and with classes their "labels".
 
         conditions: how many, with labels in turn; or their {"latents": ..., "labels": ...}.
@@ -287,7 +288,7 @@ class VariationalAutoencoder:
         self, variables: PyTree, keys: Keys, labels: Int[Array, " batch"] | None
     ) -> UInt8[Array, "batch height width channels"]:
         """Draws latents of the prior, and returns their images."""
-        latents = self.model.apply(variables, keys, labels, method="prior")
+        latents = call(self.model, "prior", variables, keys, labels)
         return self.images_of(variables, latents, labels, keys)
 
     def images_of(
@@ -298,7 +299,7 @@ class VariationalAutoencoder:
         keys: Keys,
     ) -> UInt8[Array, "batch height width channels"]:
         """Returns the images of latents, as bytes."""
-        parameters = self.model.apply(variables, latents, labels, method="decode")
+        parameters = call(self.model, "decode", variables, latents, labels)
         if self.draw == "mean":
             images = self.likelihood.mean(parameters)
         else:

@@ -106,4 +106,5 @@ def maximum_mean_discrepancy(
 
 def distance_to_prior(latents: Float[Array, "batch size"], key: Key[Array, ""]) -> Float[Array, ""]:
     """Returns the discrepancy between latents and as many draws of the standard normal prior."""
-    return maximum_mean_discrepancy(latents, draw_latents(key, *latents.shape))
+    count, size = latents.shape
+    return maximum_mean_discrepancy(latents, draw_latents(key, count, size))

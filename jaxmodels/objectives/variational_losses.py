@@ -72,6 +72,7 @@ def beta_tc_loss(
 ) -> PerImage:
     """Returns the negative ELBO whose KL is in three parts, of which the total correlation has the
     weight (Chen et al. 2018, eq. 4)."""
+    assert inference.posterior is not None  # `require_allowed` refuses other models
     information, correlation, dimensions = total_correlation_terms(
         inference.latents[0], *inference.posterior, dataset_size, stratified
     )

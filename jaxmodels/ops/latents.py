@@ -10,10 +10,11 @@ with one key per image. With keys = None there is no noise: `infer` follows the 
 Objectives know these methods and the types below, and import no model.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key
 
 from jaxmodels.protocol import PyTree
@@ -39,6 +40,11 @@ class Inference(NamedTuple):
     posterior: Gaussian | None = None  # q(z|x), where it is one normal distribution
     commitment: Float[Array, " batch"] | None = None  # squared distance of outputs to their codes
     codes: Int[Array, "batch positions"] | None = None  # chosen codes, where latents are codes
+
+
+def call(model: nn.Module, method: str, variables: PyTree, *arguments: Any, **options: Any) -> Any:
+    """Calls a method of a model. Flax's `apply` does not know the type of what it returns."""
+    return model.apply(variables, *arguments, method=method, **options)
 
 
 def normal_noise(

@@ -15,8 +15,8 @@ _LEAST_LOG_SCALE = -7.0
 
 
 def bernoulli_log_likelihood(
-    logits: Float[Array, "*shape"], x: Float[Array, "*shape"]
-) -> Float[Array, "*shape"]:
+    logits: Float[Array, "*#shape"], x: Float[Array, "*#shape"]
+) -> Float[Array, "..."]:
     """Computes x log p + (1 - x) log(1 - p) with p = sigmoid(logits).
 
     The value is finite for any finite logits. For x strictly between 0 and 1 it is a cross-entropy,
@@ -26,19 +26,21 @@ def bernoulli_log_likelihood(
 
 
 def gaussian_log_likelihood(
-    mean: Float[Array, "*shape"], log_scale: Float[Array, "*shape"], x: Float[Array, "*shape"]
-) -> Float[Array, "*shape"]:
+    mean: Float[Array, "*#shape"] | float,
+    log_scale: Float[Array, "*#shape"] | float,
+    x: Float[Array, "*#shape"],
+) -> Float[Array, "..."]:
     """Computes the log of the normal density at x, with standard deviation exp(log_scale)."""
     scaled = (x - mean) * jnp.exp(-log_scale)
     return -0.5 * (jnp.square(scaled) + math.log(2 * math.pi)) - log_scale
 
 
 def gaussian_kl(
-    mean: Float[Array, "*shape"],
-    log_scale: Float[Array, "*shape"],
-    prior_mean: Float[Array, "*shape"] | float = 0.0,
-    prior_log_scale: Float[Array, "*shape"] | float = 0.0,
-) -> Float[Array, "*shape"]:
+    mean: Float[Array, "*#shape"],
+    log_scale: Float[Array, "*#shape"],
+    prior_mean: Float[Array, "*#shape"] | float = 0.0,
+    prior_log_scale: Float[Array, "*#shape"] | float = 0.0,
+) -> Float[Array, "..."]:
     """Computes nats per dimension of KL(N(mean, scale) || N(prior_mean, prior_scale)).
 
     The scales are standard deviations, given by their logs.
@@ -100,8 +102,10 @@ def _moved_means(mixture: LogisticMixture, x: Float[Array, "*shape channels"]) -
 
 
 def logistic_mixture_log_likelihood(
-    parameters: Float[Array, "*shape parameters"], x: Float[Array, "*shape channels"], levels: int
-) -> Float[Array, "*shape"]:
+    parameters: Float[Array, "*#shape parameters"],
+    x: Float[Array, "*#shape channels"],
+    levels: int,
+) -> Float[Array, "..."]:
     """Computes the log-probability of pixels at one of `levels` equidistant values in -1..1.
 
     The probability of a level is the mixture's mass between the middles to its neighbours. The

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from jaxmodels.train.config import (
     models_with,
 )
 
+_FLOAT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 _POWER = re.compile(r"[+-]?\d+(\.\d*)?[eE]\+?\d+")
 
 
@@ -81,10 +83,11 @@ def _read(config_class: type[Config], path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except OSError as error:
         raise InputError(f"config {path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         first = str(error).splitlines()[0]
         raise InputError(f"config {path} is neither JSON nor YAML: {first}") from None
     if not isinstance(content, dict):
@@ -99,7 +102,15 @@ def _read(config_class: type[Config], path: Path) -> dict[str, Any]:
         # Where the recorded run lies is no setting of a new one.
         return flags | {"workdir": None}
     flags = {str(name).replace("-", "_"): value for name, value in content.items()}
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in flags.items()}
+    return {name: _plain(value) for name, value in flags.items()}
+
+
+def _plain(value: Any) -> Any:
+    """A value of YAML as a flag has it."""
+    if isinstance(value, list):
+        return tuple(map(_plain, value))
+    # YAML takes 1e-3, without a point, for text.
+    return float(value) if isinstance(value, str) and _FLOAT.fullmatch(value) else value
 
 
 def _with_full_names(arguments: Sequence[str], default: Config) -> list[str]:

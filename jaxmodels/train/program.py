@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jaxtyping import Array, Key
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.ops import cpu_compiler_options
 from jaxmodels.order import Order
-from jaxmodels.protocol import DATA_AXIS, Batch, Metrics, Objective, PyTree, Source, State
+from jaxmodels.protocol import DATA_AXIS, Batch, Metrics, PyTree, Source, State
 from jaxmodels.train.checkpoint import abstract
 from jaxmodels.train.feed import Feed
 from jaxmodels.train.layout import part_of_host, put, shardings_of
@@ -38,7 +38,7 @@ def keys_of(seed: int) -> Keys:
     return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
 
 
-def pick(sent: PyTree, at: Array) -> PyTree:
+def pick(sent: PyTree, at: Array | int) -> PyTree:
     """What was sent for one step of a chunk."""
     return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, at, keepdims=False), sent)
 
@@ -54,6 +54,7 @@ class Chunk(NamedTuple):
 class TrainProgram:
     """Steps of an objective, compiled once for the whole run.
 
+    objective: an Objective, or an object with its methods.
     parallel: jit: one program of the global batch, which the compiler divides over the mesh; pmap:
       a program per device of its part of the batch (objectives then add over a named axis, see
       `jaxmodels.across`). State and results are the same.
@@ -66,7 +67,7 @@ class TrainProgram:
 
     def __init__(
         self,
-        objective: Objective,
+        objective: Any,
         source: Source,
         batch_size: int,
         length: int,

@@ -189,7 +189,7 @@ class RunFolder:
         """Returns when the lines of metrics.jsonl are on the disk."""
         sync(self.metrics)
 
-    def append_speed(self, **values: float) -> None:
+    def append_speed(self, **values: float | int) -> None:
         """Adds a line to speed.jsonl."""
         append_line(self.path / "speed.jsonl", values)
 
@@ -233,7 +233,7 @@ class RunFolder:
         return " ".join([*parts, f"workdir={self.path}"])
 
 
-def score_fields(split: str, scores: dict[str, float | None]) -> list[str]:
+def score_fields(split: str, scores: Mapping[str, Any]) -> list[str]:
     """["test/accuracy=0.9931", ...], to five significant digits."""
     return [
         f"{split}/{name}={math.nan if value is None else value:.5g}"

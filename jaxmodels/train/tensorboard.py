@@ -74,7 +74,7 @@ def _record(content: bytes) -> bytes:
     )
 
 
-def _event(wall_time: float, step: int, what: bytes) -> bytes:
+def _event(wall_time: float | int, step: int, what: bytes) -> bytes:
     """Encodes an Event: wall_time = 1, step = 2, and what is file_version = 3 or summary = 5."""
     return b"\x09" + struct.pack("<d", wall_time) + b"\x10" + _varint(step) + what
 

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.marks import slow
 from tests.tfds_folder import write_image_dataset
 
 COMMON = ["--log-every", "15", "--eval-every", "300", "--checkpoint-every", "40"]
@@ -74,7 +75,11 @@ def _write_pictures(root: Path) -> None:
     write_image_dataset(root, "pictures", images, labels, shape=(-1, 20, 3))
 
 
-@pytest.mark.parametrize("case", FLAGS)
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    "case",
+    [case if case == "classifier" else slow(case) for case in FLAGS],
+)
 def test_killed_and_rerun_gives_the_same_bytes(case, judge, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     command = [sys.executable, "-m", f"experiments.{case.split()[-1]}", *COMMON]

@@ -50,7 +50,7 @@ def test_a_table_trains_and_predicts_from_the_command_line(tmp_path):
     code, out, error = _run(*flags, "--input", tmp_path / "new.csv", "--output", output)
     assert code == 0, error
     assert "count=3 failed=1" in out
-    lines = [json.loads(line) for line in output.open()]
+    lines = [json.loads(line) for line in output.read_text().splitlines()]
     assert [line["input"] for line in lines] == ["new.csv:0", "new.csv:1", "new.csv:2"]
     assert lines[0]["y"] == pytest.approx(3, abs=0.7)
     assert lines[1]["y"] == pytest.approx(-2, abs=0.7)

@@ -18,8 +18,6 @@ from jaxmodels.protocol import Objective
 from jaxmodels.train import configure, main
 from jaxmodels.train.program import keys_of
 
-pytestmark = pytest.mark.usefixtures("fast_compiling")
-
 MLP = ["--model", "mlp", "--hidden", "8", "--latent-size", "3", "--likelihood", "bernoulli"]
 SMALL = ["--batch-size", "16", "--steps", "4", "--eval-every", "2", "--log-every", "2"]
 SMALL += ["--samples", "5", "--mesh", "data=1"]
@@ -44,7 +42,7 @@ def _files(folder):
 
 
 @pytest.fixture(scope="module")
-def run(fast_compiling, judge, tmp_path_factory):
+def run(judge, tmp_path_factory):
     """A short conditional run with a quick judge, and what it printed."""
     folder = tmp_path_factory.mktemp("vae")
     flags = ["--workdir", folder / "run", "--judge", judge, "--conditional"]
@@ -73,7 +71,7 @@ def test_scores_and_their_protocol(run):
     assert protocol["parameters"] == "average, decay 0.995"
     of_judge = protocol["distances"]["classifier"]
     assert (of_judge["real"], of_judge["samples"], of_judge["labels"]) == (360, 50, "in turn")
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     steps = {split: [line["step"] for line in lines if line["split"] == split]
              for split in ("train", "validation", "test")}  # fmt: skip
     assert steps == {"train": [2, 4], "validation": [2, 4], "test": [4]}
@@ -128,6 +126,7 @@ def test_samples_of_a_run(draw, run, tmp_path):
     assert (set(np.unique(samples["images"])) == {0, 255}) == (draw == "sample")
 
 
+@pytest.mark.slow
 def test_a_ladder_of_levels_of_grey(tmp_path):
     flags = ["--model", "ladder", "--width", 4, "--depth", 2, "--latent-size", 2, *SMALL]
     flags += ["--likelihood", "logistic_mixture", "--mixtures", 2, "--scored", 0]

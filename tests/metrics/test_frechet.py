@@ -125,6 +125,7 @@ def test_distance_is_invariant_to_rotations_and_shifts():
     assert frechet_distance(*scaled) == pytest.approx(9 * expected, rel=1e-10)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_bad_input_names_the_numbers():
     with pytest.raises(InputError, match="features: 1 examples; expected at least 2"):
         feature_moments(np.ones((1, 3)))

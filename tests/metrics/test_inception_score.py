@@ -70,6 +70,7 @@ def test_float32_logits_are_scored_in_float64():
     assert inception_score(logits, splits=2) == expected
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_bad_input_names_the_numbers():
     with pytest.raises(InputError, match="logits: 9 examples; expected at least 10 for splits 10"):
         inception_score(np.zeros((9, 3)))

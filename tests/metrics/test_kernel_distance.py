@@ -121,6 +121,7 @@ def test_the_seed_sets_the_subsets():
     assert one.mean != other.mean
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_bad_input_names_the_numbers():
     features, few = np.ones((30, 3)), np.ones((20, 3))
     with pytest.raises(InputError, match="fake: 20 examples; expected at least 25 for subset_size"):

@@ -153,6 +153,7 @@ def test_bytes_are_features_too():
     assert found.distance.tolist() == [[5, 200]]
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_bad_input_names_the_numbers():
     real, fake = _two_sets()
     six, five = real[:6], fake[:5]

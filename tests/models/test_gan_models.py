@@ -10,8 +10,6 @@ from jaxmodels.models.dcgan import halved_sizes
 from jaxmodels.models.gan_layers import stages
 from jaxmodels.models.gans import GANModels
 
-pytestmark = pytest.mark.usefixtures("fast_compiling")
-
 LATENTS = 12
 NAMES = ("dcgan", "sngan", "r3gan")
 

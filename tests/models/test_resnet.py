@@ -9,8 +9,6 @@ from jaxmodels.errors import InputError
 from jaxmodels.models.classifiers import create_model
 from jaxmodels.models.resnet import STEMS, VARIANTS, ResNet
 
-pytestmark = pytest.mark.usefixtures("fast_compiling")
-
 
 def shapes_of(model, shape):
     return jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, *shape)))

@@ -105,7 +105,10 @@ def test_logits_statistics_and_gradients_equal_torchvision(kind):
 
     def loss(params):
         logits, changed = model.apply(
-            {**variables, "params": params}, images, train=True, mutable=["batch_stats"]
+            {**variables, "params": params},
+            jnp.asarray(images),
+            train=True,
+            mutable=["batch_stats"],
         )
         chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1)
         return -jnp.mean(chosen), (logits, changed["batch_stats"])

@@ -15,15 +15,19 @@ from jaxmodels.models.code_prior import CodePrior
 from jaxmodels.models.flows import InverseAutoregressiveFlow
 from jaxmodels.models.vaes import create_vae
 from jaxmodels.models.vqvae import Quantizer
-from tests.objectives.vae_toys import OPTIONS, grey_images, variables_of
+from tests.objectives import vae_toys
+from tests.objectives.vae_toys import OPTIONS, grey_images
 
 KEY = jax.random.key(7)
 NAMES = ("mlp", "conv", "ladder", "vqvae")
-pytestmark = pytest.mark.usefixtures("fast_compiling")
 
 
 def _model(name, shape=(8, 8, 1), parameters=2, classes=0, dtype=jnp.float32, **options):
     return create_vae(name, shape, parameters, classes, dtype, **(OPTIONS[name] | options))
+
+
+def variables_of(*args, **options):
+    return jax.tree.map(jnp.asarray, vae_toys.variables_of(*args, **options))
 
 
 def _infer(model, variables, images, labels=None, keys=None, samples=1):
@@ -299,7 +303,8 @@ def _follow(variables, vectors, key):
 
 
 def test_the_nearest_code_is_chosen_and_passes_the_gradient_on():
-    quantizer, variables, vectors = _quantizer()
+    quantizer, *arrays = _quantizer()
+    variables, vectors = jax.tree.map(jnp.asarray, arrays)
     nearest, chosen = quantizer.apply(variables, vectors)
     embeddings = variables["codebook"]["embeddings"]
     distances = np.square(vectors[..., None, :] - embeddings).sum(-1)

@@ -11,8 +11,6 @@ from jaxmodels.models.layers import Conv
 from jaxmodels.models.vit import POOLS, POSITIONS, VARIANTS, Attention, ViT, patches_of
 from jaxmodels.models.vit import sincos_positions as sincos
 
-pytestmark = pytest.mark.usefixtures("fast_compiling")
-
 SMALL = {"patch": 4, "width": 16, "depth": 1, "heads": 2}
 
 

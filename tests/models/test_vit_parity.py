@@ -82,7 +82,7 @@ def test_logits_and_gradients_equal_torchvision():
     assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, made)
 
     def loss(params):
-        logits = model.apply({"params": params}, images, train=True)
+        logits = model.apply({"params": params}, jnp.asarray(images), train=True)
         chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1)
         return -jnp.mean(chosen), logits
 

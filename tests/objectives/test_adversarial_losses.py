@@ -23,7 +23,7 @@ def test_losses_and_gradients_are_finite_for_any_logits(name):
 @pytest.mark.usefixtures("float64")
 def test_classifying_losses_are_log_likelihoods():
     generator = np.random.default_rng(0)
-    real, fake = generator.normal(size=(2, 50)) * 3
+    real, fake = jnp.asarray(generator.normal(size=(2, 50)) * 3)
     probability = lambda logits: 1 / (1 + np.exp(-logits))  # noqa: E731
     expected = -np.log(probability(real)) - np.log(1 - probability(fake))
     for name in ("minimax", "non_saturating"):

@@ -19,8 +19,6 @@ from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import prepared, with_preprocessing
 from jaxmodels.protocol import Objective
 
-pytestmark = pytest.mark.usefixtures("fast_compiling")
-
 CLASSES = 6
 SGD = OptimizerConfig(optimizer="sgd", learning_rate=0.1, schedule="constant")
 

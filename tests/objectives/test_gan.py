@@ -21,8 +21,6 @@ from jaxmodels.train.layout import make_mesh
 from jaxmodels.train.program import TrainProgram
 from tests.objectives.gan_toys import ToyDiscriminator, ToyGenerator, images, program, toy_gan
 
-pytestmark = pytest.mark.usefixtures("fast_compiling")
-
 SGD = {"optimizer": "sgd", "learning_rate": 0.1, "discriminator_learning_rate": 0.3}
 KEY = jax.random.key(7)
 
@@ -317,6 +315,7 @@ def test_slope_penalties_through_batch_norm_are_refused_with_the_fix(flags):
         ({"updates": "together"}, "unknown updates"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_bad_numbers_and_names(flags, message):
     with pytest.raises(InputError, match=message):
         AdversarialConfig(**flags).validate()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cache
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -56,6 +57,8 @@ class Tagger:
     """Classifies each token of a sentence, from it and the mean of the sentence's tokens."""
 
     accumulate: int = 1
+
+    hyperparameters: ClassVar = SGD.hyperparameters()
 
     def init(self, key, spec, hyperparameters):
         kernel = 0.1 * jax.random.normal(key, (2 * WIDTH, TAGS))
@@ -142,9 +145,7 @@ def test_a_step_on_eight_devices_is_that_of_one(parts, parallel):
 def _trained(devices, parallel, parts):
     objective = Tagger(accumulate=parts)
     source, mesh = Resident(_sentences(3 * BATCH)), make_mesh(f"data={devices}")
-    program = TrainProgram(
-        objective, source, SGD.hyperparameters(), BATCH, STEPS, seed=1, mesh=mesh, parallel=parallel
-    )
+    program = TrainProgram(objective, source, BATCH, STEPS, seed=1, mesh=mesh, parallel=parallel)
     return program.advance(program.create(), program.zeros(), 0, STEPS)
 
 

@@ -10,7 +10,6 @@ from scipy.stats import norm
 from jaxmodels.errors import InputError
 from jaxmodels.objectives.likelihoods import LIKELIHOODS, Likelihood, make_likelihood
 
-pytestmark = pytest.mark.usefixtures("fast_compiling")
 LEVELS = 17
 
 

@@ -21,8 +21,9 @@ from jaxmodels.objectives.gradients import gradients_of
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import Change
 from jaxmodels.protocol import Objective, Score, mean_over
+from jaxmodels.train.evaluation import SplitProgram
 from jaxmodels.train.layout import make_mesh
-from jaxmodels.train.program import EvaluationProgram, TrainProgram
+from jaxmodels.train.program import TrainProgram
 
 needs_8 = pytest.mark.skipif(jax.device_count() != 8, reason="needs 8 simulated devices")
 
@@ -165,7 +166,6 @@ def _trained(devices, parallel):
     program = TrainProgram(
         objective,
         Resident(_images(50)),
-        objective.hyperparameters,
         BATCH,
         STEPS,
         seed=1,
@@ -173,10 +173,8 @@ def _trained(devices, parallel):
         parallel=parallel,
     )
     state, window = program.advance(program.create(), program.zeros(), 0, STEPS)
-    evaluation = EvaluationProgram(
-        objective, Resident(_images(21)), 24, program.keys.evaluate, mesh
-    )
-    return jax.device_get((state, window, evaluation.evaluate(state)))
+    split = SplitProgram(Resident(_images(21)), 24, program.keys.evaluate, mesh)
+    return jax.device_get((state, window, split.sum(objective.evaluate, state)))
 
 
 @needs_8

@@ -26,8 +26,6 @@ from tests.objectives.vae_toys import configs_of, grey_images, small_vae, source
 
 KEY = jax.random.key(7)
 
-
-pytestmark = pytest.mark.usefixtures("fast_compiling")
 needs_8 = pytest.mark.skipif(jax.device_count() != 8, reason="needs 8 simulated devices")
 
 
@@ -195,7 +193,7 @@ def test_losses_are_put_together_from_their_terms(bound):
     @jax.jit
     def expected():
         keys = example_keys(noise, jnp.arange(12))
-        images = batch["image"]
+        images = jnp.asarray(batch["image"])
         found = module.apply({"params": state["params"]}, images, None, keys, method="infer")
         reconstruction = -likelihood.log_probability(found.parameters[0], images)
         latents, kl = found.latents[0], jnp.sum(found.kl, axis=-1)
@@ -297,7 +295,7 @@ def test_scores_of_images_with_padding():
     means = module.apply(variables, batch["image"][:9], None, method="encode").mean
     np.testing.assert_allclose(sums.first, np.sum(means, axis=0), rtol=1e-5)
     np.testing.assert_allclose(sums.second, np.sum(np.square(means), axis=0), rtol=1e-5)
-    predicted = objective.predict(state, batch, KEY)
+    predicted = jax.jit(objective.predict)(state, batch, KEY)
     np.testing.assert_allclose(predicted["latents"][:9], means, rtol=1e-5)
     logits = module.apply(variables, means, None, method="decode")
     np.testing.assert_allclose(predicted["reconstruction"][:9], jax.nn.sigmoid(logits), rtol=1e-4)

@@ -20,7 +20,7 @@ from tests.torchvision_shim import allow_torchvision
 torch = pytest.importorskip("torch")
 allow_torchvision()
 models = pytest.importorskip("pythae.models")
-pytestmark = [pytest.mark.parity, pytest.mark.usefixtures("fast_compiling")]
+pytestmark = pytest.mark.parity
 
 KEY = jax.random.key(7)
 SHAPE, LATENTS, BATCH, DATASET = (3, 4, 1), 2, 5, 60

@@ -31,7 +31,7 @@ from tests.objectives.vae_toys import (
     start,
 )
 
-pytestmark = pytest.mark.usefixtures("float64", "fast_compiling")
+pytestmark = pytest.mark.usefixtures("float64")
 KEY = jax.random.key(7)
 
 

@@ -1,6 +1,6 @@
 """A linear model whose bounds are known in closed form, and small models, for tests of VAEs."""
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import jax
 import jax.numpy as jnp
@@ -63,13 +63,10 @@ class LinearGaussian(nn.Module):
         )
 
 
-@dataclass(frozen=True)
 class FixedGaussian:
     """p(x|z) of the linear model: a density, of pixels that have no levels."""
 
-    name: str = "gaussian"
-    size: int = 1
-    dequantized: bool = False
+    name, size, dequantized = "gaussian", 1, False
 
     def log_probability(self, mean, x):
         return gaussian_log_likelihood(mean, jnp.log(SPREAD), x).sum((-3, -2, -1))

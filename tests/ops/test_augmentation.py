@@ -17,7 +17,6 @@ GENERATOR = np.random.default_rng(0)
 IMAGES = GENERATOR.integers(1, 256, (64, 12, 10, 3)).astype(np.uint8)
 KEYS = jax.random.split(jax.random.key(1), 64)
 MANY = jax.random.split(jax.random.key(2), 2000)
-pytestmark = pytest.mark.usefixtures("fast_compiling")  # also what pmap compiles
 crop = quick_jit(augmentation.random_crop, static_argnums=(2, 3))
 flip = quick_jit(augmentation.random_flip)
 erase = quick_jit(augmentation.random_erasing, static_argnames=("fill", "white"))
@@ -167,28 +166,41 @@ def _recipe(images, labels, key):
     return augmentation.random_mix(images, jax.nn.one_hot(labels, 5), key, 0.4, 1.0)
 
 
+LABELS = np.arange(64) % 5
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    return quick_jit(_recipe)
+
+
 @needs_8
-def test_eight_devices_give_what_one_gives():
-    """Under jit over a mesh and under pmap, mixing with the neighbour's last example included."""
-    labels, key = np.arange(64) % 5, jax.random.key(3)
-    recipe = quick_jit(_recipe)
-    one = recipe(IMAGES, labels, key)
-    mesh = make_mesh("data=8")
-    rows = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
-    everywhere = NamedSharding(mesh, PartitionSpec())
+def test_eight_devices_of_a_mesh_give_what_one_gives(recipe):
+    """Mixing with the neighbour's last example included."""
+    key = jax.random.key(3)
+    one = recipe(IMAGES, LABELS, key)
+    rows = NamedSharding(make_mesh("data=8"), PartitionSpec(DATA_AXIS))
+    everywhere = NamedSharding(make_mesh("data=8"), PartitionSpec())
     program = jax.jit(_recipe, in_shardings=(rows, rows, everywhere), out_shardings=rows)
-    compiled = program.lower(IMAGES, labels, key).compile(quick_options())
+    compiled = program.lower(IMAGES, LABELS, key).compile(quick_options())
     assert "all-gather" not in compiled.as_text()
     assert "all-to-all" not in compiled.as_text()
-    eight = compiled(*map(jax.device_put, (IMAGES, labels, key), (rows, rows, everywhere)))
-    mapped = jax.pmap(_recipe, DATA_AXIS, in_axes=(0, 0, None))(
-        IMAGES.reshape(8, 8, *IMAGES.shape[1:]), labels.reshape(8, 8), key
-    )
-    mapped = jax.tree.map(lambda x: x.reshape(64, *x.shape[2:]), mapped)
-    for found in (eight, mapped):
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3), found, one)
-    other = recipe(IMAGES, labels, jax.random.key(4))
+    eight = compiled(*map(jax.device_put, (IMAGES, LABELS, key), (rows, rows, everywhere)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3), eight, one)
+    other = recipe(IMAGES, LABELS, jax.random.key(4))
     assert (np.asarray(other[0]) != one[0]).any((1, 2, 3)).all()
+
+
+@needs_8
+@pytest.mark.slow
+def test_eight_devices_under_pmap_give_what_one_gives(recipe):
+    key = jax.random.key(3)
+    eight = jax.pmap(_recipe, DATA_AXIS, in_axes=(0, 0, None))(
+        IMAGES.reshape(8, 8, *IMAGES.shape[1:]), LABELS.reshape(8, 8), key
+    )
+    eight = jax.tree.map(lambda x: x.reshape(64, *x.shape[2:]), eight)
+    one = recipe(IMAGES, LABELS, key)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3), eight, one)
 
 
 def test_the_partner_is_the_one_before():

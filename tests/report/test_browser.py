@@ -6,6 +6,8 @@ from jaxmodels.report import write_comparison, write_report
 from tests.report import browser as chromium
 from tests.report.folders import ATTACK, CLOSING, QUOTES, hostile_run, write_run
 
+pytestmark = pytest.mark.browser
+
 if chromium.find() is None:
     reason = f"no browser is installed (any of {', '.join(chromium.NAMES)})"
     pytest.skip(reason, allow_module_level=True)

@@ -15,6 +15,7 @@ from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.train.evaluation import SplitProgram
 from jaxmodels.train.layout import make_mesh
 from jaxmodels.train.program import TrainProgram
+from tests.marks import slow
 
 # The batch is of a size that no axis of channels has.
 BATCH, STEPS = 40, 20
@@ -49,9 +50,19 @@ def _trained(devices, parallel, batch_norm):
 
 
 @needs_8
-@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.usefixtures("optimized")
 @pytest.mark.parametrize(
-    ("devices", "parallel"), [(8, "jit"), (1, "pmap"), (2, "pmap"), (8, "pmap")]
+    ("devices", "parallel", "batch_norm"),
+    [
+        (8, "jit", True),
+        (8, "pmap", True),
+        slow(8, "jit", False),
+        slow(8, "pmap", False),
+        slow(1, "pmap", False),
+        slow(1, "pmap", True),
+        slow(2, "pmap", False),
+        slow(2, "pmap", True),
+    ],
 )
 def test_other_devices_give_what_one_gives(batch_norm, devices, parallel):
     """Dropout, average and batch statistics included; and so do evaluations of the result."""

@@ -56,6 +56,7 @@ def _process(folder: Path, kind: str, port: int, index: int) -> subprocess.Popen
     )
 
 
+@pytest.mark.hosts
 @pytest.mark.parametrize("kind", ["resident", "streamed"])
 def test_two_processes_give_what_one_gives(tmp_path, kind):
     if jax.device_count() < 4:

@@ -91,8 +91,8 @@ class Conv(_Convolution):
             for count in (self.strides, self.input_dilation, self.kernel_dilation)
         )
         x, padding = _padded(x, kernel.shape[:axes], kernel_dilation, self.padding)
-        own = self.conv_general_dilated_cls and self.conv_general_dilated_cls()
-        own = own or self.conv_general_dilated
+        made_by = self.conv_general_dilated_cls
+        own = made_by() if made_by else self.conv_general_dilated
         if axes <= 2 and max(input_dilation) == 1 and not own:
             return ops.conv(
                 x,
@@ -212,9 +212,9 @@ def _padded(x: Array, size: Sequence[int], dilation: Sequence[int], padding):
 def _wrapped(y: Array, periods: Sequence[int], odd_pixel_last: bool) -> Array:
     """Adds up what lies a whole number of periods apart, along each axis.
 
-    y has the input at its centre. Zeros on both sides, as many here as there, make it an odd number
-    of periods long, so that the first pixel of the input lies at the start of a period; of an odd
-    number of zeros the one more is last or first, which is how flax aligns even kernels.
+    The input lies in the middle of y. Zeros on both sides make y an odd number of periods long, so
+    that the input starts where a period starts. If the number of zeros is odd, the side that gets
+    one more is that which flax chooses, since it decides how even kernels are aligned.
     """
     edges = []
     for side, period in zip(y.shape[1:-1], periods, strict=True):

@@ -96,8 +96,8 @@ class Dense(KernelLayer):
     def __call__(self, x: Num[Array, "*batch inputs"]) -> Inexact[Array, "*batch features"]:
         kernel, bias = self.kernel((x.shape[-1], self.features)), self.bias()
         x, kernel, bias = self.promote_dtype(x, kernel, bias, dtype=self.dtype)
-        made = self.dot_general_cls() if self.dot_general_cls else self.dot_general
-        dot_general = made or lax.dot_general
+        own = self.dot_general_cls() if self.dot_general_cls else self.dot_general
+        dot_general = own or lax.dot_general
         last_with_first = (((x.ndim - 1,), (0,)), ((), ()))
         y = dot_general(x, kernel, last_with_first, precision=self.precision)
         return y if bias is None else y + bias
