@@ -47,9 +47,9 @@ class BenchmarkConfig:
 def main() -> None:
     """Runs the benchmark and prints a table per model."""
     config = tyro.cli(BenchmarkConfig)
-    unknown = sorted(set(config.models) - TASKS.keys())
+    unknown = sorted(set(config.models) - TITLES.keys())
     if unknown:
-        sys.exit(f"error: unknown model '{unknown[0]}'; known: {', '.join(TASKS)}")
+        sys.exit(f"error: unknown model '{unknown[0]}'; known: {', '.join(TITLES)}")
     pace = matrix_product_pace(config.turns, config.seconds)
     for name in config.models:
         timings = time_in_turns(MODULE, list(PEERS), name, config.turns, config.seconds)

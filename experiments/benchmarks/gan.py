@@ -85,7 +85,7 @@ class BenchmarkConfig:
 
     parts: tuple[str, ...] = PARTS
     """Which of steps, quality."""
-    tasks: tuple[str, ...] = tuple(TASKS)
+    tasks: tuple[str, ...] = ("28", "64")
     """steps: pixels a side, of 28, 64."""
     turns: int = 5
     """steps: timed turns of each peer."""

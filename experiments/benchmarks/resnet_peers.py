@@ -279,7 +279,7 @@ def _torch_block(network: Network, compiled: bool = False) -> Block:
         while True:
             for rows in torch.randperm(task.size, device=device).split(task.batch):
                 if len(rows) == task.batch:
-                    chosen = images[rows]
+                    chosen = images[rows].to(memory_format=torch.channels_last)
                     normal = (chosen.float() - 127.5) / 73.9 if network.large else chosen
                     yield normal, labels[rows]
 

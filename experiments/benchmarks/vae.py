@@ -55,7 +55,7 @@ class BenchmarkConfig:
 
     parts: tuple[str, ...] = PARTS
     """Which of steps, protocol."""
-    tasks: tuple[str, ...] = tuple(TASKS)
+    tasks: tuple[str, ...] = tuple(TITLES)
     """steps: which of flax, pythae, conv."""
     turns: int = 7
     """steps: timed turns of each peer."""
@@ -79,7 +79,7 @@ class BenchmarkConfig:
         for part in self.parts:
             require_known("part", part, PARTS)
         for task in self.tasks:
-            require_known("task", task, TASKS)
+            require_known("task", task, TITLES)
         require_range(self, ("turns", "epochs"), 1)
         require_range(self, ("seed",), 0, 2**32 - 1)
         require_range(self, ("seconds",), 1e-6)

@@ -44,7 +44,7 @@ def facts() -> dict[str, Any]:
         "device_count": jax.device_count(),
         "memory_bytes": (memory or {}).get("bytes_limit"),
         "jax": jax.__version__,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": os.cpu_count(),
         "driver": _driver(),
         "variables": {k: v for k, v in sorted(os.environ.items()) if k.startswith(_RECORDED)},
     }

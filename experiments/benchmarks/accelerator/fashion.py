@@ -1,6 +1,7 @@
 """The preset fashion-resnet18 for as long as the time allows; the next call goes on with it."""
 
 import os
+import signal
 from pathlib import Path
 
 from experiments.benchmarks.accelerator.results import Results
@@ -38,6 +39,8 @@ def run(setting: Setting, results: Results) -> None:
         results.note("killed at its deadline; the same command goes on from the last checkpoint")
     elif ended.code == _STOPPED:
         results.note(f"stopped in time; the same command goes on: {ended.last_line}")
+    elif ended.code == -signal.SIGTERM:
+        results.note("stopped before its first step; give it more --minutes")
     elif ended.code == _FINISHED:
         results.note(f"finished: {ended.last_line}")
     else:

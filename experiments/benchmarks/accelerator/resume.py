@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmarks.accelerator.results import Results
-from experiments.benchmarks.accelerator.setting import Command, Ended, OutOfTime, Setting
+from experiments.benchmarks.accelerator.setting import COMPILED, Command, Ended, OutOfTime, Setting
 from experiments.benchmarks.alternate import time_in_turns
 from jaxmodels.files import read_lines
 
@@ -84,7 +84,7 @@ def _case(
     killed = _kill_midway(start("resumed", "killed"), case / "resumed", setting)
     shutil.copytree(case / "resumed", case / "anew")
     empty = str((case / "compiled").absolute())
-    anew = start("anew", "anew", JAX_COMPILATION_CACHE_DIR=empty)
+    anew = start("anew", "anew", **{COMPILED: empty})
     resumed = _finished(start("resumed", "resumed").wait())
     _finished(anew.wait())
     beside = {run: _compared(case / "whole", case / run, setting) for run in ("resumed", "anew")}

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from experiments.benchmarks.torch_device import TF32
 
+COMPILED = "JAX_COMPILATION_CACHE_DIR"
 SHOWN = 2000  # characters of what a process wrote, from its end
 
 
@@ -36,7 +37,7 @@ class Setting(NamedTuple):
     @property
     def miniature(self) -> bool:
         """Whether all is tiny, since there is no accelerator."""
-        return self.device["platform"] == "cpu"
+        return self.device.get("platform") == "cpu"
 
     def left(self) -> float:
         """Seconds until the deadline."""
@@ -47,11 +48,14 @@ class Setting(NamedTuple):
 
         Several processes share the device, so none takes most of its memory at its start. Compiled
         programs are kept, with the algorithms that were measured to be the fastest: a resumed run
-        has to have those of the run that it continues.
+        has to have those of the run that it continues. In miniature they are hardly optimised,
+        since that takes longer than they run.
         """
+        kept = os.environ.get(COMPILED) or str(self.runs.absolute() / "compiled")
         variables = {
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-            "JAX_COMPILATION_CACHE_DIR": str(self.runs.absolute() / "compiled"),
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": str(int(self.miniature)),
+            COMPILED: kept,
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
             TF32: str(int(self.tf32)),

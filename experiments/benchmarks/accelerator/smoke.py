@@ -24,54 +24,57 @@ JUDGED = ("gan", "vae")
 
 
 def run(setting: Setting, results: Results) -> None:
-    """Runs the experiments and adds a row for each command.
+    """Trains each experiment, then evaluates and samples; adds a row for each command.
 
-    The classifier comes first, because it judges the samples of the others, which run together.
+    The classifier is trained first, because it judges the samples of the others.
 
     Raises:
       RuntimeError: a command failed.
     """
     folder = setting.runs / "smoke"
     shutil.rmtree(folder, ignore_errors=True)
-    failed = _experiment("classifier", setting, folder, results)
-    with ThreadPoolExecutor() as threads:
-        others = [name for name in FLAGS if name != "classifier"]
-        for names in threads.map(lambda n: _experiment(n, setting, folder, results), others):
-            failed += names
+
+    def passes(case: tuple[str, str]) -> bool:
+        return _passes(*case, setting, folder, results)
+
+    trained = [("classifier", "train"), ("gan", "train"), ("vae", "train")]
+    read = [(name, "evaluate") for name in FLAGS] + [(name, "sample") for name in JUDGED]
+    # In miniature training alone, whose last step evaluates.
+    together = [trained[:1], trained[1:], [] if setting.miniature else read]
+    failed = []
+    for cases in together:
+        with ThreadPoolExecutor() as threads:
+            passed = list(threads.map(passes, cases))
+        failed += [" ".join(case) for case, good in zip(cases, passed) if not good]
     if failed:
         raise RuntimeError(f"failed: {', '.join(failed)}")
 
 
-def _experiment(name: str, setting: Setting, folder: Path, results: Results) -> list[str]:
-    """Runs the modes of an experiment one after the other; the names of those that failed."""
-    workdir = folder / name
-    train = (TINY if setting.miniature else FLAGS)[name].split()
-    if name in JUDGED and "--scored 0" not in " ".join(train):
-        train += ["--judge", str(folder / "classifier")]
-    modes = {"train": train}
-    # In miniature training alone, whose last step evaluates.
-    if not setting.miniature:
-        modes["evaluate"] = ["--mode", "evaluate"]
-        if name in JUDGED:
-            output = str(workdir / "drawn.npz")
-            modes["sample"] = ["--mode", "sample", "--count", "16", "--output", output]
-    failed = []
-    for mode, flags in modes.items():
-        arguments = ["--workdir", str(workdir), *flags]
-        command = Command(setting, f"experiments.{name}", arguments, folder / f"{name}-{mode}")
-        try:
-            code, line, errors, seconds = command.wait()
-        except OutOfTime as error:
-            code, line, errors, seconds = "killed", "", str(error), None
-        results.add(
-            experiment=name,
-            mode=mode,
-            exit_code=code,
-            seconds=seconds,
-            last_line=line,
-            detail={"flags": arguments, "errors": errors},
-        )
-        if code != 0:
-            failed.append(f"{name} {mode}")
-            break
-    return failed
+def _passes(name: str, mode: str, setting: Setting, folder: Path, results: Results) -> bool:
+    """Runs one command and adds its row; whether it exits with 0."""
+    arguments = ["--workdir", str(folder / name), *_flags(name, mode, setting, folder)]
+    command = Command(setting, f"experiments.{name}", arguments, folder / f"{name}-{mode}")
+    try:
+        code, line, errors, seconds = command.wait()
+    except OutOfTime as error:
+        code, line, errors, seconds = "killed", "", str(error), None
+    results.add(
+        experiment=name,
+        mode=mode,
+        exit_code=code,
+        seconds=seconds,
+        last_line=line,
+        detail={"flags": arguments, "errors": errors},
+    )
+    return code == 0
+
+
+def _flags(name: str, mode: str, setting: Setting, folder: Path) -> list[str]:
+    if mode == "evaluate":
+        return ["--mode", "evaluate"]
+    if mode == "sample":
+        output = str(folder / f"{name}.npz")
+        return ["--mode", "sample", "--count", "16", "--output", output]
+    flags = (TINY if setting.miniature else FLAGS)[name]
+    judged = name in JUDGED and "--scored 0" not in flags
+    return flags.split() + (["--judge", str(folder / "classifier")] if judged else [])
