@@ -117,7 +117,9 @@ class Score(NamedTuple):
     meaning: str  # one line
 
 
-def example_keys(key: Key[Array, ""], positions: Int[Array, " batch"]) -> Key[Array, " batch"]:
+def example_keys(
+    key: Key[Array, ""], positions: Int[Array | np.ndarray, " batch"]
+) -> Key[Array, " batch"]:
     """One key per example, from its *global* position: in the batch (`across.positions`), or in
     evaluation in the split (`batch["position"]`).
 

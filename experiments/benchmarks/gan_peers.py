@@ -168,15 +168,11 @@ def _torch_block(task: Task, **options: bool) -> Block:
 # Flax.
 
 
-def flax_loop(name: str) -> Block:
-    """Flax Linen's own layers, one jitted function called for each batch, in the order of the
-    tutorial."""
-    import jax
+def _flax_networks(task):
+    """The tutorial's generator and discriminator of flax's own layers."""
     import jax.numpy as jnp
-    import optax
     from flax import linen as nn
 
-    task = TASKS[name]
     *larger, (rows, columns) = halved_sizes(task.shape)
     init = nn.initializers.normal(0.02)
     options = {"kernel_size": (4, 4), "strides": (2, 2), "use_bias": False, "kernel_init": init}
@@ -205,7 +201,26 @@ def flax_loop(name: str) -> Block:
             x = x.reshape(x.shape[0], -1)
             return nn.Dense(1, use_bias=False, kernel_init=init)(x)[:, 0]
 
-    networks = {"generator": Generator(), "discriminator": Discriminator()}
+    return {"generator": Generator(), "discriminator": Discriminator()}
+
+
+def _shuffled(images: np.ndarray) -> Iterator[np.ndarray]:
+    """Batches of images without end, each epoch in an order of its own."""
+    generator = np.random.default_rng(0)
+    while True:
+        for rows in generator.permutation(len(images)).reshape(-1, BATCH):
+            yield images[rows]
+
+
+def flax_loop(name: str) -> Block:
+    """Flax Linen's own layers, one jitted function called for each batch, in the order of the
+    tutorial."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    task = TASKS[name]
+    networks = _flax_networks(task)
     rule = optax.adam(RATE, *BETAS)
     criterion = optax.sigmoid_binary_cross_entropy
 
@@ -259,15 +274,7 @@ def flax_loop(name: str) -> Block:
         variables = network.init(jax.random.key(0), inputs[player])
         params, statistics = variables["params"], variables["batch_stats"]
         state[player] = {"params": params, "statistics": statistics, "moments": rule.init(params)}
-    images, root, at = task.scaled(), jax.random.key(1), 0
-    generator = np.random.default_rng(0)
-
-    def batches() -> Iterator[np.ndarray]:
-        while True:
-            for rows in generator.permutation(len(images)).reshape(-1, BATCH):
-                yield images[rows]
-
-    stream = batches()
+    stream, root, at = _shuffled(task.scaled()), jax.random.key(1), 0
 
     def block(steps: int) -> None:
         nonlocal state, at

@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key
 
 _LEAST_LOG_SCALE = -7.0
 
 
 def bernoulli_log_likelihood(
-    logits: Float[Array, "*#shape"], x: Float[Array, "*#shape"]
+    logits: Float[Array | np.ndarray, "*#shape"], x: Float[Array | np.ndarray, "*#shape"]
 ) -> Float[Array, "..."]:
     """Computes x log p + (1 - x) log(1 - p) with p = sigmoid(logits).
 
@@ -26,9 +27,9 @@ def bernoulli_log_likelihood(
 
 
 def gaussian_log_likelihood(
-    mean: Float[Array, "*#shape"] | float,
-    log_scale: Float[Array, "*#shape"] | float,
-    x: Float[Array, "*#shape"],
+    mean: Float[Array | np.ndarray, "*#shape"] | float,
+    log_scale: Float[Array | np.ndarray, "*#shape"] | float,
+    x: Float[Array | np.ndarray, "*#shape"],
 ) -> Float[Array, "..."]:
     """Computes the log of the normal density at x, with standard deviation exp(log_scale)."""
     scaled = (x - mean) * jnp.exp(-log_scale)
@@ -36,10 +37,10 @@ def gaussian_log_likelihood(
 
 
 def gaussian_kl(
-    mean: Float[Array, "*#shape"],
-    log_scale: Float[Array, "*#shape"],
-    prior_mean: Float[Array, "*#shape"] | float = 0.0,
-    prior_log_scale: Float[Array, "*#shape"] | float = 0.0,
+    mean: Float[Array | np.ndarray, "*#shape"],
+    log_scale: Float[Array | np.ndarray, "*#shape"],
+    prior_mean: Float[Array | np.ndarray, "*#shape"] | float = 0.0,
+    prior_log_scale: Float[Array | np.ndarray, "*#shape"] | float = 0.0,
 ) -> Float[Array, "..."]:
     """Computes nats per dimension of KL(N(mean, scale) || N(prior_mean, prior_scale)).
 
@@ -103,7 +104,7 @@ def _moved_means(mixture: LogisticMixture, x: Float[Array, "*shape channels"]) -
 
 def logistic_mixture_log_likelihood(
     parameters: Float[Array, "*#shape parameters"],
-    x: Float[Array, "*#shape channels"],
+    x: Float[Array | np.ndarray, "*#shape channels"],
     levels: int,
 ) -> Float[Array, "..."]:
     """Computes the log-probability of pixels at one of `levels` equidistant values in -1..1.

@@ -1,7 +1,7 @@
 """What a run wrote into samples/: sections of pictures, texts and sounds."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,7 +39,7 @@ KINDS = (
 Frames = list[tuple[int, Path]]  # (step, file) of a series
 
 
-def samples_of(paths: list[Path], skip: set[str], most: int = MOST_BYTES) -> list[Section]:
+def samples_of(paths: list[Path], skip: Set[str], most: int = MOST_BYTES) -> list[Section]:
     """Makes a section of each kind of samples that there are files of.
 
     A series over steps is one viewer, the other samples stand one by one. What would make the page

@@ -1,7 +1,7 @@
 """The devices of a run, and how things lie on them."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -15,10 +15,11 @@ from jaxmodels.protocol import DATA_AXIS, PyTree
 
 def use_compilation_cache() -> None:
     """Keeps compiled programs on disk for later processes, unless the user named a folder."""
-    if not jax.config.read("jax_compilation_cache_dir"):
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder("xla")))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    config: Any = jax.config  # its type does not say which flags it has
+    if not config.jax_compilation_cache_dir:
+        config.update("jax_compilation_cache_dir", str(cache_folder("xla")))
+        config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def make_mesh(axes: str = "") -> Mesh:

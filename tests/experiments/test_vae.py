@@ -170,7 +170,8 @@ def test_images_are_binarised_anew_at_every_step_with_their_grey_as_probability(
 
 def test_binarisation_is_keyed_by_seed_and_step():
     batch = {"image": _digits("train", 6)}
-    plain = Objective(None, lambda state, batch, key: batch["image"], None, None)
+    seen_images = lambda state, batch, key: batch["image"]  # noqa: E731
+    plain = Objective(seen_images, seen_images, seen_images, seen_images)
     step = with_preprocessing(plain, _pixels().prepare).step
 
     def seen(seed, number):
