@@ -208,6 +208,7 @@ def slow(task):
 """
 
 
+@pytest.mark.slow
 def test_peers_that_fail_leave_the_others_their_turns(tmp_path, monkeypatch):
     (tmp_path / "peers_of_this_test.py").write_text(PEERS)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{':'.join(filter(None, sys.path))}")

@@ -17,7 +17,7 @@ from jaxmodels.errors import InputError
 from jaxmodels.metrics.generative import NAMES
 from jaxmodels.train import configure, main, train
 from jaxmodels.train.modes import load_run
-from tests.marks import slow
+from tests.marks import slow_but
 from tests.tfds_folder import write_image_dataset
 
 SMALL = ["--width", "8", "--latent-size", "8", "--batch-size", "16", "--steps", "4"]
@@ -144,10 +144,7 @@ def test_a_run_goes_on_only_under_its_own_judge(run, tmp_path):
     assert "--overwrite" in error
 
 
-@pytest.mark.parametrize(
-    "preset",
-    [name if name == "r3gan" else slow(name) for name in PRESETS],
-)
+@pytest.mark.parametrize("preset", slow_but("r3gan", PRESETS))
 def test_presets_run(preset, judge, tmp_path):
     code, out, error = _run(
         "--preset", preset, "--judge", judge, "--workdir", tmp_path / "r", *SMALL

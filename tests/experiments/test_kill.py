@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.marks import slow
+from tests.marks import slow_but
 from tests.tfds_folder import write_image_dataset
 
 COMMON = ["--log-every", "15", "--eval-every", "300", "--checkpoint-every", "40"]
@@ -76,10 +76,7 @@ def _write_pictures(root: Path) -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize(
-    "case",
-    [case if case == "classifier" else slow(case) for case in FLAGS],
-)
+@pytest.mark.parametrize("case", slow_but("classifier", FLAGS))
 def test_killed_and_rerun_gives_the_same_bytes(case, judge, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     command = [sys.executable, "-m", f"experiments.{case.split()[-1]}", *COMMON]

@@ -9,6 +9,7 @@ from jaxmodels.errors import InputError
 from jaxmodels.models.dcgan import halved_sizes
 from jaxmodels.models.gan_layers import stages
 from jaxmodels.models.gans import GANModels
+from tests.marks import slow_but
 
 LATENTS = 12
 NAMES = ("dcgan", "sngan", "r3gan")
@@ -33,7 +34,7 @@ def test_shapes(name, shape):
     assert logits.shape == (2,)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", slow_but("dcgan", NAMES))
 def test_images_fill_their_range_and_depend_on_latents(name):
     generator, discriminator = networks(name, (8, 8, 1), 16)
     latents = jax.random.normal(jax.random.key(1), (64, LATENTS))
@@ -71,7 +72,7 @@ def test_sngan_has_the_parameters_of_the_published_one():
     assert _count(seen) == (9 * 3 + 3) * 128 + 2 * 128 + 7 * three + one + 129
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", slow_but("r3gan", NAMES))
 def test_conditional_networks_use_the_label(name):
     generator, discriminator = networks(name, (8, 8, 1), 16, classes=3)
     latents = jnp.tile(jax.random.normal(jax.random.key(1), (1, LATENTS)), (3, 1))

@@ -15,6 +15,7 @@ from jaxmodels.models.code_prior import CodePrior
 from jaxmodels.models.flows import InverseAutoregressiveFlow
 from jaxmodels.models.vaes import create_vae
 from jaxmodels.models.vqvae import Quantizer
+from tests.marks import slow_but
 from tests.objectives import vae_toys
 from tests.objectives.vae_toys import OPTIONS, grey_images
 
@@ -44,8 +45,11 @@ CASES += [("mlp", {"flows": 2}), ("conv", {"blocks": 1}), ("vqvae", {"blocks": 1
 CASES += [("ladder", {"depth": depth}) for depth in ((2,), (0, 1), (1, 0, 2), (1, 1, 0, 1))]
 
 
+SHAPES = [(8, 8, 1), (28, 28, 1), (32, 32, 3), (9, 30, 1)]
+
+
 @pytest.mark.parametrize("name, options", CASES, ids=str)
-@pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 32, 3), (9, 30, 1)])
+@pytest.mark.parametrize("shape", slow_but((9, 30, 1), SHAPES))
 def test_shapes(name, options, shape):
     model = _model(name, shape, parameters=5, classes=3, dtype=jnp.bfloat16, **options)
 

@@ -19,6 +19,7 @@ from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.protocol import Objective, example_keys
 from jaxmodels.train.layout import make_mesh
 from jaxmodels.train.program import TrainProgram
+from tests.marks import slow_but
 from tests.objectives.gan_toys import ToyDiscriminator, ToyGenerator, images, program, toy_gan
 
 SGD = {"optimizer": "sgd", "learning_rate": 0.1, "discriminator_learning_rate": 0.3}
@@ -249,7 +250,7 @@ def test_penalties_are_linear_in_their_traced_weight(flags, weight):
     assert any(not np.allclose(a, b) for a, b in zip(*map(jax.tree.leaves, (none, once))))
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", slow_but("hinge", LOSSES))
 def test_any_loss_goes_with_all_regularisers_at_once(name):
     penalties = {"r1": 0.5, "r2": 0.5, "gradient_penalty": 1.0, "lazy": 2}
     consistency = {"consistency": 1.0, "consistency_fake": 1.0}
@@ -370,6 +371,7 @@ def test_truncated_latents():
     assert jnp.max(jnp.abs(draw_latents(KEY, 500, 20))) > 3
 
 
+@pytest.mark.slow
 def test_a_minimax_gan_finds_both_modes_of_a_mixture():
     """Half of the samples around -1 and half around 1, as the data; R1 keeps minimax stable."""
 
@@ -428,7 +430,7 @@ IDS = ["batch norm", "spectral", "relativistic", "wasserstein"]
 
 
 @pytest.mark.skipif(jax.device_count() != 8, reason="needs 8 simulated devices")
-@pytest.mark.parametrize("flags", EVERYTHING, ids=IDS)
+@pytest.mark.parametrize("flags", slow_but(EVERYTHING[0], EVERYTHING), ids=IDS)
 def test_eight_devices_give_what_one_gives(flags):
     """SGD: Adam would amplify the noise of gradients that are zero in truth."""
     results = []
@@ -440,7 +442,7 @@ def test_eight_devices_give_what_one_gives(flags):
 
 
 @pytest.mark.skipif(jax.device_count() != 8, reason="needs 8 simulated devices")
-@pytest.mark.parametrize("flags", EVERYTHING, ids=IDS)
+@pytest.mark.parametrize("flags", slow_but(EVERYTHING[0], EVERYTHING), ids=IDS)
 def test_pmap_gives_what_jit_gives(flags):
     """The step itself under pmap: gradients and batch statistics are averaged over the devices."""
     objective = toy_gan(**{**SGD, "ema": 0.9, **flags})
