@@ -38,6 +38,7 @@ def _run(folder, *parts, minutes=8.0):
     return accelerator.main([*arguments, "--minutes", str(minutes), "--parts", *parts])
 
 
+@pytest.mark.slow
 def test_the_cheap_parts_run_in_miniature(one_device, tmp_path, capsys):
     assert _run(tmp_path, "smoke", "classifier", "fashion") == 0
     smoke, classifier = (read_json(tmp_path / f"{part}.json") for part in ("smoke", "classifier"))
@@ -208,6 +209,7 @@ def slow(task):
 """
 
 
+@pytest.mark.slow
 def test_peers_that_fail_leave_the_others_their_turns(tmp_path, monkeypatch):
     (tmp_path / "peers_of_this_test.py").write_text(PEERS)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{':'.join(filter(None, sys.path))}")

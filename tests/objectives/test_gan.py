@@ -370,6 +370,7 @@ def test_truncated_latents():
     assert jnp.max(jnp.abs(draw_latents(KEY, 500, 20))) > 3
 
 
+@pytest.mark.slow
 def test_a_minimax_gan_finds_both_modes_of_a_mixture():
     """Half of the samples around -1 and half around 1, as the data; R1 keeps minimax stable."""
 
