@@ -100,9 +100,10 @@ def mean_over(
     values: Shaped[Array, "*values"], valid: Bool[Array, "*values"] | None = None
 ) -> Mean:
     """The Mean of values, one per example or several; those that are not valid count nothing."""
+    wide = jnp.promote_types(values.dtype, jnp.float32)
     if valid is None:
-        return Mean(jnp.sum(values, dtype=jnp.float32), jnp.asarray(values.size, jnp.int32))
-    total = jnp.sum(jnp.where(valid, values, 0), dtype=jnp.float32)
+        return Mean(jnp.sum(values, dtype=wide), jnp.asarray(values.size, jnp.int32))
+    total = jnp.sum(jnp.where(valid, values, 0), dtype=wide)
     return Mean(total, jnp.sum(valid, dtype=jnp.int32))
 
 

@@ -38,6 +38,7 @@ def _run(folder, *parts, minutes=8.0):
     return accelerator.main([*arguments, "--minutes", str(minutes), "--parts", *parts])
 
 
+@pytest.mark.slow
 def test_the_cheap_parts_run_in_miniature(one_device, tmp_path, capsys):
     assert _run(tmp_path, "smoke", "classifier", "fashion") == 0
     smoke, classifier = (read_json(tmp_path / f"{part}.json") for part in ("smoke", "classifier"))

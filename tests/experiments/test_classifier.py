@@ -312,8 +312,9 @@ def test_flags_from_a_file_and_from_another_run(tmp_path):
         code, out, error = _run("--config", source, "--workdir", tmp_path / name)
         assert code == 0, error
         assert _summary(out)["step"] == "2"
-    code, _, error = _run("--config", tmp_path / "flags.yaml", "--steps", "1e1", "--seed=3")
-    assert code == 0
+    more = ["--steps", "1e1", "--seed=3", "--workdir", tmp_path / "more"]
+    code, out, _ = _run("--config", tmp_path / "flags.yaml", *more)
+    assert (code, _summary(out)["step"]) == (0, "10")
     (tmp_path / "bad.yaml").write_text("modle: mlp\n")
     code, _, error = _run("--config", tmp_path / "bad.yaml")
     assert (code, "unknown flag 'modle'; did you mean 'model'?" in error) == (2, True)

@@ -81,6 +81,7 @@ def test_pictures(run):
         assert pixels.std() > 10
 
 
+@pytest.mark.slow
 def test_a_longer_run_and_an_interrupted_one_agree(run, judge, tmp_path):
     """The engine's resume, with the lines of all evaluations and their scores."""
     flags = ["--schedule", "constant", "--judge", judge, *SMALL]

@@ -169,7 +169,7 @@ def test_images_are_binarised_anew_at_every_step_with_their_grey_as_probability(
 
 
 def test_binarisation_is_keyed_by_seed_and_step():
-    batch = {"image": _digits("train", 6)}
+    batch = {"image": jnp.asarray(_digits("train", 6))}
     seen_images = lambda state, batch, key: batch["image"]  # noqa: E731
     plain = Objective(seen_images, seen_images, seen_images, seen_images)
     step = with_preprocessing(plain, _pixels().prepare).step

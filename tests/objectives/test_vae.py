@@ -205,7 +205,8 @@ def test_losses_are_put_together_from_their_terms(bound):
     def expected():
         keys = example_keys(noise, jnp.arange(12))
         images = jnp.asarray(batch["image"])
-        found = module.apply({"params": state["params"]}, images, None, keys, method="infer")
+        params = jax.tree.map(jnp.asarray, state["params"])
+        found = module.apply({"params": params}, images, None, keys, method="infer")
         reconstruction = -likelihood.log_probability(found.parameters[0], images)
         latents, kl = found.latents[0], jnp.sum(found.kl, axis=-1)
         of_prior = jax.vmap(lambda key: jax.random.normal(key, (3,)))(
@@ -303,7 +304,9 @@ def test_scores_of_images_with_padding():
     sums = jax.jit(objective.evaluate)(state, {**batch, "image": image, "valid": valid}, KEY)
     assert sums.elbo.count == 9
     variables = {"params": state["params"]}
-    means = module.apply(variables, batch["image"][:9], None, method="encode").mean
+    variables = jax.tree.map(jnp.asarray, variables)
+    shown = jnp.asarray(batch["image"][:9])
+    means = module.apply(variables, shown, None, method="encode").mean
     np.testing.assert_allclose(sums.first, np.sum(means, axis=0), rtol=1e-5)
     np.testing.assert_allclose(sums.second, np.sum(np.square(means), axis=0), rtol=1e-5)
     predicted = jax.jit(objective.predict)(state, batch, KEY)
