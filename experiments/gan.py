@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import jax.numpy as jnp
-from jaxmodels.models.gans import GANModels
 
 from experiments.gan_report import GANReport, scores_of
 from experiments.judges import JudgeConfig, Judges
@@ -29,6 +28,7 @@ from jaxmodels.data.images import (
     resize_images,
 )
 from jaxmodels.errors import InputError
+from jaxmodels.models.gans import GANModels
 from jaxmodels.objectives.adversarial_config import AdversarialConfig
 from jaxmodels.objectives.gan import GAN
 from jaxmodels.objectives.optimizers import OptimizerConfig

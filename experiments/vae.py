@@ -17,7 +17,6 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxmodels.models.vaes import VAEModels
 
 from experiments.judges import JudgeConfig, Judges
 from experiments.presets.vae import PRESETS
@@ -32,6 +31,7 @@ from jaxmodels.data.images import (
     resize_images,
 )
 from jaxmodels.errors import InputError, require_known
+from jaxmodels.models.vaes import VAEModels
 from jaxmodels.objectives.importance_sampling import ImportanceSampling
 from jaxmodels.objectives.likelihoods import LIKELIHOODS, Likelihood, make_likelihood
 from jaxmodels.objectives.optimizers import OptimizerConfig

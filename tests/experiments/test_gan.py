@@ -172,6 +172,7 @@ def test_unlabelled_images_of_another_size_are_scored_by_pixels(tmp_path):
     assert "no labels" in error
 
 
+@pytest.mark.slow
 def test_collapse_is_said(judge, tmp_path, monkeypatch):
     monkeypatch.setattr(gan_report, "COLLAPSED_COVERAGE", 2.0)
     code, out, error = _run("--judge", judge, "--workdir", tmp_path / "r", *SMALL)

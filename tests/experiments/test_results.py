@@ -27,6 +27,7 @@ def test_every_preset_says_where_it_is_from_and_what_it_costs():
             assert preset.source and preset.expected and preset.cost
 
 
+@pytest.mark.slow
 def test_runs_of_several_seeds_are_recorded_as_one_row(tmp_path, monkeypatch):
     config = configure(ClassifierConfig(), **PRESETS["net"].flags, preset="net", mesh="data=1")
     scores = []

@@ -170,12 +170,13 @@ def test_images_are_binarised_anew_at_every_step_with_their_grey_as_probability(
 
 def test_binarisation_is_keyed_by_seed_and_step():
     batch = {"image": jnp.asarray(_digits("train", 6))}
-    seen_images = lambda state, batch, key: batch["image"]  # noqa: E731
-    plain = Objective(seen_images, seen_images, seen_images, seen_images)
+    images = lambda state, batch, key: (state, batch["image"])  # noqa: E731
+    plain = Objective(images, images, images, images)
     step = with_preprocessing(plain, _pixels().prepare).step
 
     def seen(seed, number):
-        return np.asarray(step(None, batch, jax.random.fold_in(keys_of(seed).step, number)))
+        _, images = step(None, batch, jax.random.fold_in(keys_of(seed).step, number))
+        return np.asarray(images)
 
     np.testing.assert_array_equal(seen(3, 5), seen(3, 5))
     assert np.any(seen(3, 5) != seen(3, 6))

@@ -58,16 +58,10 @@ FLAGS = {
 }
 
 
-# In the short run: every likelihood and every bound, each model once.
-SHORT = {("mlp", bound, "bernoulli") for bound in BOUNDS if bound not in ("iwae", "wae")}
-SHORT |= {("mlp", "elbo", name) for name in LIKELIHOODS}
-SHORT |= {("mlp", "wae", "gaussian")}
-SHORT |= {(model, "iwae", "bernoulli") for model in ("conv", "ladder")}
-
-
 @pytest.mark.parametrize(
     "model, bound, likelihood, options",
-    [case if case[:3] in SHORT else slow(*case) for case in ALLOWED],
+    # Every bound with one network, and every network with one bound.
+    [case if case[0] == "mlp" or case[1] == "elbo" else slow(*case) for case in ALLOWED],
 )
 def test_any_model_takes_steps_with_any_bound_that_it_allows(model, bound, likelihood, options):
     objective = small_vae(
@@ -403,10 +397,10 @@ def test_noise_of_importance_samples_does_not_depend_on_the_batch_size(rows):
 @pytest.mark.parametrize(
     ("model", "likelihood", "flags"),
     [
-        slow("mlp", "logistic_mixture", {"free_bits": 0.1}),
-        slow("mlp", "gaussian", {"objective": "beta_tc", "stratified": True}),
+        ("mlp", "logistic_mixture", {"free_bits": 0.1}),
+        ("mlp", "gaussian", {"objective": "beta_tc", "stratified": True}),
         slow("mlp", "gaussian", {"objective": "infovae", "mmd": 10.0}),
-        ("vqvae", "gaussian", {}),
+        slow("vqvae", "gaussian", {}),
     ],
 )
 def test_eight_devices_give_what_one_gives(model, likelihood, flags):
