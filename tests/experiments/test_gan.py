@@ -1,6 +1,7 @@
 """The GAN experiment as a user runs it."""
 
 import contextlib
+import dataclasses
 import io
 import json
 from functools import partial
@@ -254,7 +255,7 @@ def test_inception_sees_grey_images_as_coloured_ones(tmp_path, monkeypatch):
     }
     np.savez(tmp_path / "weights.npz", **weights)
     monkeypatch.setattr(judges, "map_examples", partial(judges.map_examples, batch_size=4))
-    data = load_images("digits")._replace(class_names=())
+    data = dataclasses.replace(load_images("digits"), class_names=())
     config = judges.JudgeConfig(inception=str(tmp_path / "weights.npz"))
     (found,) = judges.Judges(config, data, (8, 8, 1)).all
     grey = generator.integers(0, 256, (6, 8, 8, 1), dtype=np.uint8)

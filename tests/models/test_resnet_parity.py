@@ -15,7 +15,8 @@ from tests.torchvision_shim import allow_torchvision
 torch = pytest.importorskip("torch")
 allow_torchvision()
 torchvision = pytest.importorskip("torchvision.models.resnet")
-pytestmark = pytest.mark.parity
+# Thousands of roundings add up: programs are compiled as users compile them.
+pytestmark = [pytest.mark.parity, pytest.mark.usefixtures("optimized")]
 
 CLASSES, MOMENTUM, ATOL = 10, 0.9, 1e-5
 

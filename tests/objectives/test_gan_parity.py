@@ -9,7 +9,8 @@ from jaxmodels.objectives.adversarial_losses import LOSSES
 from jaxmodels.objectives.gradient_penalties import slope_from_one, squared_slope
 
 torch = pytest.importorskip("torch")
-pytestmark = [pytest.mark.parity, pytest.mark.usefixtures("float64")]
+# Arrays of torch come as numpy, which annotations of the package do not allow.
+pytestmark = [pytest.mark.parity, pytest.mark.usefixtures("float64", "unchecked")]
 
 BCE = torch.nn.functional.binary_cross_entropy_with_logits
 ones, zeros = torch.ones(7, dtype=torch.float64), torch.zeros(7, dtype=torch.float64)

@@ -20,7 +20,8 @@ from tests.torchvision_shim import allow_torchvision
 torch = pytest.importorskip("torch")
 allow_torchvision()
 models = pytest.importorskip("pythae.models")
-pytestmark = pytest.mark.parity
+# Arrays of torch come as numpy, which annotations of the package do not allow.
+pytestmark = [pytest.mark.parity, pytest.mark.usefixtures("unchecked")]
 
 KEY = jax.random.key(7)
 SHAPE, LATENTS, BATCH, DATASET = (3, 4, 1), 2, 5, 60
