@@ -54,12 +54,20 @@ def _culprits(jaxpr: core.Jaxpr, consts: list, arguments: list, scope: str) -> I
 def _culprits_in_scan(equation: core.JaxprEqn, inputs: list, scope: str) -> Iterator[str]:
     """The same for a loop over slices, as gradient accumulation is one."""
     body, length = equation.params["jaxpr"], equation.params["length"]
-    fixed, carried = equation.params["num_consts"], equation.params["num_carry"]
+    # What is carried keeps its shape, and slices lose their first axis; versions of jax name the
+    # numbers of them differently.
+    carried = _alike(equation.outvars, body.jaxpr.outvars)
+    fixed = _alike(equation.invars, body.jaxpr.invars) - carried
     consts, carry, slices = inputs[:fixed], inputs[fixed:][:carried], inputs[fixed + carried :]
     for at in reversed(range(length)) if equation.params["reverse"] else range(length):
         arguments = [*consts, *carry, *(leaf[at] for leaf in slices)]
         outputs = yield from _culprits(body.jaxpr, body.consts, arguments, scope)
         carry = outputs[:carried]
+
+
+def _alike(outer: list, inner: list) -> int:
+    """How many values have the same shape outside and inside of a loop."""
+    return sum(a.aval.shape == b.aval.shape for a, b in zip(outer, inner, strict=True))
 
 
 _CALLS = {"jit", "pjit", "closed_call", "core_call", "remat", "checkpoint", "custom_jvp_call"}
