@@ -185,15 +185,11 @@ def build(config: VAEConfig, data: ImageData | None = None) -> Experiment:
     """The experiment that a config describes, on the data that it names or on those given."""
     if data is None:
         data = load(config.data, varying=config.resize.image_size > 0)
-    if config.conditional and not data.class_names:
-        raise InputError(
-            f"conditional = True; data '{data.name}' has no labels: give --no-conditional"
-        )
+    classes = data.known_classes(config.conditional)
     resized = resize_images(data, config.resize.image_size)
     sources = {split: make_source(resized, split, config.data) for split in data.sizes}
     train = sources.pop("train")
     shape = train.spec(1)["image"].shape[1:]
-    classes = len(data.class_names) if config.conditional else 0
     pixels = pixels_of(config, resized, shape[2])
     model = config.model.create(
         shape=shape,

@@ -109,6 +109,18 @@ class ImageData:
         known = self.records[split].known if self.records else self.arrays[split]
         return known.get("label")
 
+    def known_classes(self, conditional: bool) -> int:
+        """Classes that a conditional model of these images is told; 0 where it is not conditional.
+
+        Raises:
+          InputError: a conditional model of images without labels.
+        """
+        if conditional and not self.class_names:
+            raise InputError(
+                f"conditional = True; data '{self.name}' has no labels: give --no-conditional"
+            )
+        return len(self.class_names) if conditional else 0
+
     def normalization(self) -> Normalization:
         """The statistics of the stored training split: what `normalization_of` finds."""
         return self.pixels.normalization
