@@ -21,8 +21,6 @@ from jaxmodels.roles import Role
 
 T = TypeVar("T")
 C = TypeVar("C", bound="Config")
-# Of a record: 1 had every flag of every model; 2 has the options of the chosen model alone.
-FORMAT = 2
 Section = tyro.conf.OmitArgPrefixes  # Section[RunConfig]: its fields are flags as they are called
 ModelSection = Annotated[T, tyro.conf.arg(name="")]  # the same for a choice among models
 
@@ -62,6 +60,11 @@ class RunConfig:
     """Examples per batch of an evaluation; rounded up to a multiple of the devices."""
     checkpoint_every: Annotated[int, Role.HOW] = 500
     """Steps between checkpoints."""
+    keep: Annotated[int, Role.HOW] = 2
+    """How many of the newest checkpoints are kept, beside the best one."""
+    on_nonfinite: Annotated[Literal["stop", "skip", "rollback"], Role.BITS] = "stop"
+    """When loss or state is not finite: stop, skip the update of that step, or roll back to the
+    last checkpoint and leave out the batches since."""
     log_every: Annotated[int, Role.HOW] = 50
     """Steps between lines of training metrics, each their mean since the last line."""
     steps_per_dispatch: Annotated[int, Role.HOW] = 100
@@ -84,12 +87,13 @@ class RunConfig:
     def validate(self) -> None:
         """Raises InputError for a number out of range."""
         at_least_one = ("steps", "batch_size", "count", "eval_every", "eval_batch_size")
-        more = ("checkpoint_every", "log_every", "steps_per_dispatch", "accumulate")
+        more = ("checkpoint_every", "keep", "log_every", "steps_per_dispatch", "accumulate")
         for name in (*at_least_one, *more):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} = {getattr(self, name)}; expected at least 1")
         require_known("precision", self.precision, ("float32", "bfloat16"))
         require_known("mode", self.mode, MODES)
+        require_known("on_nonfinite", self.on_nonfinite, ("stop", "skip", "rollback"))
         if not 0 <= self.seed < 2**32:
             raise InputError(f"seed = {self.seed}; expected 0 <= seed < 2^32")
         if self.batch_size % self.accumulate:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from jaxmodels.files import write_atomically, write_json
+from jaxmodels.files import write_atomically
 from jaxmodels.train.experiment import Findings
 from jaxmodels.train.run_folder import RunFolder
 
@@ -19,14 +19,14 @@ def write_findings(folder: RunFolder, found: Mapping[str, Findings], best: str |
     if records:
         if best in records:
             records["best"] = records[best]
-        write_json(folder.path / "evaluation.json", folder.reports() | records)
+        folder.write_reports(records)
     for findings in found.values():
         for name, text in findings.texts.items():
-            _write(folder.samples / name, None if text is None else text.encode("utf-8", "replace"))
+            _write(folder.own(name), None if text is None else text.encode("utf-8", "replace"))
         for name, sound in findings.sounds.items():
-            _write(folder.samples / f"{name}.wav", sound)
+            _write(folder.own(f"{name}.wav"), sound)
         for name, draw in findings.pictures.items():
-            _draw(folder.samples / f"{name}.png", draw)
+            _draw(folder.own(f"{name}.png"), draw)
 
 
 def _write(path: Path, content: bytes | None) -> None:

@@ -167,14 +167,20 @@ def debug(experiment: Experiment, config: Config, folder: RunFolder) -> str:
       RunError: it found one.
     """
     trainer = Trainer(experiment, config, folder)
-    first, state = trainer.restored() or (0, trainer.program.create())
+    restored = trainer.restored()
+    first, state = 0, None
+    if restored:
+        first, state = restored.step, restored.tree["state"]
+    else:
+        state = trainer.program.create()
+    skipped = restored.facts.skipped if restored and restored.facts else 0
     step_function = experiment.objective.step
     compiled = jax.jit(lambda *a: (out := step_function(*a), all_finite(out)))
     run = config.run
     until = min(first + run.checkpoint_every, max(run.steps, first + 1))
     for step in range(first, until):
-        batch = trainer.program.batch(step)
-        key = jax.random.fold_in(trainer.program.keys.step, step)
+        batch = trainer.program.batch(step + skipped)
+        key = jax.random.fold_in(trainer.program.keys.step, step + skipped)
         (following, _), finite = compiled(state, batch, key)
         if not finite:
             culprit = first_non_finite(step_function, state, batch, key)
@@ -187,4 +193,4 @@ def _restored(trainer: Trainer) -> tuple[int, State]:
     restored = trainer.restored()
     if restored is None:
         raise InputError(f"workdir {trainer.folder.path} has no checkpoint; train the run first")
-    return restored
+    return restored.step, restored.tree["state"]

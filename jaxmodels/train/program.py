@@ -16,6 +16,7 @@ from jaxmodels.ops import cpu_compiler_options
 from jaxmodels.order import Order
 from jaxmodels.protocol import DATA_AXIS, Batch, Metrics, PyTree, Source, State
 from jaxmodels.train.checkpoint import abstract
+from jaxmodels.train.debug import all_finite
 from jaxmodels.train.feed import Feed
 from jaxmodels.train.layout import part_of_host, put, shardings_of
 
@@ -49,6 +50,7 @@ class Chunk(NamedTuple):
     start: int
     stop: int
     sent: PyTree
+    skipped: int = 0  # batches left out before it
 
 
 class TrainProgram:
@@ -75,6 +77,7 @@ class TrainProgram:
         mesh: Mesh,
         batches_per_step: int = 1,
         parallel: str = "jit",
+        skips_nonfinite: bool = False,
     ):
         require_known("parallel", parallel, PARALLEL)
         if parallel == "pmap" and jax.process_count() > 1:
@@ -94,6 +97,7 @@ class TrainProgram:
         batch_size *= batches_per_step
         self._order = Order(source.size, batch_size, seed, part_of_host())
         self._source, self._mesh, self._parallel = source, mesh, parallel
+        self._skips_nonfinite = skips_nonfinite
         self.length = min(length, steps_at_once(source, batch_size))
         self.shardings = shardings_of(mesh)
         self.keys = put(keys_of(seed), self.shardings.whole)
@@ -106,22 +110,35 @@ class TrainProgram:
         self._objective = objective
         # The last output of each call that the devices may not have finished.
         self._running: deque[Array] = deque()
+        self._refused: list[Array] = []
+
+    def take_refused(self) -> list[Array]:
+        """How many steps were left out as not finite, for each call since the last question."""
+        refused, self._refused = self._refused, []
+        return refused
 
     def _chunk(self, to_batch: Callable[[PyTree], PyTree], to_sums: Callable[[Metrics], Metrics]):
         source, objective = self._source, self._objective
 
         # The key is an argument, so that runs of all seeds share one program.
-        def chunk(state, window, arrays, root, sent, count):
+        def chunk(state, window, arrays, root, sent, count, skipped):
             def body(at, carry):
-                state, window = carry
+                state, window, refused = carry
                 batch = source.batch(arrays, to_batch(pick(sent, at)))
-                key = jax.random.fold_in(root, state["step"])
-                state, sums = objective.step(state, batch, key)
-                return state, jax.tree.map(jnp.add, window, to_sums(sums))
+                key = jax.random.fold_in(root, state["step"] + skipped)
+                new, sums = objective.step(state, batch, key)
+                sums = to_sums(sums)
+                if self._skips_nonfinite:
+                    good = all_finite((new, sums))
+                    new = _chosen(good, new, {**state, "step": state["step"] + 1})
+                    sums = _chosen(good, sums, jax.tree.map(jnp.zeros_like, sums))
+                    refused += ~good
+                return new, jax.tree.map(jnp.add, window, sums), refused
 
             # A count that is not static: one program for chunks of every length.
-            state, window = jax.lax.fori_loop(0, count, body, (state, window))
-            return state, window, state["step"]
+            carry = state, window, jnp.int32(0)
+            state, window, refused = jax.lax.fori_loop(0, count, body, carry)
+            return state, window, refused
 
         return chunk
 
@@ -133,7 +150,7 @@ class TrainProgram:
             program = jax.pmap(
                 self._chunk(lambda rows: rows, lambda sums: jax.lax.psum(sums, DATA_AXIS)),
                 axis_name=DATA_AXIS,
-                in_axes=(None, None, None, None, 1, None),
+                in_axes=(None, None, None, None, 1, None, None),
                 out_axes=None,
                 donate_argnums=(0, 1),
                 devices=list(self._mesh.devices),
@@ -145,7 +162,7 @@ class TrainProgram:
                     lambda rows: jax.lax.with_sharding_constraint(rows, batch), lambda sums: sums
                 ),
                 donate_argnums=(0, 1),
-                in_shardings=(whole, whole, whole, whole, steps, whole),
+                in_shardings=(whole, whole, whole, whole, steps, whole, whole),
                 out_shardings=(whole, whole, whole),
             )
         like = self.like
@@ -158,7 +175,7 @@ class TrainProgram:
             for name, part in next(self._source.send(self._order, [(0, 1)], 1)).items()
         }
         lowered = program.lower(
-            like["state"], like["window"], self._arrays, self.keys.step, sent, 0
+            like["state"], like["window"], self._arrays, self.keys.step, sent, 0, 0
         )
         options: Any = cpu_compiler_options()
         return lowered.compile(compiler_options=options)
@@ -190,18 +207,24 @@ class TrainProgram:
         zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), self.like["window"])
         return put(zeros, self.shardings.whole)
 
-    def feed(self, start: int, ends: Iterable[int]) -> Feed[Chunk]:
+    def feed(self, start: int, ends: Iterable[int], skipped: int = 0) -> Feed[Chunk]:
         """The chunks from `start` to each of these ends, at most `length` steps apart; each is on
-        its way to the devices while they work on the one before."""
-        return Feed(self._chunks(start, ends), self._idle)
+        its way to the devices while they work on the one before.
 
-    def _chunks(self, start: int, ends: Iterable[int]) -> Generator[Chunk, None, None]:
+        skipped: batches that are left out: step t takes the batch and key of t + skipped.
+        """
+        return Feed(self._chunks(start, ends, skipped), self._idle)
+
+    def _chunks(
+        self, start: int, ends: Iterable[int], skipped: int = 0
+    ) -> Generator[Chunk, None, None]:
         stops = list(ends)
         spans = list(zip([start, *stops], stops, strict=False))
+        batches = [(first + skipped, last + skipped) for first, last in spans]
         for span, sent in zip(
-            spans, self._source.send(self._order, spans, self.length), strict=True
+            spans, self._source.send(self._order, batches, self.length), strict=True
         ):
-            yield Chunk(*span, self._put(sent))
+            yield Chunk(*span, self._put(sent), skipped)
 
     def _idle(self) -> bool:
         # Arrays of a computation have `is_ready`, though their type does not say so.
@@ -212,10 +235,12 @@ class TrainProgram:
         """The steps of a chunk. Takes state and window over; returns before the devices are done,
         but when they are done with the chunk before the last."""
         steps = chunk.stop - chunk.start
-        state, window, done = self._compiled(
-            state, window, self._arrays, self.keys.step, chunk.sent, steps
+        state, window, refused = self._compiled(
+            state, window, self._arrays, self.keys.step, chunk.sent, steps, chunk.skipped
         )
-        self._running.append(done)
+        self._running.append(refused)
+        if self._skips_nonfinite:
+            self._refused.append(refused)
         # Keeps at most two calls in flight; otherwise the chunks that a fast host sends would fill
         # the devices' memory.
         if len(self._running) > 2:
@@ -240,6 +265,10 @@ class TrainProgram:
     def text(self) -> str:
         """The optimised program."""
         return self._compiled.as_text() or ""
+
+
+def _chosen(condition: Array, yes: PyTree, no: PyTree) -> PyTree:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
 
 
 def steps_at_once(source: Source, batch_size: int) -> int:
