@@ -3,8 +3,8 @@
     python -m experiments.results                           # from presets and records
     python -m experiments.results --record RUN [RUN ...]    # of finished runs, recorded first
 
-A record is a JSON file in experiments/records with the command, machine and scores of one run. Files
-of Markdown there are tables of benchmarks, kept by hand and copied as they are.
+A record is a JSON file in experiments/records with the command, machine and scores of one run.
+Files of Markdown there are tables of benchmarks, kept by hand and copied as they are.
 """
 
 import hashlib
