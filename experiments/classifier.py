@@ -1,6 +1,6 @@
 """Train an image classifier.
 
-    python -m experiments.classifier                                    # digits, seconds
+    python -m experiments.classifier                                    # digits
     python -m experiments.classifier --data mnist --steps 4690          # 10 epochs
     python -m experiments.classifier --data ./photos --image-size 224 --model resnet --variant 18
     python -m experiments.classifier --preset net                       # the 100-50-10 net

@@ -1,6 +1,6 @@
 """Train a generative adversarial network on images.
 
-    python -m experiments.gan                              # digits, under two minutes on a CPU
+    python -m experiments.gan                              # digits
     python -m experiments.gan --data mnist --data-dir DIR
     python -m experiments.gan --preset r3gan --data fashion_mnist --data-dir DIR
     python -m experiments.gan --workdir DIR --mode sample --count 1000 --output samples.npz

@@ -1,6 +1,6 @@
 """Train a variational autoencoder on images.
 
-    python -m experiments.vae                                   # digits, under a minute on a CPU
+    python -m experiments.vae                                   # digits
     python -m experiments.vae --data binarized_mnist --data-dir DIR --model ladder
     python -m experiments.vae --preset burda-iwae-50 --data-dir DIR
     python -m experiments.vae --workdir DIR --mode evaluate --samples 5000

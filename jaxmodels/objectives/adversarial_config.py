@@ -29,7 +29,7 @@ class AdversarialConfig:
     r2: float = 0.0
     """Weight gamma of half the squared slope at fakes (R2)."""
     lazy: int = 1
-    """Discriminator updates per computation of these three penalties; multiplies their weights."""
+    """Discriminator updates per computation of gradient_penalty, r1 and r2; multiplies them."""
     consistency: float = 0.0
     """Weight of (D(x) - D(augmented x))^2 at real images (CR-GAN: 10)."""
     consistency_fake: float = 0.0
