@@ -1,6 +1,6 @@
-"""Metrics: pure functions to sums on the device, and the ratios of the sums on the host.
+"""Metrics: pure functions compute sums on the device, and ratios of the sums on the host.
 
-Scores of generated images are functions of features, on the host alone, in float64.
+Scores of generated images are computed from features, on the host only, in float64.
 """
 
 from jaxmodels.metrics.classification import (

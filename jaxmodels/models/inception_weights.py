@@ -1,4 +1,4 @@
-"""Weights of `FIDInception` from a file, and that file from the published PyTorch one.
+"""Loads the weights of `FIDInception` from a file, and converts the published PyTorch file.
 
     python -m jaxmodels.models.inception_weights IN.pth OUT.safetensors
 
@@ -29,12 +29,12 @@ from jaxmodels.models.inception import FIDInception
 
 SUFFIXES = (".safetensors", ".npz")
 _SHOWN = 10
-# Left out of the file: a count of training steps, and the bias that scores go without.
+# The file leaves out a count of training steps, and the bias that scores do not use.
 _UNUSED = ("num_batches_tracked", "fc/bias")
 
 
 def load_inception(path: str | Path) -> dict:
-    """The variables of `FIDInception` from a .safetensors or .npz file that `convert` wrote.
+    """Loads the variables of `FIDInception` from a .safetensors or .npz file by `convert`.
 
     Raises:
       InputError: no such file, another suffix, an unreadable file, or names or shapes that are not
@@ -44,7 +44,7 @@ def load_inception(path: str | Path) -> dict:
     _require_file(path)
     try:
         if path.suffix == ".npz":
-            # The file is opened here, because numpy leaves one open that it cannot read.
+            # The file is opened here, because numpy does not close a file that it cannot read.
             with open(path, "rb") as file, np.load(file) as archive:
                 weights = dict(archive)
         else:
@@ -57,7 +57,7 @@ def load_inception(path: str | Path) -> dict:
 
 
 def convert(source: str | Path, target: str | Path) -> None:
-    """Writes the weights in a published PyTorch file as a file for `load_inception`.
+    """Converts the published PyTorch file to a file for `load_inception`.
 
     Raises:
       InputError: as `load_inception`; torch is not installed, or `target` cannot be written.
@@ -97,11 +97,11 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
 
 
 def _in_flax_layout(name: str, value: np.ndarray) -> tuple[str, np.ndarray]:
-    """Torch stores kernels [outputs, inputs, height, width] and [outputs, inputs]."""
+    """Renames and transposes torch's kernels [outputs, inputs, (height, width)]; keeps the rest."""
     if value.ndim < 2:
         return name, value
     axes = (2, 3, 1, 0) if value.ndim == 4 else range(value.ndim)[::-1]
-    # safetensors writes memory as it lies, whatever the strides say.
+    # The array is made contiguous, because safetensors writes its memory and ignores strides.
     return name.removesuffix("weight") + "kernel", np.ascontiguousarray(value.transpose(axes))
 
 
@@ -119,8 +119,8 @@ def _check(path: Path, weights: Mapping[str, np.ndarray]) -> None:
         "has unknown": weights.keys() - expected.keys(),
     }
     if any(wrong.values()):
-        told = "; ".join(f"{verb} {_listed(names)}" for verb, names in wrong.items() if names)
-        raise InputError(f"{path} holds other weights than the FID Inception's: it {told}")
+        problems = "; ".join(f"{verb} {_listed(names)}" for verb, names in wrong.items() if names)
+        raise InputError(f"{path} holds other weights than the FID Inception's: it {problems}")
     for name, shape in expected.items():
         if weights[name].shape != shape:
             raise InputError(f"{path}: {name} has shape {weights[name].shape}; expected {shape}")
@@ -151,7 +151,7 @@ def _first_line(error: Exception) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; the exit code: 0, or 2 for bad input."""
+    """Runs the command line; returns the exit code: 0, or 2 for bad input."""
     parser = argparse.ArgumentParser(
         prog="python -m jaxmodels.models.inception_weights",
         description=__doc__,
