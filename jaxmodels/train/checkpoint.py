@@ -1,4 +1,4 @@
-"""Checkpoints by Orbax: written while training goes on, whole or not at all, last and best kept."""
+"""Orbax checkpoints: written while training goes on, whole or not at all; last and best kept."""
 
 import logging
 from pathlib import Path
@@ -12,11 +12,11 @@ from jaxmodels.protocol import PyTree
 class Checkpoints:
     """The checkpoints of one run folder.
 
-    write: to save, and to clear away what a kill left half saved; only the process that trains may.
+    write: whether to save, and to remove what a kill left half saved; only for training.
     """
 
     def __init__(self, folder: Path, write: bool = False):
-        logging.getLogger("absl").setLevel(logging.ERROR)  # a page of notes for each save
+        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs a page for each save
         import orbax.checkpoint as ocp
         from orbax.checkpoint import checkpoint_managers
 
@@ -44,21 +44,24 @@ class Checkpoints:
         )
 
     def last(self) -> int | None:
-        """Step of the newest complete checkpoint."""
+        """Returns the step of the newest complete checkpoint, or None."""
         return self._manager.latest_step()
 
     def best(self) -> int | None:
-        """Step of the best one; where nothing was scored, of the last."""
+        """Returns the step of the best checkpoint; where none has a score, of the last."""
         best = self._manager.best_step()
         return self.last() if best is None else best
 
     def save(self, step: int, tree: PyTree, score: float | None = None) -> None:
-        """Starts to save; the tree may be donated when this returns. score: of a new best."""
+        """Starts to save; the tree may be donated when this returns.
+
+        score: the validation score, given only where it is the best so far.
+        """
         metrics = None if score is None else {"score": score}
         self._manager.save(step, args=self._args.StandardSave(tree), metrics=metrics)
 
     def restore(self, step: int, like: PyTree) -> PyTree:
-        """The tree saved at a step, with the shapes, types and shardings of `like`.
+        """Reads the tree saved at a step, with the shapes, types and shardings of `like`.
 
         Raises:
           InputError: it was saved from another structure, by other code.
@@ -73,12 +76,12 @@ class Checkpoints:
             ) from error
 
     def close(self) -> None:
-        """Waits for what is being saved."""
+        """Waits until saving is complete."""
         self._manager.close()
 
 
 def abstract(tree: PyTree, sharding: jax.sharding.Sharding) -> PyTree:
-    """Shapes and types of a tree, each with this sharding."""
+    """Returns the shapes and types of a tree, each with this sharding."""
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
     )

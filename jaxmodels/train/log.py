@@ -37,8 +37,8 @@ class Log:
         self._progress = progress
         self._waiting: deque[tuple[int, Metrics]] = deque()
         self._step = start
-        self._seconds = self._paused = self._waited = 0.0
-        self._waited_so_far = waited
+        self._seconds = self._paused = self._waited_before = 0.0
+        self._waited = waited
         self._clock = time.perf_counter()
 
     def add(self, step: int, window: Metrics) -> None:
@@ -49,7 +49,7 @@ class Log:
 
     @contextlib.contextmanager
     def paused(self, state: State) -> Iterator[None]:
-        """Writes all windows, and leaves what is done inside out of the rate of training."""
+        """Writes all windows; time spent inside does not count in the rate of training."""
         while self._waiting:
             self._fetch()
         jax.block_until_ready(state)
@@ -59,7 +59,7 @@ class Log:
         self._paused += time.perf_counter() - began
 
     def write(self, step: int, split: str, scores: dict[str, float]) -> None:
-        """A line of metrics.jsonl, and what is shown of it."""
+        """Adds a line to metrics.jsonl and prints it as the experiment describes it."""
         self._folder.append(step, split, scores)
         describe = self._experiment.describe or self._describe
         line = describe(step, split, scores)
@@ -68,7 +68,7 @@ class Log:
 
     def _describe(self, step: int, split: str, scores: dict[str, float]) -> str | None:
         if split == "train" and self._progress.visible:
-            return None  # it stands beside the bar
+            return None  # the bar shows it
         return " ".join([f"step={step}", *score_fields(split, scores)])
 
     def _fetch(self) -> None:
@@ -80,8 +80,8 @@ class Log:
         self._clock, self._step, self._paused = now, step, 0.0
         self._seconds += elapsed
         rate = steps / elapsed
-        waited = self._waited_so_far()
-        waiting, self._waited = (waited - self._waited) / elapsed, waited
+        waited = self._waited()
+        waiting, self._waited_before = (waited - self._waited_before) / elapsed, waited
         self.write(step, "train", scores)
         for name, value in scores.items():
             if not math.isfinite(value):
@@ -97,7 +97,7 @@ class Log:
 
 
 def not_finite(what: str, step: int) -> str:
-    """The message of a run that diverged."""
+    """Returns the message of a run that diverged."""
     return (
         f"{what} not finite by step {step}; checkpoints saved before are kept. Try a lower"
         " --learning-rate or --clip 1, or find the layer: the same command with --debug"

@@ -27,21 +27,21 @@ DIRECTIONS = {"lower": "min", "higher": "max"}
 
 
 class Result(NamedTuple):
-    """Where training ended."""
+    """The outcome of training."""
 
     state: State
     step: int
-    scores: dict[str, dict[str, float]]  # the last ones of each split
+    scores: dict[str, dict[str, float]]  # by split, its last ones
     workdir: Path
-    finished: bool  # False when it was asked to stop before the end
-    trained: bool  # False when it was finished before
+    finished: bool  # False when training was asked to stop before the end
+    trained: bool  # False when the run was finished already, so that nothing was trained
 
 
 def chunk_ends(config: Config, start: int, longest: int) -> Iterator[int]:
-    """The steps at which calls of the compiled program end.
+    """Yields the steps at which calls of the compiled program end.
 
     They are the multiples of every period and of `longest`, whatever `start` is, so that an
-    interrupted and an uninterrupted run do the same.
+    interrupted run calls the program at the same steps as an uninterrupted one.
     """
     run = config.run
     periods = (run.log_every, run.eval_every, run.checkpoint_every, longest)
@@ -83,7 +83,7 @@ class Trainer:
     def train(self, begin: Callable[[], None]) -> Result:
         """Trains from the last checkpoint, if there is one, to the end or until asked to stop.
 
-        begin: called when the checkpoint has been read, before anything is written.
+        begin: called after the checkpoint is read and before anything is written.
         """
         with Interruption() as interruption:
             return self._train(interruption, begin)
@@ -110,7 +110,7 @@ class Trainer:
                     progress.at(step)
                     window = self._record(state, step, window, log)
                     improved = self._evaluate_if_due(state, step, log)
-                    # A request that came during the evaluation is met at this step too.
+                    # Read after the evaluation, so that a request during it ends the run here.
                     stopping = interruption.requested and step != config.run.steps
                     self._save_if_due(checkpoints, step, state, window, log, improved, stopping)
                     if stopping:
@@ -123,13 +123,13 @@ class Trainer:
                 status = "stopped"
                 raise
             finally:
-                # What is being saved is good, whatever ended the loop.
+                # Waits even after an error, because the state being saved was checked before.
                 checkpoints.close()
                 folder.write_status(status, step)
         return self.result(state, step, trained=True)
 
     def _start(self, checkpoints: Checkpoints) -> tuple[int, State, Metrics]:
-        """Step, state and window of the last checkpoint, or of the beginning."""
+        """Returns step, state and window of the last checkpoint, or those of a new run."""
         last = checkpoints.last()
         if last is None:
             return 0, self.program.create(), self.program.zeros()
@@ -137,7 +137,7 @@ class Trainer:
         return last, tree["state"], tree["window"]
 
     def _record(self, state: State, step: int, window: Metrics, log: Log) -> Metrics:
-        """Hands a full window to the log; the window to go on with."""
+        """Hands the window to the log when it is full; returns the one to continue with."""
         run = self.config.run
         if step % run.log_every and step != run.steps:
             return window
@@ -145,7 +145,7 @@ class Trainer:
         return self.program.zeros()
 
     def _evaluate_if_due(self, state: State, step: int, log: Log) -> float | None:
-        """The validation score, if this step has one and none so far is better."""
+        """Evaluates when due; returns the validation score if it is the best so far."""
         run = self.config.run
         is_last = step == run.steps
         if step % run.eval_every and not is_last:
@@ -173,7 +173,7 @@ class Trainer:
                 self._save(checkpoints, step, state, window, improved)
 
     def result(self, state: State, step: int, trained: bool) -> Result:
-        """What the run has come to."""
+        """Returns the outcome at a step, with the last scores in metrics.jsonl."""
         lines = {line.pop("split"): line for line in self.folder.lines()}
         scores = {
             split: {name: value for name, value in line.items() if name != "step"}
@@ -183,7 +183,7 @@ class Trainer:
         return Result(state, step, scores, self.folder.path, finished, trained)
 
     def restored(self) -> tuple[int, State] | None:
-        """Step and state of the checkpoint that the config names; None when there is none."""
+        """Reads step and state of the checkpoint that the config names; None without one."""
         checkpoints = Checkpoints(self.folder.checkpoints)
         step = getattr(checkpoints, self.config.run.checkpoint)()
         if step is None:
@@ -191,18 +191,19 @@ class Trainer:
         return step, checkpoints.restore(step, self.program.like)["state"]
 
     def _evaluate(self, state: State, step: int, occasion: Occasion, log: Log) -> float | None:
-        """Scores the splits that are due; the validation score (see `RunFolder.best`) if none so
-        far is better."""
+        """Scores the splits that are due; returns the validation score (as in `RunFolder.best`) if
+        it is the best so far."""
         earlier, found = self.folder.reports(), {}
         for split in self.splits:
-            # Nothing is selected on test: with a validation split it is scored once, at the end.
+            # With a validation split, the others are scored once, at the end: nothing may be
+            # selected on them.
             if split != "validation" and "validation" in self.splits and occasion == "due":
                 continue
             scores, found[split] = self.score(split, state, step, occasion, earlier)
             log.write(step, split, scores)
         best = self.folder.best(self.monitor)
         improved = best[0] if best and best[1] == step else None
-        # Without validation nothing is selected, and the best is the last.
+        # Without a validation split nothing is selected: the best checkpoint is the last.
         chosen = "validation" if improved is not None else None
         write_findings(self.folder, found, chosen if "validation" in self.splits else "test")
         return improved
@@ -210,7 +211,7 @@ class Trainer:
     def score(
         self, split: str, state: State, step: int, occasion: Occasion, earlier: dict[str, dict]
     ) -> tuple[dict[str, float], Findings]:
-        """The scores of one split, and what else was found.
+        """Computes the scores of one split and its findings.
 
         Raises:
           ValueError: a score that the experiment does not declare.
@@ -240,10 +241,10 @@ class Trainer:
         return scores, findings
 
     def sample(self, state: State, key, conditions):
-        """The objective's samples.
+        """Draws samples of the objective.
 
         Raises:
-          InputError: it has none.
+          InputError: it cannot be sampled from.
         """
         if self.sampler is None:
             raise InputError(f"mode = sample; {self.config.experiment} has nothing to sample")
@@ -269,7 +270,7 @@ class Trainer:
 
 
 def _monitor_of(experiment: Experiment) -> tuple[str, str]:
-    """The score that picks the best checkpoint, and "min" or "max"."""
+    """Returns the name of the score that picks the best checkpoint, and "min" or "max"."""
     score = experiment.scores.get(experiment.monitor)
     if score is None or score.better not in DIRECTIONS:
         known = [name for name, s in experiment.scores.items() if s.better in DIRECTIONS]
@@ -291,12 +292,12 @@ def _require_declared(experiment: Experiment, scores: dict[str, float]) -> None:
 
 
 def train(experiment: Experiment, config: Config, folder: RunFolder, source: str) -> Result:
-    """Trains or resumes the run in `folder`; if it was finished already, only reads its state.
+    """Trains or resumes the run in `folder`; of a finished run it only reads the state.
 
     source: hash of the code (see `source_hash`).
 
     Raises:
-      InputError: the folder holds another run, or the numbers do not fit data and devices; nothing
+      InputError: the folder holds another run, or the config does not fit data and devices; nothing
         has been written then.
       RunError: the run failed.
     """
@@ -333,7 +334,7 @@ def train(experiment: Experiment, config: Config, folder: RunFolder, source: str
 
 
 def note_changes(record: dict, now: dict, config: Config) -> None:
-    """Says on standard error what has changed since the run began, if bits may depend on it."""
+    """Notes on standard error what has changed since the run began and may change bits."""
     then = flags_of(from_record(type(config), record))
     flags = flags_of(config)
     changed = [

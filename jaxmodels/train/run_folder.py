@@ -1,4 +1,4 @@
-"""The files of a run: config.json, metrics.jsonl, speed.jsonl and where the rest goes."""
+"""The folder of a run: config.json, metrics.jsonl, speed.jsonl and the places of other files."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ from jaxmodels.train.config import FORMAT, Config, flags_of, from_record, to_jso
 from jaxmodels.train.identity import command_of, free_when_read, identity
 from jaxmodels.train.tensorboard import FILE as EVENTS
 
-# config.json last: while it is there, what a kill leaves of the others is a run's.
+# `clear` removes config.json last, since without it a half-cleared folder would be refused.
 FILES = (
     "metrics.jsonl",
     "speed.jsonl",
@@ -28,13 +28,14 @@ FILES = (
     "status.json",
     "config.json",
 )
-# What an evaluation may leave in samples/.
+# Endings of the files that an evaluation may write into samples/.
 SAMPLES = (".png", ".txt", ".jsonl", ".wav")
-RECORD = {"experiment", "config", "identity", "source", "facts", "environment"}
+# The keys that every config.json has.
+RECORD_KEYS = {"experiment", "config", "identity", "source", "facts", "environment"}
 
 
 class RunFolder:
-    """A run folder that may exist, be empty, or hold this or another run."""
+    """A run folder, which may be missing, be empty, or hold this or another run."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
@@ -44,7 +45,7 @@ class RunFolder:
         self.tensorboard = self.path / "tensorboard"
 
     def record(self) -> dict | None:
-        """config.json; None when there is none.
+        """Reads config.json; None when there is none.
 
         Raises:
           InputError: it is not a run's, or the folder has files but no config.json.
@@ -64,7 +65,7 @@ class RunFolder:
                 )
             return None
         record = read_json(path)
-        if not isinstance(record, dict) or not record.keys() >= RECORD:
+        if not isinstance(record, dict) or not record.keys() >= RECORD_KEYS:
             raise InputError(f"{path} is not the record of a run; name another --workdir")
         return record
 
@@ -73,9 +74,9 @@ class RunFolder:
     ) -> None:
         """Raises InputError unless the recorded run is the one that config, code and data make.
 
-        facts: of the data; None: not known yet.
+        facts: those of the data; None while the data is not loaded.
         """
-        # The record is read as today's code reads it: a flag that is new since has its default.
+        # Both identities come from today's flags; a flag that the record lacks has its default.
         then, now = identity(from_record(type(config), record)), identity(config)
         free = set() if config.run.mode == "train" else free_when_read(config)
         differ = sorted(
@@ -118,7 +119,7 @@ class RunFolder:
     ) -> None:
         """Writes config.json, whole or not at all.
 
-        monitor: the score that picks the best checkpoint and "min" or "max", for who reads it.
+        monitor: name of the score that picks the best checkpoint, and "min" or "max"; for readers.
         """
         record = {
             "format": FORMAT,
@@ -137,7 +138,7 @@ class RunFolder:
     def write_status(
         self, status: Literal["running", "stopped", "finished", "failed"], step: int
     ) -> None:
-        """Writes status.json, for what launched the run."""
+        """Writes status.json for whatever launched the run."""
         values = {"status": status, "step": step, "time": time.time()}
         write_json(self.path / "status.json", values | {"processes": jax.process_count()})
 
@@ -186,7 +187,7 @@ class RunFolder:
         append_line(self.metrics, line)
 
     def sync(self) -> None:
-        """Returns when the lines of metrics.jsonl are on the disk."""
+        """Waits until the lines of metrics.jsonl are on the disk."""
         sync(self.metrics)
 
     def append_speed(self, **values: float | int) -> None:
@@ -194,22 +195,22 @@ class RunFolder:
         append_line(self.path / "speed.jsonl", values)
 
     def lines(self) -> list[dict]:
-        """The whole lines of metrics.jsonl."""
+        """Reads the complete lines of metrics.jsonl."""
         return read_lines(self.metrics)
 
     def drop_lines_after(self, step: int) -> None:
-        """Keeps the lines of metrics.jsonl up to a step, those that its checkpoint stands for."""
+        """Removes lines of metrics.jsonl after a step, which resuming there writes again."""
         kept = [json.dumps(line) + "\n" for line in self.lines() if line["step"] <= step]
         write_text(self.metrics, "".join(kept))
 
     def reports(self) -> dict[str, dict]:
-        """What evaluation.json holds, by split."""
+        """Reads evaluation.json: a record by split."""
         reports = read_json(self.path / "evaluation.json")
         return reports if isinstance(reports, dict) else {}
 
     def best(self, monitor: tuple[str, str]) -> tuple[float, int] | None:
-        """The best validation score so far, larger being better ("min" scores are negated), and
-        its step; of equal scores the last."""
+        """Returns the best validation score so far and its step; of equal scores the last. A score
+        to minimise is negated, so that larger is better."""
         name, direction = monitor
         sign = {"max": 1, "min": -1}[direction]
         scores = [
@@ -220,12 +221,12 @@ class RunFolder:
         return max(scores, default=None)
 
     def summary(self, step: int) -> str:
-        """The last line on standard output, for scripts, of a run that has come to a step."""
+        """Formats the last line on standard output, for scripts, of a run at a step."""
         parts = [f"step={step}"]
         last = {line["split"]: line for line in self.lines() if line["split"] != "train"}
         for split in ("test", "validation"):
             if split in last:
-                # Of a run that was stopped between two evaluations, the scores are older.
+                # A run that stopped between two evaluations has scores of an earlier step.
                 if last[split]["step"] != step:
                     parts.append(f"{split}/step={last[split]['step']}")
                 parts += score_fields(split, last[split])
@@ -234,7 +235,7 @@ class RunFolder:
 
 
 def score_fields(split: str, scores: Mapping[str, Any]) -> list[str]:
-    """["test/accuracy=0.9931", ...], to five significant digits."""
+    """Formats scores as ["test/accuracy=0.9931", ...], to five significant digits."""
     return [
         f"{split}/{name}={math.nan if value is None else value:.5g}"
         for name, value in scores.items()
@@ -243,8 +244,8 @@ def score_fields(split: str, scores: Mapping[str, Any]) -> list[str]:
 
 
 def _are_the_same(then: Any, now: Any) -> bool:
-    """Whether facts are equal. Of data it is the fingerprint that counts, not what the folder is
-    called."""
+    """Whether facts are equal. Data with a fingerprint may differ in name, as its folder may be
+    renamed."""
     if isinstance(then, dict) and isinstance(now, dict) and "fingerprint" in then:
         then, now = ({k: v for k, v in facts.items() if k != "name"} for facts in (then, now))
     return then == now
