@@ -17,7 +17,7 @@ class Stopped(Exception):
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean '...'?" with the known name most like this one, or "." if none is."""
+    """Returns "; did you mean '...'?" with the most similar known name, or "." if none is."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean '{near[0]}'?" if near else "."
 

@@ -33,7 +33,7 @@ def write_json(path: Path, value: Any, indent: int = 1) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file; None where there is no file or it holds no JSON."""
+    """Reads a JSON file; None where there is no file or it holds no JSON."""
     try:
         return json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
@@ -47,8 +47,8 @@ def append_line(path: Path, value: dict) -> None:
 
 
 def read_lines(path: Path) -> list[dict]:
-    """The objects of a file of JSON lines; lines that are not whole objects, as a kill leaves one,
-    are left out."""
+    """Reads the objects of a file of JSON lines; leaves out a line that is no complete object,
+    such as the last one after a kill."""
     try:
         texts = path.read_text("utf-8").splitlines(keepends=True)
     except (OSError, ValueError):
@@ -63,7 +63,7 @@ def read_lines(path: Path) -> list[dict]:
 
 
 def sync(path: Path) -> None:
-    """Returns when what was written to a file is on the disk; nothing where there is none."""
+    """Waits until what was written to a file is on the disk; does nothing without a file."""
     if path.exists():
         with open(path, "a") as file:
             os.fsync(file.fileno())
@@ -71,9 +71,9 @@ def sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """A folder to fill, which appears at `target` when the block ends without an error.
+    """Gives a folder to fill, which appears at `target` when the block ends without an error.
 
-    Where another process has made it meanwhile, that one stays: it must hold the same.
+    If another process made `target` meanwhile, that one stays, since it must hold the same.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))

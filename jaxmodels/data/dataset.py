@@ -43,7 +43,7 @@ class Dataset(NamedTuple):
 
     name: str
     version: str
-    fingerprint: str  # of the content
+    fingerprint: str  # changes when the content does
     splits: Mapping[str, Records]
     names: Mapping[str, tuple[str, ...]] = MappingProxyType({})  # by column, of its classes
     facts: Mapping[str, Any] = MappingProxyType({})  # by column, what is declared of it
