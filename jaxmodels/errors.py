@@ -13,7 +13,7 @@ class RunError(RuntimeError):
 
 
 class Stopped(Exception):
-    """Stopped on request, before the run itself could be asked; resumable. Exit code 75."""
+    """A stop on request while a run is prepared (its judge is trained); resumable. Exit code 75."""
 
 
 def closest(name: str, known: Iterable[str]) -> str:
