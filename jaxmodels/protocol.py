@@ -31,7 +31,7 @@ DATA_AXIS = "data"
 class Objective(NamedTuple):
     """What is minimised, as pure functions; none of them is jitted here.
 
-    init: traceable, so the engine can jit it with shardings or only take its shape.
+    init: makes the initial state; traceable, so the engine can jit it or only take its shapes.
     step: one update of everything that learns; the key is fold_in(root, step).
     evaluate: sums over the examples of one batch that `batch["valid"]` marks. The key is the same
     for all batches; noise from `example_keys` does not depend on how the split is divided.
@@ -64,7 +64,7 @@ class Source(Protocol):
     bytes_sent: int  # about how many bytes the host sends for an example
 
     def spec(self, batch_size: int) -> BatchSpec:
-        """Shapes and types of a batch."""
+        """Returns the shapes and types of a batch."""
         ...
 
     def send(
@@ -80,7 +80,7 @@ class Source(Protocol):
 
     @staticmethod
     def batch(arrays: Mapping[str, Array], sent: Mapping[str, Array]) -> Batch:
-        """The batch of one step; traceable."""
+        """Makes the batch of one step; traceable."""
         ...
 
 
@@ -91,7 +91,7 @@ class Mean(NamedTuple):
     count: Int[Array, ""]
 
     def value(self) -> float:
-        """The mean, in float64 on the host; NaN when nothing was counted."""
+        """Computes the mean in float64 on the host; NaN when nothing was counted."""
         return float(self.total) / float(self.count) if self.count else float("nan")
 
 

@@ -31,7 +31,7 @@ class Run(NamedTuple):
 
     @property
     def facts(self) -> dict:
-        """The record of the data."""
+        """The recorded facts of the data; empty if there are none."""
         facts = self.record.get("facts")
         return facts if isinstance(facts, dict) else {}
 

@@ -1,4 +1,4 @@
-"""What a run wrote into samples/: sections of pictures, texts and sounds."""
+"""The sections of pictures, texts and sounds that a run wrote into samples/."""
 
 import re
 from collections.abc import Callable, Set

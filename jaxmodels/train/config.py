@@ -125,7 +125,7 @@ class Config:
 
 
 class Preset(NamedTuple):
-    """A named set of flags, and what is known of it."""
+    """A named set of flags, with its source, expected result and cost."""
 
     flags: dict[str, Any]
     source: str  # who proposed it: paper, section, or code

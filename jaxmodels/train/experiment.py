@@ -69,7 +69,7 @@ class Prediction(NamedTuple):
 
 
 class Experiment(NamedTuple):
-    """An objective, its data and what the user is shown."""
+    """An objective, its data and what to show of them."""
 
     objective: Objective
     train: Source

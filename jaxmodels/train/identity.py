@@ -73,7 +73,7 @@ def command_of(config: Config) -> str:
 
 
 def _written(flag: Flag) -> list[str]:
-    """A flag as words of the command line."""
+    """Writes a flag as words of the command line."""
     name = flag.name.replace("_", "-")
     value = flag.value
     if value is None:
