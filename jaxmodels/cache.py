@@ -1,10 +1,10 @@
-"""Where things that can be made again are kept: decoded data sets and compiled programs."""
+"""The folder of things that can be made again: decoded data sets and compiled programs."""
 
 import os
 from pathlib import Path
 
 
 def cache_folder(name: str) -> Path:
-    """A folder of that name under $JAXMODELS_CACHE, by default ~/.cache/jaxmodels."""
+    """Returns the folder of that name under $JAXMODELS_CACHE, by default ~/.cache/jaxmodels."""
     root = os.environ.get("JAXMODELS_CACHE") or Path.home() / ".cache" / "jaxmodels"
     return Path(root).expanduser() / name

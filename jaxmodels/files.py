@@ -69,8 +69,7 @@ def write_json(path: Path, value: Any, indent: int = 1) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file; None where there is no regular file, or it holds no JSON, or far
-    too much of it."""
+    """Reads a JSON file; None where there is no regular file, no JSON, or more than 256 MB."""
     try:
         facts = path.stat()
         if stat.S_ISREG(facts.st_mode) and facts.st_size <= LARGEST_JSON:
@@ -97,8 +96,8 @@ def append_line(path: Path, value: dict) -> None:
 
 
 def read_lines(path: Path) -> list[dict]:
-    """The objects of a file of JSON lines; lines that are not whole objects, as a kill leaves one,
-    are left out."""
+    """Reads the objects of a file of JSON lines; leaves out a line that is no complete object,
+    such as the last one after a kill."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return []
@@ -109,7 +108,7 @@ def read_lines(path: Path) -> list[dict]:
 
 
 def parse_line(text: bytes) -> dict | None:
-    """The object of a line; None where it holds none."""
+    """Parses the object of a line; None where the line holds none."""
     with contextlib.suppress(ValueError, RecursionError):
         line = json.loads(text)
         if isinstance(line, dict):
@@ -118,7 +117,7 @@ def parse_line(text: bytes) -> dict | None:
 
 
 def sync(path: Path) -> None:
-    """Returns when what was written to a file is on the disk; nothing where there is none."""
+    """Waits until what was written to a file is on the disk; does nothing without a file."""
     if path.exists():
         with open(path, "rb") as file:
             os.fsync(file.fileno())
@@ -126,9 +125,9 @@ def sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """A folder to fill, which appears at `target` when the block ends without an error.
+    """Gives a folder to fill, which appears at `target` when the block ends without an error.
 
-    Where another process has made it meanwhile, that one stays: it must hold the same.
+    If another process made `target` meanwhile, that one stays, since it must hold the same.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))

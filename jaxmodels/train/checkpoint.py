@@ -76,7 +76,7 @@ class Checkpoints:
         )
 
     def last(self) -> int | None:
-        """Step of the newest complete checkpoint."""
+        """Returns the step of the newest complete checkpoint, or None."""
         return self._manager.latest_step()
 
     def steps(self) -> list[int]:
@@ -84,7 +84,7 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def best(self) -> int | None:
-        """Step of the best one; where nothing was scored, of the last."""
+        """Returns the step of the best checkpoint; where none has a score, of the last."""
         best = self._manager.best_step()
         return self.last() if best is None else best
 
@@ -217,7 +217,7 @@ class Checkpoints:
 
 
 def abstract(tree: PyTree, sharding: jax.sharding.Sharding) -> PyTree:
-    """Shapes and types of a tree, each with this sharding."""
+    """Returns the shapes and types of a tree, each with this sharding."""
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
     )

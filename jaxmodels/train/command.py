@@ -27,11 +27,11 @@ def main(
     presets: Mapping[str, Preset] = NOTHING,
     arguments: Sequence[str] | None = None,
 ) -> int:
-    """Runs an experiment from the command line; the exit code.
+    """Runs an experiment from the command line; returns the exit code.
 
     0: finished. 1: the run failed. 2: bad input. 75: stopped on request and resumable.
 
-    build: takes the config, and optionally data that are not those that the config names.
+    build: takes the config, and optionally data to use in place of what the config names.
     """
     try:
         arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -49,7 +49,7 @@ def main(
         print(f"failed: {error}", file=sys.stderr)
         return FAILED
     except BrokenPipeError:
-        # Nobody reads on (say, `| head`); Python would complain again when it flushes at exit.
+        # The reader has ended (say, `| head`), so Python's flush at exit must not write to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt:
@@ -58,7 +58,7 @@ def main(
 
 
 def version() -> str:
-    """The versions of this package, of Python and of jax on one line."""
+    """Returns the versions of this package, of Python and of jax on one line."""
     from importlib import metadata
 
     python = platform.python_version()
@@ -96,7 +96,7 @@ def _run(config: Config, build: Callable, arguments: Sequence[str]) -> int:
 def train(build: Callable[..., Experiment], config: Config, *data: object) -> "Result":
     """Trains or resumes the run that a config describes, as the command line does.
 
-    data: what `build` takes beside the config, as arrays from a notebook.
+    data: what `build` takes besides the config, such as arrays from a notebook.
 
     Raises:
       InputError: bad input; nothing has been written.
@@ -118,7 +118,7 @@ def train(build: Callable[..., Experiment], config: Config, *data: object) -> "R
 def _config_of_run(
     config: Config, folder: RunFolder, record: dict | None, arguments: Sequence[str]
 ) -> Config:
-    """The recorded config with the flags given laid over it; they may not make it another run."""
+    """Lays the given flags over the recorded config."""
     if record is None:
         raise InputError(
             f"workdir {folder.path} holds no run; name one with --workdir, or train it"

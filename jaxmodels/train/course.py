@@ -23,10 +23,10 @@ _MOST_ROLLBACKS = 10
 
 
 def chunk_ends(config: Config, start: int, longest: int) -> Iterator[int]:
-    """The steps at which calls of the compiled program end.
+    """Yields the steps at which calls of the compiled program end.
 
     They are the multiples of every period and of `longest`, whatever `start` is, so that an
-    interrupted and an uninterrupted run do the same.
+    interrupted run calls the program at the same steps as an uninterrupted one.
     """
     run = config.run
     periods = (run.log_every, run.eval_every, run.checkpoint_every, longest)
@@ -100,7 +100,7 @@ class Course:
                 progress.at(self.step)
                 self._log_if_due(log)
                 improved = self._evaluate_if_due(log)
-                # A request that came during the evaluation is met at this step too.
+                # Read after the evaluation, so that a request during it ends the run here.
                 stopping = self._interruption.requested and self.step != self._run.steps
                 self._save_if_due(log, improved, stopping)
                 if stopping:
@@ -115,7 +115,7 @@ class Course:
         self._window = program.zeros()
 
     def _evaluate_if_due(self, log: Log) -> float | None:
-        """The validation score, if this step has one and none so far is better."""
+        """Evaluates when due; returns the validation score if it is the best so far."""
         if self.step % self._run.eval_every and self.step != self._run.steps:
             return None
         return self._evaluate(log)

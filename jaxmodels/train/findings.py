@@ -1,4 +1,4 @@
-"""What an evaluation found, as files of the run folder."""
+"""The findings of an evaluation, as files of the run folder."""
 
 import sys
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ from jaxmodels.train.run_folder import RunFolder
 def write_findings(folder: RunFolder, found: Mapping[str, Findings], best: str | None) -> None:
     """Writes records, pictures, texts and sounds of the splits that were evaluated at one step.
 
-    best: the split whose record is also that of the best checkpoint, if any. What cannot be
-    drawn is noted on standard error and left out: a run matters more than its pictures.
+    best: the split whose record is also that of the best checkpoint, if any. A picture that fails
+    is noted on standard error and left out: a run matters more than its pictures.
     """
     records = {split: dict(f.record) for split, f in found.items() if f.record is not None}
     if records:

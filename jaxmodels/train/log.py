@@ -64,8 +64,8 @@ class Log:
         self._progress = progress
         self._waiting: deque[Window] = deque()
         self._step = start
-        self._seconds = self._paused = self._waited = 0.0
-        # Seconds so far in which the device waited for data.
+        self._seconds = self._paused = self._waited_before = 0.0
+        # Gives the seconds so far in which the device waited for data.
         self.waited: Callable[[], float] = lambda: 0.0
         self._clock = time.perf_counter()
 
@@ -77,7 +77,7 @@ class Log:
 
     @contextlib.contextmanager
     def paused(self, state: State) -> Iterator[None]:
-        """Writes all windows, and leaves what is done inside out of the rate of training."""
+        """Writes all windows; time spent inside does not count in the rate of training."""
         while self._waiting:
             self._fetch()
         jax.block_until_ready(state)
@@ -87,7 +87,7 @@ class Log:
         self._paused += time.perf_counter() - began
 
     def write(self, step: int, split: str, scores: dict[str, float]) -> None:
-        """A line of metrics.jsonl, and what is shown of it."""
+        """Adds a line to metrics.jsonl and prints it as the experiment describes it."""
         self._folder.append(step, split, scores)
         describe = self._experiment.describe or self._describe
         line = describe(step, split, scores)
@@ -96,7 +96,7 @@ class Log:
 
     def _describe(self, step: int, split: str, scores: dict[str, float]) -> str | None:
         if split == "train" and self._progress.visible:
-            return None  # it stands beside the bar
+            return None  # the bar shows it
         return " ".join([f"step={step}", *score_fields(split, scores)])
 
     def _fetch(self) -> None:
@@ -110,7 +110,7 @@ class Log:
         self._seconds += elapsed
         rate = steps / elapsed
         waited = self.waited()
-        waiting, self._waited = (waited - self._waited) / elapsed, waited
+        waiting, self._waited_before = (waited - self._waited_before) / elapsed, waited
         self.write(step, "train", scores)
         left_out = int(sum(refused))
         if left_out:
@@ -136,5 +136,5 @@ class Log:
 
 
 def not_finite(what: str, step: int, advice: str = ADVICE) -> str:
-    """The message of a run that diverged."""
+    """Returns the message of a run that diverged."""
     return f"{what} not finite by step {step}{advice}"

@@ -29,14 +29,14 @@ DIRECTIONS = {"lower": "min", "higher": "max"}
 
 
 class Result(NamedTuple):
-    """Where training ended."""
+    """The outcome of training."""
 
     state: State
     step: int
-    scores: dict[str, dict[str, float]]  # the last ones of each split
+    scores: dict[str, dict[str, float]]  # by split, its last ones
     workdir: Path
-    finished: bool  # False when it was asked to stop before the end
-    trained: bool  # False when it was finished before
+    finished: bool  # False when training was asked to stop before the end
+    trained: bool  # False when the run was finished already, so that nothing was trained
 
 
 class Trainer:
@@ -73,7 +73,7 @@ class Trainer:
     def train(self, begin: Callable[[], None]) -> Result:
         """Trains from the last checkpoint, if there is one, to the end or until asked to stop.
 
-        begin: called when the checkpoint has been read, before anything is written.
+        begin: called after the checkpoint is read and before anything is written.
         """
         with Interruption() as interruption:
             self.program.compile()
@@ -88,11 +88,10 @@ class Trainer:
 
     @contextlib.contextmanager
     def _status_of(self, course: Course, checkpoints: Checkpoints) -> Iterator[None]:
-        """Writes what became of a run, when what is being saved is on the disk."""
+        """Writes what became of the run, after the last checkpoint is on the disk."""
         status = "failed"
         try:
             yield
-            # What is being saved is good, whatever ends the loop.
             checkpoints.wait()
             status = "finished" if course.step == self.config.run.steps else "stopped"
         except RunError:
@@ -102,11 +101,12 @@ class Trainer:
             status = "stopped"
             raise
         finally:
+            # Waits even after an error, because the state being saved was checked before.
             checkpoints.wait()
             self.folder.write_status(status, course.step)
 
     def result(self, state: State, step: int, trained: bool) -> Result:
-        """What the run has come to."""
+        """Returns the outcome at a step, with the last scores in metrics.jsonl."""
         lines = {line.pop("split"): line for line in self.folder.lines()}
         scores = {
             split: {name: value for name, value in line.items() if name != "step"}
@@ -116,10 +116,11 @@ class Trainer:
         return Result(state, step, scores, self.folder.path, finished, trained)
 
     def restored(self) -> Restored | None:
-        """What the checkpoint holds that the config names; None when there is none.
+        """Reads the checkpoint that the config names; None without one. Where the last is damaged,
+        a note says so and the one before is read.
 
         Raises:
-          InputError: it is damaged. Of the last one, a note says so, and the one before is taken.
+          InputError: the best, or every one, is damaged.
         """
         checkpoints = Checkpoints(self.folder.checkpoints)
         if self.config.run.checkpoint == "last":
@@ -128,18 +129,19 @@ class Trainer:
         return None if step is None else checkpoints.restore(step, self.program.like)
 
     def evaluate(self, state: State, step: int, occasion: Occasion, log: Log) -> float | None:
-        """Scores the splits that are due; the validation score (see `RunFolder.best`) if none so
-        far is better."""
+        """Scores the splits that are due; returns the validation score (as in `RunFolder.best`) if
+        it is the best so far."""
         earlier, found = self.folder.reports(), {}
         for split in self.splits:
-            # Nothing is selected on test: with a validation split it is scored once, at the end.
+            # With a validation split, the others are scored once, at the end: nothing may be
+            # selected on them.
             if split != "validation" and "validation" in self.splits and occasion == "due":
                 continue
             scores, found[split] = self.score(split, state, step, occasion, earlier)
             log.write(step, split, scores)
         best = self.folder.best(self.monitor)
         improved = best[0] if best and best[1] == step else None
-        # Without validation nothing is selected, and the best is the last.
+        # Without a validation split nothing is selected: the best checkpoint is the last.
         chosen = "validation" if improved is not None else None
         write_findings(self.folder, found, chosen if "validation" in self.splits else "test")
         return improved
@@ -147,7 +149,7 @@ class Trainer:
     def score(
         self, split: str, state: State, step: int, occasion: Occasion, earlier: dict[str, dict]
     ) -> tuple[dict[str, float], Findings]:
-        """The scores of one split, and what else was found.
+        """Computes the scores of one split and its findings.
 
         Raises:
           ValueError: a score that the experiment does not declare.
@@ -177,10 +179,10 @@ class Trainer:
         return scores, findings
 
     def sample(self, state: State, key, conditions):
-        """The objective's samples.
+        """Draws samples of the objective.
 
         Raises:
-          InputError: it has none.
+          InputError: it cannot be sampled from.
         """
         if self.sampler is None:
             raise InputError(f"mode = sample; {self.config.experiment} has nothing to sample")
@@ -188,7 +190,7 @@ class Trainer:
 
 
 def _monitor_of(experiment: Experiment) -> tuple[str, str]:
-    """The score that picks the best checkpoint, and "min" or "max"."""
+    """Returns the name of the score that picks the best checkpoint, and "min" or "max"."""
     score = experiment.scores.get(experiment.monitor)
     if score is None or score.better not in DIRECTIONS:
         known = [name for name, s in experiment.scores.items() if s.better in DIRECTIONS]
@@ -210,12 +212,12 @@ def _require_declared(experiment: Experiment, scores: dict[str, float]) -> None:
 
 
 def train(experiment: Experiment, config: Config, folder: RunFolder, source: str) -> Result:
-    """Trains or resumes the run in `folder`; if it was finished already, only reads its state.
+    """Trains or resumes the run in `folder`; of a finished run it only reads the state.
 
     source: hash of the code (see `source_hash`).
 
     Raises:
-      InputError: the folder holds another run, or the numbers do not fit data and devices; nothing
+      InputError: the folder holds another run, or the config does not fit data and devices; nothing
         has been written then.
       RunError: the run failed.
     """
@@ -256,7 +258,7 @@ def train(experiment: Experiment, config: Config, folder: RunFolder, source: str
 def _finished(
     experiment: Experiment, config: Config, folder: RunFolder, source: str
 ) -> Result | None:
-    """What a run that has finished has come to; None where there is something to do."""
+    """Returns the outcome of a run that has finished; None where something remains to be done."""
     record = folder.record()
     if record is None or config.run.overwrite or folder.replaced.exists:
         return None
@@ -279,7 +281,7 @@ def _finished(
 def _check(
     record: dict, experiment: Experiment, config: Config, folder: RunFolder, source: str
 ) -> int:
-    """The step that the run in the folder has reached.
+    """Returns the step that the run in the folder has reached.
 
     Raises:
       InputError: it is another run, or it is beyond its end.
@@ -292,7 +294,7 @@ def _check(
 
 
 def note_changes(record: dict, now: dict, config: Config) -> None:
-    """Says on standard error what has changed since the run began, if bits may depend on it."""
+    """Notes on standard error what has changed since the run began and may change bits."""
     then = flags_of(from_record(type(config), record))
     flags = flags_of(config)
     changed = [

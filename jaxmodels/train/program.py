@@ -1,4 +1,4 @@
-"""The compiled steps of a run: initial state, many steps in one call."""
+"""The compiled program of a run: its initial state, and many steps in one call."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -21,7 +21,7 @@ from jaxmodels.train.feed import Feed
 from jaxmodels.train.layout import part_of_host, put, shardings_of
 
 PARALLEL = ("jit", "pmap")
-# Bytes that the host sends in one call: several such pieces are on their way at once.
+# Most bytes of data in one call; the data of several calls is in memory at once.
 MOST_SENT = 1 << 28
 
 
@@ -35,32 +35,32 @@ class Keys(NamedTuple):
 
 
 def keys_of(seed: int) -> Keys:
-    """Roots by purpose; step t uses fold_in(keys.step, t)."""
+    """Splits a seed into roots by purpose; step t uses fold_in(keys.step, t)."""
     return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
 
 
 def pick(sent: PyTree, at: Array | int) -> PyTree:
-    """What was sent for one step of a chunk."""
+    """Takes the data of one step from what was sent for a chunk."""
     return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, at, keepdims=False), sent)
 
 
 class Chunk(NamedTuple):
-    """Steps start..stop-1 and what the host sends for them, on the devices."""
+    """Steps start..stop-1 and the host's data for them, on the devices."""
 
     start: int
     stop: int
-    sent: PyTree
-    skipped: int = 0  # batches left out before it
+    sent: PyTree  # [length, batch, ...], of which the first stop - start steps count
+    skipped: int = 0  # batches that were left out after divergences
 
 
 class TrainProgram:
     """Steps of an objective, compiled once for the whole run.
 
     objective: an Objective, or an object with its methods.
-    parallel: jit: one program of the global batch, which the compiler divides over the mesh; pmap:
-      a program per device of its part of the batch (objectives then add over a named axis, see
+    parallel: jit: one program for the global batch, which the compiler divides over the mesh; pmap:
+      a program on each device for its part of the batch (objectives then add over a named axis, see
       `jaxmodels.across`). State and results are the same.
-    length: the most steps of a chunk; fewer where the host sends much (`self.length`).
+    length: most steps of a chunk; `self.length` is less where the data of so many is too large.
 
     Raises:
       InputError: a batch that the devices do not divide or the data does not fill, an unknown
@@ -108,12 +108,12 @@ class TrainProgram:
         self.like = abstract({"state": state, "window": sums}, self.shardings.whole)
         self._arrays = put(dict(source.arrays), self.shardings.whole)
         self._objective = objective
-        # The last output of each call that the devices may not have finished.
+        # One output of each call that may still be running.
         self._running: deque[Array] = deque()
         self._refused: list[Array] = []
 
     def take_refused(self) -> list[Array]:
-        """How many steps were left out as not finite, for each call since the last question."""
+        """Returns how many steps were skipped as not finite, for each call since it was last read."""
         refused, self._refused = self._refused, []
         return refused
 
@@ -135,7 +135,7 @@ class TrainProgram:
                     refused += ~good
                 return new, jax.tree.map(jnp.add, window, sums), refused
 
-            # A count that is not static: one program for chunks of every length.
+            # `count` is traced, so that one program serves chunks of every length.
             carry = state, window, jnp.int32(0)
             state, window, refused = jax.lax.fori_loop(0, count, body, carry)
             return state, window, refused
@@ -146,7 +146,7 @@ class TrainProgram:
     def _compiled(self) -> jax.stages.Compiled:
         whole, steps, batch = self.shardings
         if self._parallel == "pmap":
-            # What is on every device alike is mapped over no axis, and comes out as it went in.
+            # None: equal on all devices, without an axis of devices.
             program = jax.pmap(
                 self._chunk(lambda rows: rows, lambda sums: jax.lax.psum(sums, DATA_AXIS)),
                 axis_name=DATA_AXIS,
@@ -181,7 +181,7 @@ class TrainProgram:
         return lowered.compile(compiler_options=options)
 
     def _batch_axes(self, batch_size: int) -> tuple[int, ...]:
-        """The axes of a batch as the program takes it: pmap has one for the devices."""
+        """Returns the leading axes of a batch: [batch], or under pmap [devices, batch/devices]."""
         if self._parallel == "jit":
             return (batch_size,)
         devices = self._mesh.shape[DATA_AXIS]
@@ -195,23 +195,23 @@ class TrainProgram:
         return put(sent, self.shardings.steps)
 
     def compile(self) -> None:
-        """Compiles the steps, if that is not done yet; `run` would do it at its first call."""
+        """Compiles the steps now; otherwise the first `run` would."""
         self._compiled  # noqa: B018
 
     def create(self) -> State:
-        """The initial state."""
+        """Computes the initial state."""
         return jax.jit(self._init, out_shardings=self.shardings.whole)(self.keys.init)
 
     def zeros(self) -> Metrics:
-        """An empty window of metrics."""
+        """Returns an empty window of metrics."""
         zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), self.like["window"])
         return put(zeros, self.shardings.whole)
 
     def feed(self, start: int, ends: Iterable[int], skipped: int = 0) -> Feed[Chunk]:
-        """The chunks from `start` to each of these ends, at most `length` steps apart; each is on
-        its way to the devices while they work on the one before.
+        """Makes the chunks from `start` to each of `ends`, at most `length` steps apart. A chunk is
+        sent while the devices work on the one before.
 
-        skipped: batches that are left out: step t takes the batch and key of t + skipped.
+        skipped: batches that were left out: step t takes the batch and the key of t + skipped.
         """
         return Feed(self._chunks(start, ends, skipped), self._idle)
 
@@ -227,16 +227,16 @@ class TrainProgram:
             yield Chunk(*span, self._put(sent), skipped)
 
     def _idle(self) -> bool:
-        # Arrays of a computation have `is_ready`, though their type does not say so.
+        # The type jax.Array does not declare `is_ready`.
         running: Any = self._running
-        return all(done.is_ready() for done in running)
+        return all(step.is_ready() for step in running)
 
     def run(self, state: State, window: Metrics, chunk: Chunk) -> tuple[State, Metrics]:
-        """The steps of a chunk. Takes state and window over; returns before the devices are done,
-        but when they are done with the chunk before the last."""
-        steps = chunk.stop - chunk.start
+        """Runs the steps of a chunk; donates state and window. Returns while the devices still work
+        on this chunk and the one before."""
+        count = chunk.stop - chunk.start
         state, window, refused = self._compiled(
-            state, window, self._arrays, self.keys.step, chunk.sent, steps, chunk.skipped
+            state, window, self._arrays, self.keys.step, chunk.sent, count, chunk.skipped
         )
         self._running.append(refused)
         if self._skips_nonfinite:
@@ -250,20 +250,20 @@ class TrainProgram:
     def advance(
         self, state: State, window: Metrics, start: int, stop: int
     ) -> tuple[State, Metrics]:
-        """Steps start..stop-1, without a feed."""
+        """Runs steps start..stop-1, without a feed."""
         for chunk in self._chunks(start, [*range(start + self.length, stop, self.length), stop]):
             state, window = self.run(state, window, chunk)
         return state, window
 
     def batch(self, step: int) -> Batch:
-        """The batch of one step, on its own."""
+        """Returns the batch of one step."""
         sent = next(self._source.send(self._order, [(step, step + 1)], 1))
         return self._source.batch(
-            self._arrays, {name: jnp.asarray(c[0]) for name, c in sent.items()}
+            self._arrays, {name: jnp.asarray(part[0]) for name, part in sent.items()}
         )
 
     def text(self) -> str:
-        """The optimised program."""
+        """Returns the optimised program as text (HLO)."""
         return self._compiled.as_text() or ""
 
 
@@ -272,5 +272,5 @@ def _chosen(condition: Array, yes: PyTree, no: PyTree) -> PyTree:
 
 
 def steps_at_once(source: Source, batch_size: int) -> int:
-    """For how many steps the host sends data in one call."""
+    """Returns for how many steps the data may be sent in one call."""
     return max(1, MOST_SENT // (source.bytes_sent * batch_size))

@@ -1,4 +1,4 @@
-"""What a person watches: a progress bar with rate, time left and live scores, and lines."""
+"""A progress bar with rate, time left and live scores; requests to stop by a signal."""
 
 import contextlib
 import signal
@@ -43,7 +43,7 @@ class Progress:
 
     @contextlib.contextmanager
     def hidden(self) -> Iterator[None]:
-        """Takes the bar away for a while, in which others may print or show bars of their own."""
+        """Hides the bar inside the block, where others may print or show bars of their own."""
         self._bar.stop()
         yield
         self._bar.start()
@@ -59,7 +59,7 @@ class Progress:
 
 
 class Interruption:
-    """Turns SIGTERM and the first Ctrl-C into a request to stop, which the loop looks at."""
+    """Turns SIGTERM and the first Ctrl-C into a request to stop, which the loop reads."""
 
     def __init__(self):
         self.requested = False

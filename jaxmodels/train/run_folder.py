@@ -1,4 +1,4 @@
-"""The files of a run: config.json, metrics.jsonl, speed.jsonl and where the rest goes."""
+"""The folder of a run: config.json, metrics.jsonl, speed.jsonl and the places of other files."""
 
 import contextlib
 import hashlib
@@ -23,7 +23,7 @@ from jaxmodels.train.replaced import RECORD, Replaced, note_written, require_own
 
 
 class RunFolder:
-    """A run folder that may exist, be empty, or hold this or another run."""
+    """A run folder, which may be missing, be empty, or hold this or another run."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
@@ -37,7 +37,7 @@ class RunFolder:
         self._found_copy = self.checkpoints / "evaluation.json"
 
     def record(self) -> dict | None:
-        """config.json; None when there is none.
+        """Reads config.json; None when there is none.
 
         Raises:
           InputError: it is not a run's or damaged, or the folder has files but no config.json.
@@ -67,9 +67,9 @@ class RunFolder:
     ) -> None:
         """Raises InputError unless the recorded run is the one that config, code and data make.
 
-        facts: of the data; None: not known yet.
+        facts: those of the data; None while the data is not loaded.
         """
-        # The record is read as today's code reads it: a flag that is new since has its default.
+        # Both identities come from today's flags; a flag that the record lacks has its default.
         then, now = identity(from_record(type(config), record)), identity(config)
         free = set() if config.run.mode == "train" else free_when_read(config)
         differ = sorted(
@@ -112,7 +112,7 @@ class RunFolder:
     ) -> None:
         """Writes config.json, whole or not at all.
 
-        monitor: the score that picks the best checkpoint and "min" or "max", for who reads it.
+        monitor: name of the score that picks the best checkpoint, and "min" or "max"; for readers.
         """
         record = {
             "format": FORMAT,
@@ -134,7 +134,7 @@ class RunFolder:
     def write_status(
         self, status: Literal["running", "stopped", "finished", "failed"], step: int
     ) -> None:
-        """Writes status.json, for what launched the run."""
+        """Writes status.json for whatever launched the run."""
         values = {"status": status, "step": step, "time": time.time()}
         write_json(self.path / "status.json", values | {"processes": jax.process_count()})
 
@@ -172,7 +172,7 @@ class RunFolder:
             self.replaced.bring_back()
 
     def own(self, name: str) -> Path:
-        """The path of samples/NAME, which is noted as the run's own."""
+        """Returns the path of samples/NAME and records that the file is the run's own."""
         note_written(self.path, name)
         return self.samples / name
 
@@ -187,30 +187,30 @@ class RunFolder:
         append_line(self.path / "speed.jsonl", values)
 
     def lines(self) -> list[dict]:
-        """The whole lines of metrics.jsonl."""
+        """Reads the complete lines of metrics.jsonl."""
         return self.metrics.read()
 
     def reports(self) -> dict[str, dict]:
-        """What evaluation.json holds, by split."""
+        """Reads evaluation.json: a record by split."""
         reports = read_json(self._found)
         if not isinstance(reports, dict):
             return {}
         return {split: found for split, found in reports.items() if isinstance(found, dict)}
 
     def write_reports(self, reports: Mapping[str, Mapping[str, Any]]) -> None:
-        """Writes evaluation.json: what it held, with these splits anew."""
+        """Writes evaluation.json, in which these splits replace their earlier records."""
         write_json(self._found, self.reports() | dict(reports))
 
     def seal(self) -> Facts:
-        """Copies what a checkpoint stands for; when all is on the disk, gives what the checkpoint
-        says of it."""
+        """Copies the files that a checkpoint stands for and waits until they are on the disk;
+        returns what the checkpoint records of them."""
         found = _content(self._found)
         if found is not None and found != _content(self._found_copy):
             write_atomically(self._found_copy, lambda file: file.write(found))
         return Facts(*self.metrics.seal(), found_hash=_hash(found))
 
     def restore(self, step: int, facts: Facts | None) -> None:
-        """Makes the files be as they were at the checkpoint of a step.
+        """Makes the files what they were at the checkpoint of a step.
 
         Raises:
           InputError: metrics.jsonl is damaged, and its copy too.
@@ -219,14 +219,14 @@ class RunFolder:
             self.metrics.restore_until(step)
             return
         self.metrics.restore(facts.lines, facts.lines_hash)
-        # A later evaluation may have written it anew, or damage changed it.
+        # A later evaluation, or damage, may have changed evaluation.json.
         copy = _content(self._found_copy)
         if copy is not None and _hash(copy) == facts.found_hash != _hash(_content(self._found)):
             write_atomically(self._found, lambda file: file.write(copy))
 
     def best(self, monitor: tuple[str, str]) -> tuple[float, int] | None:
-        """The best validation score so far, larger being better ("min" scores are negated), and
-        its step; of equal scores the last."""
+        """Returns the best validation score so far and its step; of equal scores the last. A score
+        to minimise is negated, so that larger is better."""
         name, direction = monitor
         sign = {"max": 1, "min": -1}[direction]
         scores = [
@@ -237,12 +237,12 @@ class RunFolder:
         return max(scores, default=None)
 
     def summary(self, step: int) -> str:
-        """The last line on standard output, for scripts, of a run that has come to a step."""
+        """Formats the last line on standard output, for scripts, of a run at a step."""
         parts = [f"step={step}"]
         last = {line["split"]: line for line in self.lines() if line["split"] != "train"}
         for split in ("test", "validation"):
             if split in last:
-                # Of a run that was stopped between two evaluations, the scores are older.
+                # A run that stopped between two evaluations has scores of an earlier step.
                 if last[split]["step"] != step:
                     parts.append(f"{split}/step={last[split]['step']}")
                 parts += score_fields(split, last[split])
@@ -251,7 +251,7 @@ class RunFolder:
 
 
 def score_fields(split: str, scores: Mapping[str, Any]) -> list[str]:
-    """["test/accuracy=0.9931", ...], to five significant digits."""
+    """Formats scores as ["test/accuracy=0.9931", ...], to five significant digits."""
     return [
         f"{split}/{name}={math.nan if value is None else value:.5g}"
         for name, value in scores.items()
@@ -260,8 +260,8 @@ def score_fields(split: str, scores: Mapping[str, Any]) -> list[str]:
 
 
 def _are_the_same(then: Any, now: Any) -> bool:
-    """Whether facts are equal. Of data it is the fingerprint that counts, not what the folder is
-    called."""
+    """Whether facts are equal. Data with a fingerprint may differ in name, as its folder may be
+    renamed."""
     if isinstance(then, dict) and isinstance(now, dict) and "fingerprint" in then:
         then, now = ({k: v for k, v in facts.items() if k != "name"} for facts in (then, now))
     return then == now

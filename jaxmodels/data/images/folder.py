@@ -19,7 +19,7 @@ _SPLITS = {TRAIN: TRAIN, VALIDATION: VALIDATION, "val": VALIDATION, TEST: TEST}
 class FolderImages:
     """`Records` of files: their paths below a folder, and the labels of their classes.
 
-    labels: None: the images have none.
+    labels: those of the files; None: the images have none.
     """
 
     def __init__(self, folder: Path, paths: Sequence[str], labels: np.ndarray | None):
@@ -29,13 +29,13 @@ class FolderImages:
         return len(self._paths)
 
     def read(self, rows: Sequence[int]) -> list[Record]:
-        """The encoded "image" of each row and, if there are any, its "label"."""
+        """Reads the encoded "image" of each row and, if there are labels, its "label"."""
         if self._labels is None:
             return [{"image": self._bytes(row)} for row in rows]
         return [{"image": self._bytes(row), "label": int(self._labels[row])} for row in rows]
 
     def key(self, row: int) -> str:
-        """The path below the folder, with slashes."""
+        """Returns the path below the folder, with slashes."""
         return self._paths[row]
 
     def _bytes(self, row: int) -> bytes:
@@ -46,9 +46,9 @@ class FolderImages:
 
 
 def open_image_folder(folder: Path) -> Dataset:
-    """The images (.png .jpg .jpeg .bmp .webp) in folder/train/CLASS and, if there, the same in
-    validation (or val) and test; or in folder/CLASS, all of them to train on. Without folders of
-    classes the images have no labels. What lies deeper in a class belongs to it.
+    """Opens the images (.png .jpg .jpeg .bmp .webp) in folder/train/CLASS and, if they exist, in
+    validation (or val) and test; or those in folder/CLASS, all of them to train on. Without folders
+    of classes the images have no labels. Images in folders below a class belong to it.
 
     Raises:
       InputError: no such folder, without images or without a training split, images beside folders
@@ -57,9 +57,7 @@ def open_image_folder(folder: Path) -> Dataset:
     if not folder.is_dir():
         raise InputError(f"data '{folder}' is no folder; expected one with images in train/CLASS")
     files = _files(folder)
-    splits = _split_folders(folder)
-    if not splits:
-        splits = {TRAIN: ""}
+    splits = _split_folders(folder) or {TRAIN: ""}
     found = {split: _of_classes(folder, files, below) for split, below in splits.items()}
     names = sorted({name for name, _ in found[TRAIN]} - {""})
     images = {}
@@ -79,24 +77,24 @@ def open_image_folder(folder: Path) -> Dataset:
 
 
 def _files(folder: Path) -> dict[str, tuple[int, int]]:
-    """Size and time of change of every image file by its path below the folder, sorted."""
+    """Finds size and time of change of every image file, by its path below the folder, sorted."""
     files = {}
     for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
-            # Names with a dot in front are what systems leave beside files of the user.
+            # Operating systems leave files with a dot in front beside those of the user.
             if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
                 path = Path(parent, name)
                 try:
-                    facts = path.stat()
-                    files[path.relative_to(folder).as_posix()] = facts.st_size, facts.st_mtime_ns
-                except OSError:  # a link to nothing: a bad record
+                    stat = path.stat()
+                    files[path.relative_to(folder).as_posix()] = stat.st_size, stat.st_mtime_ns
+                except OSError:  # a dangling link, which becomes a bad record
                     files[path.relative_to(folder).as_posix()] = -1, -1
     return dict(sorted(files.items()))
 
 
 def _split_folders(folder: Path) -> dict[str, str]:
-    """Names of the folders of splits, none if the folder has no splits."""
+    """Returns the name of each split's folder; none if the folder has no splits."""
     there = [name for name in _SPLITS if (folder / name).is_dir()]
     if {VALIDATION, "val"} <= set(there):
         raise InputError(f"data '{folder}' has folders validation and val; expected one of them")
@@ -109,7 +107,7 @@ def _split_folders(folder: Path) -> dict[str, str]:
 
 
 def _of_classes(folder: Path, files: dict[str, tuple], below: str) -> list[tuple[str, str]]:
-    """Class ("": none) and path of every image of a split."""
+    """Returns class ("": none) and path of every image of a split, whose folder is `below`."""
     start = f"{below}/" if below else ""
     pairs = []
     for path in files:

@@ -1,4 +1,4 @@
-"""Pictures without labels, as a prediction is asked for."""
+"""Pictures without labels, to predict for."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +16,9 @@ from jaxmodels.errors import InputError
 def read_pictures(
     path: Path, data: ImageData, size: int = 0
 ) -> Iterator[tuple[str, dict[str, np.ndarray] | BadRecord]]:
-    """Gives name and columns of each picture that a path names, as `data` has them: one file, or
-    all in a folder, whatever lies how deep, by their paths. A picture that cannot be used is a
-    BadRecord in place of its columns.
+    """Yields name and columns, as `data` has them, of one picture, or of all in a folder and the
+    folders below, sorted by path. For a picture that cannot be used, a BadRecord takes the place of
+    its columns.
 
     size: side of the square that a model's pictures are cut to; 0: they are of one size.
 
