@@ -177,10 +177,8 @@ class RunFolder:
         return self.samples / name
 
     def append(self, step: int, split: str, scores: dict[str, float]) -> None:
-        """Adds a line to metrics.jsonl. A number that is not finite is written as null."""
-        line: dict[str, Any] = {"step": step, "split": split}
-        line |= {name: value if math.isfinite(value) else None for name, value in scores.items()}
-        self.metrics.append(line)
+        """Adds a line to metrics.jsonl."""
+        self.metrics.append(line_of(step, split, scores))
 
     def append_speed(self, **values: float | int | str) -> None:
         """Adds a line to speed.jsonl."""
@@ -248,6 +246,12 @@ class RunFolder:
                 parts += score_fields(split, last[split])
                 break
         return " ".join([*parts, f"workdir={self.path}"])
+
+
+def line_of(step: int, split: str, scores: Mapping[str, float]) -> dict[str, Any]:
+    """Makes a line of metrics.jsonl. A number that is not finite is written as null."""
+    line: dict[str, Any] = {"step": step, "split": split}
+    return line | {name: value if math.isfinite(value) else None for name, value in scores.items()}
 
 
 def score_fields(split: str, scores: Mapping[str, Any]) -> list[str]:

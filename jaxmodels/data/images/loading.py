@@ -179,7 +179,8 @@ def make_source(
       InputError: as `is_streamed`; images of several sizes that are not brought to one.
     """
     if not is_streamed(data, config, crop):
-        return Resident(data.splits[split])
+        key = data.records[split].key if data.records else None
+        return Resident(data.splits[split], key)
     spec = data.spec(split, crop)
     return Streamed(data.records[split], data.decoder(crop), spec, config.workers)
 
