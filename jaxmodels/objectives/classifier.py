@@ -127,7 +127,9 @@ class Classifier:
         key: Key[Array, ""],
     ) -> tuple[Mean, PyTree, dict[str, Mean]]:
         """Computes the loss of a training batch, the batch statistics after it and its metrics."""
-        losses, logits, batch_stats = self._cross_entropies(hyperparameters, params, batch_stats, batch, key)
+        losses, logits, batch_stats = self._cross_entropies(
+            hyperparameters, params, batch_stats, batch, key
+        )
         loss = mean_over(losses)
         hits = jnp.argmax(logits, axis=-1) == batch["label"]
         return loss, batch_stats, {"loss": loss, "accuracy": mean_over(hits.astype(jnp.float32))}

@@ -144,8 +144,8 @@ class VariationalAutoencoder:
         gradient is the plain one of the bound, also for dreg."""
         weights = self.weights(state)
 
-        def of_part(*given):
-            terms, collections = self.terms(*given, weights)
+        def of_part(params, collections, part, key):
+            terms, collections = self.terms(params, collections, part, key, weights)
             return terms["loss"], collections
 
         return state["params"], lambda params: losses_in_parts(

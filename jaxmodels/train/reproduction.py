@@ -56,7 +56,9 @@ def stretches_of(run: Recorded, whole: set[int], steps: int | None, seed: int) -
     """
     recorded = sorted(run.states.keys() | run.lines.keys() | whole)
     if not recorded:
-        raise InputError(f"{run.folder.path} has neither lines nor checkpoints; train the run first")
+        raise InputError(
+            f"{run.folder.path} has neither lines nor checkpoints; train the run first"
+        )
     first = _stretch(recorded, 0, steps)
     if first is None:
         raise InputError(
