@@ -68,14 +68,17 @@ def _replay(given: Arguments) -> int:
 
 def _summary(path: Path, found: "Replayed") -> Iterator[str]:
     origin = f"checkpoint {found.start}" if found.start else "the beginning"
-    states = f"the {found.states} recorded states on the way are the same"
+    states = f"recorded states on the way: {found.states}, all the same"
     if found.differ:
         states = f"the state of step {found.differ[0]} is NOT that of the run"
     yield f"step {found.step} of {path}, from {origin}; {states}"
     scores = " ".join(f"{name}={value:.5g}" for name, value in found.scores.items())
     if found.gradient_norm is None:
         yield f"batch of {len(found.examples)}: {scores}"
-        yield "this objective has no function `losses`, so that no loss belongs to an example alone"
+        yield (
+            "no loss belongs to an example alone: this objective has no function `losses`, as where"
+            " losses are of pairs (a GAN)"
+        )
     else:
         norm = f"gradient_norm={found.gradient_norm:.5g}"
         yield f"batch of {len(found.examples)}: {scores} {norm}"

@@ -84,8 +84,8 @@ def _rerun(given: Arguments, path: Path, whole: set[int]) -> bool:
                 print(f"    {line}")
         else:
             print(
-                f"  {stretch}: reproduced ({found.states} states, {found.lines} lines,"
-                f" {found.checkpoints} checkpoints)",
+                f"  {stretch}: reproduced (states: {found.states}, lines of metrics: {found.lines},"
+                f" checkpoints: {found.checkpoints})",
                 flush=True,
             )
     if len(stretches) == 1:
