@@ -5,17 +5,22 @@ import gc
 import hashlib
 import json
 import logging
+import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator
+from errno import EACCES, EDQUOT, EIO, ENOSPC, EPERM, EROFS
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
-from jaxmodels.errors import InputError
+from jaxmodels.errors import InputError, RunError
 from jaxmodels.protocol import PyTree
 from jaxmodels.train.digest import digests_by_name, names_of_leaves
+
+_FULL_OR_FORBIDDEN = (ENOSPC, EDQUOT, EACCES, EPERM, EROFS, EIO)
 
 
 class Facts(NamedTuple):
@@ -55,6 +60,7 @@ class Checkpoints:
         def score(metrics):
             return metrics["score"]
 
+        self._failure: RunError | None = None
         self._args = ocp.args
         self._folder = folder
         self._manager = ocp.CheckpointManager(
@@ -93,16 +99,17 @@ class Checkpoints:
 
         A checkpoint of this step that is there already is replaced.
         """
-        if step in self._manager.all_steps():
-            self._manager.delete(step)
         types, digests = _types_by_name(tree), digests_by_name(tree)
         arrays = {name: {"type": types[name], "digest": digests[name]} for name in types}
-        self._manager.save(
-            step,
-            args=self._args.StandardSave(tree),
-            metrics=None if score is None else {"score": score},
-            custom_metadata=_sealed({**facts._asdict(), "arrays": arrays}),
-        )
+        with self._writing():
+            if step in self._manager.all_steps():
+                self._manager.delete(step)
+            self._manager.save(
+                step,
+                args=self._args.StandardSave(tree),
+                metrics=None if score is None else {"score": score},
+                custom_metadata=_sealed({**facts._asdict(), "arrays": arrays}),
+            )
 
     def facts(self, step: int) -> Facts | None:
         """What the checkpoint of a step says of the run; None: it was written by a version that
@@ -170,17 +177,35 @@ class Checkpoints:
 
     def delete_after(self, step: int) -> None:
         """Deletes the checkpoints after a step, as those that are damaged."""
-        for later in self.steps():
-            if later > step:
-                self._manager.delete(later)
+        with self._writing():
+            for later in self.steps():
+                if later > step:
+                    self._manager.delete(later)
 
     def wait(self) -> None:
         """Waits for what is being saved."""
-        self._manager.wait_until_finished()
+        with self._writing():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits for what is being saved, and ends."""
-        self._manager.close()
+        with self._writing():
+            self._manager.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turns what the library raises when it cannot write into one line."""
+        if self._failure:
+            raise self._failure
+        try:
+            yield
+        except Exception as error:
+            # Once only: its threads have no more to say.
+            self._failure = RunError(
+                f"checkpoints in {self._folder} cannot be written: {_cause(error)}; those that were"
+                " complete are kept, and the same command goes on from them"
+            )
+            raise self._failure from None
 
     def _kept(self, step: int) -> dict[str, Any] | None:
         """The facts and the checksums that were saved with a checkpoint."""
@@ -245,6 +270,15 @@ def _sha256(text: str) -> str:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _cause(error: Exception) -> str:
+    """What the system said, which libraries wrap into pages of their own."""
+    said = re.search("|".join(map(os.strerror, _FULL_OR_FORBIDDEN)), str(error))
+    if said:
+        return said.group()
+    number = error.errno if isinstance(error, OSError) else None
+    return os.strerror(number) if number else _first_line(error)
 
 
 @contextlib.contextmanager
