@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
@@ -114,6 +115,16 @@ def test_damage_is_found_without_code_or_data(run, capsys):
     ):
         assert damage in printed
     assert printed.count("DAMAGED") == 4
+
+
+def test_numbers_of_64_bits_are_no_damage(tmp_path, capsys):
+    with jax.enable_x64(True):
+        train(build, configure(ToyConfig(), workdir=str(tmp_path / "run"), steps=8))
+    assert verify.main([str(tmp_path / "run"), "--files-only"]) == 0
+    code, printed = verified(capsys, tmp_path / "run")
+    assert code == 1
+    assert "note: jax_enable_x64 True -> False since the run began" in printed
+    assert "steps 0 to 4: NOT reproduced" in printed
 
 
 def test_missing_lines_are_damage(run, capsys):

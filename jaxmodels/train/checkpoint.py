@@ -3,19 +3,24 @@
 import contextlib
 import gc
 import logging
+import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from errno import EACCES, EDQUOT, EIO, ENOSPC, EPERM, EROFS
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
-from jaxmodels.errors import InputError
+from jaxmodels.errors import InputError, RunError
+from jaxmodels.files import read_json
 from jaxmodels.protocol import PyTree
-from jaxmodels.run_record import read_facts, seal_facts
+from jaxmodels.run_record import is_number, read_facts, seal_facts
 from jaxmodels.train.digest import digests_by_name, names_of_leaves
+
+_FULL_OR_FORBIDDEN = (ENOSPC, EDQUOT, EACCES, EPERM, EROFS, EIO)
 
 
 class Facts(NamedTuple):
@@ -26,6 +31,7 @@ class Facts(NamedTuple):
     found_hash: str = ""  # of evaluation.json; "": there is none
     skipped: int = 0  # batches that were left out after a divergence
     evaluated: bool = True  # False: an evaluation that was due failed
+    score: float | None = None  # of validation, where it is the best so far; larger is better
 
 
 class Restored(NamedTuple):
@@ -50,30 +56,25 @@ class Checkpoints:
     def __init__(self, folder: Path, write: bool = False, keep: int = 2):
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # pages of notes for each save
         import orbax.checkpoint as ocp
-        from orbax.checkpoint import checkpoint_managers
 
-        def score(metrics):
-            return metrics["score"]
-
+        self._failure: RunError | None = None
         self._args = ocp.args
-        self._folder = folder
+        self._folder, self._keep = folder, keep
         self._manager = ocp.CheckpointManager(
             folder.absolute(),
             options=ocp.CheckpointManagerOptions(
                 create=write,
                 cleanup_tmp_directories=write,
                 read_only=not write,
-                best_fn=score,
-                preservation_policy=checkpoint_managers.AnyPreservationPolicy(
-                    [
-                        checkpoint_managers.LatestN(keep),
-                        checkpoint_managers.BestN(
-                            get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False
-                        ),
-                    ]
-                ),
+                preservation_policy=self,
             ),
         )
+        self._scores = {step: self._score_of(step) for step in self._manager.all_steps()}
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """Tells the library which checkpoints to keep: the newest ones, and the best."""
+        newest = {info.step for info in checkpoints[-self._keep :]}
+        return [info.step in newest or info.step == self.best() for info in checkpoints]
 
     def last(self) -> int | None:
         """Returns the step of the newest complete checkpoint, or None."""
@@ -85,24 +86,26 @@ class Checkpoints:
 
     def best(self) -> int | None:
         """Returns the step of the best checkpoint; where none has a score, of the last."""
-        best = self._manager.best_step()
-        return self.last() if best is None else best
+        scores = [
+            (score, step) for step in self.steps() if (score := self._scores.get(step)) is not None
+        ]
+        # Of equal scores the last one counts.
+        return max(scores, default=(None, self.last()))[1]
 
-    def save(self, step: int, tree: PyTree, facts: Facts, score: float | None = None) -> None:
-        """Starts to save; the tree may be donated when this returns. score: of a new best.
-
-        A checkpoint of this step that is there already is replaced.
-        """
-        if step in self._manager.all_steps():
-            self._manager.delete(step)
+    def save(self, step: int, tree: PyTree, facts: Facts) -> None:
+        """Starts to save, in place of an earlier checkpoint of this step. The tree may be donated
+        when this returns."""
+        self._scores[step] = facts.score
         types, digests = _types_by_name(tree), digests_by_name(tree)
         arrays = {name: {"type": types[name], "digest": digests[name]} for name in types}
-        self._manager.save(
-            step,
-            args=self._args.StandardSave(tree),
-            metrics=None if score is None else {"score": score},
-            custom_metadata=seal_facts({**facts._asdict(), "arrays": arrays}),
-        )
+        with self._writing():
+            if step in self._manager.all_steps():
+                self._manager.delete(step)
+            self._manager.save(
+                step,
+                args=self._args.StandardSave(tree),
+                custom_metadata=seal_facts({**facts._asdict(), "arrays": arrays}),
+            )
 
     def facts(self, step: int) -> Facts | None:
         """What the checkpoint of a step says of the run; None: it was written by a version that
@@ -152,7 +155,8 @@ class Checkpoints:
             return 0
         one_device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         arguments = self._args.StandardRestore(fallback_sharding=one_device)
-        found = digests_by_name(self._restore_checked(step, arguments))
+        with jax.enable_x64(True):  # else jax would narrow what has 64 bits
+            found = digests_by_name(self._restore_checked(step, arguments))
         arrays = kept["arrays"]
         wrong = [name for name in arrays if found.get(name) != arrays[name]["digest"]]
         if wrong:
@@ -197,17 +201,35 @@ class Checkpoints:
 
     def delete_after(self, step: int) -> None:
         """Deletes the checkpoints after a step, as those that are damaged."""
-        for later in self.steps():
-            if later > step:
-                self._manager.delete(later)
+        with self._writing():
+            for later in self.steps():
+                if later > step:
+                    self._manager.delete(later)
 
     def wait(self) -> None:
         """Waits for what is being saved."""
-        self._manager.wait_until_finished()
+        with self._writing():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits for what is being saved, and ends."""
-        self._manager.close()
+        with self._writing():
+            self._manager.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turns what the library raises when it cannot write into one line."""
+        if self._failure:
+            raise self._failure
+        try:
+            yield
+        except Exception as error:
+            # Once only: its threads have no more to say.
+            self._failure = RunError(
+                f"checkpoints in {self._folder} cannot be written: {_cause(error)}; those that were"
+                " complete are kept, and the same command goes on from them"
+            )
+            raise self._failure from None
 
     def _kept(self, step: int) -> dict[str, Any] | None:
         """The facts and the checksums that were saved with a checkpoint."""
@@ -226,6 +248,15 @@ class Checkpoints:
         except Exception as error:
             # Orbax and TensorStore raise many types for files that are cut, gone or changed.
             raise self._damage(step, _first_line(error)) from None
+
+    def _score_of(self, step: int) -> float | None:
+        facts = self.facts(step)
+        if facts is not None:
+            return facts.score
+        # Versions that kept no facts let the library write the score.
+        metrics = read_json(self._folder / str(step) / "metrics" / "metrics")
+        score = metrics.get("score") if isinstance(metrics, dict) else None
+        return score if is_number(score) else None
 
     def _restore_unchecked(self, step: int, like: PyTree) -> PyTree:
         try:
@@ -263,11 +294,20 @@ def _without_width(kind: str) -> str:
 
 
 def _facts_of(kept: dict[str, Any]) -> Facts:
-    return Facts(**{name: kept[name] for name in Facts._fields})
+    return Facts(**{name: kept[name] for name in Facts._fields if name in kept})
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _cause(error: Exception) -> str:
+    """What the system said, which libraries wrap into pages of their own."""
+    said = re.search("|".join(map(os.strerror, _FULL_OR_FORBIDDEN)), str(error))
+    if said:
+        return said.group()
+    number = error.errno if isinstance(error, OSError) else None
+    return os.strerror(number) if number else _first_line(error)
 
 
 @contextlib.contextmanager

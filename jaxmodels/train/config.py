@@ -10,6 +10,7 @@ and are not recorded.
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_type_hints
@@ -113,6 +114,12 @@ class Config:
 
     def validate(self) -> None:
         """Validates all sections, which raise InputError; experiments extend it."""
+        for flag in flags_of(self).values():
+            if isinstance(flag.value, str) and re.match(r"[A-Za-z0-9]+://", flag.value):
+                raise InputError(
+                    f"{flag.name} = {flag.value}; expected a path of this machine: copy or mount"
+                    " what lies elsewhere"
+                )
         for section in sections_of(self):
             if hasattr(section, "validate"):
                 section.validate()

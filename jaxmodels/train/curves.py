@@ -57,7 +57,7 @@ def _draw_score(panel: Any, name: str, lines: Sequence[dict], colours: dict[str,
         if points:
             marker = "o" if len(points) < 30 and split != "train" else None
             panel.plot(*zip(*points), color=colour, marker=marker, markersize=3, label=split)
-    values = [line[name] for line in lines if line.get(name)]
+    values = [line[name] for line in lines if line.get(name) is not None]
     if values and min(values) > 0 and max(values) > 50 * min(values):
         # A linear axis would show only the beginning of a loss that falls by orders of magnitude.
         panel.set_yscale("log")

@@ -21,6 +21,7 @@ from jaxmodels.train.experiment import Evaluation, Experiment, Findings, Occasio
 from jaxmodels.train.findings import write_findings
 from jaxmodels.train.layout import make_mesh, use_compilation_cache
 from jaxmodels.train.log import Log
+from jaxmodels.train.memory import require_memory
 from jaxmodels.train.program import TrainProgram
 from jaxmodels.train.progress import Interruption
 from jaxmodels.train.run_folder import RunFolder
@@ -70,20 +71,18 @@ class Trainer:
         self.sampler = Sampler(sample) if sample else None
         self.all_finite = jax.jit(all_finite)
 
-    def train(self, begin: Callable[[], None]) -> Result:
+    def train(self, begin: Callable[[], None], interruption: Interruption) -> Result:
         """Trains from the last checkpoint, if there is one, to the end or until asked to stop.
 
         begin: called after the checkpoint is read and before anything is written.
         """
-        with Interruption() as interruption:
-            self.program.compile()
-            keep = self.config.run.keep
-            checkpoints = Checkpoints(self.folder.checkpoints, write=True, keep=keep)
-            with contextlib.closing(checkpoints):
-                course = Course(self, checkpoints, interruption)
-                begin()
-                with self._status_of(course, checkpoints):
-                    course.go()
+        keep = self.config.run.keep
+        checkpoints = Checkpoints(self.folder.checkpoints, write=True, keep=keep)
+        with contextlib.closing(checkpoints):
+            course = Course(self, checkpoints, interruption)
+            begin()
+            with self._status_of(course, checkpoints):
+                course.go()
         return self.result(course.state, course.step, trained=True)
 
     @contextlib.contextmanager
@@ -225,34 +224,41 @@ def train(experiment: Experiment, config: Config, folder: RunFolder, source: str
     if finished:
         return finished
     trainer = Trainer(experiment, config, folder)
+    with Interruption() as interruption:
+        require_memory(trainer.program.compile(), config)
+        with folder.locked():
+            return _train_locked(trainer, interruption, source)
+
+
+def _train_locked(trainer: Trainer, interruption: Interruption, source: str) -> Result:
+    """Trains in a folder that no other process changes: what is read here is still so when it is
+    acted upon."""
+    experiment, config, folder = trainer.experiment, trainer.config, trainer.folder
     now = environment()
-    with folder.locked():
-        # Only what is read under the lock is still so when it is acted upon.
-        folder.recover()
-        record = folder.record()
-        if config.run.overwrite:
-            folder.replaced.put_aside()
-            record = None
-        elif record:
-            _check(record, experiment, config, folder, source)
-            note_changes(record, now, config)
-            now = record["environment"]
+    folder.recover()
+    record = folder.record()
+    if config.run.overwrite:
+        folder.replaced.put_aside()
+    elif record:
+        _check(record, experiment, config, folder, source)
+        note_changes(record, now, config)
+        now = record["environment"]
 
-        def write_record() -> None:
-            folder.write_record(
-                config, source, experiment.facts, now, trainer.monitor, experiment.scores
-            )
+    def write_record() -> None:
+        folder.write_record(
+            config, source, experiment.facts, now, trainer.monitor, experiment.scores
+        )
 
-        if record:
-            return trainer.train(begin=write_record)
-        try:
-            # A new run's record comes before everything else in its folder.
-            write_record()
-            return trainer.train(begin=lambda: None)
-        except BaseException:
-            # The run before is there again, unless the new one has saved something.
-            folder.replaced.bring_back()
-            raise
+    if record and not config.run.overwrite:
+        return trainer.train(write_record, interruption)
+    try:
+        # A new run's record comes before everything else in its folder.
+        write_record()
+        return trainer.train(lambda: None, interruption)
+    except BaseException:
+        # The old run returns, unless the new one has saved a checkpoint.
+        folder.replaced.bring_back()
+        raise
 
 
 def _finished(

@@ -113,7 +113,7 @@ class TrainProgram:
         self._refused: list[Array] = []
 
     def take_refused(self) -> list[Array]:
-        """Returns how many steps were skipped as not finite, for each call since it was last read."""
+        """Returns the number of skipped steps of each call since it was last asked."""
         refused, self._refused = self._refused, []
         return refused
 
@@ -194,9 +194,9 @@ class TrainProgram:
         }
         return put(sent, self.shardings.steps)
 
-    def compile(self) -> None:
+    def compile(self) -> jax.stages.Compiled:
         """Compiles the steps now; otherwise the first `run` would."""
-        self._compiled  # noqa: B018
+        return self._compiled
 
     def create(self) -> State:
         """Computes the initial state."""

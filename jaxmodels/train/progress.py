@@ -1,8 +1,8 @@
 """A progress bar with rate, time left and live scores; requests to stop by a signal."""
 
 import contextlib
+import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
@@ -80,4 +80,5 @@ class Interruption:
         if self.requested and kind == signal.SIGINT:
             raise KeyboardInterrupt
         self.requested = True
-        print("stopping after this chunk of steps", file=sys.stderr)
+        # Unlike print, this may interrupt a print.
+        os.write(2, b"stopping after this chunk of steps\n")

@@ -166,10 +166,14 @@ class RunFolder:
             yield
 
     def recover(self) -> None:
-        """Undoes an --overwrite that a kill has ended before the new run had saved anything or
-        even had a record; after that, forgets the run before."""
-        if not self.replaced.is_whole or not (self.path / RECORD).exists():
-            self.replaced.bring_back()
+        """Completes an --overwrite that was killed. The old run returns unless the new one has its
+        record; it is deleted once the new one has saved a checkpoint."""
+        replaced = self.replaced
+        begun = replaced.is_whole and (self.path / RECORD).exists()
+        if not begun:
+            replaced.bring_back()
+        elif any(path.name.isdigit() for path in self.checkpoints.glob("*")):
+            replaced.forget()
 
     def own(self, name: str) -> Path:
         """Returns the path of samples/NAME and records that the file is the run's own."""
