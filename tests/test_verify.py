@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxmodels import verify
+from jaxmodels import replay, verify
 from jaxmodels.order import Order
 from jaxmodels.train import configure, train
 from tests.train import toy_script
@@ -158,10 +158,10 @@ def test_what_cannot_be_opened_is_said_in_one_line(run, tmp_path, capsys):
     assert "unknown flag 'data_dir'" in capsys.readouterr().err
 
 
-def test_an_experiment_is_found_by_its_name(tmp_path, capsys):
+def test_an_experiment_is_found_by_its_name(tmp_path, capsys, monkeypatch):
     from experiments import classifier
-    from jaxmodels import replay
 
+    monkeypatch.setattr(classifier, "report", lambda *given: None)  # draws pictures
     flags = {"model": "mlp", "hidden": (8,), "mesh": "data=1", "workdir": str(tmp_path / "run")}
     flags |= {"log_every": 2, "checkpoint_every": 2, "batch_size": 32}
     train(classifier.build, configure(classifier.ClassifierConfig(), steps=4, **flags))

@@ -7,9 +7,9 @@ import pytest
 
 from jaxmodels.errors import InputError
 from jaxmodels.run_record import seal_record
-from jaxmodels.train import configure
+from jaxmodels.train import configure, train
 from jaxmodels.train.environment import changed_bits, environment, settings
-from tests.train.toys import CONFIG, experiment, regression, train_toy
+from tests.train.toy_script import ToyConfig, build
 
 
 def test_flags_of_xla_count_where_numbers_depend_on_them(monkeypatch):
@@ -39,19 +39,21 @@ def test_each_difference_is_named_and_what_was_not_recorded_is_none():
 
 
 def test_resuming_under_other_settings_says_so(tmp_path, capsys):
-    train_toy(tmp_path, experiment(regression()))
+    config = configure(ToyConfig(), workdir=str(tmp_path), steps=4)
+    train(build, config)
     path = tmp_path / "config.json"
     record = json.loads(path.read_text())
     assert record["environment"]["settings"]["jax_enable_x64"] == "False"
     record["environment"]["settings"]["jax_enable_x64"] = "True"
     path.write_text(json.dumps(seal_record(record)))
     capsys.readouterr()
-    train_toy(tmp_path, experiment(regression()), configure(CONFIG, steps=70))
+    train(build, configure(config, steps=6))
     note = "note: jax_enable_x64 True -> False since the run began; bits may differ"
     assert note in capsys.readouterr().err
 
 
 def test_a_state_of_other_widths_is_refused_by_the_variable(tmp_path):
-    train_toy(tmp_path, experiment(regression()))
+    config = configure(ToyConfig(), workdir=str(tmp_path), steps=4)
+    train(build, config)
     with jax.enable_x64(True), pytest.raises(InputError, match=r"float64.*JAX_ENABLE_X64"):
-        train_toy(tmp_path, experiment(regression()), configure(CONFIG, steps=70))
+        train(build, configure(config, steps=6))
