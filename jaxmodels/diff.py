@@ -81,10 +81,14 @@ def read_files(folder: Path) -> Files:
     )
 
 
-def differences(first: Files, second: Files) -> Iterator[str]:
-    """Yields lines on all that differs: tables of what the runs were given, then results."""
+def given_differently(first: Files, second: Files) -> Iterator[str]:
+    """Yields the lines of tables on all that the runs were given and that differs."""
     for title, values in _tables(first, second).items():
         yield from _table(title, *values)
+
+
+def results_that_differ(first: Files, second: Files) -> Iterator[str]:
+    """Yields lines on the states, metrics and checkpoints that differ."""
     yield from _states(first.states, second.states)
     yield from _metrics(first.lines, second.lines)
     yield from _arrays(first.checkpoints, second.checkpoints)
@@ -94,6 +98,8 @@ def _tables(*runs: Files) -> dict[str, tuple[dict[str, Any], ...]]:
     """Makes the values that may differ, of both runs, by the title of their table."""
     records = [run.record for run in runs]
     environments = [_flat(record["environment"]) for record in records]
+    # What an older record does not know is no difference.
+    known = (environments[0].keys() & environments[1].keys()) - {"git_commit"}
     return {
         "flags that make another run": tuple(record["identity"] for record in records),
         "other flags": tuple(
@@ -113,7 +119,7 @@ def _tables(*runs: Files) -> dict[str, tuple[dict[str, Any], ...]]:
             for record in records
         ),
         "environment": tuple(
-            {name: value for name, value in values.items() if name != "git_commit"}
+            {name: value for name, value in values.items() if name in known}
             for values in environments
         ),
         "data": tuple(_flat(record["facts"]) for record in records),
@@ -200,25 +206,24 @@ def _more(names: Sequence[str]) -> str:
     return f", and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
 
 
-def _summary(first: Files, second: Files) -> str:
-    """Says how much of two runs was compared and is the same."""
+def _extent(first: Files, second: Files) -> str:
+    """Says how many results both runs have."""
     states = len(first.states.keys() & second.states.keys())
     lines = len(first.lines.keys() & second.lines.keys())
-    checkpoints = sorted(first.checkpoints.keys() & second.checkpoints.keys())
-    return (
-        f"nothing differs: {states} states, {lines} lines of metrics,"
-        f" {len(checkpoints)} checkpoints, the last step {first.reached}"
-    )
+    checkpoints = len(first.checkpoints.keys() & second.checkpoints.keys())
+    return f"{states} states, {lines} lines of metrics, {checkpoints} checkpoints"
 
 
 def _compare(given: Arguments) -> int:
     first, second = read_files(given.first), read_files(given.second)
     for name, path, run in (("A", given.first, first), ("B", given.second, second)):
         print(f"{name}: {path}" + ("" if run.states else " (which recorded no states)"))
-    found = list(differences(first, second))
-    for line in found or [_summary(first, second)]:
+    tables = list(given_differently(first, second))
+    results = list(results_that_differ(first, second))
+    same = [] if results else [f"no result differs: {_extent(first, second)}"]
+    for line in [*tables, *results, *same]:
         print(line)
-    return BAD if found else GOOD
+    return BAD if tables or results else GOOD
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
