@@ -68,7 +68,9 @@ def _replay(given: Arguments) -> int:
 
 def _summary(path: Path, found: "Replayed") -> Iterator[str]:
     origin = f"checkpoint {found.start}" if found.start else "the beginning"
-    states = f"recorded states on the way: {found.states}, all the same"
+    states = "recorded states on the way: none"
+    if found.states:
+        states = f"recorded states on the way: {found.states}, all the same"
     if found.differ:
         states = f"the state of step {found.differ[0]} is NOT that of the run"
     yield f"step {found.step} of {path}, from {origin}; {states}"

@@ -169,6 +169,6 @@ def test_an_experiment_is_found_by_its_name(tmp_path, capsys, monkeypatch):
     assert "steps 2 to 4: reproduced" in capsys.readouterr().out
     assert replay.main([str(tmp_path / "run"), "--step", "3", "--top", "2"]) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0].endswith("from checkpoint 2; recorded states on the way: 0, all the same")
+    assert printed[0].endswith("from checkpoint 2; recorded states on the way: none")
     assert printed[2].split() == ["loss", "gradient_norm", "label", "row"]
     assert len(printed) == 5
