@@ -57,5 +57,6 @@ def carve(name: str, splits: Mapping[str, Records], fraction: float) -> dict[str
 
 def _share(key: str) -> float:
     """A hash of the key, uniform in [0, 1)."""
-    digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
+    # File names may hold bytes that are no text.
+    digest = hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64

@@ -47,6 +47,20 @@ class Dataset(NamedTuple):
     splits: Mapping[str, Records]
     names: Mapping[str, tuple[str, ...]] = MappingProxyType({})  # of the classes of a column
     facts: Mapping[str, Any] = MappingProxyType({})  # what is declared of a column
+    older_fingerprint: str = ""  # by which runs know it that began before content was hashed
+
+
+class DataFacts(dict):
+    """What identifies data, for the record of a run: a dict with a "fingerprint".
+
+    older: the same with the fingerprint of before content was hashed, which records of that time
+      have; None: there was no other.
+    """
+
+    def __init__(self, facts: Mapping[str, Any], older_fingerprint: str = ""):
+        super().__init__(facts)
+        older = {**facts, "fingerprint": older_fingerprint}
+        self.older = older if older_fingerprint else None
 
 
 class Draw(NamedTuple):

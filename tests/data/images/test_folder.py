@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -108,9 +109,13 @@ def test_another_content_is_another_fingerprint(tmp_path):
     before = load_images(str(folder)).fingerprint
     assert load_images(f"{folder}/").fingerprint == before
     os.utime(folder / "1.png", ns=(1, 1))
-    touched = load_images(str(folder)).fingerprint
+    assert load_images(str(folder)).fingerprint == before
+    copy = shutil.copytree(folder, tmp_path / "elsewhere" / "copy")
+    assert load_images(str(copy)).fingerprint == before
     (folder / "1.png").rename(folder / "2.png")
-    assert len({before, touched, load_images(str(folder)).fingerprint}) == 3
+    renamed = load_images(str(folder)).fingerprint
+    _write(folder, {"2.png": _images(1, seed=1)[0]})
+    assert len({before, renamed, load_images(str(folder)).fingerprint}) == 3
 
 
 def test_bad_files_are_named(tmp_path):

@@ -1,0 +1,129 @@
+"""Fingerprints of files by their content, which is read once.
+
+A hash that was taken is remembered in the cache for as long as path, size, inode and times of
+change (of the content, and of the inode, which nobody can set) stay what they were, to the
+nanosecond. What is assumed: whoever writes a file changes one of these, as every local file system
+sees to. A file that changed less than two seconds ago is not remembered, since one more change
+might carry the same time.
+"""
+
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from jaxmodels.cache import cache_folder, not_written
+from jaxmodels.data.walking import open_regular
+from jaxmodels.files import write_atomically
+
+_BLOCK = 1 << 20
+_SETTLED = 2_000_000_000  # nanoseconds after which a time of change is trusted
+_TOLD = 1 << 28  # bytes to hash from which on a line says so
+_KEY, _HASH = 16, 16  # bytes
+
+
+def fingerprint_of(name: str, files: Mapping[str, Path], root: Path) -> str:
+    """Hashes the content of files with the names that they have in their data set: 16 digits.
+
+    Neither where they lie nor their times enter it. A file that cannot be read enters by that.
+
+    name: what a line on standard error calls the data set. root: the folder that holds it, by which
+    hashes are remembered.
+
+    Raises:
+      InputError, RunError: the cache cannot be written.
+    """
+    digest = hashlib.sha256()
+    contents = content_hashes(name, files.values(), root)
+    for called, content in sorted(zip(map(os.fsencode, files), contents)):
+        digest.update(called + b"\0" + content + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def content_hashes(name: str, paths: Iterable[Path], root: Path) -> list[bytes]:
+    """The first 128 bits of the SHA-256 of each file; of what cannot be read, why.
+
+    Raises:
+      InputError, RunError: the cache cannot be written.
+    """
+    known, found, fresh = _Remembered(root), {}, False
+    paths = [Path(os.path.abspath(path)) for path in paths]
+    keys = [_key(path) for path in paths]
+    missing = [index for index, (key, _) in enumerate(keys) if key not in known.hashes]
+    size = sum(keys[index][1] for index in missing)
+    if size >= _TOLD:
+        print(f"hashing {size / 1e6:,.0f} MB of {name}, once", file=sys.stderr)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = pool.map(_hash, (paths[index] for index in missing))
+        for index, (key, content) in zip(missing, results):
+            found[index] = content
+            if key:
+                known.hashes[key] = content
+                fresh = True
+    if fresh:
+        known.write()
+    return [found.get(index) or known.hashes[key] for index, (key, _) in enumerate(keys)]
+
+
+def _key(path: Path) -> tuple[bytes, int]:
+    """What a hash is remembered by, and the bytes of the file."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return b"", 0
+    return _key_of(path, facts), facts.st_size
+
+
+def _key_of(path: Path, facts: os.stat_result) -> bytes:
+    numbers = facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino, facts.st_dev
+    text = os.fsencode(path) + b"\0" + repr(numbers).encode()
+    return hashlib.blake2b(text, digest_size=_KEY).digest()
+
+
+def _hash(path: Path) -> tuple[bytes, bytes]:
+    """What to remember the hash of a file by (empty: not at all), and the hash."""
+    digest = hashlib.sha256()
+    try:
+        with open_regular(path) as file:
+            before = os.fstat(file.fileno())
+            while block := file.read(_BLOCK):
+                digest.update(block)
+            after = os.fstat(file.fileno())
+    except OSError as error:
+        return b"", f"error {error.errno}".encode()
+    settled = time.time_ns() - max(after.st_ctime_ns, after.st_mtime_ns) > _SETTLED
+    key = _key_of(path, after)
+    unchanged = key == _key_of(path, before)
+    return key if settled and unchanged else b"", digest.digest()[:_HASH]
+
+
+class _Remembered:
+    """The hashes of the files of one data set that are known, in a file with a checksum."""
+
+    def __init__(self, root: Path):
+        name = hashlib.sha256(os.fsencode(os.path.abspath(root))).hexdigest()[:16]
+        self.path = cache_folder("data") / "hashes" / name
+        self.hashes = dict(self._read())
+
+    def _read(self) -> Iterator[tuple[bytes, bytes]]:
+        try:
+            content = self.path.read_bytes()
+        except OSError:
+            return
+        checksum, entries = content[:32], content[32:]
+        if hashlib.sha256(entries).digest() != checksum or len(entries) % (_KEY + _HASH):
+            print(f"note: {self.path} is damaged; files are hashed anew", file=sys.stderr)
+            return
+        for start in range(0, len(entries), _KEY + _HASH):
+            yield entries[start : start + _KEY], entries[start + _KEY : start + _KEY + _HASH]
+
+    def write(self) -> None:
+        entries = b"".join(key + content for key, content in self.hashes.items())
+        content = hashlib.sha256(entries).digest() + entries
+        try:
+            write_atomically(self.path, lambda file: file.write(content))
+        except OSError as error:
+            raise not_written(self.path, error) from None
