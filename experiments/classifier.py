@@ -109,7 +109,8 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
     def source(split):
         return make_source(data, split, config.data, crop=config.crop.image_size)
 
-    augment = make_augmentation(config.augmentation, classes, data.white)
+    channels = data.pixels.channels
+    augment = make_augmentation(config.augmentation, classes, data.white, channels=channels)
     predict, features = (
         prepared(function, prepare) for function in (classifier.predict, classifier.features)
     )
@@ -153,7 +154,7 @@ def report(data: ImageData, predict, evaluation: Evaluation) -> Findings | None:
 def misclassified(data: ImageData, predict, evaluation: Evaluation, title: str, most: int = 40):
     """What draws the wrong predictions, the most confident first; None if there are none."""
     logits, labels = evaluation.map(predict)["logits"], data.labels(evaluation.split)
-    confidence = scipy.special.softmax(logits, axis=-1).max(-1)
+    confidence = _softmax(logits).max(-1)
     wrong = np.flatnonzero(logits.argmax(-1) != labels)
     if not len(wrong):
         return None
@@ -169,9 +170,14 @@ def misclassified(data: ImageData, predict, evaluation: Evaluation, title: str, 
 
 def prediction_line(names: tuple[str, ...], outputs: dict[str, np.ndarray]) -> dict:
     """The label and the probabilities that a line of a prediction holds."""
-    probabilities = scipy.special.softmax(outputs["logits"].astype(np.float64))
+    probabilities = _softmax(outputs["logits"].astype(np.float64))
     by_name = {name: float(p) for name, p in zip(names, probabilities)}
     return {"label": names[int(probabilities.argmax())], "probabilities": by_name}
+
+
+@np.errstate(under="ignore")
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    return scipy.special.softmax(logits, axis=-1)
 
 
 def _epoch_line(config: ClassifierConfig, data: ImageData):

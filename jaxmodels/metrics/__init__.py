@@ -1,6 +1,7 @@
 """Metrics: pure functions to sums on the device, and the ratios of the sums on the host.
 
-Scores of generated images are functions of features, on the host alone, in float64.
+Scores of generated images are functions of features, on the host alone, in float64. What vanishes
+beside 1 vanishes there without an error, whatever `np.seterr` says.
 """
 
 from jaxmodels.metrics.classification import (

@@ -29,6 +29,8 @@ def open_images(name: str, data_dir: str | Path | None) -> Dataset:
     except InputError as error:
         if path.is_dir():
             raise InputError(f"{error}. For the folder of that name: --data ./{name}") from None
+        if os.sep in name:
+            raise InputError(f"{error}. There is no folder {path} either") from None
         raise
 
 
