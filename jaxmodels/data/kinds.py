@@ -27,11 +27,12 @@ def count_endings(paths: Iterable[str]) -> Counter[str]:
 def told_endings(counts: Counter[str]) -> str:
     """ "8 files ending in .tif, 1 in .heic", the most frequent first."""
     told = [
-        f"{count:,}{' file' + 's' * (count > 1) if not index else ''}"
-        f" {'ending ' if not index else ''}{f'in {ending}' if ending else 'without an ending'}"
-        for index, (ending, count) in enumerate(counts.most_common())
+        f"{count:,} {f'in {ending}' if ending else 'without an ending'}"
+        for ending, count in counts.most_common()
     ]
-    return ", ".join(told)
+    number, _, rest = ", ".join(told).partition(" ")
+    files = "file" if number == "1" else "files"
+    return f"{number} {files} {'ending ' if rest.startswith('in') else ''}{rest}"
 
 
 def kind_of_files(counts: Counter[str]) -> str | None:
