@@ -19,7 +19,6 @@ from jaxmodels.cache import cache_folder, not_written
 from jaxmodels.data.walking import open_regular
 from jaxmodels.files import write_atomically
 
-_BLOCK = 1 << 20
 _SETTLED = 2_000_000_000  # nanoseconds after which a time of change is trusted
 _TOLD = 1 << 28  # bytes to hash from which on a line says so
 _KEY, _HASH = 16, 16  # bytes
@@ -85,12 +84,10 @@ def _key_of(path: Path, facts: os.stat_result) -> bytes:
 
 def _hash(path: Path) -> tuple[bytes, bytes]:
     """What to remember the hash of a file by (empty: not at all), and the hash."""
-    digest = hashlib.sha256()
     try:
         with open_regular(path) as file:
             before = os.fstat(file.fileno())
-            while block := file.read(_BLOCK):
-                digest.update(block)
+            digest = hashlib.file_digest(file, "sha256")
             after = os.fstat(file.fileno())
     except OSError as error:
         return b"", f"error {error.errno}".encode()

@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -144,9 +145,13 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 def _checksums(path: Path) -> list[int]:
     """The CRC-32 of each block of a file."""
     with open(path, "rb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
+        local = threading.local()
 
         def checksum(start: int) -> int:
-            return zlib.crc32(os.pread(file.fileno(), _BLOCK, start))
+            if not hasattr(local, "buffer"):  # new memory for each block would cost as much again
+                local.buffer = memoryview(bytearray(_BLOCK))
+            read = os.preadv(file.fileno(), [local.buffer], start)
+            return zlib.crc32(local.buffer[:read])
 
         return list(pool.map(checksum, range(0, os.fstat(file.fileno()).st_size, _BLOCK)))
 

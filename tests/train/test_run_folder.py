@@ -1,6 +1,7 @@
 """The run folder: whose it is, what may be deleted in it, and what a kill leaves usable."""
 
 import json
+from typing import ClassVar
 
 import jax.numpy as jnp
 import pytest
@@ -34,7 +35,7 @@ def test_data_known_by_an_older_fingerprint_are_the_same(tmp_path):
     """A run from before content was hashed goes on with its data, as far as that can tell."""
 
     class Facts(dict):
-        older = {"name": "x", "fingerprint": "by size and time", "splits": {"train": 3}}
+        older: ClassVar = {"name": "x", "fingerprint": "by time", "splits": {"train": 3}}
 
     def check(then, now):
         folder._check_facts({"data": then}, {"data": now})
