@@ -1,6 +1,6 @@
 """Train an image classifier.
 
-    python -m experiments.classifier                                    # digits, seconds
+    python -m experiments.classifier                                    # digits
     python -m experiments.classifier --data mnist --steps 4690          # 10 epochs
     python -m experiments.classifier --data ./photos --image-size 224 --model resnet --variant 18
     python -m experiments.classifier --preset net                       # the 100-50-10 net
@@ -67,7 +67,7 @@ class ClassifierConfig(Config):
     label_smoothing: float = 0.0
     """Share of the target spread evenly over all classes."""
     ema: float = 0.0
-    """Decay of the average of parameters and batch statistics to evaluate with; 0: no average."""
+    """Decay of the average of parameters and batch statistics for evaluation; 0: no average."""
     pad: int = 0
     """Black pixels added on each side of an image."""
     epoch_lines: bool = False
@@ -82,7 +82,7 @@ class ClassifierConfig(Config):
 
 
 def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment:
-    """The experiment that a config describes, on the data that it names or on those given."""
+    """Makes the experiment of a config, on the given data or on the data that the config names."""
     if data is None:
         data = load(config.data, varying=config.crop.image_size > 0)
     if not data.class_names:
@@ -132,7 +132,7 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
 
 
 def report(data: ImageData, predict, evaluation: Evaluation) -> Findings | None:
-    """Scores per class and pictures of the last evaluation."""
+    """Makes scores per class and pictures after the last evaluation."""
     if evaluation.occasion != "last":
         return None
     names, sums = data.class_names, evaluation.sums
@@ -152,7 +152,7 @@ def report(data: ImageData, predict, evaluation: Evaluation) -> Findings | None:
 
 
 def misclassified(data: ImageData, predict, evaluation: Evaluation, title: str, most: int = 40):
-    """What draws the wrong predictions, the most confident first; None if there are none."""
+    """Makes a function that draws wrong predictions, most confident first; None without any."""
     logits, labels = evaluation.map(predict)["logits"], data.labels(evaluation.split)
     confidence = _softmax(logits).max(-1)
     wrong = np.flatnonzero(logits.argmax(-1) != labels)
@@ -169,7 +169,7 @@ def misclassified(data: ImageData, predict, evaluation: Evaluation, title: str, 
 
 
 def prediction_line(names: tuple[str, ...], outputs: dict[str, np.ndarray]) -> dict:
-    """The label and the probabilities that a line of a prediction holds."""
+    """Makes the label and the probabilities of one line of predictions."""
     probabilities = _softmax(outputs["logits"].astype(np.float64))
     by_name = {name: float(p) for name, p in zip(names, probabilities)}
     return {"label": names[int(probabilities.argmax())], "probabilities": by_name}

@@ -1,13 +1,13 @@
 """Train a generative adversarial network on images.
 
-    python -m experiments.gan                              # digits, under two minutes on a CPU
+    python -m experiments.gan                              # digits
     python -m experiments.gan --data mnist --data-dir DIR
     python -m experiments.gan --preset r3gan --data fashion_mnist --data-dir DIR
     python -m experiments.gan --workdir DIR --mode sample --count 1000 --output samples.npz
 
 The run folder then holds config.json, metrics.jsonl, speed.jsonl, curves.png, evaluation.json
-(scores with their protocol), checkpoints/ and samples/ (a grid per evaluation from always the same
-latents, interpolations, classes, nearest training images).
+(scores with their protocol), checkpoints/ and samples/ (a grid per evaluation, always from the same
+latents; interpolations, classes, nearest training images).
 """
 
 import sys
@@ -62,7 +62,7 @@ class GANConfig(Config):
     judges: Section[JudgeConfig] = JudgeConfig()
 
     latent_size: int = 64
-    """Normal random numbers that an image is made from."""
+    """Normal random numbers from which an image is made."""
     conditional: bool = True
     """Make images of a given class; without labels in the data, --no-conditional."""
     samples: Annotated[int, Role.READ] = 10_000
@@ -70,7 +70,7 @@ class GANConfig(Config):
     neighbours: Annotated[int, Role.READ] = 5
     """k of precision, recall, density and coverage."""
     truncation: Annotated[float, Role.READ] = 0.0
-    """Draw latents beyond this anew, for better and less varied samples; 0: as in training."""
+    """Largest absolute latent of samples, for better and less varied ones; 0: no limit."""
 
     @property
     def batches_per_step(self) -> int:
@@ -87,7 +87,7 @@ class GANConfig(Config):
 
 
 def build(config: GANConfig, data: ImageData | None = None) -> Experiment:
-    """The experiment that a config describes, on the data that it names or on those given."""
+    """Makes the experiment of a config, on the given data or on the data that the config names."""
     flags = config.data if data is None else None
     if data is None:
         data = load(config.data, varying=config.resize.image_size > 0)
@@ -110,7 +110,7 @@ def build(config: GANConfig, data: ImageData | None = None) -> Experiment:
         truncation=config.truncation,
         accumulate=config.run.accumulate,
     )
-    # Before resizing, which blurs the brightest pixel.
+    # This is the white of the data as stored, because resizing blurs the brightest pixel.
     white = data.white
 
     def prepare(batch, key):
@@ -133,7 +133,7 @@ def build(config: GANConfig, data: ImageData | None = None) -> Experiment:
 
 
 def _require_enough(config: GANConfig, sizes: dict[str, int]) -> None:
-    """Raises InputError where neighbours would be more than there are samples or images."""
+    """Raises InputError if there are too few samples or images for the scores."""
     if config.run.mode == "sample":
         return
     if not sizes:

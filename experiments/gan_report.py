@@ -1,4 +1,4 @@
-"""What experiments.gan shows of an evaluation: scores of samples beside real images, pictures."""
+"""The report of experiments.gan: scores of samples beside real images, and pictures."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -27,15 +27,15 @@ from jaxmodels.train import Evaluation, Findings
 if TYPE_CHECKING:
     from experiments.gan import GANConfig
 
-# Samples have collapsed if they cover less of the real images, or if the discriminator tells
-# nearly every pair of held-out image and fake apart, so that the generator learns nothing.
+# A run has collapsed if its samples cover less of the real images than this, or if the
+# discriminator tells more pairs of a held-out image and a fake apart, so that nothing is learned.
 COLLAPSED_COVERAGE, SATURATED_ACCURACY = 0.1, 0.995
-# Training images among which the nearest of a sample is looked for.
+# The nearest image of a sample is looked for among at most so many training images.
 MOST_NEIGHBOURS = 60_000
 
 
 def scores_of(objective: Mapping[str, Score]) -> dict[str, Score]:
-    """The objective's scores and those of this report."""
+    """Returns the objective's scores and those of this report."""
     return {
         **objective,
         **SCORES,
@@ -46,14 +46,14 @@ def scores_of(objective: Mapping[str, Score]) -> dict[str, Score]:
 
 
 def stored_images(state, batch, key):
-    """The images of a batch as they are stored."""
+    """Returns the images of a batch as they are stored."""
     return batch["image"]
 
 
 class GANReport:
-    """Called after every evaluation: what samples look like, and how far they are from the split.
+    """Scores and shows samples after every evaluation.
 
-    train: where the nearest training images are looked for. white: the brightest stored pixel.
+    train: the images among which the nearest are looked for. white: the brightest stored pixel.
     """
 
     def __init__(
@@ -113,10 +113,10 @@ class GANReport:
                     )
 
     def _scores(self, split: str) -> tuple[dict[str, float], dict[str, dict]]:
-        """Scores of the samples beside the real images, and how each judge took them."""
+        """Scores samples beside real images; returns scores and the protocol of each judge."""
         scores, protocols, neighbours = {}, {}, self._config.neighbours
         for judge, real, fake in zip(self._judges.all, self._real[split], self._fake):
-            # Neighbours are those that the first judge sees.
+            # Earlier scores win, so that those of neighbours are by the first judge.
             scores = generative_scores(judge.space, real, fake, neighbours) | scores
             sizes = len(real.features), len(fake.features)
             protocols[judge.space] = judge.protocol | scores_protocol(
@@ -133,7 +133,7 @@ class GANReport:
                 f"collapse: coverage {scores['coverage']:.3f} is under {COLLAPSED_COVERAGE};"
                 " samples resemble few of the real images"
             )
-        # A Wasserstein critic may know all pairs and still teach.
+        # A Wasserstein critic may tell all pairs apart and still teach.
         saturates = self._config.adversarial.loss != "wasserstein"
         if saturates and scores["discriminator_accuracy"] > SATURATED_ACCURACY:
             problems.append(
@@ -157,7 +157,7 @@ class GANReport:
         }
 
     def _pictures(self, evaluation: Evaluation) -> dict[str, Callable]:
-        """A grid of always the same latents; of the last step, what the generator has learned."""
+        """Draws a grid, always of the same latents; after the last step also the other pictures."""
         step, classes = evaluation.step, max(self._classes, 1)
         grid = partial(image_grid, limits=(0, 255))
         fixed = draw_latents(jax.random.key(1), 64, self._config.latent_size)
@@ -187,7 +187,7 @@ class GANReport:
         return np.asarray(evaluation.draw(jax.random.key(0), conditions)["images"])
 
     def _nearest(self, samples: np.ndarray):
-        """Each sample above its nearest training image: copies would be alike to the pixel."""
+        """Draws each sample above its nearest training image, which shows copies."""
         rows = np.arange(min(self._train.size, MOST_NEIGHBOURS))
         training = to_bytes(self._train.examples(rows)["image"], self._white)
         flat = training.reshape(len(training), -1)
@@ -200,6 +200,6 @@ class GANReport:
 
 
 def _class_shares(fake: Features) -> dict[str, float]:
-    """The shares of samples that the judge puts into the rarest and the most frequent class."""
+    """Computes the shares of samples in the judge's rarest and commonest class."""
     counts = np.bincount(fake.logits.argmax(-1), minlength=fake.logits.shape[1]) / len(fake.logits)
     return {"rarest_class": float(counts.min()), "commonest_class": float(counts.max())}

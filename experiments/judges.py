@@ -1,8 +1,8 @@
-"""Feature spaces in which generated images are scored: what a judge sees in an image.
+"""Judges: networks whose features of generated images are scored.
 
-A classifier trained by experiments.classifier, the FID Inception network with weights from a file,
-or, where there are neither labels nor weights, the pixels. Judges are made when they are first
-asked, since a classifier may have to be trained.
+A judge is a classifier of experiments.classifier, the FID Inception network with weights from a
+file, or, without labels and weights, the pixels. Judges are made at their first use, because a
+classifier may have to be trained.
 """
 
 import contextlib
@@ -35,17 +35,17 @@ Images = UInt8[np.ndarray, "count height width channels"]
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeConfig:
-    """Who judges samples."""
+    """The judges of samples."""
 
     judge: Annotated[str, Role.READ] = ""
-    """Run folder of experiments.classifier whose features scores are computed from; empty: a
-    classifier of this data that is trained once and kept (without labels: the pixels)."""
+    """Run folder of experiments.classifier, whose features are scored; empty: a classifier of this
+    data, which is trained once and kept (without labels: the pixels)."""
     inception: Annotated[str, Role.READ] = ""
     """File with the weights of the FID Inception network, for FID, KID and Inception score; from
     the published one: python -m jaxmodels.models.inception_weights IN.pth OUT.safetensors."""
 
     def space(self, has_labels: bool) -> str:
-        """The feature space of the score that is monitored."""
+        """Names the feature space of the monitored score."""
         if self.judge or has_labels:
             return "classifier"
         return "inception" if self.inception else "pixels"
@@ -53,14 +53,14 @@ class JudgeConfig:
 
 @dataclass(frozen=True)
 class Judge:
-    """A space of features, by name (a key of `metrics.generative.NAMES`), and its record."""
+    """A judge: its feature space (a key of `metrics.generative.NAMES`), record and network."""
 
     space: str
     protocol: dict[str, Any]
     look: Callable[[Images], dict]
 
     def __call__(self, images: Images) -> Features:
-        """Features and logits of images in 0..255."""
+        """Computes features and logits of images in 0..255."""
         seen = self.look(images)
         return Features(seen["features"], seen.get("logits"))
 
@@ -68,16 +68,16 @@ class Judge:
 def to_bytes(
     images: Num[np.ndarray, "count height width channels"], white: float
 ) -> UInt8[np.ndarray, "count height width channels"]:
-    """Images in 0..white as judges see them, in 0..255."""
+    """Converts images in 0..white to the 0..255 that judges take."""
     scaled = np.asarray(images, np.float32) * (255 / white)
     return np.round(scaled.clip(0, 255)).astype(np.uint8)
 
 
 class Judges:
-    """The judges that flags ask for, the one that the monitored score is of first.
+    """The judges of a config; the monitored score is by the first.
 
-    data: what the classifier that is trained for it learns. shape: of the images to judge.
-    flags: those by which the data were loaded; None: they were given as arrays.
+    data: the training data of a classifier, if one is trained. shape: of the images to judge.
+    flags: those by which the data were loaded; None: the data were given.
     """
 
     def __init__(
@@ -90,8 +90,8 @@ class Judges:
         self._config, self._data, self._shape, self._flags = config, data, shape, flags
 
     def require(self) -> None:
-        """Raises InputError for a judge that is named but not there or cannot take these images,
-        without making any."""
+        """Raises InputError for a named judge that is missing or cannot take these images; makes no
+        judge of a classifier."""
         config, channels = self._config, self._shape[2]
         if config.judge:
             record = RunFolder(config.judge).record()
@@ -106,20 +106,20 @@ class Judges:
 
     @cached_property
     def all(self) -> list[Judge]:
-        """The judges, made now if they are not yet.
+        """The judges, which are made at the first use.
 
         Raises:
           InputError: no such run or weights, or images that a judge cannot take.
           Stopped: on request, while training the classifier.
         """
         config, shape = self._config, self._shape
-        found = [_inception(config.inception, shape)] if config.inception else []
+        judges = [_inception(config.inception, shape)] if config.inception else []
         if config.judge:
-            found.insert(0, _classifier(config.judge, *_load(config.judge), shape))
+            judges.insert(0, _classifier(config.judge, *_load(config.judge), shape))
         elif self._data.class_names:
             folder = _train_classifier(self._data, self._flags, shape)
-            found.insert(0, _classifier(folder, *_load(folder, self._data), shape))
-        return found or [Judge("pixels", {"features": "pixels, 0..1"}, _pixels)]
+            judges.insert(0, _classifier(folder, *_load(folder, self._data), shape))
+        return judges or [Judge("pixels", {"features": "pixels, 0..1"}, _pixels)]
 
 
 def _pixels(images):
@@ -127,7 +127,7 @@ def _pixels(images):
 
 
 def _load(path: str, data: ImageData | None = None) -> tuple[Run, ImageData]:
-    """A classifier's run and its data, which may be loaded already."""
+    """Loads a classifier's run, and its data unless they are given."""
     loaded = []
 
     def build(config: classifier.ClassifierConfig):
@@ -138,10 +138,10 @@ def _load(path: str, data: ImageData | None = None) -> tuple[Run, ImageData]:
 
 
 def _train_classifier(data: ImageData, flags: DataConfig | None, shape: tuple[int, ...]) -> str:
-    """The folder of a run with the classifier's defaults on this data, trained if it is not yet.
+    """Trains the default classifier of this data, unless it is kept; returns its run folder.
 
-    It is named by the fingerprint, so that data that moved or were copied have the same judge, and
-    other data of the same name another one.
+    The folder is named by the fingerprint, so that data that moved or were copied have the same
+    judge, and other data of the same name have another one.
     """
     changes: dict[str, Any] = {
         "batch_size": min(128, data.sizes["train"]),
@@ -154,15 +154,15 @@ def _train_classifier(data: ImageData, flags: DataConfig | None, shape: tuple[in
         changes["validation_fraction"] = flags.validation_fraction
         changes["skip_bad_records"] = flags.skip_bad_records
     config = configure(classifier.ClassifierConfig(), data=data.name, **changes)
-    # Other defaults of the classifier are another judge.
+    # The name has the config, because other defaults of the classifier make another judge.
     name = f"{workdir_of(config).name}-{data.version}-{data.fingerprint}"
     workdir = str(cache_folder("judges") / name)
-    if flags:  # as the run finds them again, from whatever folder it is read
+    if flags:  # the paths are absolute, so that the run can be read from any folder
         config = configure(config, data=_absolute(flags.data), loading=flags.loading)
         config = configure(config, workers=flags.workers)
         if flags.data_dir:
             config = configure(config, data_dir=str(Path(flags.data_dir).expanduser().resolve()))
-    # What it prints is none of the experiment's output.
+    # Standard output is for the experiment itself.
     with contextlib.redirect_stdout(sys.stderr):
         result = train(classifier.build, configure(config, workdir=workdir), data)
     if not result.finished:

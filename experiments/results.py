@@ -1,10 +1,10 @@
-"""Write experiments/RESULTS.md: what each preset should reach, and what was measured.
+"""Write experiments/RESULTS.md: the expected results of presets, and the measured ones.
 
     python -m experiments.results                           # from presets and records
     python -m experiments.results --record RUN [RUN ...]    # of finished runs, recorded first
 
-A record is a small JSON file in experiments/records that says what one run was and reached. Files
-of Markdown there are tables of benchmarks, kept by hand and taken over as they are.
+A record is a JSON file in experiments/records with the command, machine and scores of one run.
+Files of Markdown there are tables of benchmarks, kept by hand and copied as they are.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ from jaxmodels.train import Preset
 RESULTS = Path(__file__).with_name("RESULTS.md")
 RECORDS = Path(__file__).with_name("records")
 
-# Flags whose values are paths of one machine, with what the command shows in their place.
+# Flags whose values are paths of one machine, and the words that commands show instead.
 PLACEHOLDERS = {"data_dir": "DIR", "judge": "RUN", "inception": "FILE"}
 PACKAGES = ("jax", "flax", "optax", "numpy")
 
@@ -49,13 +49,14 @@ HEAD_OF_RUNS = """\
 
 Scores are those after the last step; the one that chooses the best checkpoint stands first. Where
 runs differ in their seed only, each number is the mean with the least and the most. Training time
-is that of the steps alone, without compiling, evaluating and saving.
+is that of the steps alone, without compiling, evaluating and saving; "–" where other work ran
+beside it.
 """
 NO_RUNS = "None is recorded yet.\n"
 
 
 def all_presets() -> dict[str, Mapping[str, Preset]]:
-    """Gives the presets of every experiment by its name."""
+    """Returns the presets of every experiment, by its name."""
     names = sorted(module.name for module in pkgutil.iter_modules(presets.__path__))
     return {name: importlib.import_module(f"experiments.presets.{name}").PRESETS for name in names}
 
@@ -66,7 +67,7 @@ def all_presets() -> dict[str, Mapping[str, Preset]]:
 def record_runs(paths: Iterable[Path], folder: Path) -> list[Path]:
     """Writes a record of each run into a folder; returns their files.
 
-    A record replaces the one of the same command, seed and kind of machine.
+    A record replaces an earlier one of the same command, seed and kind of machine.
 
     Raises:
       InputError: a folder without a run, or a run that has not finished or has no scores.
@@ -118,8 +119,8 @@ def record_of(run: Run, known: Mapping[str, Mapping[str, Preset]]) -> dict[str, 
 
 
 def command_of(run: Run, known: Mapping[str, Preset]) -> str:
-    """Writes the command of a run without its seed, by its preset where it has one, and with
-    placeholders for paths of the machine."""
+    """Writes the command of a run: by its preset if it has one, without its seed, and with
+    placeholders for paths."""
     words = shlex.split(run.record["command"])
     start, flags = words[:3], _by_flag(words[3:])
     preset = run.config.get("preset", "")
@@ -127,7 +128,7 @@ def command_of(run: Run, known: Mapping[str, Preset]) -> str:
     if preset in known:
         given = {name for name, _ in flags}
         kept = _kept_flags(run.config, known[preset])
-        # A flag that was set back to its default stands in no command: then all is written out.
+        # A command omits flags at their default; if one differs from the preset, all are written.
         if known[preset].flags.keys() - kept <= given:
             start += ["--preset", preset]
         else:
@@ -139,7 +140,7 @@ def command_of(run: Run, known: Mapping[str, Preset]) -> str:
 
 
 def _by_flag(words: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """Groups the words of a command by flag, with the name of each as configs have it."""
+    """Groups the words of a command by flag, with the flag's name in configs."""
     groups: list[tuple[str, list[str]]] = []
     for word in words:
         if word.startswith("--"):
@@ -151,7 +152,7 @@ def _by_flag(words: Sequence[str]) -> list[tuple[str, list[str]]]:
 
 
 def _kept_flags(config: Mapping[str, Any], preset: Preset) -> set[str]:
-    """Names the flags of a preset that a run has as the preset sets them."""
+    """Names the flags that a run has in common with a preset."""
     flags = json.loads(json.dumps(preset.flags))
     return {name for name, value in flags.items() if config.get(name) == value}
 
@@ -174,7 +175,7 @@ def _file_of(record: Mapping[str, Any]) -> str:
 
 
 def _kind_of(record: Mapping[str, Any]) -> tuple:
-    """What runs have in common whose seeds are shown as one."""
+    """Returns what runs must share to be one row, in which only seeds differ."""
     names = ("experiment", "command", "steps", "device", "machine", "threads")
     return tuple(record[name] for name in names)
 
@@ -190,10 +191,10 @@ def page(folder: Path) -> str:
 
 
 def _read_records(folder: Path) -> list[dict[str, Any]]:
-    """Reads the records.
+    """Reads the records in a folder.
 
     Raises:
-      InputError: a file that holds none.
+      InputError: a file that is no record.
     """
     records = []
     for path in sorted(folder.glob("*.json")):
@@ -240,7 +241,7 @@ def runs_section(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _row_of(group: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Makes the row of runs that differ in their seed only."""
+    """Makes one row of runs that differ only in their seed."""
     group = sorted(group, key=lambda record: record["seed"])
     first = group[0]
     best = spread_of_scores([record["best"] for record in group], first["monitor"], only=True)
@@ -286,7 +287,7 @@ def spread(values: Sequence[float]) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Makes a table of Markdown."""
+    """Makes a table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "".join(
         "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines
@@ -302,8 +303,7 @@ class Arguments:
 
 
 def write_results(arguments: Sequence[str] | None = None) -> int:
-    """Records the runs that are named and writes the page; returns the exit code, 2 for bad
-    input."""
+    """Records the named runs and writes the page; returns the exit code, 2 for bad input."""
     given = tyro.cli(Arguments, prog="python -m experiments.results", args=arguments)
     try:
         for file in record_runs(given.record, RECORDS):

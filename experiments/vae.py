@@ -1,6 +1,6 @@
 """Train a variational autoencoder on images.
 
-    python -m experiments.vae                                   # digits, under a minute on a CPU
+    python -m experiments.vae                                   # digits
     python -m experiments.vae --data binarized_mnist --data-dir DIR --model ladder
     python -m experiments.vae --preset burda-iwae-50 --data-dir DIR
     python -m experiments.vae --workdir DIR --mode evaluate --samples 5000
@@ -82,7 +82,7 @@ class VAEConfig(Config):
     samples: Annotated[int, Role.READ] = 100
     """Importance samples per image for the nll of the last evaluation."""
     scored: Annotated[int, Role.READ] = 10_000
-    """Prior samples whose Fréchet distance to the images is taken after the last step; 0: none."""
+    """Samples of the prior for the Fréchet distance to the images after the last step; 0: none."""
     draw: Annotated[Literal["mean", "sample"], Role.READ] = "mean"
     """Images of latents: the mean of p(x|z), or a draw of it."""
 
@@ -105,15 +105,15 @@ class VAEConfig(Config):
 
 
 class Pixels(NamedTuple):
-    """How the pixels of a data set are modelled."""
+    """The likelihood of a data set's pixels, and how they are prepared for it."""
 
     likelihood: Likelihood
     levels: int  # values that a pixel may have
     white: float  # the largest of them
-    binarized: bool  # whether they are made black or white at random
+    binarized: bool  # whether pixels become black or white at random
 
     def protocol(self) -> str:
-        """What the likelihood is of, in words."""
+        """Describes the images that the likelihood models."""
         if self.binarized:
             return (
                 f"binarised with probability pixel / {self.white:g}, validation and test once for"
@@ -130,7 +130,7 @@ class Pixels(NamedTuple):
         return f"{self.levels} levels"
 
     def prepare(self, batch, key):
-        """A batch as stored with its images as the likelihood takes them; traceable."""
+        """Converts the images of a stored batch to those that the likelihood takes; traceable."""
         image = batch["image"].astype(jnp.float32)
         if not (self.binarized or self.likelihood.dequantized):
             return {**batch, "image": image / self.white}
@@ -138,7 +138,7 @@ class Pixels(NamedTuple):
         if positions is None:
             positions = across.positions(len(image))
         elif self.binarized:
-            # Images to evaluate are binarised once, the same for all seeds.
+            # Evaluation always binarises an image in the same way, for all seeds.
             key = jax.random.key(0)
         keys = example_keys(key, positions)
         noise = jax.vmap(lambda key: jax.random.uniform(key, image.shape[1:]))(keys)
@@ -149,10 +149,10 @@ class Pixels(NamedTuple):
 
 
 def pixels_of(config: VAEConfig, data: ImageData, channels: int) -> Pixels:
-    """What the flags and the data's values make of its pixels.
+    """Chooses the likelihood and preparation of pixels, from the flags and the data's values.
 
     Raises:
-      InputError: pixels below 0, or of a kind that the likelihood asked for does not have.
+      InputError: pixels below 0, or pixels that do not fit the flags.
     """
     low, white = data.smallest, data.white
     if low < 0:
@@ -172,7 +172,7 @@ def pixels_of(config: VAEConfig, data: ImageData, channels: int) -> Pixels:
             f"likelihood = {name}; pixels of '{data.name}' are no integers;"
             " expected stored levels of grey, or --likelihood gaussian"
         )
-    # Black and white images would stay as they are.
+    # Binarising would leave black and white images as they are.
     binarized &= levels != 2
     levels = levels or 256
     likelihood = make_likelihood(
@@ -182,7 +182,7 @@ def pixels_of(config: VAEConfig, data: ImageData, channels: int) -> Pixels:
 
 
 def build(config: VAEConfig, data: ImageData | None = None) -> Experiment:
-    """The experiment that a config describes, on the data that it names or on those given."""
+    """Makes the experiment of a config, on the given data or on the data that the config names."""
     flags = config.data if data is None else None
     if data is None:
         data = load(config.data, varying=config.resize.image_size > 0)

@@ -1,4 +1,4 @@
-"""What experiments.vae shows of an evaluation: likelihood, distances of samples, pictures."""
+"""The report of experiments.vae: likelihood, Fréchet distances of samples, and pictures."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from experiments.vae import Pixels, VAEConfig
     from jaxmodels.train.experiment import PerBatch
 
-TRAVERSALS, TRAVERSED = 8, np.linspace(-3, 3, 11)
+TRAVERSALS, TRAVERSED = 8, np.linspace(-3, 3, 11)  # latents, and the values of each
 SHOWN = 32  # images beside their reconstructions
 
 
 def scores_of(objective: Mapping[str, Score]) -> dict[str, Score]:
-    """The objective's scores and those of this report."""
+    """Returns the objective's scores and those of this report."""
     distances = {}
     for space, (name, *_) in NAMES.items():
         meaning = f"Fréchet distance to the split's images, in the space '{space}'"
@@ -34,13 +34,15 @@ def scores_of(objective: Mapping[str, Score]) -> dict[str, Score]:
 
 
 def stored_images(state, batch, key):
-    """The images of a batch as they are stored."""
+    """Returns the images of a batch as they are stored."""
     return batch["image"]
 
 
 class VAEReport:
-    """Called after every evaluation. The expensive numbers are of the last one, and of the split
-    that is kept for it: test, or validation where there is no test."""
+    """Scores and shows the model after every evaluation.
+
+    reference: the split of the expensive scores of the last evaluation: test, if there is one.
+    """
 
     def __init__(
         self,
@@ -57,7 +59,7 @@ class VAEReport:
         self._predict, self._estimate = predict, estimate
 
         def shown(state, batch, key):
-            """Images as the model sees them beside their reconstructions."""
+            """Returns images as the model sees them, and their reconstructions."""
             seen = pixels.prepare(batch, key)["image"]
             return {"image": seen, "reconstruction": predict(state, batch, key)["reconstruction"]}
 
@@ -67,16 +69,16 @@ class VAEReport:
         scores, protocol, pictures = {}, self._protocol(evaluation), {}
         if evaluation.occasion != "due" and evaluation.split == self._reference:
             if self._config.model.model != "vqvae":
-                # With one possible code per image the elbo is all that samples would say.
+                # An image has one possible code, so that samples would not change the ELBO.
                 scores["nll"] = evaluation.sum(self._estimate)["nll"].value()
             predicted = evaluation.map(self._predict)
             if self._judges:
                 distances, protocol["distances"] = self._distances(evaluation, predicted)
                 scores |= distances
             if evaluation.occasion == "last":
-                pictures |= self._of_latents(evaluation, predicted["latents"])
+                pictures |= self._pictures_of_latents(evaluation, predicted["latents"])
         if evaluation.occasion != "asked":
-            pictures |= self._of_images(evaluation)
+            pictures |= self._pictures_of_images(evaluation)
         record = {
             "step": evaluation.step,
             "scores": evaluation.scores | scores,
@@ -96,7 +98,7 @@ class VAEReport:
         }
 
     def _distances(self, evaluation: Evaluation, predicted: PyTree):
-        """Fréchet distances to the grey images of the split, and how they were taken."""
+        """Computes Fréchet distances to the stored images of the split, with the protocols."""
         samples = evaluation.draw(jax.random.key(0), self._config.scored)["images"]
         rebuilt = to_bytes(predicted["reconstruction"], 1.0)
         real = to_bytes(evaluation.map(stored_images), self._pixels.white)
@@ -105,8 +107,8 @@ class VAEReport:
             name = NAMES[judge.space][0]
             moments = feature_moments(judge(real).features)
             for suffix, images in (("", np.asarray(samples)), ("_reconstructions", rebuilt)):
-                of_images = feature_moments(judge(images).features)
-                scores[name + suffix] = frechet_distance(moments, of_images)
+                others = feature_moments(judge(images).features)
+                scores[name + suffix] = frechet_distance(moments, others)
             protocol[judge.space] = judge.protocol | {
                 "real": len(real),
                 "samples": len(samples),
@@ -116,8 +118,8 @@ class VAEReport:
             }
         return scores, protocol
 
-    def _of_images(self, evaluation: Evaluation) -> dict[str, Callable]:
-        """Samples of always the same keys, and reconstructions of always the same images."""
+    def _pictures_of_images(self, evaluation: Evaluation) -> dict[str, Callable]:
+        """Draws samples and reconstructions, always of the same keys and the same images."""
         step = evaluation.step
         samples = np.asarray(evaluation.draw(jax.random.key(1), 64)["images"])
         shown = evaluation.map(self._shown, np.arange(SHOWN))
@@ -130,8 +132,8 @@ class VAEReport:
             "reconstructions": partial(image_grid, pairs, limits=(0, 1), title=title),
         }
 
-    def _of_latents(self, evaluation: Evaluation, latents: PyTree) -> dict[str, Callable]:
-        """Where latents lie, and what lies between and beside them."""
+    def _pictures_of_latents(self, evaluation: Evaluation, latents: PyTree) -> dict[str, Callable]:
+        """Draws interpolations, traversals and a map of latents."""
         if self._config.model.model == "vqvae":
             return {}  # nothing lies between two codes
         leaves = jax.tree.leaves(latents)
@@ -155,7 +157,7 @@ class VAEReport:
         return np.asarray(evaluation.draw(jax.random.key(0), conditions)["images"])
 
     def _interpolations(self, evaluation: Evaluation, latents: PyTree, labels) -> Callable:
-        """Straight lines from the latents of one image to those of another."""
+        """Draws images on straight lines from the latents of one image to those of another."""
         weights = np.linspace(0, 1, 10, dtype=np.float32)
 
         def between(leaf):
@@ -172,8 +174,9 @@ class VAEReport:
         return partial(image_grid, images, columns=len(weights), limits=(0, 255), title=title)
 
     def _traversals(self, evaluation: Evaluation, latents: PyTree, labels) -> Callable:
-        """One latent at a time from -3 to 3, the others at an image's posterior mean: those that
-        vary most over the images (of a ladder, in its first group that has any)."""
+        """Draws images for one latent at a time from -3 to 3, the others at an image's posterior
+        mean. Takes the latents that vary most over the images, in a ladder those of its first
+        group."""
         leaves, tree = jax.tree.flatten(latents)
         first = leaves[0].reshape(len(leaves[0]), -1)
         chosen = np.argsort(-first.var(0), kind="stable")[:TRAVERSALS]
@@ -191,7 +194,7 @@ class VAEReport:
 
 
 def _on_two_axes(points: np.ndarray) -> tuple[np.ndarray, str]:
-    """Points on their two principal axes, and how much of their variance that shows."""
+    """Projects points on their two principal axes; gives a note with their share of variance."""
     if points.shape[1] <= 2:
         return points, ""
     centred = points - points.mean(0)

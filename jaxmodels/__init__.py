@@ -1,7 +1,6 @@
 """jaxmodels: one engine trains any objective, exactly and fast, from a laptop to a pod.
 
-Rooms, each importing only from those below it: `train`, `objectives`, `models` and `data`,
-then `metrics`, then `ops`. `protocol` and `errors` may be imported from anywhere.
+README.md in this folder describes its packages and which of them may import which.
 """
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""What there is: python -m jaxmodels."""
+"""The list of experiments and commands: python -m jaxmodels."""
 
 import ast
 import sys
@@ -15,7 +15,7 @@ _COMMANDS = {
 
 
 def experiments() -> Iterator[tuple[str, str]]:
-    """The scripts of the folder experiments that can be run, with a line about each."""
+    """Yields the scripts of the folder experiments that can be run, with a line about each."""
     for path in sorted(_EXPERIMENTS.glob("*.py")):
         tree = ast.parse(path.read_text("utf-8"))
         calls = {
@@ -28,7 +28,7 @@ def experiments() -> Iterator[tuple[str, str]]:
 
 
 def main() -> int:
-    """Prints the experiments and the commands; the exit code."""
+    """Prints the experiments and the commands; returns the exit code."""
     print(f"jaxmodels {jaxmodels.__version__}\n\nExperiments (python -m experiments.NAME):")
     found = list(experiments())
     for name, line in found:

@@ -1,7 +1,8 @@
-"""What spans devices: the same functions under jit, where a batch is global, and under pmap, where
-each device sees its part of one and the named axis joins them.
+"""Operations over all devices, the same under jit, where a batch is global, and under pmap, where
+each device has a part of the batch and a named axis joins the parts.
 
-Objectives call them on gradients, BatchNorm on its statistics, without knowing which runs.
+Objectives call them on gradients, BatchNorm on its statistics, without knowing which of the two is
+in use.
 """
 
 import jax
@@ -20,50 +21,50 @@ def _is_mapped() -> bool:
 
 
 def average(tree: PyTree) -> PyTree:
-    """The mean over devices of each leaf; under jit the leaves, which are global already."""
+    """Averages each leaf over devices; under jit the leaves are global already."""
     return jax.lax.pmean(tree, DATA_AXIS) if _is_mapped() else tree
 
 
 def total(tree: PyTree) -> PyTree:
-    """The sum over devices of each leaf; under jit the leaves, which are global already."""
+    """Sums each leaf over devices; under jit the leaves are global already."""
     return jax.lax.psum(tree, DATA_AXIS) if _is_mapped() else tree
 
 
 def gather(tree: PyTree) -> PyTree:
-    """Along the first axis the examples of all devices, for what compares the examples of a batch;
-    under jit the batch has them already. Gradients flow to where each example came from."""
+    """Joins the examples of all devices along the first axis, to compare the examples of a batch;
+    under jit the batch is global already. Gradients flow back to each example's device."""
     return jax.lax.all_gather(tree, DATA_AXIS, tiled=True) if _is_mapped() else tree
 
 
 def take(values: Num[Array, "local ..."], rows: Int[Array, " count"]) -> Num[Array, "count ..."]:
-    """These rows, which are alike on all devices, of the values of all devices."""
+    """Takes these rows, which are equal on all devices, from the values of all devices."""
     if not _is_mapped():
         return values[rows]
     local = rows - first_position(len(values))
-    mine = (local >= 0) & (local < len(values))
-    found = values[jnp.where(mine, local, 0)]
-    mine = mine.reshape(-1, *[1] * (values.ndim - 1))
-    return jax.lax.psum(jnp.where(mine, found, 0), DATA_AXIS)
+    is_local = (local >= 0) & (local < len(values))
+    taken = values[jnp.where(is_local, local, 0)]
+    is_local = is_local.reshape(-1, *[1] * (values.ndim - 1))
+    return jax.lax.psum(jnp.where(is_local, taken, 0), DATA_AXIS)
 
 
 def global_count(count: int) -> int:
-    """How many examples all devices have, of which this one has `count`."""
+    """Counts the examples of all devices, where this one has `count`."""
     return jax.lax.axis_size(DATA_AXIS) * count if _is_mapped() else count
 
 
 def first_position(count: int) -> Int[Array, ""] | int:
-    """The position in the global batch of the first of this device's `count` examples."""
+    """Returns the position in the global batch of the first of this device's `count` examples."""
     return jax.lax.axis_index(DATA_AXIS) * count if _is_mapped() else 0
 
 
 def positions(count: int) -> Int[Array, " count"]:
-    """The positions in the global batch of this device's `count` examples."""
+    """Returns the positions in the global batch of this device's `count` examples."""
     return first_position(count) + jnp.arange(count)
 
 
 def rotate(values: Num[Array, "local ..."]) -> Num[Array, "local ..."]:
-    """Of each example the one before it in the *global* batch, of the first the last: a roll by
-    one. Under pmap only the last example of each device travels, to the next."""
+    """Rolls the *global* batch by one: the last example comes first. Under pmap only the last
+    example of each device travels, to the next device."""
     rolled = jnp.roll(values, 1, axis=0)
     if not _is_mapped():
         return rolled

@@ -1,4 +1,4 @@
-"""Where things that can be made again are kept: decoded data sets and compiled programs."""
+"""The folder of things that can be made again: decoded data sets and compiled programs."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ _PLACE |= {errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR}
 
 
 def cache_folder(name: str) -> Path:
-    """A folder of that name under $JAXMODELS_CACHE, by default ~/.cache/jaxmodels.
+    """Returns the folder of that name under $JAXMODELS_CACHE, by default ~/.cache/jaxmodels.
 
     Raises:
       InputError: neither the variable nor a home says where.
@@ -29,7 +29,7 @@ def cache_folder(name: str) -> Path:
 
 
 def not_written(path: Path, error: OSError) -> InputError | RunError:
-    """The error to raise where the cache cannot be written."""
+    """Makes the error to raise where the cache cannot be written."""
     cause = error.strerror or str(error)
     kind = InputError if error.errno in _PLACE else RunError
     return kind(

@@ -13,11 +13,11 @@ class RunError(RuntimeError):
 
 
 class Stopped(Exception):
-    """Stopped on request, before the run itself could be asked; resumable. Exit code 75."""
+    """A stop on request while a run is prepared (its judge is trained); resumable. Exit code 75."""
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean '...'?" with the known name most like this one, or "." if none is."""
+    """Returns "; did you mean '...'?" with the most similar known name, or "." if none is."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean '{near[0]}'?" if near else "."
 

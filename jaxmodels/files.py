@@ -4,17 +4,53 @@ import contextlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from jaxmodels.errors import InputError
+
+# More than any file of a run holds; what is larger is none.
+LARGEST_JSON = 1 << 28
+
+
+def require_regular(path: Path) -> None:
+    """
+    Raises:
+      InputError: something is there that is no regular file, as a device, a pipe or a link; writing
+        would replace or empty it.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        mode = path.lstat().st_mode
+        if not stat.S_ISREG(mode):
+            raise InputError(f"{path} is {_kind(mode)}; expected a regular file or none")
+
+
+def _kind(mode: int) -> str:
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFLNK: "a link",
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket",
+    }
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Replaces a file by what `write` puts into it: a kill leaves the old or the new one."""
+    """Replaces a file by what `write` puts into it: a kill leaves the old or the new one.
+
+    Raises:
+      InputError: see `require_regular`.
+    """
+    require_regular(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "wb") as file:
+    with contextlib.suppress(FileNotFoundError):
+        partial.unlink()
+    # Exclusively: nothing that somebody has put there is written through.
+    with open(partial, "xb") as file:
         write(file)
         file.flush()
         os.fsync(file.fileno())
@@ -33,47 +69,65 @@ def write_json(path: Path, value: Any, indent: int = 1) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file; None where there is no file or it holds no JSON."""
+    """Reads a JSON file; None where there is no regular file, no JSON, or more than 256 MB."""
     try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
+        facts = path.stat()
+        if stat.S_ISREG(facts.st_mode) and facts.st_size <= LARGEST_JSON:
+            return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        pass
+    return None
+
+
+def append_text(path: Path, text: str) -> None:
+    """Adds text to a file, which is made where there is none.
+
+    Raises:
+      OSError: it cannot be written, or it is a link.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    with open(os.open(path, flags, 0o666), "ab") as file:
+        file.write(text.encode("utf-8", "replace"))
 
 
 def append_line(path: Path, value: dict) -> None:
     """Adds a line to a file of JSON lines."""
-    with open(path, "a") as file:
-        file.write(json.dumps(value) + "\n")
+    append_text(path, json.dumps(value) + "\n")
 
 
 def read_lines(path: Path) -> list[dict]:
-    """The objects of a file of JSON lines; lines that are not whole objects, as a kill leaves one,
-    are left out."""
+    """Reads the objects of a file of JSON lines; leaves out a line that is no complete object,
+    such as the last one after a kill."""
     try:
-        texts = path.read_text("utf-8").splitlines(keepends=True)
-    except (OSError, ValueError):
+        if not stat.S_ISREG(path.stat().st_mode):
+            return []
+        texts = path.read_bytes().splitlines(keepends=True)
+    except OSError:
         return []
-    lines = []
-    for text in texts:
-        with contextlib.suppress(ValueError):
-            line = json.loads(text)
-            if isinstance(line, dict) and text.endswith("\n"):
-                lines.append(line)
-    return lines
+    return [line for text in texts if text.endswith(b"\n") and (line := parse_line(text))]
+
+
+def parse_line(text: bytes) -> dict | None:
+    """Parses the object of a line; None where the line holds none."""
+    with contextlib.suppress(ValueError, RecursionError):
+        line = json.loads(text)
+        if isinstance(line, dict):
+            return line
+    return None
 
 
 def sync(path: Path) -> None:
-    """Returns when what was written to a file is on the disk; nothing where there is none."""
+    """Waits until what was written to a file is on the disk; does nothing without a file."""
     if path.exists():
-        with open(path, "a") as file:
+        with open(path, "rb") as file:
             os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """A folder to fill, which appears at `target` when the block ends without an error.
+    """Gives a folder to fill, which appears at `target` when the block ends without an error.
 
-    Where another process has made it meanwhile, that one stays: it must hold the same.
+    If another process made `target` meanwhile, that one stays, since it must hold the same.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))

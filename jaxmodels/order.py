@@ -9,7 +9,7 @@ from jaxtyping import Int
 
 @lru_cache(maxsize=4)
 def permutation(size: int, seed: int, epoch: int) -> Int[np.ndarray, " size"]:
-    """The order of one epoch: the ranks of Philox bits keyed by (seed, epoch).
+    """Returns the order of one epoch: the ranks of Philox bits keyed by (seed, epoch).
 
     Philox (Salmon et al. 2011) is counter-based and its raw bits are the same in every version of
     numpy, which `Generator.permutation` does not promise.
@@ -21,7 +21,7 @@ def permutation(size: int, seed: int, epoch: int) -> Int[np.ndarray, " size"]:
 def sample_order(
     size: int, batch_size: int, seed: int, start: int, stop: int
 ) -> Int[np.ndarray, "steps batch"]:
-    """The examples of steps start..stop-1, out of `size`.
+    """Returns the examples of steps start..stop-1, out of `size`.
 
     Example j of step t has position p = t * batch + j, belongs to epoch p // size and is
     permutation(epoch)[p % size]: batches straddle epochs, every epoch shows every example once.
@@ -38,10 +38,10 @@ def sample_order(
 
 @dataclass(frozen=True)
 class Order:
-    """Which examples, of `size`, make the batch of a step, and which of these this host makes.
+    """The order of `size` examples in batches, and the part of each batch that this host makes.
 
-    seed: None: one pass in order, of which the last batch is filled up with the last example.
-    part: which of so many equal parts of each batch.
+    seed: None: one pass in order, whose last batch is padded with the last example.
+    part: (index, count): this host makes part `index` of `count` equal parts.
     """
 
     size: int
@@ -50,20 +50,20 @@ class Order:
     part: tuple[int, int] = (0, 1)
 
     def rows(self, start: int, stop: int) -> Int[np.ndarray, "steps part"]:
-        """The examples of steps start..stop-1."""
+        """Returns the examples of steps start..stop-1."""
         if self.seed is None:
             return np.minimum(self.positions(start, stop), self.size - 1).astype(np.int32)
         whole = sample_order(self.size, self.batch_size, self.seed, start, stop)
         return whole[:, self._columns()]
 
     def positions(self, start: int, stop: int) -> Int[np.ndarray, "steps part"]:
-        """Where they stand in the sequence of all examples of all steps."""
+        """Returns their positions in the sequence of all examples of all steps."""
         first = np.arange(start, stop, dtype=np.int64)[:, None] * self.batch_size
         return first + np.arange(self.batch_size)[self._columns()]
 
     @property
     def batches(self) -> int:
-        """How many batches one pass has."""
+        """The number of batches of one pass."""
         return -(-self.size // self.batch_size)
 
     def _columns(self) -> slice:

@@ -1,4 +1,4 @@
-"""Pictures that experiments make of what they evaluate, as figures of matplotlib."""
+"""Figures of matplotlib that experiments draw of their evaluations."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, Num
 from jaxmodels.files import write_atomically
 
 if TYPE_CHECKING:
-    import matplotlib.figure  # takes long to import, so that each function does it when it is used
+    import matplotlib.figure  # slow, so only the functions that draw import it at run time
 
 DPI = 110
 

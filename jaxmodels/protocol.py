@@ -19,7 +19,7 @@ PyTree = Any
 # Every leaf leads with the batch axis; evaluation adds "valid" (bool), "position" (in the split).
 Batch = Mapping[str, Array]
 BatchSpec = Mapping[str, jax.ShapeDtypeStruct]
-State = PyTree  # named parts; must have an int32 scalar `step`
+State = PyTree  # a mapping of named parts; must have an int32 scalar "step"
 Metrics = PyTree  # leaves that add over batches, steps and devices
 Hyperparameters = Mapping[
     str, float | Array
@@ -31,12 +31,12 @@ DATA_AXIS = "data"
 class Objective(NamedTuple):
     """What is minimised, as pure functions; none of them is jitted here.
 
-    init: traceable, so the engine can jit it with shardings or only take its shape.
+    init: makes the initial state; traceable, so the engine can jit it or only take its shapes.
     step: one update of everything that learns; the key is fold_in(root, step).
     evaluate: sums over the examples of one batch that `batch["valid"]` marks. The key is the same
-    for all batches; `example_keys` makes noise of it that does not depend on how they are divided.
-    summarize: on the host, in float64: ratios of the sums. Takes the metrics of step or evaluate.
-    sample: a key and conditions (labels, a count) -> samples, in chunks where they are many.
+    for all batches; noise from `example_keys` does not depend on how the split is divided.
+    summarize: computes ratios of sums on the host, in float64; takes metrics of step or evaluate.
+    sample: draws samples for a key and conditions (labels, a count), in chunks where many.
     hyperparameters: the numbers that `init` puts into the state.
     """
 
@@ -49,39 +49,38 @@ class Objective(NamedTuple):
 
     @classmethod
     def of(cls, methods: Any) -> "Objective":
-        """The objective that an object's methods and attributes of these names make."""
+        """Makes an objective of an object's methods and attributes of these names."""
         return cls(
             **{name: getattr(methods, name) for name in cls._fields if hasattr(methods, name)}
         )
 
 
 @runtime_checkable
-@runtime_checkable
 class Source(Protocol):
-    """Where batches come from: part lies on the device, part the host sends for each step."""
+    """Where batches come from: arrays on the device, and data that the host sends for each step."""
 
     arrays: Mapping[str, np.ndarray]  # what lies on the device
     size: int  # number of examples
-    bytes_sent: int  # about how many the host sends for an example
+    bytes_sent: int  # about how many bytes the host sends for an example
 
     def spec(self, batch_size: int) -> BatchSpec:
-        """Shapes and types of a batch."""
+        """Returns the shapes and types of a batch."""
         ...
 
     def send(
         self, order: Order, spans: Iterable[tuple[int, int]], length: int
     ) -> Iterator[dict[str, np.ndarray]]:
-        """For each span of steps start..stop-1, which follow one another, what the host sends: its
-        part of each batch, [length, part, ...], of which the first stop - start steps count."""
+        """Yields what the host sends for each span of steps start..stop-1 (the spans are adjacent):
+        its part of each batch, [length, part, ...]; the first stop - start steps count."""
         ...
 
     def examples(self, rows: Int[np.ndarray, " count"]) -> Mapping[str, np.ndarray]:
-        """These examples, on the host."""
+        """Returns these examples, on the host."""
         ...
 
     @staticmethod
     def batch(arrays: Mapping[str, Array], sent: Mapping[str, Array]) -> Batch:
-        """The batch of one step; traceable."""
+        """Makes the batch of one step; traceable."""
         ...
 
 
@@ -92,14 +91,14 @@ class Mean(NamedTuple):
     count: Int[Array, ""]
 
     def value(self) -> float:
-        """The mean, in float64 on the host; NaN when nothing was counted."""
+        """Computes the mean in float64 on the host; NaN when nothing was counted."""
         return float(self.total) / float(self.count) if self.count else float("nan")
 
 
 def mean_over(
     values: Shaped[Array, "*values"], valid: Bool[Array, "*values"] | None = None
 ) -> Mean:
-    """The Mean of values, one per example or several; those that are not valid count nothing."""
+    """Returns the Mean of values, one or several per example, without those that are not valid."""
     wide = jnp.promote_types(values.dtype, jnp.float32)
     if valid is None:
         return Mean(jnp.sum(values, dtype=wide), jnp.asarray(values.size, jnp.int32))
@@ -108,9 +107,9 @@ def mean_over(
 
 
 class Score(NamedTuple):
-    """What a number of metrics.jsonl means, for all who read it: declared once, where it is made.
+    """The meaning of a number in metrics.jsonl, declared once, where the number is computed.
 
-    better: which values are; "neither" for a number that only describes.
+    better: which values are better; "neither" for a number that only describes.
     """
 
     better: Literal["lower", "higher", "neither"]
@@ -121,8 +120,8 @@ class Score(NamedTuple):
 def example_keys(
     key: Key[Array, ""], positions: Int[Array | np.ndarray, " batch"]
 ) -> Key[Array, " batch"]:
-    """One key per example, from its *global* position: in the batch (`across.positions`), or in
-    evaluation in the split (`batch["position"]`).
+    """Makes one key per example from its *global* position: in training that in the batch
+    (`across.positions`), in evaluation that in the split (`batch["position"]`).
 
     Noise, dropout and augmentation drawn from these do not depend on the number of devices.
     """

@@ -1,4 +1,4 @@
-"""What a flag is to a run."""
+"""The role of a flag in the identity of a run."""
 
 import enum
 
@@ -8,6 +8,6 @@ class Role(enum.Enum):
     mark is part of the run's identity: with another value it is another run."""
 
     HOW = "how the same run is carried out"
-    BITS = "the same, but the last bits of results may depend on it"
+    BITS = "how the same run is carried out; the last bits of results may depend on it"
     VERB = "what is done with a run, or where"
     READ = "identity in training, free when a run is evaluated or sampled from"

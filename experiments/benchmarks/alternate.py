@@ -1,10 +1,10 @@
 """Times several programs side by side, in turns, each in a process of its own.
 
-A module of peers has functions peer(task) -> block, where block(steps) runs that many training
-steps and returns when they are done: nothing, or the seconds in which it waited for data. Every
-peer is tried with one thread and with all; the faster one is timed. While one peer runs the others
-are stopped, with what they do in the background, and the turns alternate, so that a change of the
-machine's pace meets them all.
+A module of peers defines functions peer(task) -> block. block(steps) runs that many training steps,
+waits until they are done, and returns None or the seconds in which it waited for data. Each peer is
+tried with one thread and with all, and the faster setting is timed. While one peer runs, the others
+and their children are stopped. Turns alternate, so that a change of the machine's pace affects all
+peers.
 """
 
 import contextlib
@@ -27,14 +27,16 @@ from typing import Any, NamedTuple
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 THREADS = "BENCHMARK_THREADS"  # environment variable of a worker
 _SHOWN = 80  # characters of an error in a table
-_KEPT = 2000  # of what a worker wrote, from its end
+_KEPT = 2000  # last characters of a worker's output
 
 
 class Timing(NamedTuple):
-    """Seconds per step of each turn; or why there is none.
+    """The seconds per step of each turn of a peer, or why it did not run.
 
-    waited: seconds per step in which the peer says that it waited for data, on average.
-    detail: what there is to read where it did not run. facts: of its device and settings.
+    unavailable: the reason; empty if it ran.
+    waited: mean seconds per step in which it waited for data.
+    detail: the log of a failure.
+    facts: versions, settings and memory of its process.
     """
 
     peer: str
@@ -52,7 +54,7 @@ class Timing(NamedTuple):
 
 
 class Unavailable(Exception):
-    """Why a peer does not run, and more to read about it."""
+    """A peer does not run; has a short reason and the log of the failure."""
 
     def __init__(self, reason: str, detail: str = ""):
         super().__init__(reason)
@@ -60,9 +62,9 @@ class Unavailable(Exception):
 
 
 class Worker:
-    """A peer in a process of its own, which makes itself ready when it is created.
+    """A process that runs one peer and starts to prepare it at once.
 
-    deadline: when answers are not waited for any more, by `time.monotonic`.
+    deadline: the time after which no answer is waited for, by `time.monotonic`.
     """
 
     def __init__(
@@ -88,7 +90,7 @@ class Worker:
             stderr=self._written,
             text=True,
             env={**os.environ, **environment, THREADS: str(threads)},
-            # Stopped with its children; and the system ends stopped groups that lose their parent.
+            # Signals reach its children too, and the system ends a stopped group without a parent.
             process_group=0,
         )
 
@@ -96,14 +98,14 @@ class Worker:
         """Compiles and warms up.
 
         Raises:
-          Unavailable: it cannot.
+          Unavailable: an error, or no answer before the deadline.
         """
         self._answer()
         for steps in (1, 1, 3):
             self.run(steps)
 
     def run(self, steps: int) -> float:
-        """Seconds per step. Between two calls the process and its children stand still.
+        """Runs steps; returns the seconds per step. Between two calls the process is stopped.
 
         Raises:
           Unavailable: an error, or no answer before the deadline.
@@ -118,27 +120,27 @@ class Worker:
         return answer["seconds"] / steps
 
     def take_turn(self) -> None:
-        """Runs, and keeps the time."""
+        """Runs one turn and records its time."""
         self.seconds.append(self.run(self.steps))
         self.waited.append(self._waited)
 
     def calibrate(self, seconds: float) -> float:
-        """Chooses how many steps a turn of about that long has; the pace found on the way."""
+        """Chooses the steps of a turn of about `seconds`; returns the seconds per step."""
         self.pace = self.run(3)
         while self.pace * self.steps < seconds / 2:
-            # In small leaps: the first steps may be those of which the data was there already.
+            # The number grows in small leaps, because prefetched data makes the first steps fast.
             self.steps = max(self.steps + 1, min(4 * self.steps, int(seconds / self.pace)))
             self.pace = self.run(self.steps)
         return self.pace
 
     def timing(self, detail: str = "") -> Timing:
-        """What its turns took; without any turn, the pace that was found before."""
+        """Returns the times of its turns; if it took none, the pace of `calibrate`."""
         waited = statistics.mean(self.waited) if self.waited else self._waited
         seconds = tuple(self.seconds) or (self.pace,)
         return Timing(self.peer, seconds, self.threads, "", waited, detail, self.facts)
 
     def close(self) -> None:
-        """Ends the process: at once where it is busy, else after it has tidied up."""
+        """Closes the input of the process, which makes it exit; kills it if it does not."""
         self._signal(signal.SIGCONT)
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
@@ -155,11 +157,11 @@ class Worker:
             os.killpg(self._process.pid, number)
 
     def _answer(self) -> dict:
-        """The next line of the process, which writes one at its start and one for each call."""
+        """Reads the next answer; the process writes one when it is ready and one per call."""
         if self._deadline < math.inf:
             left = max(self._deadline - time.monotonic(), 0.0)
             if not select.select([self._process.stdout], [], [], left)[0]:
-                raise Unavailable("no answer in the time there was", self._end_of_written())
+                raise Unavailable("no answer before the deadline", self._end_of_written())
         line = self._process.stdout.readline()
         if not line:
             code = self._process.wait()
@@ -187,13 +189,13 @@ def time_in_turns(
     environment: Mapping[str, str] = NOTHING,
     deadline: float = math.inf,
 ) -> list[Timing]:
-    """Timings of the peers on a task (a name that the module's peers know).
+    """Times the peers on a task, the argument of the module's functions.
 
-    all_cores: no peer is tried with one thread: for those that say themselves how many they use.
-    together: peers import and make themselves ready at the same time, with all cores; they compile
-      and run one at a time all the same.
-    environment: variables of the processes, over those of this one.
-    deadline: by `time.monotonic`; what is not timed by then is unavailable, or has fewer turns.
+    all_cores: tries no peer with one thread, for peers that choose their number of threads.
+    together: prepares all peers at the same time, with all cores; they still compile and run one at
+      a time.
+    environment: variables of the processes, which override those of this one.
+    deadline: by `time.monotonic`; a peer that is late is unavailable, or has fewer turns.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     counts = (cores,) if all_cores or together else tuple(dict.fromkeys((1, cores)))
@@ -231,7 +233,7 @@ def time_in_turns(
 
 
 def _alternated(workers: Mapping[str, Worker], turns: int) -> dict[str, Timing]:
-    """The timings of peers that are set up; of one that fails on the way, of its turns so far."""
+    """Times peers that are set up; one that fails on the way keeps its turns so far."""
     failed: dict[str, str] = {}
     for turn in range(turns):
         going = [worker for peer, worker in workers.items() if peer not in failed]
@@ -248,14 +250,14 @@ def _missing(peer: str, threads: int, error: Unavailable) -> Timing:
 
 
 def _work(module: str, peer: str, task: str) -> None:
-    """The worker's process."""
+    """Runs a peer in the worker's process."""
     threads = int(os.environ[THREADS])
-    # Before anything makes its pool of threads.
+    # Libraries read it when they start their pool of threads.
     os.environ["OMP_NUM_THREADS"] = str(threads)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # what libraries print must not mix with the answers
 
     def answer(**values) -> None:
         answers.write(json.dumps(values) + "\n")
@@ -269,14 +271,14 @@ def _work(module: str, peer: str, task: str) -> None:
             waited = block(int(line))
             seconds = time.perf_counter() - began
             answer(seconds=seconds, waited=waited or 0.0, facts=_facts())
-    except Exception as error:  # whatever keeps a peer from running is what the table reports
+    except Exception as error:  # the table reports any failure
         first = (str(error).splitlines() or [""])[0][:_SHOWN]
         detail = traceback.format_exc()[-_KEPT:]
         answer(unavailable=f"{type(error).__name__}: {first}", detail=detail)
 
 
 def _facts() -> dict[str, Any]:
-    """Versions, settings and memory of the libraries that this process has imported."""
+    """Returns versions, settings and memory of the libraries that this process imported."""
     facts: dict[str, Any] = {}
     if torch := sys.modules.get("torch"):
         facts["torch"] = torch.__version__

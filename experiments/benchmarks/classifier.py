@@ -1,10 +1,10 @@
-"""Training steps of three classifiers, ours beside its peers on this machine.
+"""Times training steps of three classifiers, ours beside its peers, on this machine.
 
     python -m experiments.benchmarks.classifier                 # needs the extra 'bench'
     python -m experiments.benchmarks.classifier --models cnn --turns 9
 
-Medians over alternating turns, each peer at the better of one thread and all; see alternate.py and
-classifier_peers.py for what exactly runs, step_table.py for what the floor is.
+Prints medians over alternating turns (alternate.py), each peer with one thread or all, whichever is
+faster. classifier_peers.py defines what runs, step_table.py the floor.
 """
 
 import sys
@@ -41,7 +41,7 @@ class BenchmarkConfig:
     turns: int = 7
     """Timed turns of each peer."""
     seconds: float = 2.0
-    """About how long a turn is, in seconds."""
+    """Approximate seconds of a turn."""
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """The same training step in ours, PyTorch, Flax and Keras, for experiments.benchmarks.classifier.
 
-All have the same architecture, batch size and SGD (with momentum 0.9 but for the net), train from
-the same kind of data in float32 and see a new batch in random order at every step. PyTorch and
-Keras hold the images normalised in float32; ours and the Flax loop do what they do for a user.
+All have the same architecture, batch size and SGD (with momentum 0.9, except for the net), train in
+float32 and see a new batch in random order at every step. PyTorch, Keras and Flax hold the images
+normalised in float32; ours holds them as uint8 and normalises each batch, as it does for a user.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,18 +31,18 @@ class Task(NamedTuple):
     hidden: tuple[int, ...] = ()
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """Images (uint8) and labels of this size; the speed does not depend on their values."""
+        """Draws images (uint8) and labels; the speed does not depend on their values."""
         generator = np.random.default_rng(0)
         images = generator.integers(0, 256, (self.size, *self.shape), dtype=np.uint8)
         return images, generator.integers(0, 10, self.size).astype(np.int32)
 
     def normalized(self) -> tuple[np.ndarray, np.ndarray]:
-        """The images in float32 with mean 0 and standard deviation 1, and labels."""
+        """Returns the images in float32, with mean 0 and standard deviation 1, and the labels."""
         images, labels = self.arrays()
         return (images.astype(np.float32) - 127.5) / 73.9, labels
 
     def multiplications(self) -> int:
-        """Multiply-adds of one example's forward pass."""
+        """Counts the multiply-adds of one example's forward pass."""
         height, width, inputs = self.shape
         total = 0
         for outputs in self.channels:
@@ -52,7 +52,7 @@ class Task(NamedTuple):
         return total + sum(a * b for a, b in pairwise(sizes))
 
     def flops(self) -> int:
-        """Of a training step: forward, and both gradients but for that of the images."""
+        """Counts the operations of a training step, which needs no gradient of the images."""
         height, width, inputs = self.shape
         first = (
             height * width * 9 * inputs * self.channels[0]
@@ -66,23 +66,23 @@ TASKS = {
     "net": Task((10, 10, 1), 32, 1280, 0.01, 0.0, hidden=(50,)),
     "mlp": Task((28, 28, 1), 128, 60_000, 0.1, 0.9, hidden=(512, 512)),
     "cnn": Task((28, 28, 1), 128, 60_000, 0.1, 0.9, channels=(32, 64), hidden=(256,)),
-    # To try the benchmarks out.
+    # For trials of the benchmarks.
     "tiny": Task((8, 8, 1), 16, 160, 0.1, 0.9, channels=(4, 8), hidden=(16,)),
 }
 
 
 def ours(name: str) -> Block:
-    """The engine of this project, as experiments.classifier runs it."""
+    """Runs our engine as experiments.classifier does."""
     return our_step(name).block()
 
 
 def flax_engine(name: str) -> Block:
-    """Our engine with Flax's own layers in place of ours."""
+    """Runs our engine with Flax's own layers in place of ours."""
     return our_step(name, network=flax_network(name)).block()
 
 
 def our_step(name: str, network=None) -> "EngineStep":
-    """The step of the network in our own layers, or of another one."""
+    """Makes our step on noise, with our own layers or another network."""
     from jaxmodels.data import Resident
     from jaxmodels.data.images import normalization_of
 
@@ -92,7 +92,7 @@ def our_step(name: str, network=None) -> "EngineStep":
 
 
 def step_on(name: str, source, normalize: Callable, network=None) -> "EngineStep":
-    """The same on this source."""
+    """Makes our step on the batches of a source."""
     from experiments.benchmarks.engine_block import EngineStep
     from jaxmodels.objectives.classifier import Classifier
     from jaxmodels.objectives.optimizers import OptimizerConfig
@@ -112,7 +112,7 @@ def step_on(name: str, source, normalize: Callable, network=None) -> "EngineStep
 
 
 def our_network(name: str):
-    """The network in our own layers."""
+    """Makes the network of our own layers."""
     from jaxmodels.models.classifiers import ClassifierModels
     from jaxmodels.train import configure
 
@@ -122,7 +122,7 @@ def our_network(name: str):
 
 
 def torch_loader(name: str) -> Block:
-    """PyTorch eager, a DataLoader over a TensorDataset, loss.item() as in the tutorials."""
+    """Runs PyTorch eager as in its tutorials: a DataLoader over tensors, and loss.item()."""
     import torch
 
     task = TASKS[name]
@@ -138,13 +138,13 @@ def torch_loader(name: str) -> Block:
 
 
 def torch_memory(name: str) -> Block:
-    """PyTorch eager, batches indexed from one tensor in memory."""
+    """Runs PyTorch eager on batches indexed from one tensor in memory."""
     task = TASKS[name]
     return _torch_block(task, _torch_batches(task))
 
 
 def torch_compiled(name: str) -> Block:
-    """As torch_memory, with torch.compile over the model."""
+    """Runs torch_memory with torch.compile over the model."""
     task = TASKS[name]
     return _torch_block(task, _torch_batches(task), compiled=True)
 
@@ -211,7 +211,7 @@ def _torch_block(
 
 
 def flax_network(name: str):
-    """The network in Flax Linen's own layers."""
+    """Makes the network of Flax Linen's own layers."""
     from flax import linen as nn
 
     task = TASKS[name]
@@ -231,7 +231,7 @@ def flax_network(name: str):
 
 
 def flax_loop(name: str) -> Block:
-    """The loop of the Flax MNIST example: two jitted functions called for each batch."""
+    """Runs the loop of Flax's MNIST example: it calls two jitted functions for each batch."""
     import jax
     import jax.numpy as jnp
     import optax
@@ -282,7 +282,7 @@ def flax_loop(name: str) -> Block:
 
 
 def keras_fit(name: str) -> Block:
-    """Keras 3 on JAX: model.fit with numpy arrays."""
+    """Runs model.fit of Keras 3 on JAX with numpy arrays."""
     import os
 
     os.environ["KERAS_BACKEND"] = "jax"

@@ -1,21 +1,20 @@
-"""Convolutions, layer by layer and in whole training steps, ours beside plain Flax and PyTorch.
+"""Times convolutions by layer and in whole training steps, ours beside plain Flax and PyTorch.
 
     python -m experiments.benchmarks.convolution                 # needs the extra 'bench'
     python -m experiments.benchmarks.convolution --parts layers --only "DCGAN generator"
     python -m experiments.benchmarks.convolution --parts steps --only ResNet-18 --turns 9
     python -m experiments.benchmarks.convolution --peers ours flax    # on a GPU
 
-Float32, batch 128. Medians over alternating turns, each peer at the better of one thread and all;
-see alternate.py. convolution_peers.py and resnet_peers.py say what exactly runs, and so do the
-modules of peers of the benchmarks classifier, gan and vae, from which the other steps are. The
-DCGAN's are in the order of PyTorch's tutorial (--updates shared).
+All run in float32 with batch 128. Prints medians over alternating turns (alternate.py), each peer
+with one thread or all, whichever is faster. The modules *_peers.py define what runs; the DCGAN's
+steps are in the order of PyTorch's tutorial (--updates shared).
 
-Three parts: layers, steps, and more: what XLA's own convolutions cost in the loop inside of a
-program that ours run in, and four seeds in one program.
+The part "more" times XLA's own convolutions in our engine's compiled loop, and four seeds in one
+program.
 
 GFLOP/s are ours: operations of the convolutions (and linear layers, in steps) over the median;
-"of peak" is their share of what a 2048 x 2048 matrix product reaches on this machine. A number such
-as 2.50x is how many times longer a peer takes than ours.
+"of peak" is their share of what a 2048 x 2048 matrix product reaches on this machine. 2.50x means
+that a peer takes 2.50 times as long as ours.
 """
 
 import sys
@@ -47,7 +46,10 @@ PEERS = {
 
 
 class Row(NamedTuple):
-    """What is timed: a task of a module of peers, their names in it, and its operations."""
+    """A row of the table.
+
+    functions: the name of each peer's function in the module. flops: operations of a step.
+    """
 
     module: str
     task: str
@@ -95,17 +97,17 @@ class BenchmarkConfig:
     parts: tuple[str, ...] = PARTS
     """Which of layers, steps, more."""
     only: str = ""
-    """Only rows whose name has this in it."""
+    """Only rows whose name contains this."""
     peers: tuple[str, ...] = tuple(PEERS)
     """Which of ours, flax, torch, compiled."""
     turns: int = 5
     """Timed turns of each peer."""
     seconds: float = 1.0
-    """About how long a turn is, in seconds."""
+    """Approximate seconds of a turn."""
 
 
 def header(peers: tuple[str, ...]) -> str:
-    """Of the table: a group of columns for ours, two columns for each other peer."""
+    """Makes the heads of the columns: three for ours, two for each other peer."""
     heads = f"{'ms':24}{'MFLOP':>10}"
     for peer in peers:
         heads += f"{peer:>10}" + (f"{'GFLOP/s':>9}{'of peak':>9}" if peer == "ours" else f"{'':>9}")
@@ -113,9 +115,9 @@ def header(peers: tuple[str, ...]) -> str:
 
 
 def line(name: str, flops: int, timings: dict[str, Timing], pace: float) -> str:
-    """A row of the table, and below it why peers did not run.
+    """Makes a row of the table, and below it lines for the peers that did not run.
 
-    pace: that of the matrix product, floating-point operations per second.
+    pace: floating-point operations per second of the matrix product.
     """
     text, reasons = f"{name:24}{flops / 1e6:>10,.0f}", []
     mine = timings.get("ours")
@@ -135,7 +137,7 @@ def line(name: str, flops: int, timings: dict[str, Timing], pace: float) -> str:
 
 
 def print_native(row_name: str, turns: int, seconds: float) -> None:
-    """A whole step of ours beside the same program with XLA's own convolutions."""
+    """Prints the time of our step, beside the same program with XLA's own convolutions."""
     module, task, functions, _ = ROWS["steps"][row_name]
     (mine,) = time_in_turns(module, [functions["ours"]], task, turns, seconds)
     name = f"{module}:{functions['ours']}:{task}"
@@ -145,7 +147,7 @@ def print_native(row_name: str, turns: int, seconds: float) -> None:
 
 
 def print_seeds(turns: int, seconds: float) -> None:
-    """Four seeds of the CNN in one program beside one."""
+    """Prints the time of four seeds of the CNN in one program, beside one seed."""
     titles = {"map_members": "map_members", "vmap": "vmap", "flax": "vmap of plain Flax"}
     for way, title in titles.items():
         one, four = time_in_turns(seeds_peers.__name__, ["one", "four"], way, turns, seconds)
@@ -185,7 +187,7 @@ def main() -> None:
             print(line(name, row.flops(), timings, pace), flush=True)
     if "more" in config.parts:
         print()
-        # A ResNet-18 takes minutes a step with XLA's.
+        # ResNet-18 is left out, because it is far too slow with XLA's convolutions.
         for name in ("CNN", "DCGAN", "conv VAE"):
             print_native(name, config.turns, config.seconds)
         print_seeds(config.turns, config.seconds)

@@ -1,10 +1,10 @@
 """One convolution forward and backward in ours, Flax and PyTorch, for
 experiments.benchmarks.convolution.
 
-A step is the output, and the gradients of kernel, bias and, but for the first layer of a network,
-input, for a cotangent that stays the same. Ours runs steps in a loop inside of one program, as the
-engine does; Flax and PyTorch call one program for each step, as their loops do (in a loop inside of
-a program Flax's gradients are many times slower still).
+A step computes the output and, from a fixed cotangent, the gradients of kernel, bias and input (the
+first layer of a network needs none of its input). Ours runs steps in a loop inside one program, as
+the engine does. Flax and PyTorch call one program per step, as their loops do; inside such a loop
+Flax's gradients would be many times slower on a CPU.
 """
 
 import importlib
@@ -22,19 +22,19 @@ BATCH = 128
 
 
 class Layer(NamedTuple):
-    """A convolution of square images; `transposed`: the way back of one, to images of size `to`."""
+    """A convolution of square images; with `to` > 0 a transposed one, to images of that size."""
 
     size: int
     inputs: int
     outputs: int
     kernel: int = 3
     stride: int = 1
-    first: bool = False  # nobody asks for the gradient of its input
+    first: bool = False  # its input needs no gradient
     to: int = 0
 
     @property
     def transposed(self) -> bool:
-        """Or an ordinary convolution."""
+        """Whether this is a transposed convolution."""
         return self.to > 0
 
     @property
@@ -44,7 +44,7 @@ class Layer(NamedTuple):
 
     @property
     def padding(self) -> tuple[int, int]:
-        """As lax has it. In front: as much as PyTorch's layers of these networks have."""
+        """The padding for lax; in front it is that of PyTorch's layers of these networks."""
         if self.transposed:
             return 2, 2 - self.to % 2
         low = (self.kernel - 1) // 2
@@ -52,7 +52,7 @@ class Layer(NamedTuple):
         return low, max(total - low, 0)
 
     def flops(self) -> int:
-        """Floating-point operations of a step: a product for the output and for each gradient."""
+        """Counts the operations of a step: a product for the output and for each gradient."""
         pixels = min(self.size, self.out_size) ** 2
         products = pixels * self.kernel**2 * self.inputs * self.outputs
         return 2 * BATCH * products * (2 if self.first else 3)
@@ -62,7 +62,7 @@ class Layer(NamedTuple):
     ) -> tuple[
         Float[np.ndarray, "batch size size inputs"], Float[np.ndarray, "batch out out outputs"]
     ]:
-        """Input and cotangent."""
+        """Draws the input and the cotangent of the output."""
         generator = np.random.default_rng(0)
         shapes = (self.size, self.inputs), (self.out_size, self.outputs)
         return tuple(
@@ -99,7 +99,7 @@ LAYERS = {
 
 
 def _step(layer: Layer, module) -> tuple[Callable, tuple]:
-    """(parameters, x, g) -> output and gradients, of a Linen module, and arguments for it."""
+    """Makes step(parameters, x, g) -> (output, gradients) of a Linen module, and arguments."""
     import jax
     import jax.numpy as jnp
 
@@ -123,14 +123,14 @@ def _module(layer: Layer, conv: type, conv_transpose: type):
 
 
 def ours(name: str) -> Block:
-    """The package's module, steps in a loop inside of one program."""
+    """Runs our module in a loop inside one program."""
     from jaxmodels.models.layers import Conv, ConvTranspose
 
     return _loop(LAYERS[name], Conv, ConvTranspose)
 
 
 def flax_looped(name: str) -> Block:
-    """Flax Linen's own module in the same loop."""
+    """Runs Flax Linen's own module in the same loop."""
     from flax import linen as nn
 
     return _loop(LAYERS[name], nn.Conv, nn.ConvTranspose)
@@ -147,7 +147,7 @@ def _loop(layer: Layer, conv: type, conv_transpose: type) -> Block:
     def advance(steps, arguments):
         def body(_, carry):
             (y, _), (parameters, x, g) = carry
-            # A step that did not depend on the one before would be taken out of the loop.
+            # XLA would move a step that does not depend on the one before out of the loop.
             hint = jax.lax.slice(y, (0, 0, 0, 0), (1, 1, 1, 1)) * 1e-6
             x = jax.lax.dynamic_update_slice(x, hint, (0, 0, 0, 0))
             g = jax.lax.dynamic_update_slice(g, hint, (0, 0, 0, 0))
@@ -166,7 +166,7 @@ def _loop(layer: Layer, conv: type, conv_transpose: type) -> Block:
 
 
 def native(name: str) -> Block:
-    """A peer, named as module:peer:task, of which all convolutions are XLA's own."""
+    """Runs the peer that `name` gives as module:peer:task with XLA's own convolutions."""
     from jaxmodels.ops.convolution import NATIVE
 
     module, peer, task = name.split(":")
@@ -175,7 +175,7 @@ def native(name: str) -> Block:
 
 
 def flax(name: str) -> Block:
-    """Flax Linen's own module, a jitted function called for each step."""
+    """Runs Flax Linen's own module: calls a jitted function for each step."""
     import jax
     from flax import linen as nn
 
@@ -192,12 +192,12 @@ def flax(name: str) -> Block:
 
 
 def torch_channels_last(name: str) -> Block:
-    """PyTorch eager, layer and arrays in the memory format channels_last."""
+    """Runs PyTorch eager, layer and arrays in the memory format channels_last."""
     return _torch_block(LAYERS[name])
 
 
 def torch_compiled(name: str) -> Block:
-    """The same through torch.compile."""
+    """Runs the same layer through torch.compile."""
     return _torch_block(LAYERS[name], compiled=True)
 
 

@@ -1,13 +1,13 @@
-"""Streaming of encoded images, ours beside its peers on this machine.
+"""Times the streaming of encoded images, ours beside its peers, on this machine.
 
     python -m experiments.benchmarks.data --data-dir DIR        # needs the extra 'bench'
     python -m experiments.benchmarks.data --parts training
 
-Part decode: images a second of streams that nobody uses, over all turns, since batches that many
-threads make come many at once. Part training: steps of a CNN on MNIST, streamed beside resident,
-medians. Turns alternate; see alternate.py, and data_peers.py for what exactly runs. On a machine
-that is busy otherwise, peers of many threads get more of it. DIR is a folder of tfds with MNIST as
-ArrayRecord.
+Part decode counts images per second of a stream that nothing consumes, as a mean over all turns,
+because threads deliver batches in bursts. Part training compares steps of a CNN on streamed and on
+resident MNIST, by medians. Turns alternate (alternate.py); data_peers.py defines what runs. On a
+machine with other work, peers with many threads get a larger share of it. DIR is a tfds folder with
+MNIST as ArrayRecord.
 """
 
 import statistics
@@ -24,7 +24,7 @@ from experiments.benchmarks.data_peers import BATCH, SIZE, STEPS, cores, make_ph
 
 MODULE = "experiments.benchmarks.data_peers"
 PARTS = ("decode", "training")
-# Peer: its name, and how many threads or processes decode.
+# For each peer, its title and how many threads or processes decode.
 PHOTOGRAPH_PEERS = {
     "ours": ("jaxmodels", "{cores} threads"),
     "ours_workers": ("jaxmodels, --workers", "{cores} processes"),
@@ -51,7 +51,7 @@ class BenchmarkConfig:
     turns: int = 7
     """Timed turns of each peer."""
     seconds: float = 2.0
-    """About how long a turn is, in seconds."""
+    """Approximate seconds of a turn."""
 
 
 def main() -> None:
@@ -90,7 +90,7 @@ def _decode(
 def decode_table(
     title: str, peers: Mapping[str, tuple[str, str]], timings: list[Timing], batch: int
 ) -> str:
-    """Images a second; the first timing is ours."""
+    """Makes a table of images per second; the first timing is ours."""
     heads = ("images/s", "min", "max", "ours is")
     lines = ["", title, f"{'':30}{'decoded by':>14}" + "".join(f"{head:>10}" for head in heads)]
     mine = timings[0]
@@ -109,7 +109,7 @@ def decode_table(
 
 
 def training_table(timings: list[Timing]) -> str:
-    """Steps a second; the first timing is that of resident data."""
+    """Makes a table of steps per second; the first timing is that of resident data."""
     title = f"CNN 28x28, 32-64-256, batch {BATCH['mnist']}, on MNIST"
     heads = ("steps/s", "min", "max", "of resident", "waited for data")
     lines = ["", title, f"{'':14}" + "".join(f"{head:>17}" for head in heads)]

@@ -2,8 +2,8 @@
 
 A task is KIND=FOLDER: `mnist` of a tfds folder (batches of 128, as stored) or `photographs` of a
 folder of JPEGs (batches of 64, random resized crops to 224 pixels). All give batches of uint8
-pixels and labels in a new random order of every epoch, and draw crops as torchvision does. A step
-is one batch; in the peers of training, `STEPS` steps of the CNN of classifier_peers.
+pixels and labels in a new random order each epoch, and draw crops as torchvision does. A step is
+one batch; for `resident` and `streamed` it is `STEPS` training steps of classifier_peers' CNN.
 """
 
 import io
@@ -25,7 +25,7 @@ _ENDLESS = 10**6  # batches
 
 
 class Photographs:
-    """Random access to (pixels, label) of files, decoded by Pillow."""
+    """A sequence of (pixels, label) from files, decoded by Pillow."""
 
     def __init__(self, folder: str):
         self._paths, self._labels = photographs(Path(folder))
@@ -38,7 +38,7 @@ class Photographs:
 
 
 class Digits:
-    """Random access to (pixels, label) of records, parsed as ours are and decoded by Pillow."""
+    """A sequence of (pixels, label) from records, parsed as ours are and decoded by Pillow."""
 
     def __init__(self, folder: str):
         self._records = _tfds_source(folder).data_source
@@ -50,7 +50,7 @@ class Digits:
         return self.__getitems__([row])[0]
 
     def __getitems__(self, rows: Sequence[int]) -> list[tuple[np.ndarray, int]]:
-        # DataLoader asks for a whole batch where it can, which ArrayRecord reads far faster.
+        # DataLoader calls this for a whole batch, which ArrayRecord reads far faster than rows.
         from tensorflow_datasets.proto.tf_example_generated_pb2 import Example
 
         pairs = []
@@ -62,13 +62,13 @@ class Digits:
 
 
 def examples(task: str) -> Photographs | Digits:
-    """Of the task, with nothing of ours."""
+    """Opens the examples of a task without our code."""
     kind, _, folder = task.partition("=")
     return Photographs(folder) if kind == "photographs" else Digits(folder)
 
 
 def pillow_pixels(file: Path | io.BytesIO, crop: bool = False) -> np.ndarray:
-    """The picture, or what torchvision's RandomResizedCrop makes of it, without its overhead."""
+    """Decodes a picture; with `crop`, crops it as torchvision's RandomResizedCrop does."""
     from PIL import Image
 
     image = Image.open(file)
@@ -92,8 +92,8 @@ def _random_box(width: int, height: int) -> tuple[int, int, int, int]:
 
 
 def make_photographs(folder: Path, count: int, classes: int = 10) -> None:
-    """JPEGs of about 500 x 375 pixels and 80 kB in folder/CLASS: clouds of noise at all scales, as
-    strong at each as in photographs, with some noise of a camera."""
+    """Writes JPEGs of about 500 x 375 pixels and 80 kB to folder/CLASS: noise at all scales, as
+    strong at each as in photographs, and camera noise."""
     from PIL import Image
 
     generator = np.random.default_rng(0)
@@ -114,13 +114,13 @@ def make_photographs(folder: Path, count: int, classes: int = 10) -> None:
 
 
 def photographs(folder: Path) -> tuple[list[Path], list[int]]:
-    """Files of `make_photographs`, sorted, and their labels."""
+    """Lists the files of `make_photographs`, sorted, and their labels."""
     paths = sorted(folder.glob("class*/*.jpg"))
     return paths, [int(path.parent.name.removeprefix("class")) for path in paths]
 
 
 def our_batches(task: str, workers: int = 0) -> Batches:
-    """As a training run gets them."""
+    """Yields batches as a training run gets them."""
     from jaxmodels.data import Order
     from jaxmodels.data.images import DataConfig, load_images, make_source
 
@@ -128,7 +128,7 @@ def our_batches(task: str, workers: int = 0) -> Batches:
     if kind == "mnist":
         data, size = load_images("mnist", folder), 0
     else:
-        # What is found of the photographs is not kept in the cache of the user.
+        # The user's cache must not keep the index of these photographs.
         os.environ["JAXMODELS_CACHE"] = str(Path(folder, "..", "cache"))
         data, size = load_images(folder, varying=True), SIZE
     source = make_source(data, "train", DataConfig(loading="streamed", workers=workers), size)
@@ -139,18 +139,18 @@ def our_batches(task: str, workers: int = 0) -> Batches:
 
 
 def torch_batches(task: str, data: Sequence, workers: int) -> Iterator:
-    """A DataLoader with its defaults."""
+    """Makes the batches of a DataLoader with its defaults."""
     import torch
 
     batch = BATCH[task.partition("=")[0]]
-    # Epoch after epoch in one go: else the workers would pause at the end of each.
+    # One pass spans all epochs, because workers pause at the end of a pass.
     sampler = torch.utils.data.RandomSampler(data, num_samples=_ENDLESS * batch)
     loader = torch.utils.data.DataLoader(data, batch, sampler=sampler, num_workers=workers)
     return iter(loader)
 
 
 def grain_batches(task: str, processes: int) -> Batches:
-    """A MapDataset with its defaults: 16 threads here, or in each of the processes."""
+    """Makes the batches of a Grain MapDataset: 16 threads here, or in each of the processes."""
     import grain
 
     batch = BATCH[task.partition("=")[0]]
@@ -163,57 +163,57 @@ def grain_batches(task: str, processes: int) -> Batches:
 
 
 def ours(task: str) -> Block:
-    """Streamed by threads, the default."""
+    """Streams our batches by threads, the default."""
     return _block(our_batches(task))
 
 
 def ours_workers(task: str) -> Block:
-    """Streamed by processes."""
+    """Streams our batches by processes."""
     return _block(our_batches(task, cores()))
 
 
 def torch_tfds(task: str) -> Block:
-    """DataLoader over tfds's data source, decoded by tfds."""
+    """Runs a DataLoader over tfds's data source, which decodes."""
     return _block(torch_batches(task, _tfds_source(task.partition("=")[2]), 0))
 
 
 def torch_tfds_workers(task: str) -> Block:
-    """The same in processes."""
+    """Runs the same in worker processes."""
     return _block(torch_batches(task, _tfds_source(task.partition("=")[2]), cores()))
 
 
 def torch_pillow(task: str) -> Block:
-    """DataLoader over records or files, decoded by Pillow."""
+    """Runs a DataLoader over records or files, decoded by Pillow."""
     return _block(torch_batches(task, examples(task), 0))
 
 
 def torch_pillow_workers(task: str) -> Block:
-    """The same in processes."""
+    """Runs the same in worker processes."""
     return _block(torch_batches(task, examples(task), cores()))
 
 
 def grain_threads(task: str) -> Block:
-    """Plain Grain over records or files, decoded by Pillow."""
+    """Runs plain Grain over records or files, decoded by Pillow."""
     return _block(grain_batches(task, 0))
 
 
 def grain_workers(task: str) -> Block:
-    """The same in processes."""
+    """Runs the same in worker processes."""
     return _block(grain_batches(task, cores()))
 
 
 def resident(task: str) -> Block:
-    """Training on images that lie on the device."""
+    """Trains on images that lie on the device."""
     return _training_block(task, "resident")
 
 
 def streamed(task: str) -> Block:
-    """Training on streamed images."""
+    """Trains on streamed images."""
     return _training_block(task, "streamed")
 
 
 def cores() -> int:
-    """How many this process may use."""
+    """Counts the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 

@@ -11,7 +11,7 @@ from jaxmodels.train.program import TrainProgram
 
 
 class EngineStep(NamedTuple):
-    """A training step of this project: what is minimised, on which data, in batches of which size.
+    """A training step of our engine: the objective, the data and the size of batches.
 
     length: the most steps in one call of the compiled program.
     """
@@ -22,13 +22,12 @@ class EngineStep(NamedTuple):
     length: int = 100
 
     def program(self) -> TrainProgram:
-        """The compiled steps, on one device, as the peers run on one."""
+        """Compiles the steps for one device, since the peers run on one."""
         mesh = make_mesh("data=1")
         return TrainProgram(self.objective, self.source, self.batch_size, self.length, 0, mesh)
 
     def block(self) -> Callable[[int], None]:
-        """block(steps), which runs that many steps on from where it was and waits for their
-        metrics."""
+        """Makes block(steps), which trains on for that many steps and waits for their metrics."""
         program = self.program()
         state, at = program.create(), 0
 
@@ -41,11 +40,11 @@ class EngineStep(NamedTuple):
         return block
 
     def flops(self) -> float:
-        """The floating-point operations of one step as XLA counts them before it optimises.
+        """Counts the floating-point operations of one step, as XLA does before it optimises.
 
-        The step stands outside of a loop, whose body XLA would count once however often it runs,
-        and is lowered for a CPU: on a GPU, compiled convolutions are calls of a library, which are
-        not counted. `JAXMODELS_NATIVE_CONVOLUTIONS` has to be set, so that each convolution is one.
+        One step is lowered alone, since XLA counts the body of a loop only once. Call this on a
+        CPU, because a GPU's convolutions are library calls, which XLA does not count, and with
+        `JAXMODELS_NATIVE_CONVOLUTIONS` set, so that each convolution is one operation of XLA.
         """
         objective, key = self.objective, jax.random.key(0)
         spec = self.source.spec(self.batch_size)

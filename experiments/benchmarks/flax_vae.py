@@ -1,7 +1,8 @@
 """The training step of the VAE example of Flax (google/flax, examples/vae), written anew.
 
-Two layers of latents' moments, one key for the noise of a batch, the cross-entropy through
-log_sigmoid and expm1, TrainState with optax's Adam; batches of float32 come from the host.
+As there, mean and log-variance have a linear layer each, one key draws the noise of a batch, the
+cross-entropy uses log_sigmoid and expm1, and a TrainState holds optax's Adam. The host sends
+batches of float32.
 """
 
 import functools
@@ -86,7 +87,7 @@ def _train_step(network: _VAE, state, x, key):
 
 
 def flax_block(task: "Task", jitted: bool) -> Callable[[int], None]:
-    """block(steps) of the step, jitted or not."""
+    """Makes block(steps), which calls the step, jitted or not."""
     network, images = _VAE(task.config.model.model, task.options), task.rows()
     if task.convolutional:
         images = images.reshape(-1, 28, 28, 1)

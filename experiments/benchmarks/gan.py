@@ -1,32 +1,33 @@
-"""A DCGAN, ours beside its peers on this machine: training steps, and images after equal time.
+"""Compares DCGANs, ours and its peers, on this machine: steps, and images after equal time.
 
     python -m experiments.benchmarks.gan --data-dir DIR               # needs the extra 'bench'
     python -m experiments.benchmarks.gan --parts steps --tasks 28
     python -m experiments.benchmarks.gan --parts quality --data-dir DIR --minutes 5 --output FOLDER
 
-Steps: medians over alternating turns, each peer at the better of one thread and all; gan_peers.py
-says what exactly runs, alternate.py how it is timed, step_table.py what the floor of a row is; its
-floating-point operations are those that its update has to do (`gan_peers.Task.flops`).
+Part steps prints medians over alternating turns, each peer with one thread or all, whichever is
+faster. gan_peers.py defines what runs and counts the operations of each update, alternate.py times
+it, and step_table.py defines the floor of a row.
 
-Quality: the default of experiments.gan (which uses labels) and that without them, the DCGAN of
-PyTorch's tutorial as published (images resized to 64 x 64, eager, all cores) and the same code on
-the images as they are train one after the other for the same time. Of ours, what is counted is all
-that the engine does from the data to the first step (tracing and compiling, with nothing cached;
-putting the data on the device; initialising) and the loop of training, the "seconds" of
-speed.jsonl. Of PyTorch, only the loop is timed, its images lying in memory as the network takes
-them (on one thread, if that is faster). Not counted on either side are imports, reading and
-resizing the data, and what comes after the last step: evaluation, saving, sampling. The length of
-our schedule has to be known in advance: it is computed from the pace of a short run, a little short
-of the budget. Should ours take longer than that all the same, PyTorch gets as long. What each
-really took is printed; steps and images per second are those of this time, so that ours contain
-compiling.
+Part quality trains four GANs for the same time, one after the other: the default of experiments.gan
+with labels and without, the DCGAN of PyTorch's tutorial as published (eager, images resized to
+64 x 64), and the same code on the images as they are.
 
-Samples are scored at the size of the data by a classifier of the data (experiments.judges) against
-all test images. Those of the tutorial are brought back to that size in two ways, by the bilinear
-filter with antialias and by undoing the resizing of the training images (least squares), which
-loses nothing: how far real images get from themselves either way is printed, too. PyTorch's
-generators are sampled both with running averages and with the moments of the batch in BatchNorm. Of
-all these, the one of the least Fréchet distance counts.
+- Our time is that of the engine before the first step (tracing and compiling, with nothing cached;
+  sending the data to the device; initialising) and that of training, the "seconds" of speed.jsonl.
+- PyTorch's time is that of its training loop, with images in memory as the network takes them, and
+  with one thread or all, whichever is faster.
+- Neither includes imports, reading and resizing the data, or evaluation, saving and sampling.
+- Our schedule needs the number of steps in advance. A short run gives the pace, and the number is
+  chosen to take a little less than the budget. If ours still takes longer, PyTorch gets as long.
+- The table has the time that each really took, and steps and images per second of that time, in
+  which ours compiles.
+
+A classifier of the data (experiments.judges) scores samples at the size of the data against all
+test images. Samples of 64 x 64 are brought back to that size in two ways: by the bilinear filter
+with antialias, and by undoing the resizing of the training images (least squares). The distance of
+real images to themselves after each way is printed. PyTorch's generators are sampled with running
+averages and with the moments of the batch in BatchNorm. The way with the least Fréchet distance
+counts.
 """
 
 import contextlib
@@ -62,7 +63,7 @@ from jaxmodels.train import Experiment, configure, require_range, train
 
 PARTS = ("steps", "quality")
 MODULE = "experiments.benchmarks.gan_peers"
-PEERS = {  # title, and which update (see Task.flops)
+PEERS = {  # title, and update as `Task.flops` names it
     "ours": ("jaxmodels, alternating", "fresh"),
     "shared": ("jaxmodels, shared", "shared"),
     "simultaneous": ("jaxmodels, simultaneous", "simultaneous"),
@@ -74,7 +75,7 @@ PEERS = {  # title, and which update (see Task.flops)
 TUTORIAL_SIZE = 64
 SAMPLES = 10_000
 CALIBRATION_STEPS = 100
-MARGIN = 0.97  # of the time left for training, that the schedule is laid out for
+MARGIN = 0.97  # share of the time left for training that our schedule is chosen to take
 
 Images = UInt8[np.ndarray, "count height width channels"]
 
@@ -86,19 +87,19 @@ class BenchmarkConfig:
     parts: tuple[str, ...] = PARTS
     """Which of steps, quality."""
     tasks: tuple[str, ...] = ("28", "64")
-    """steps: pixels a side, of 28, 64."""
+    """steps: pixels a side: 28, 64."""
     turns: int = 5
     """steps: timed turns of each peer."""
     seconds: float = 2.0
-    """steps: about how long a turn is, in seconds; at least one step."""
+    """steps: approximate seconds of a turn, which has at least one step."""
     data: str = "fashion_mnist"
     """quality: data set."""
     data_dir: str | None = None
     """quality: folder of tfds data sets; None: tfds's own default."""
     minutes: float = 5.0
-    """quality: how long each is trained, our compiling included."""
+    """quality: minutes of training of each, our compiling included."""
     no_labels: bool = True
-    """quality: also train ours without labels, which PyTorch's has not either."""
+    """quality: also train ours without labels, as PyTorch's is trained."""
     peer_28: bool = True
     """quality: also train PyTorch's networks on images as they are, not resized to 64 x 64."""
     seed: int = 0
@@ -157,20 +158,20 @@ class Trained(NamedTuple):
 
 
 class _Clocked(Resident):
-    """Training images that note when the engine asks for batches: to compile, then to train."""
+    """Resident images that record when the engine asks for batches: to compile, then to train."""
 
     def __init__(self, columns):
         super().__init__(columns)
         self.asked: list[float] = []
 
     def send(self, order, spans, length):
-        """As Resident's."""
+        """Sends batches as Resident does, and records the time."""
         self.asked.append(time.perf_counter())
         return super().send(order, spans, length)
 
 
 class _Run(NamedTuple):
-    """One of our runs, with the seconds until its first step and those of training."""
+    """One of our runs, with the seconds before its first step and those of training."""
 
     experiment: Experiment
     state: dict
@@ -180,7 +181,7 @@ class _Run(NamedTuple):
 
 
 def _train_ours(config: BenchmarkConfig, conditional: bool, steps: int, workdir: str) -> _Run:
-    """The default of experiments.gan, or that without labels, for that many steps."""
+    """Trains the default of experiments.gan, with labels or without, for some steps."""
     settings = configure(
         gan.GANConfig(),
         data=config.data,
@@ -189,7 +190,7 @@ def _train_ours(config: BenchmarkConfig, conditional: bool, steps: int, workdir:
         conditional=conditional,
         steps=steps,
         workdir=workdir,
-        # No evaluation but the one after the last step: its time would not count.
+        # The time of an evaluation does not count, so there is only the one at the end.
         eval_every=steps,
         checkpoint_every=steps,
     )
@@ -198,7 +199,7 @@ def _train_ours(config: BenchmarkConfig, conditional: bool, steps: int, workdir:
 
     def build(settings):
         experiment = gan.build(settings)
-        # Samples are scored below, those of all runs alike.
+        # `quality` scores the samples of all runs in the same way.
         experiment = experiment._replace(
             train=_Clocked(experiment.train.arrays),
             after_evaluation=None,
@@ -207,7 +208,7 @@ def _train_ours(config: BenchmarkConfig, conditional: bool, steps: int, workdir:
         built.append((experiment, time.perf_counter()))
         return experiment
 
-    # What it prints is none of the benchmark's output.
+    # Standard output is for the tables of the benchmark.
     with contextlib.redirect_stdout(sys.stderr):
         result = train(build, settings)
     if not result.finished:
@@ -220,7 +221,7 @@ def _train_ours(config: BenchmarkConfig, conditional: bool, steps: int, workdir:
 
 
 def _ours(config: BenchmarkConfig, name: str, conditional: bool, budget: float) -> Trained:
-    """Our run within the budget, in seconds."""
+    """Trains ours within the budget, in seconds, and samples."""
     with tempfile.TemporaryDirectory() as folder:
         _announce(f"{name}: {CALIBRATION_STEPS} steps, to find its pace")
         trial = _train_ours(config, conditional, CALIBRATION_STEPS, f"{folder}/trial")
@@ -251,7 +252,7 @@ def _torch(
     judge: Judge,
     real: Features,
 ) -> Trained:
-    """The tutorial on these images, resized to `size`, for the budget, in seconds."""
+    """Trains the tutorial on images resized to `size` for the budget, in seconds, and samples."""
     _announce(f"{name}: {budget:.0f} s")
     run = torch_train(images, size, budget, config.seed, SAMPLES)
     distances = {names: _distance(real, judge(found)) for names, found in run.samples.items()}
@@ -265,7 +266,7 @@ def _torch(
 
 def quality(config: BenchmarkConfig, data: ImageData) -> None:
     """Trains all, prints their scores, and draws samples."""
-    # A program compiled before, by the trial run or earlier, would be read back in no time.
+    # A program that the trial run or an earlier one cached would need no compiling.
     jax.config.update("jax_enable_compilation_cache", False)
     training, test = (_to_bytes(data, split) for split in ("train", "test"))
     size, budget = test.shape[1:3], 60 * config.minutes
@@ -301,7 +302,7 @@ def quality(config: BenchmarkConfig, data: ImageData) -> None:
 def quality_table(
     config: BenchmarkConfig, space: str, runs: list[Trained], scores: dict[str, dict[str, float]]
 ) -> str:
-    """A column per run, ours first; in brackets the ratio to ours."""
+    """Makes a table with a column per run, ours first; brackets hold the ratio to ours."""
     frechet, kernel, classifier_score = NAMES[space]
     rows: dict[str, list[float]] = {}
     names = (frechet, kernel, "precision", "recall", "density", "coverage", classifier_score)
@@ -339,7 +340,7 @@ def _distance(real: Features, other: Features) -> float:
 
 
 def _to_bytes(data: ImageData, split: str) -> Images:
-    """The images of a split in 0..255."""
+    """Returns the images of a split in 0..255."""
     return to_bytes(data.splits[split]["image"], data.white)
 
 
@@ -348,13 +349,13 @@ def _announce(text: str) -> None:
 
 
 def main() -> int:
-    """Runs the benchmark and prints its tables; the exit code, 2 for bad input."""
+    """Runs the benchmark and prints its tables; returns the exit code, 2 for bad input."""
     config = tyro.cli(BenchmarkConfig)
     try:
         config.validate()
         data = None
         if "quality" in config.parts:
-            # Before the long timings: whether there is such data.
+            # Missing data has to show before the long timings.
             data = load_images(config.data, config.data_dir)
             if "test" not in data.splits:
                 raise InputError(f"data '{config.data}' has no test split; name other --data")

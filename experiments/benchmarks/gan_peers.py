@@ -5,10 +5,11 @@ channels next to the image, BatchNorm in both, a latent of 100; at 64 x 64 these
 PyTorch's DCGAN tutorial (and of its examples, dcgan/main.py). All train in float32 with the
 non-saturating loss and Adam (2e-4, beta 0.5 and 0.999), the discriminator first, the generator
 against the updated one, and see a new batch in random order at every step. PyTorch and Flax hold
-the images scaled to -1..1 in float32; ours does what it does for a user.
+the images scaled to -1..1 in float32; ours holds them as uint8 and scales each batch, as it does
+for a user.
 
-(Ours has biases in three layers where the tutorial has none, and a linear layer where it has a
-convolution of or to one pixel: the same operations.)
+Ours has biases in three layers where the tutorial has none, and linear layers where it has
+convolutions from and to one pixel, which are the same operations.
 """
 
 from collections.abc import Callable, Iterator
@@ -37,7 +38,7 @@ Block = Callable[[int], None]
 
 
 class Task(NamedTuple):
-    """Square grey images of a size, of which both networks follow."""
+    """Square grey images of a size, from which both networks follow."""
 
     size: int
 
@@ -47,29 +48,29 @@ class Task(NamedTuple):
         return (self.size, self.size, 1)
 
     def images(self) -> UInt8[np.ndarray, "count height width channels"]:
-        """80 whole batches of noise; the speed does not depend on what is seen."""
+        """Draws 80 batches of noise; the speed does not depend on their values."""
         generator = np.random.default_rng(0)
         return generator.integers(0, 256, (80 * BATCH, *self.shape), dtype=np.uint8)
 
     def scaled(self) -> Float[np.ndarray, "count height width channels"]:
-        """The same in -1..1."""
+        """Returns the images in -1..1."""
         return self.images().astype(np.float32) * (2 / 255) - 1
 
     def flops(self, update: str) -> int:
-        """Floating-point operations that a step has to do in convolutions and linear layers.
+        """Counts the operations that a step has to do in convolutions and linear layers.
 
-        update: "shared", the generator answers the updated discriminator with the fakes that this
-        one has learnt from (the tutorial); "fresh", with fakes of their own (ours, alternating);
-        "simultaneous", the gradients of both come from the same forward passes.
+        update: "shared": the generator learns from the fakes of the discriminator's turn (the
+          tutorial); "fresh": from fakes of its own (ours, alternating); "simultaneous": both learn
+          from the same forward passes.
 
-        With G and D the multiply-adds of one image's forward pass, the discriminator's turn is G +
-        2 D forward (fakes; real images and fakes) and twice D for gradients of kernels and D of
-        inputs, but for those of the images. The generator's is D forward, D for gradients of the
-        discriminator's inputs, and G of kernels and G of inputs, but for those of the latents.
-        Left out are BatchNorm, activations, losses, Adam, random numbers, and what a peer computes
-        and throws away: the tutorial's second gradient of the discriminator's kernels.
+        G and D are the multiply-adds of one image's forward pass. The discriminator's turn has
+        G + 2 D forward (a fake; a real image and the fake) and 2 (D + D) backward, for kernels and
+        inputs, without the gradients of the images. The generator's turn has D forward, and
+        backward D for the discriminator's inputs and G + G for kernels and inputs, without the
+        gradient of the latents. BatchNorm, activations, losses, Adam and random numbers are left
+        out, and so is the tutorial's unused gradient of the discriminator's kernels.
         """
-        # From one size to another, both have the same convolutions, one way and the other.
+        # Between two sizes, both networks have the same convolution, one transposed.
         inputs, image, between = self.shape[2], 0, 0
         for layer, (height, width) in enumerate(halved_sizes(self.shape)[1:]):
             channels = WIDTH * 2**layer
@@ -85,7 +86,7 @@ class Task(NamedTuple):
 
 
 TASKS = {"28": Task(28), "64": Task(64)}
-# To try the benchmarks out.
+# For trials of the benchmarks.
 TASKS["8"] = Task(8)
 
 
@@ -93,22 +94,22 @@ TASKS["8"] = Task(8)
 
 
 def ours(name: str) -> Block:
-    """The engine of this project, as experiments.gan --preset dcgan runs it."""
+    """Runs our engine as experiments.gan --preset dcgan does."""
     return our_step(name, "alternating").block()
 
 
 def shared(name: str) -> Block:
-    """The same with --updates shared, which is the order of PyTorch's tutorial."""
+    """Runs ours with --updates shared, which is the order of PyTorch's tutorial."""
     return our_step(name, "shared").block()
 
 
 def simultaneous(name: str) -> Block:
-    """The same with --updates simultaneous."""
+    """Runs ours with --updates simultaneous."""
     return our_step(name, "simultaneous").block()
 
 
 def our_step(name: str, updates: str = "shared") -> "EngineStep":
-    """The step in this order of updates."""
+    """Makes our step with an order of updates."""
     from experiments.benchmarks.engine_block import EngineStep
     from experiments.gan import GANConfig
     from experiments.presets.gan import PRESETS
@@ -136,17 +137,17 @@ def our_step(name: str, updates: str = "shared") -> "EngineStep":
 
 
 def torch_eager(name: str) -> Block:
-    """The loop of the tutorial as published, but for its DataLoader: batches come from memory."""
+    """Runs the loop of the tutorial on batches from memory instead of its DataLoader."""
     return _torch_block(TASKS[name])
 
 
 def torch_channels_last(name: str) -> Block:
-    """The same with networks and images in the memory format channels_last."""
+    """Runs torch_eager with networks and images in the memory format channels_last."""
     return _torch_block(TASKS[name], channels_last=True)
 
 
 def torch_compiled(name: str) -> Block:
-    """The same as torch_eager with torch.compile over both networks."""
+    """Runs torch_eager with torch.compile over both networks."""
     return _torch_block(TASKS[name], compiled=True)
 
 
@@ -169,7 +170,7 @@ def _torch_block(task: Task, **options: bool) -> Block:
 
 
 def _flax_networks(task):
-    """The tutorial's generator and discriminator of flax's own layers."""
+    """Makes the tutorial's generator and discriminator of Flax's own layers."""
     import jax.numpy as jnp
     from flax import linen as nn
 
@@ -205,7 +206,7 @@ def _flax_networks(task):
 
 
 def _shuffled(images: np.ndarray) -> Iterator[np.ndarray]:
-    """Batches of images without end, each epoch in an order of its own."""
+    """Yields batches of images without end, each epoch in another order."""
     generator = np.random.default_rng(0)
     while True:
         for rows in generator.permutation(len(images)).reshape(-1, BATCH):
@@ -213,8 +214,7 @@ def _shuffled(images: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def flax_loop(name: str) -> Block:
-    """Flax Linen's own layers, one jitted function called for each batch, in the order of the
-    tutorial."""
+    """Runs Flax Linen's own layers in the order of the tutorial, one jitted call per batch."""
     import jax
     import jax.numpy as jnp
     import optax
@@ -239,7 +239,7 @@ def flax_loop(name: str) -> Block:
 
     @jax.jit
     def train_step(state, images, key):
-        # XLA runs the two forward passes of these as one.
+        # Both losses make the same fakes, for which XLA runs one forward pass.
         latents = jax.random.normal(key, (len(images), LATENTS))
 
         def discriminator_loss(params, fakes):

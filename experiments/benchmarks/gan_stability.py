@@ -1,9 +1,9 @@
-"""Does a GAN train whatever the seed? Short runs of many seeds, for each loss of experiments.gan.
+"""Trains each loss of experiments.gan for a short time with many seeds.
 
     python -m experiments.benchmarks.gan_stability --data mnist --data-dir DIR --seeds 0 1 2 3 4
 
-Prints a line per run and a table: how many collapsed (see experiments.gan for the bounds), and the
-spread of the scores on the test split over the seeds.
+Prints a line per run and a table: how many runs collapsed (experiments/gan_report.py has the
+bounds), and the spread over seeds of the scores on the test split.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ class StabilityConfig:
     """Train many seeds of the GAN experiment for a short time each."""
 
     presets: tuple[str, ...] = ("default", "minimax", "least_squares", "wgan_gp", "sngan", "r3gan")
-    """Presets of experiments.gan; default: its own defaults."""
+    """Presets of experiments.gan; default: no preset."""
     seeds: tuple[int, ...] = tuple(range(10))
     """Seeds of each."""
     data: str = "mnist"
@@ -38,11 +38,11 @@ class StabilityConfig:
     steps: int = 1000
     """Length of each run in steps."""
     samples: int = 5000
-    """Samples that are scored at its end."""
+    """Samples that are scored after the last step."""
 
 
 def run(config: StabilityConfig, preset: str, seed: int) -> dict[str, float]:
-    """The scores of one run on the test split; collapsed = 1 also where it failed."""
+    """Trains once; returns the scores on the test split, collapsed = 1 also if it failed."""
     flags = {} if preset == "default" else PRESETS[preset].flags
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
         short = configure(

@@ -1,4 +1,4 @@
-"""pythae's VAE and trainer, set up as its reproduction of the VAE on binarised MNIST does it.
+"""pythae's VAE and trainer, set up as in its reproduction of the VAE on binarised MNIST.
 
 pythae and torch are imported where they are used: the other peers run without them.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def relu_layers(*sizes: int) -> "list[nn.Module]":
-    """Linear layers from each size to the next, each followed by a ReLU."""
+    """Makes linear layers from each size to the next, each followed by a ReLU."""
     from torch import nn
 
     pairs = itertools.pairwise(sizes)
@@ -33,8 +33,8 @@ def relu_layers(*sizes: int) -> "list[nn.Module]":
 
 
 def pythae_vae(hidden: tuple[int, ...], latent_size: int, pixels: int, seed: int) -> "VAE":
-    """pythae's VAE with ReLU layers of widths `hidden` in the encoder, in reverse in the decoder,
-    and its Bernoulli likelihood (its default is a normal one of variance 1)."""
+    """Makes pythae's VAE with ReLU layers of widths `hidden` in the encoder, in reverse in the
+    decoder, and a Bernoulli likelihood (pythae's default is normal, with variance 1)."""
     import torch
     from pythae.models import VAE, VAEConfig
     from pythae.models.base.base_utils import ModelOutput
@@ -67,7 +67,7 @@ def pythae_vae(hidden: tuple[int, ...], latent_size: int, pixels: int, seed: int
 
 
 def pythae_images(images: Num[np.ndarray, "count height width 1"]) -> "BaseDataset":
-    """pythae's data set of binary images."""
+    """Makes pythae's data set of binary images."""
     import torch
     from pythae.data.datasets import BaseDataset
 
@@ -82,7 +82,7 @@ def trainer_without_files(
     callbacks: "list[TrainingCallback] | None" = None,
     **settings,
 ) -> "BaseTrainer":
-    """pythae's trainer, on the CPU and writing nothing. settings: of its BaseTrainerConfig."""
+    """Makes pythae's trainer, on the CPU and writing no files. settings: of BaseTrainerConfig."""
     from pythae.trainers import BaseTrainer, BaseTrainerConfig
 
     class Trainer(BaseTrainer):
@@ -103,11 +103,12 @@ def train_pythae(
     after_epoch: Callable[[int, float, float, float], None],
     **settings,
 ) -> "VAE":
-    """Trains with pythae's own trainer; returns what it would have saved: the model of the epoch
-    whose validation loss was the least.
+    """Trains with pythae's trainer; returns the model that it would save, that of the epoch with
+    the least validation loss.
 
-    after_epoch: called with the epoch, the training and the validation loss that pythae reports,
-    and the seconds of its training. settings: of BaseTrainerConfig.
+    after_epoch: called with the epoch, pythae's training and validation loss, and the seconds of
+      training.
+    settings: of BaseTrainerConfig.
     """
     from pythae.trainers.training_callbacks import TrainingCallback
 
@@ -123,7 +124,7 @@ def train_pythae(
             after_epoch(global_step, *losses, self.seconds)
 
     images = pythae_images(train), pythae_images(validation)
-    # Its logs and progress bars.
+    # Hides pythae's logs and progress bars.
     logging.disable(logging.INFO)
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
         trainer = trainer_without_files(model, *images, [Reporter()], **settings)
@@ -133,7 +134,7 @@ def train_pythae(
 
 
 def params_of(model: "VAE") -> PyTree:
-    """Parameters of jaxmodels.models.vae.VAE (mlp) that make it the same function as `model`."""
+    """Copies the weights of `model` into parameters of jaxmodels.models.vae.VAE (mlp)."""
     from torch import nn
 
     def dense(*layers: nn.Linear) -> dict[str, np.ndarray]:
@@ -141,7 +142,7 @@ def params_of(model: "VAE") -> PyTree:
             [getattr(layer, name).detach().numpy().T for layer in layers]
             for name in ("weight", "bias")
         )
-        # A copy: torch goes on training its own.
+        # `concatenate` copies the weights, which torch goes on training.
         return {"kernel": np.concatenate(kernels, 1), "bias": np.concatenate(biases)}
 
     def numbered(layers: nn.Sequential) -> dict[str, dict[str, np.ndarray]]:
@@ -158,7 +159,7 @@ def params_of(model: "VAE") -> PyTree:
 def pythae_logits(
     model: "VAE", images: Num[np.ndarray, "count height width 1"]
 ) -> Float[np.ndarray, "count height width 1"]:
-    """Logits of p(x|z) at the mean of q(z|x)."""
+    """Computes the logits of p(x|z) at the mean of q(z|x)."""
     import torch
 
     with torch.no_grad():

@@ -4,8 +4,8 @@ experiments.benchmarks.convolution and experiments.benchmarks.accelerator.
 "18" is ResNet-18 for images of 28x28x1, with the stem for small images (a 3x3 convolution and no
 pooling), batch 128, float32; "50" is ResNet-50 for images of 224x224x3, whose activations are
 bfloat16; "50:64" is the same with batches of 64. All are trained by SGD with momentum 0.9 and see a
-new batch in random order at every step. Ours holds the images as uint8 and normalises them on the
-way; Flax and PyTorch hold them normalised, but PyTorch does as ours with large images.
+new batch in random order at every step. Ours holds the images as uint8 and normalises each batch;
+so does PyTorch with the large images, otherwise PyTorch and Flax hold them normalised.
 """
 
 from collections.abc import Callable, Iterator
@@ -41,7 +41,7 @@ class Network(NamedTuple):
         return [self.width * 2**stage for stage in range(len(self.depths))]
 
     def options(self) -> dict:
-        """Those of our module."""
+        """Returns the options of our module."""
         stem = "imagenet" if self.large else "cifar"
         names = ("depths", "width", "bottleneck", "classes")
         return {"stem": stem, **{name: getattr(self, name) for name in names}}
@@ -56,7 +56,7 @@ NETWORKS = {
         large=True,
         classes=1000,
     ),
-    # To try the benchmarks out.
+    # For trials of the benchmarks.
     "tiny": Network(Task((8, 8, 1), 16, 64, 0.1, 0.9), (1, 1), width=8),
     "tiny50": Network(
         Task((32, 32, 3), 8, 32, 0.1, 0.9), (1, 1), width=8, bottleneck=True, large=True
@@ -65,14 +65,14 @@ NETWORKS = {
 
 
 def network_of(name: str) -> Network:
-    """The network of a task, "50" or with another size of its batches "50:64"."""
+    """Finds the network of a task such as "50", or "50:64" with batches of 64."""
     name, _, batch = name.partition(":")
     network = NETWORKS[name]
     return network._replace(task=network.task._replace(batch=int(batch))) if batch else network
 
 
 def flops(_: str) -> int:
-    """Of a training step of ResNet-18 in its convolutions and the last linear layer."""
+    """Counts the operations of a step of ResNet-18: convolutions and the linear layer."""
     total = LAYERS["ResNet-18 stem"].flops() + 3 * 2 * BATCH * NETWORKS["18"].widths[-1] * 10
     for stage in range(1, 5):
         name = f"ResNet-18 layer{stage}"
@@ -82,17 +82,17 @@ def flops(_: str) -> int:
 
 
 def ours(name: str) -> Block:
-    """The engine of this project, as experiments.classifier --model resnet runs it."""
+    """Runs our engine as experiments.classifier --model resnet does."""
     return our_step(name).block()
 
 
 def flax_engine(name: str) -> Block:
-    """Our engine with Flax's own layers in place of ours."""
+    """Runs our engine with Flax's own layers in place of ours."""
     return our_step(name, flax_network(name)).block()
 
 
 def our_step(name: str, module=None) -> "EngineStep":
-    """The step of the network in our own layers, or of another one."""
+    """Makes our step on noise, with our own layers or another network."""
     import jax.numpy as jnp
 
     from experiments.benchmarks.engine_block import EngineStep
@@ -118,8 +118,8 @@ def our_step(name: str, module=None) -> "EngineStep":
 
 
 def preset(name: str) -> Block:
-    """The step of experiments.classifier --preset fashion-resnet18, with its augmentation, average
-    and decay, on images of noise."""
+    """Runs the step of experiments.classifier --preset fashion-resnet18, with its augmentation,
+    average and decay, on images of noise."""
     from experiments.benchmarks.engine_block import EngineStep
     from experiments.classifier import ClassifierConfig, build
     from experiments.presets.classifier import PRESETS
@@ -136,7 +136,7 @@ def preset(name: str) -> Block:
 
 
 def flax_network(name: str):
-    """The network of basic blocks in Flax Linen's own layers."""
+    """Makes the network of basic blocks of Flax Linen's own layers."""
     import jax.numpy as jnp
     from flax import linen as nn
 
@@ -166,7 +166,7 @@ def flax_network(name: str):
 
 
 def flax_loop(name: str) -> Block:
-    """Flax Linen's own layers, one jitted function called for each batch."""
+    """Runs Flax Linen's own layers, one jitted call per batch."""
     import jax
     import jax.numpy as jnp
     import optax
@@ -211,12 +211,12 @@ def flax_loop(name: str) -> Block:
 
 
 def torch_channels_last(name: str) -> Block:
-    """PyTorch eager in the memory format channels_last, batches indexed from one tensor."""
+    """Runs PyTorch eager in the memory format channels_last, on batches indexed from one tensor."""
     return _torch_block(network_of(name))
 
 
 def torch_compiled(name: str) -> Block:
-    """The same with torch.compile over the network."""
+    """Runs torch_channels_last with torch.compile over the network."""
     return _torch_block(network_of(name), compiled=True)
 
 

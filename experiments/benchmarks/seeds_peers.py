@@ -1,8 +1,8 @@
 """Several seeds of the CNN of experiments.benchmarks.classifier in one program, for
 experiments.benchmarks.convolution.
 
-Every seed has weights and batches (of 128) of its own. Ours runs the classifier's step in a loop
-inside of one program; Flax's is a jitted step under `vmap`, called for each batch.
+Every seed has its own weights and its own batches of 128. Ours runs the classifier's step in a loop
+inside one program; Flax's calls a jitted step under `vmap` for each batch.
 """
 
 from collections.abc import Callable
@@ -14,17 +14,17 @@ TASK = TASKS["cnn"]
 
 
 def one(way: str) -> Block:
-    """A single seed."""
+    """Trains one seed."""
     return _seeds(way, 1)
 
 
 def four(way: str) -> Block:
-    """Four."""
+    """Trains four seeds."""
     return _seeds(way, 4)
 
 
 def _seeds(way: str, count: int) -> Block:
-    """way: map_members or vmap of ours, or flax."""
+    """Trains `count` seeds; way: map_members or vmap of ours, or flax."""
     import jax
 
     from jaxmodels.ops import map_members
@@ -74,7 +74,7 @@ def _ours(count: int, mapped: Callable) -> Block:
 
 
 def _flax(count: int) -> Block:
-    """Flax Linen's own layers under `vmap`."""
+    """Trains Flax Linen's own layers under `vmap`."""
     import jax
     import jax.numpy as jnp
     import numpy as np

@@ -1,7 +1,7 @@
-"""Tables of training steps: a row per peer, beside ours and beside the floor of its arithmetic.
+"""Tables of training steps: a row per peer, compared with ours and with its floor.
 
-The floor of a row is its floating-point operations at the pace of a 2048 x 2048 matrix product on
-the same machine.
+The floor of a row is the time of its floating-point operations at the pace of a 2048 x 2048 matrix
+product on the same machine.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ class Row(NamedTuple):
 
 
 def matrix_product(_: str) -> Callable[[int], None]:
-    """A peer whose step is one product of two matrices: what the machine can do at most."""
+    """Runs a peer whose step is one large matrix product, the fastest that the machine can do."""
     import jax
     import jax.numpy as jnp
 
@@ -45,9 +45,9 @@ def matrix_product_pace(turns: int, seconds: float) -> float:
 
 
 def step_table(title: str, rows: Sequence[Row], pace: float, unit: Literal["us", "ms"]) -> str:
-    """The rows in order, the first of which is ours.
+    """Makes the table of rows, the first of which is ours.
 
-    pace: that of the matrix product, floating-point operations per second.
+    pace: floating-point operations per second of the matrix product.
     """
     heads = (f"{unit}/step", "min", "max", "threads", "ours", "MFLOP", "floor")
     lines = ["", title, f"{'':30}" + "".join(f"{head:>10}" for head in heads)]

@@ -30,7 +30,7 @@ RATE, BETAS = 2e-4, (0.5, 0.999)
 
 
 def torch_batches(images: "torch.Tensor") -> Iterator["torch.Tensor"]:
-    """Batches of images in memory, each epoch in another order; its last one may be smaller."""
+    """Yields batches, each epoch in another order; the last of an epoch may be smaller."""
     import torch
 
     while True:
@@ -39,7 +39,7 @@ def torch_batches(images: "torch.Tensor") -> Iterator["torch.Tensor"]:
 
 
 def torch_networks(shape: Shape) -> tuple["nn.Module", "nn.Module"]:
-    """Generator and discriminator of the tutorial, here for images of any size."""
+    """Makes generator and discriminator of the tutorial, for images of any size."""
     from torch import nn
 
     *larger, smallest = halved_sizes(shape)
@@ -48,14 +48,14 @@ def torch_networks(shape: Shape) -> tuple["nn.Module", "nn.Module"]:
     downs = []
     for layer, size in enumerate(larger):
         few, many = widths[layer : layer + 2]
-        # At even sizes padding 1, as in the tutorial; an odd one is halved rounding up.
+        # Even sizes have padding 1, as in the tutorial; odd ones are halved rounding up.
         odd = [side % 2 for side in size]
         options = {"stride": 2, "padding": [1 + rest for rest in odd], "bias": False}
         downs += [nn.Conv2d(few, many, 4, **options)]
         downs += [nn.BatchNorm2d(many)] if layer else []
         downs += [nn.LeakyReLU(0.2, inplace=True)]
         up = nn.ConvTranspose2d(many, few, 4, output_padding=odd, **options)
-        # From the image inwards, while the generator runs outwards.
+        # Layers are inserted at the front, because the loop starts at the image.
         ups[1:1] = [nn.BatchNorm2d(many), nn.ReLU(True), up]
     generator = nn.Sequential(*ups, nn.Tanh())
     head = nn.Conv2d(widths[-1], 1, smallest, bias=False)
@@ -90,9 +90,9 @@ class TorchDCGAN:
         self.log: list[tuple] = []
 
     def step(self, real: "torch.Tensor") -> None:
-        """One update of each, operation for operation that of the tutorial: the discriminator
-        learns from real images, then from fakes, each with its own backward pass; the generator
-        from the same fakes, seen by the updated discriminator; five numbers are logged."""
+        """Updates both networks, operation for operation as the tutorial: the discriminator learns
+        from real images and from fakes, with a backward pass each; then the generator learns from
+        the same fakes and the updated discriminator. Logs five numbers."""
         import torch
 
         real = real.to(memory_format=self._format)
@@ -122,21 +122,21 @@ class TorchDCGAN:
         self.log.append((both, self._logged(loss), on_real, on_fake, on_fake_after))
 
     def _logged(self, number: "torch.Tensor") -> "float | torch.Tensor":
-        """A number of the log: read at once, as in the tutorial, but on a GPU left there, so that
-        it never waits for the host; ours does not wait either."""
+        """Reads a number for the log, as the tutorial does. On a GPU it stays there, so that the
+        device never waits for the host, as in ours."""
         return number.item() if self._device.type == "cpu" else number.detach()
 
     def sample(
         self, count: int, batch_statistics: bool
     ) -> Float[np.ndarray, "count height width channels"]:
-        """Images in 0..255, not rounded; BatchNorm normalises by the moments of each batch of 128,
-        as in training, or by its running averages."""
+        """Draws images in 0..255, not rounded; with `batch_statistics` BatchNorm normalises by the
+        moments of each batch of 128, as in training, instead of its running averages."""
         import torch
 
         self._generator.train(batch_statistics)
         parts = []
         with torch.no_grad():
-            # Whole batches, the last one too: moments of a few images are other moments.
+            # Every batch is whole, because moments of a few images would differ.
             for _ in range(-(-count // BATCH)):
                 latents = torch.randn(BATCH, LATENTS, 1, 1, device=self._device)
                 parts.append(self._generator(latents).permute(0, 2, 3, 1).cpu().numpy())
@@ -147,7 +147,7 @@ class TorchDCGAN:
 def torch_resize(
     images: Num[np.ndarray, "count rows columns channels"], size: tuple[int, int]
 ) -> UInt8[np.ndarray, "count height width channels"]:
-    """Images in 0..255 at another size: bilinear with antialias, then rounded."""
+    """Resizes images in 0..255, bilinear with antialias, and rounds."""
     import torch
 
     parts = []
@@ -161,8 +161,8 @@ def torch_resize(
 def undo_resize(
     images: Num[np.ndarray, "count rows columns channels"], size: tuple[int, int]
 ) -> UInt8[np.ndarray, "count height width channels"]:
-    """Images in 0..255 at a smaller size: those that `torch_resize` would bring nearest to these
-    (least squares), then rounded. Of images that were made larger, they are the originals."""
+    """Finds the smaller images that `torch_resize` brings nearest to images in 0..255 (least
+    squares), and rounds. If `torch_resize` enlarged the images, it finds the originals."""
     import torch
 
     inverses = []
@@ -191,7 +191,7 @@ class TorchRun(NamedTuple):
     seen: int  # real images
     seconds: float  # of the loop alone
     threads: int
-    # In 0..255, by name in STATISTICS and, where they were resized, in RESIZINGS.
+    # In 0..255, by names in STATISTICS and in RESIZINGS ("" if they were not resized).
     samples: dict[tuple[str, str], UInt8[np.ndarray, "count height width channels"]]
 
 
@@ -202,11 +202,11 @@ def torch_train(
     seed: int,
     count: int,
 ) -> TorchRun:
-    """Trains as the tutorial does, eager, on images in 0..255 resized to `size`, and draws `count`
-    samples, brought back to the size of the images. Runs in a process of its own.
+    """Trains the tutorial in a process of its own on images in 0..255 resized to `size`, and draws
+    `count` samples, resized to the size of the images.
 
-    The loop ends with the step during which the time is over. Before it, three steps that count
-    for nothing show whether all cores are faster than one; the faster is taken.
+    The last step is the one during which the time runs out. Before the time starts, a few steps
+    with one core and with all choose the faster.
     """
     with tempfile.TemporaryDirectory() as folder:
         np.save(f"{folder}/images.npy", images)
@@ -222,7 +222,7 @@ def torch_train(
 
 
 def _train_in(folder: Path) -> None:
-    """What the process of `torch_train` does."""
+    """Trains in the process that `torch_train` starts."""
     import torch
 
     images = np.load(folder / "images.npy")

@@ -1,4 +1,4 @@
-"""Where the peers in PyTorch run: on a GPU if PyTorch sees one, else on the CPU.
+"""The device of the peers in PyTorch: a GPU if PyTorch sees one, else the CPU.
 
 torch is imported where it is used: other peers run without it.
 """
@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-# An environment variable: "0" lets products of float32 on a GPU have all their digits, in PyTorch;
-# for jax, JAX_DEFAULT_MATMUL_PRECISION says so. Else both round their factors to TF32, which is
-# what XLA does by default.
+# If this environment variable is "0", PyTorch multiplies float32 on a GPU with all digits (jax has
+# JAX_DEFAULT_MATMUL_PRECISION for that). Otherwise it rounds factors to TF32, XLA's default.
 TF32 = "BENCHMARK_TF32"
 
 
 def torch_device() -> "torch.device":
-    """The device, with the settings under which it is compared."""
+    """Returns the device, after it has set the conditions of the comparison."""
     import torch
 
     if not torch.cuda.is_available():
@@ -25,13 +24,13 @@ def torch_device() -> "torch.device":
     rounds = os.environ.get(TF32) != "0"
     torch.backends.cuda.matmul.allow_tf32 = rounds
     torch.backends.cudnn.allow_tf32 = rounds
-    # The fastest algorithm by measurement, as XLA chooses it.
+    # cuDNN measures which algorithm is the fastest, as XLA does.
     torch.backends.cudnn.benchmark = True
     return torch.device("cuda")
 
 
 def synchronize() -> None:
-    """Returns when the device has done all that it was given."""
+    """Waits until the device has done all its work."""
     import torch
 
     if torch.cuda.is_available():
@@ -39,8 +38,8 @@ def synchronize() -> None:
 
 
 def autocast(bfloat16: bool) -> contextlib.AbstractContextManager:
-    """The context in which activations are bfloat16 and parameters float32, or in which nothing is
-    changed."""
+    """Makes a context in which activations are bfloat16 and parameters float32; without `bfloat16`
+    it changes nothing."""
     import torch
 
     if not bfloat16:

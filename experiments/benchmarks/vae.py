@@ -1,13 +1,13 @@
-"""A VAE, ours beside its peers on this machine: training steps, and pythae's protocol.
+"""Compares VAEs, ours and its peers, on this machine: training steps, and pythae's protocol.
 
     python -m experiments.benchmarks.vae --data-dir DIR               # needs the extra 'bench'
     python -m experiments.benchmarks.vae --parts steps --tasks flax --turns 9
     python -m experiments.benchmarks.vae --parts protocol --data-dir DIR --epochs 500 --layers 2
 
-Steps: medians over alternating turns, each peer at the better of one thread and all; vae_peers.py
-says what exactly runs, alternate.py how it is timed, step_table.py what the floor is.
+Part steps prints medians over alternating turns (alternate.py), each peer with one thread or all,
+whichever is faster. vae_peers.py defines what runs, step_table.py the floor.
 
-Protocol: pythae publishes a test negative log-likelihood of 89.78 nats for its VAE on the fixed
+Part protocol: pythae publishes a test negative log-likelihood of 89.78 nats of its VAE on the fixed
 binarisation of MNIST. Its trainer and our engine train the same network with the same Adam, batch
 size and schedule, and the same evaluator scores both; see vae_protocol.py. pythae's script has its
 second layers of 400 units commented out: --layers 2 has them.
@@ -60,17 +60,17 @@ class BenchmarkConfig:
     turns: int = 7
     """steps: timed turns of each peer."""
     seconds: float = 2.0
-    """steps: about how long a turn is, in seconds."""
+    """steps: approximate seconds of a turn."""
     data_dir: str | None = None
     """protocol: folder of tfds data sets, with binarized_mnist; None: tfds's own default."""
     epochs: int = 10
-    """protocol: epochs of both; published were 500."""
+    """protocol: epochs of both; pythae's has 500."""
     layers: Literal[1, 2] = 1
     """protocol: layers of 400 units in the encoder, and as many in the decoder."""
     seed: int = 0
     """protocol: seed of both (their random numbers differ all the same)."""
     own_start: bool = False
-    """protocol: start ours from its own distribution of initial weights, instead of PyTorch's."""
+    """protocol: draw our initial weights from our own distribution instead of PyTorch's."""
     torch_threads: int = 0
     """protocol: threads of PyTorch; 0: its own choice (the table of steps says which is faster)."""
 
@@ -102,12 +102,12 @@ def time_steps(config: BenchmarkConfig) -> None:
 
 
 def main() -> int:
-    """Runs the benchmark and prints its tables; the exit code, 2 for bad input."""
+    """Runs the benchmark and prints its tables; returns the exit code, 2 for bad input."""
     config = tyro.cli(BenchmarkConfig)
     try:
         config.validate()
         if "protocol" in config.parts:
-            # Before the long timings: whether there is such data.
+            # Missing data has to show before the long timings.
             load_images("binarized_mnist", config.data_dir)
         if "steps" in config.parts:
             time_steps(config)

@@ -4,7 +4,7 @@ All have the same networks, a Bernoulli likelihood, the analytic KL, one sample 
 train in float32 and see a new batch of binary images in random order at every step. "flax" and
 "pythae" are presets of experiments.vae (784-500-20, batch 128, and 784-400-40, batch 100), "conv"
 is its convolutional network of width 32 with 32 latents, batch 128. PyTorch, pythae and Flax hold
-the images in float32; ours does what it does for a user.
+the images in float32; ours holds them as uint8, as it does for a user.
 """
 
 import itertools
@@ -28,31 +28,31 @@ PIXELS = 784
 
 
 class Task(NamedTuple):
-    """What experiments.vae would train; its data apart."""
+    """A config of experiments.vae, and the number of its training images."""
 
     config: VAEConfig
     size: int = 50_000
 
     def images(self) -> UInt8[np.ndarray, "count height width 1"]:
-        """Binary noise; the speed does not depend on what is seen."""
+        """Draws binary noise; the speed does not depend on its values."""
         return np.random.default_rng(0).integers(0, 2, (self.size, *SHAPE), dtype=np.uint8)
 
     def rows(self) -> Float[np.ndarray, "count pixels"]:
-        """The same in float32."""
+        """Returns the images as rows in float32."""
         return self.images().reshape(self.size, PIXELS).astype(np.float32)
 
     @property
     def convolutional(self) -> bool:
-        """Or linear layers only."""
+        """Whether the network has convolutions."""
         return self.config.model.model == "conv"
 
     @property
     def options(self) -> Any:
-        """The options of the network that is chosen."""
+        """The options of the chosen network."""
         return getattr(self.config.model, self.config.model.model)
 
     def multiplications(self) -> list[int]:
-        """Multiply-adds of one image's forward pass, layer by layer."""
+        """Counts the multiply-adds of each layer in one image's forward pass."""
         options, latents = self.options, self.options.latent_size
         if not self.convolutional:
             down = (PIXELS, *options.hidden, 2 * latents)
@@ -61,18 +61,18 @@ class Task(NamedTuple):
         width, features, flat = options.width, options.features, 49 * 2 * options.width
         convolutions = [14 * 14 * 16 * width, 7 * 7 * 16 * width * 2 * width]
         down = [*convolutions, flat * features, features * 2 * latents]
-        # A transposed convolution has the products of the one whose way back it is.
+        # A transposed convolution has as many as the convolution that it reverses.
         return [*down, latents * features, features * flat, *reversed(convolutions)]
 
     def flops(self) -> int:
-        """Of a training step in these layers: forward, and both gradients but for that of the
-        images. Left out are activations, losses, random numbers and Adam."""
+        """Counts the operations of a training step in these layers, which needs no gradient of the
+        images; leaves out activations, losses, random numbers and Adam."""
         products = self.multiplications()
         return self.config.run.batch_size * (6 * sum(products) - 2 * products[0])
 
 
 def _config(preset: str, **flags) -> VAEConfig:
-    """A preset with other flags; what another network does not have is left out."""
+    """Configures a preset with other flags; another network takes no `hidden` from the preset."""
     of_preset = PRESETS[preset].flags
     if flags.get("model", "mlp") != "mlp":
         of_preset = {name: value for name, value in of_preset.items() if name != "hidden"}
@@ -84,7 +84,7 @@ TASKS = {
     "flax": Task(_config("flax")),
     "pythae": Task(_config("pythae")),
     "conv": Task(_config("flax", **_CONV)),
-    # To try the benchmarks out.
+    # For trials of the benchmarks.
     "tiny": Task(_config("flax", hidden=(16,), latent_size=2, batch_size=16), 160),
 }
 
@@ -93,12 +93,12 @@ TASKS = {
 
 
 def ours(name: str) -> Block:
-    """The engine of this project, as experiments.vae runs it."""
+    """Runs our engine as experiments.vae does."""
     return our_step(name).block()
 
 
 def our_step(name: str) -> "EngineStep":
-    """The step of the experiment."""
+    """Makes our step on noise."""
     from experiments import vae
     from experiments.benchmarks.engine_block import EngineStep
     from jaxmodels.data.images import images_from_arrays
@@ -116,22 +116,22 @@ def our_step(name: str) -> "EngineStep":
 
 
 def torch_eager(name: str) -> Block:
-    """PyTorch eager, batches indexed from one tensor in memory."""
+    """Runs PyTorch eager on batches indexed from one tensor in memory."""
     return _torch_block(TASKS[name])
 
 
 def torch_channels_last(name: str) -> Block:
-    """The same with networks and images in the memory format channels_last."""
+    """Runs torch_eager with networks and images in the memory format channels_last."""
     return _torch_block(TASKS[name], channels_last=True)
 
 
 def torch_compiled(name: str) -> Block:
-    """As torch_eager, with torch.compile over networks and loss."""
+    """Runs torch_eager with torch.compile over networks and loss."""
     return _torch_block(TASKS[name], compiled=True)
 
 
 def _torch_networks(task: Task):
-    """Encoder to mean and log-variance side by side, and decoder to logits."""
+    """Makes the encoder to [mean, log-variance] and the decoder to logits."""
     from torch import nn
 
     from experiments.benchmarks.pythae_vae import relu_layers
@@ -199,7 +199,7 @@ def _torch_block(task: Task, channels_last: bool = False, compiled: bool = False
 # pythae.
 
 
-class _Some:
+class _NextBatches:
     """The next `count` batches of a loader that starts anew when it ends."""
 
     def __init__(self, loader):
@@ -214,8 +214,8 @@ class _Some:
 
 
 def pythae_trainer(name: str) -> Block:
-    """pythae's trainer: its model, loss, DataLoader, `train_step` (an epoch, here of as many steps
-    as are asked for) and callbacks, whose progress bar nobody sees."""
+    """Runs pythae's trainer: its model, loss, DataLoader and callbacks, and its `train_step`, which
+    is an epoch, here of the steps of a block."""
     from experiments.benchmarks.pythae_vae import pythae_images, pythae_vae, trainer_without_files
 
     task, config = TASKS[name], TASKS[name].config
@@ -226,7 +226,7 @@ def pythae_trainer(name: str) -> Block:
         learning_rate=config.optimizer.learning_rate,
     )
     trainer.prepare_training()
-    trainer.train_loader = _Some(trainer.train_loader)
+    trainer.train_loader = _NextBatches(trainer.train_loader)
 
     def block(steps: int) -> None:
         trainer.train_loader.count = steps
@@ -240,14 +240,14 @@ def pythae_trainer(name: str) -> Block:
 
 
 def flax_published(name: str) -> Block:
-    """The step of Flax's VAE example as it is published: eager, one operation after the other."""
+    """Runs the step of Flax's VAE example as published: eager, one operation after the other."""
     from experiments.benchmarks.flax_vae import flax_block
 
     return flax_block(TASKS[name], jitted=False)
 
 
 def flax_jitted(name: str) -> Block:
-    """The same step jitted, as the example was until 2023: one call for each batch."""
+    """Runs the same step jitted, as the example had it until 2023: one call per batch."""
     from experiments.benchmarks.flax_vae import flax_block
 
     return flax_block(TASKS[name], jitted=True)

@@ -1,8 +1,8 @@
-"""Does pythae's protocol give the test likelihood that it publishes, and does ours give the same?
+"""Compares the test likelihood by pythae's protocol with the published one and with ours.
 
 pythae's own trainer and our engine train the same network, `--preset pythae` of experiments.vae, on
-the fixed binarisation of MNIST, epoch by epoch in turn. Both are scored by our evaluator: pythae's
-weights are copied into our parameters, which is checked on random images.
+the fixed binarisation of MNIST, epoch by epoch in turn. Our evaluator scores both: pythae's weights
+are copied into our parameters, and the copy is checked on random images.
 """
 
 import math
@@ -40,7 +40,7 @@ TOLERANCE = 1e-5
 class Scores(NamedTuple):
     """Nats per image: negative ELBOs, and the negative log-likelihood (NaN: not estimated)."""
 
-    train: float  # mean over the epoch, as it is trained
+    train: float  # mean over the steps of the epoch
     validation: float
     test: float
     nll: float
@@ -57,7 +57,7 @@ class Best(NamedTuple):
 
 
 class Ours:
-    """Our run of the preset, a training epoch at a time, and our scores of any parameters."""
+    """Our run of the preset, epoch by epoch, and our evaluator of any parameters."""
 
     def __init__(self, config: VAEConfig, experiment: Experiment):
         mesh = make_mesh()
@@ -98,11 +98,11 @@ class Ours:
         self.state = self._with(params)
 
     def _with(self, params: PyTree) -> State:
-        """The state with other parameters."""
+        """Makes the state with other parameters."""
         return {**self.state, "params": jax.device_put(params, self.program.shardings.whole)}
 
     def epoch(self) -> tuple[float, float]:
-        """Trains an epoch; its mean negative ELBO, and seconds."""
+        """Trains an epoch; returns its mean negative ELBO, and its seconds."""
         began, window = time.perf_counter(), self.program.zeros()
         end = self._at + self.epoch_steps
         self.state, window = self.program.advance(self.state, window, self._at, end)
@@ -112,24 +112,24 @@ class Ours:
         return -self._experiment.objective.summarize(sums)["elbo"], seconds
 
     def elbo(self, split: str, params: PyTree) -> float:
-        """The negative ELBO, nats per image."""
+        """Computes the negative ELBO of a split, in nats per image."""
         objective = self._experiment.objective
         sums = self._splits[split].sum(objective.evaluate, self._with(params))
         return -objective.summarize(sums)["elbo"]
 
     def nll(self, params: PyTree, count: int = 0) -> float:
-        """The negative log-likelihood of the first `count` test images, or of all."""
+        """Estimates the negative log-likelihood of the first `count` test images; 0: of all."""
         program = self._nlls[count or len(self.test)]
         return program.sum(self._estimate.evaluate, self._with(params))["nll"].value()
 
     def logits(self, params: PyTree, images: np.ndarray) -> np.ndarray:
-        """Logits of p(x|z) at the mean of q(z|x)."""
+        """Computes the logits of p(x|z) at the mean of q(z|x)."""
         found = self.model.apply({"params": params}, images, None, None, method="infer")
         return np.asarray(found.parameters[0])
 
 
 def _line(*scores: Scores) -> str:
-    """The columns of an epoch."""
+    """Makes the columns of an epoch."""
     cells = []
     for score in scores:
         nll = f"{'' if math.isnan(score.nll) else f'{score.nll:.2f}':>9}"
@@ -141,9 +141,9 @@ def _line(*scores: Scores) -> str:
 def protocol(
     epochs: int, layers: int, seed: int, data_dir: str | None, own_start: bool, torch_threads: int
 ) -> None:
-    """Trains both and prints a line per epoch, and what the end comes to.
+    """Trains both, prints a line per epoch, and compares the ends.
 
-    own_start: ours starts from its own distribution of initial weights instead of PyTorch's.
+    own_start: draws our initial weights from our own distribution instead of PyTorch's.
     torch_threads: of PyTorch; 0: its own choice.
 
     Raises:
@@ -179,7 +179,7 @@ def protocol(
         due = epoch % every == 0 or epoch == epochs
         nll = ours.nll(params) if due else math.nan
         if name not in best or validation < best[name].validation:
-            # A copy: the next steps take the state over.
+            # The parameters are copied, because the next steps donate the state.
             best[name] = Best(epoch, validation, nll, jax.tree.map(np.array, params))
         return Scores(train, validation, ours.elbo("test", params), nll, seconds)
 
@@ -214,7 +214,7 @@ def protocol(
 
 
 def _compare_estimates(saved: "VAE", ours: Ours) -> None:
-    """Prints pythae's estimate of what it saved beside ours of the same weights and images."""
+    """Prints pythae's estimate for its saved model beside ours for the same weights and images."""
     import torch
 
     images = torch.tensor(ours.test[:CHECKED].reshape(CHECKED, -1))

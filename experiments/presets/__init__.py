@@ -1,1 +1,1 @@
-"""Named sets of flags, a file per experiment: what each is from, should reach and costs."""
+"""Named sets of flags, a file per experiment, with source, expected result and cost."""

@@ -114,7 +114,7 @@ PRESETS = {
             "learning_rate": 1e-3,
             "schedule": "warmup_cosine",
             "warmup_steps": 10_000,
-            # Theirs is 1e-4 times the schedule alone; ours is times the rate too.
+            # Theirs is 1e-4 times the schedule; ours is also multiplied by the rate.
             "weight_decay": 0.1,
             "clip": 1.0,
             "flip": True,

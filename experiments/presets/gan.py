@@ -1,5 +1,4 @@
-"""Presets of experiments.gan: each loss with what keeps it stable, as its paper has it where it
-has anything."""
+"""Presets of experiments.gan: each loss with what keeps it stable, where possible as published."""
 
 from jaxmodels.train import Preset
 

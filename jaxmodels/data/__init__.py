@@ -1,6 +1,6 @@
 """Data sets as columns, and how their examples reach the compiled step.
 
-What the columns mean is known by the packages below: `jaxmodels.data.images`.
+Only the packages below know what the columns mean: `jaxmodels.data.images`.
 """
 
 from jaxmodels.data.dataset import (

@@ -1,4 +1,4 @@
-"""A validation split out of a training split."""
+"""A validation split made of a part of the training split."""
 
 import hashlib
 from collections.abc import Mapping
@@ -10,7 +10,8 @@ from jaxmodels.errors import InputError
 
 
 def check_fraction(name: str, has_validation: bool, fraction: float) -> None:
-    """
+    """Requires a fraction that suits the data.
+
     Raises:
       InputError: a fraction out of [0, 1), or above 0 for data that has a validation split.
     """
@@ -24,10 +25,10 @@ def check_fraction(name: str, has_validation: bool, fraction: float) -> None:
 
 
 def carve(name: str, splits: Mapping[str, Records], fraction: float) -> dict[str, Part]:
-    """The splits in the order train, validation, test, others; validation with that share of the
-    training records, if above 0.
+    """Moves this fraction of the training records to a validation split; returns all splits in the
+    order train, validation, test, others.
 
-    Where a record goes depends on its key alone: it stays there when others come or go.
+    Where a record goes depends on its key alone, so it stays there when others come or go.
 
     Raises:
       InputError: as `check_fraction`, or where no record is left on one side.
@@ -56,7 +57,7 @@ def carve(name: str, splits: Mapping[str, Records], fraction: float) -> dict[str
 
 
 def _share(key: str) -> float:
-    """A hash of the key, uniform in [0, 1)."""
-    # File names may hold bytes that are no text.
+    """Hashes a key to a number, uniform in [0, 1)."""
+    # A file's name may hold bytes that are not text.
     digest = hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64

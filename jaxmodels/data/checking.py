@@ -1,7 +1,7 @@
-"""Which records of a data set are good: all are looked at once, and what was found is kept.
+"""Checks of all records of a data set, made once; their findings are kept on disk.
 
-A modality composes these functions: `inspect_parts` with its own look at a record, what it has to
-say about all records, `duplicates`, `keep_findings`; then `load_findings` and `check_policy`.
+A modality, such as images, calls `inspect_parts` with its own check of a record, its checks of all
+records together, `duplicates` and `keep_findings`; then `load_findings` and `check_policy`.
 """
 
 import hashlib
@@ -31,13 +31,13 @@ from jaxmodels.errors import InputError
 
 _LISTED = 10
 
-Table = Shaped[np.ndarray, " record"]  # facts of one record a line; "good" says whether it is
+Table = Shaped[np.ndarray, " record"]  # a line of facts per record; the fact "good" is a bool
 
 
 class Findings(NamedTuple):
-    """What is known of a data set after a look at all of it."""
+    """What the checks of a data set found."""
 
-    splits: Mapping[str, Selection]  # the good records; no split without one
+    splits: Mapping[str, Selection]  # the good records, without splits that have none
     bad: tuple[BadRow, ...]
     facts: dict[str, Any]  # what the modality found of the good records
 
@@ -48,10 +48,10 @@ def inspect_parts(
     inspect: Callable[[Record], Mapping[str, Any]],
     facts: Sequence[tuple],
 ) -> tuple[dict[str, Table], list[BadRow]]:
-    """For each split a table with one line a record, and the bad records. One pass in threads.
+    """Inspects all records, in threads; returns a table of each split and the bad records.
 
-    inspect: what a good record is like. It raises BadRecord for others, whose lines stay zero.
-    facts: names and types of what it returns (as of a structured dtype); "hash" is of the content.
+    inspect: returns the facts of a good record; raises BadRecord for others, whose lines stay zero.
+    facts: names and types of these facts (as of a structured dtype); "hash" is of the content.
     """
     dtype = np.dtype([("good", bool), *facts])
 
@@ -78,9 +78,10 @@ def inspect_parts(
 
 
 def require_class(label: int | np.integer, classes: int) -> None:
-    """
+    """Requires a label of one of so many classes.
+
     Raises:
-      BadRecord: a label that is none of so many classes.
+      BadRecord: it is none of them.
     """
     if not 0 <= label < classes:
         meaning = " (unknown)" if label == -1 else ""
@@ -88,7 +89,7 @@ def require_class(label: int | np.integer, classes: int) -> None:
 
 
 def content_hash(*parts: bytes | np.ndarray) -> int:
-    """64 bits of the parts' bytes, for the column "hash"."""
+    """Hashes the bytes of all parts to 64 bits, for the fact "hash"."""
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
         digest.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).data)
@@ -98,18 +99,18 @@ def content_hash(*parts: bytes | np.ndarray) -> int:
 def duplicates(
     tables: Mapping[str, Table], parts: Mapping[str, Part], content: str
 ) -> list[BadRow]:
-    """The records of training that another split has too, and those of validation that a split
-    for testing has; they are good no more. Splits for testing and single splits may repeat.
+    """Marks as bad the training records that another split has too, and the validation records
+    that a test split has; returns them. A record may repeat within a split and in test splits.
 
-    content: the word for what "hash" is of.
+    content: the word for what is hashed.
     """
     bad, hashes, places = [], np.zeros(0, np.uint64), []
-    tested = [split for split in evaluation_splits(parts) if split != VALIDATION]
-    for split in [*tested, *(split for split in (VALIDATION, TRAIN) if split in parts)]:
+    test_splits = [split for split in evaluation_splits(parts) if split != VALIDATION]
+    for split in [*test_splits, *(split for split in (VALIDATION, TRAIN) if split in parts)]:
         part, table = parts[split], tables[split]
         lines = np.flatnonzero(table["good"])
         digests = table["hash"][lines]
-        again = np.isin(digests, hashes) & (split not in tested)
+        again = np.isin(digests, hashes) & (split not in test_splits)
         order = np.argsort(hashes, kind="stable")
         firsts = order[np.searchsorted(hashes, digests[again], sorter=order)]
         for line, first in zip(lines[again].tolist(), firsts.tolist()):
@@ -131,10 +132,10 @@ def keep_findings(
     facts: Mapping[str, Any],
     known: Sequence[str] = (),
 ) -> None:
-    """Writes what was found for `load_findings`.
+    """Writes findings for `load_findings`.
 
-    facts: what the modality says of all good records, as JSON has it.
-    known: columns of the tables, by their names, that loading gives for the good records.
+    facts: what the modality found of the good records, as JSON values.
+    known: names of the facts of each good record that are kept too.
     """
     stored = list(dict.fromkeys(part.stored for part in parts.values()))
     bad = sorted(bad, key=lambda row: (stored.index(row.split), row.row))
@@ -148,7 +149,7 @@ def keep_findings(
 
 
 def load_findings(folder: Path, parts: Mapping[str, Part]) -> Findings:
-    """What `keep_findings` has written of these parts."""
+    """Reads what `keep_findings` has written of these parts."""
     found = json.loads((folder / "findings.json").read_text())
     splits = {}
     for split, part in parts.items():
@@ -160,7 +161,7 @@ def load_findings(folder: Path, parts: Mapping[str, Part]) -> Findings:
 
 
 def check_policy(name: str, bad: Sequence[BadRow], skip_bad_records: int) -> None:
-    """Tells on standard error what is left out, if anything.
+    """Notes on standard error which records are left out, if any.
 
     Raises:
       InputError: more records are bad than `skip_bad_records`.

@@ -1,10 +1,10 @@
 """Fingerprints of files by their content, which is read once.
 
-A hash that was taken is remembered in the cache for as long as path, size, inode and times of
-change (of the content, and of the inode, which nobody can set) stay what they were, to the
-nanosecond. What is assumed: whoever writes a file changes one of these, as every local file system
-sees to. A file that changed less than two seconds ago is not remembered, since one more change
-might carry the same time.
+The cache remembers a hash for as long as absolute path, size, device, inode, time of modification
+and time of the inode's change (which users cannot set) stay the same to the nanosecond. This
+assumes that every write to a file changes one of these, as local file systems guarantee. The hash
+of a file that changed less than two seconds ago is not remembered, because a later write might
+carry the same time.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ _KEY, _HASH = 16, 16  # bytes
 def fingerprint_of(name: str, files: Mapping[str, Path], root: Path) -> str:
     """Hashes the content of files with the names that they have in their data set: 16 digits.
 
-    Neither where they lie nor their times enter it. A file that cannot be read enters by that.
+    Their folder and their times do not enter it. A file that cannot be read enters by its error.
 
     name: what a line on standard error calls the data set. root: the folder that holds it, by which
     hashes are remembered.
@@ -43,7 +43,7 @@ def fingerprint_of(name: str, files: Mapping[str, Path], root: Path) -> str:
 
 
 def content_hashes(name: str, paths: Iterable[Path], root: Path) -> list[bytes]:
-    """The first 128 bits of the SHA-256 of each file; of what cannot be read, why.
+    """Computes the first 128 bits of each file's SHA-256; the error's number if it is unreadable.
 
     Raises:
       InputError, RunError: the cache cannot be written.
@@ -68,7 +68,7 @@ def content_hashes(name: str, paths: Iterable[Path], root: Path) -> list[bytes]:
 
 
 def _key(path: Path) -> tuple[bytes, int]:
-    """What a hash is remembered by, and the bytes of the file."""
+    """Returns the key that a hash is remembered by, and the size of the file."""
     try:
         facts = path.stat()
     except OSError:
@@ -83,7 +83,7 @@ def _key_of(path: Path, facts: os.stat_result) -> bytes:
 
 
 def _hash(path: Path) -> tuple[bytes, bytes]:
-    """What to remember the hash of a file by (empty: not at all), and the hash."""
+    """Returns the key to remember a file's hash by (empty: it is not remembered), and the hash."""
     try:
         with open_regular(path) as file:
             before = os.fstat(file.fileno())
@@ -98,7 +98,7 @@ def _hash(path: Path) -> tuple[bytes, bytes]:
 
 
 class _Remembered:
-    """The hashes of the files of one data set that are known, in a file with a checksum."""
+    """The known hashes of the files of one data set, in a file with a checksum."""
 
     def __init__(self, root: Path):
         name = hashlib.sha256(os.fsencode(os.path.abspath(root))).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Data sets as they are stored: named splits of records, whose values have names and no meaning."""
+"""Data sets as they are stored: named splits of records, whose values are known by name only."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -19,17 +19,17 @@ ColumnSpec = Mapping[str, jax.ShapeDtypeStruct]  # shape and type of one example
 
 @runtime_checkable
 class Records(Protocol):
-    """One split as it is stored. Threads may share it; pickled, it is small and opens its files
+    """One split as it is stored. Threads may share it. Its pickle is small and opens the files
     anew."""
 
     def __len__(self) -> int: ...
 
     def key(self, row: int) -> str:
-        """The name of a record, which is its own as long as it exists."""
+        """Returns the name of a record, which is unique and never changes."""
         ...
 
     def read(self, rows: Sequence[int]) -> Sequence[Record]:
-        """The values of these records.
+        """Reads these records.
 
         Raises:
           BadRecord: one of them cannot be read.
@@ -38,23 +38,23 @@ class Records(Protocol):
 
 
 class Dataset(NamedTuple):
-    """A data set as it is stored. Its splits are "train" and, as far as there are, "validation",
-    "test" and others that are evaluated."""
+    """A data set as it is stored. It has the split "train", and may have "validation", "test" and
+    others that are evaluated."""
 
     name: str
     version: str
-    fingerprint: str  # of the content: other data have another one
+    fingerprint: str  # changes when the content does
     splits: Mapping[str, Records]
-    names: Mapping[str, tuple[str, ...]] = MappingProxyType({})  # of the classes of a column
-    facts: Mapping[str, Any] = MappingProxyType({})  # what is declared of a column
-    older_fingerprint: str = ""  # by which runs know it that began before content was hashed
+    names: Mapping[str, tuple[str, ...]] = MappingProxyType({})  # by column, of its classes
+    facts: Mapping[str, Any] = MappingProxyType({})  # by column, what is declared of it
+    older_fingerprint: str = ""  # the one in runs from before content was hashed
 
 
 class DataFacts(dict):
     """What identifies data, for the record of a run: a dict with a "fingerprint".
 
-    older: the same with the fingerprint of before content was hashed, which records of that time
-      have; None: there was no other.
+    older: the same facts with the fingerprint from before content was hashed, as older runs
+      recorded it; None: there was no other.
     """
 
     def __init__(self, facts: Mapping[str, Any], older_fingerprint: str = ""):
@@ -64,22 +64,22 @@ class DataFacts(dict):
 
 
 class Draw(NamedTuple):
-    """What a random choice for an example depends on: the seed of the run, and the position of the
+    """The root of random choices for an example: the seed of the run, and the position of the
     example among all examples of all steps."""
 
     seed: int
     position: int
 
 
-# From a record to its columns, as `ColumnSpec` says; without a Draw (in a pass in order) nothing is
-# random. It can be pickled, so that other processes decode.
+# Makes the columns of a record, as a `ColumnSpec` says. Without a Draw, as in evaluation, nothing
+# is random. It must be picklable, so that other processes can decode.
 Decode = Callable[[Record, Draw | None], Mapping[str, Any]]
 
 
 class ArrayRecords:
     """Records that are the rows of arrays in memory.
 
-    keys: their names; None: their numbers.
+    keys: names of the rows; None: their numbers.
 
     Raises:
       InputError: no column, no row, or columns of different lengths.
@@ -93,19 +93,19 @@ class ArrayRecords:
         return self._size
 
     def key(self, row: int) -> str:
-        """The name of a row."""
+        """Returns the name of a row."""
         return self._keys[row] if self._keys else str(row)
 
     def read(self, rows: Sequence[int]) -> list[Record]:
-        """The values of these rows."""
+        """Returns the values of these rows."""
         columns = self._columns.items()
         return [{name: column[row] for name, column in columns} for row in rows]
 
 
 class Selection:
-    """Some of other records, in the order of `rows`.
+    """A selection of other records, in the order of `rows`.
 
-    known: columns of the selected records that need not be read, say their labels.
+    known: columns of the selected records that are in memory, such as labels.
     """
 
     def __init__(
@@ -120,16 +120,16 @@ class Selection:
         return len(self.rows)
 
     def key(self, row: int) -> str:
-        """The name of a selected record."""
+        """Returns the name of a selected record."""
         return self.records.key(int(self.rows[row]))
 
     def read(self, rows: Sequence[int]) -> Sequence[Record]:
-        """As `Records.read`, by the place in the selection."""
+        """Reads records by their places in the selection."""
         return self.records.read(self.rows[np.asarray(rows, np.int64)].tolist())
 
 
 class BadRecord(RunError):
-    """A record that cannot be used. The message is the reason; `kind` is one word for a count."""
+    """A record that cannot be used. The message is the reason; `kind` a word to count it by."""
 
     def __init__(self, reason: str, kind: str = "undecodable"):
         super().__init__(reason)
@@ -149,33 +149,32 @@ class BadRow(NamedTuple):
 
 
 class Part(NamedTuple):
-    """The records that make a split: all of a stored one, or some."""
+    """The records of a split: all of a stored split, or some."""
 
     stored: str  # name of the stored split
-    records: Records
-    rows: Int[np.ndarray, " record"]
+    records: Records  # of the stored split
+    rows: Int[np.ndarray, " record"]  # in the stored split
 
     def place(self, row: int) -> str:
-        """The name of a record for its user: its key if that says where it is, else its split and
-        row."""
+        """Names a record for the user: by its key, or by SPLIT[ROW] where the key says no more."""
         key = self.records.key(row)
         return f"{self.stored}[{row}]" if key in (str(row), f"{self.stored}/{row}") else key
 
     def bad(self, row: int, kind: str, reason: object) -> BadRow:
-        """The row as a bad one. reason: what comes after "this record"."""
+        """Makes a BadRow. reason: continues a sentence that begins with "this record"."""
         place = self.place(row)
         named = "" if place == f"{self.stored}[{row}]" else f"{place} "
         return BadRow(self.stored, row, kind, f"{named}{reason}")
 
 
 def evaluation_splits(splits: Iterable[str]) -> list[str]:
-    """All splits but the training split: validation, test, then others as they come."""
+    """Returns all splits but the training split: validation, test, then others as they come."""
     others = [split for split in splits if split != TRAIN]
     return sorted(others, key=lambda split: SPLITS.index(split) if split in SPLITS else len(SPLITS))
 
 
 def common_length(columns: Columns) -> int:
-    """The length that all columns have.
+    """Returns the length that all columns have.
 
     Raises:
       InputError: no column, no example, or columns of different lengths.
@@ -187,7 +186,7 @@ def common_length(columns: Columns) -> int:
 
 
 def put_decoded(columns: Columns, row: int, decoded: Mapping[str, Any]) -> None:
-    """Writes what was decoded of a record into a row of columns.
+    """Writes a decoded record into a row of columns.
 
     Raises:
       InputError: a value of another shape than the column's, which numpy might repeat to fit.

@@ -1,8 +1,7 @@
 """Entries of the cache: folders with checksums, which are made anew where they are damaged.
 
 A manifest lists each file of an entry with its size and a CRC-32 of each of its blocks, and has a
-checksum of its own. What a disk or a person changes by accident is found; what a person changes on
-purpose, with its checksums, is not.
+checksum of its own. Accidental changes are found; a change on purpose, with its checksums, is not.
 """
 
 import contextlib
@@ -24,20 +23,20 @@ from jaxmodels.cache import not_written
 from jaxmodels.files import whole_folder
 
 MANIFEST = "manifest.json"
-_BLOCK = 1 << 22  # bytes; what a core's cache holds is read and summed up fastest
+_BLOCK = 1 << 22  # bytes
 
-# For each entry that this process has verified: how its files looked to the system then.
+# What `_looks` said of each entry when this process verified it.
 _verified: dict[Path, list] = {}
 
 
 def kept(folder: Path, make: Callable[[Path], object]) -> Path:
-    """Gives the entry that `make` fills, which is made at the first call and verified by the first
-    call of every later process: all of its files are read once.
+    """Returns the entry that `make` fills. It is made at the first call, and the first call of
+    every later process verifies it by reading all of its files once.
 
     An entry that lacks a file or that differs from its checksums is made anew, with a note on
-    standard error. It appears only when it is whole.
+    standard error. It appears only when it is complete.
 
-    make: is given an empty folder, and writes the same files into it whenever it is called.
+    make: takes an empty folder and writes the same files into it at every call.
 
     Raises:
       InputError, RunError: the cache cannot be written.
@@ -52,21 +51,21 @@ def kept(folder: Path, make: Callable[[Path], object]) -> Path:
         with whole_folder(folder) as partial:
             make(partial)
             _verified[folder] = _write_manifest(partial)
-        # Reads nothing but the manifest, unless the entry is of another process that was quicker.
+        # This reads only the manifest, unless another process was quicker and made the entry.
         if damage := _damage(folder):
             raise OSError(None, f"what was written {damage}", str(folder))
     return folder
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
-    """Writes an array as a .npy file; unlike numpy's, an error has its cause."""
+    """Writes an array as a .npy file. Unlike an error of numpy's own, its errors have a cause."""
     with open(path, "wb") as file:
         np.lib.format.write_array(_Plain(file), np.ascontiguousarray(array), allow_pickle=False)
 
 
 def reserve(path: Path) -> None:
-    """Takes the room on the disk that a file has by its size. A full disk is then an error here; a
-    process that writes into a memory map of a file without room is killed.
+    """Reserves the disk space of a file of the size that it has. A full disk is then an error here;
+    otherwise the system would kill a process that writes into a memory map of the file.
 
     Raises:
       OSError: there is no room.
@@ -77,7 +76,7 @@ def reserve(path: Path) -> None:
 
 
 class _Plain:
-    """A file that numpy does not know as one: it calls `write`, whose errors say what they are."""
+    """A file that numpy does not recognise, so that it calls `write`, whose errors have a cause."""
 
     def __init__(self, file):
         self.write = file.write
@@ -92,7 +91,7 @@ def _told(folder: Path) -> Iterator[None]:
 
 
 def _damage(folder: Path) -> str | None:
-    """What is wrong with an entry, as it reads after its name; None: nothing."""
+    """Says what is wrong with an entry, in words that follow its name; None: nothing."""
     try:
         files = _read_manifest(folder)
     except (OSError, ValueError, RecursionError):
@@ -111,13 +110,13 @@ def _damage(folder: Path) -> str | None:
 
 
 def _looks(folder: Path, files: Iterable[str]) -> list:
-    """How the files of an entry look to the system, which sees each change of one."""
+    """Returns what the system says of the files of an entry, which every change of one changes."""
     facts = [(folder / name).stat() for name in (MANIFEST, *files)]
     return [(f.st_size, f.st_mtime_ns, f.st_ctime_ns, f.st_ino) for f in facts]
 
 
 def _write_manifest(folder: Path) -> list:
-    """Writes the checksums of all files there; how these look."""
+    """Writes the checksums of all files of an entry; returns their `_looks`."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = {
         path.relative_to(folder).as_posix(): [path.stat().st_size, _checksums(path)]
@@ -130,7 +129,8 @@ def _write_manifest(folder: Path) -> list:
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
-    """
+    """Reads the size and the checksums of each file of an entry.
+
     Raises:
       OSError, ValueError: there is none, or it differs from its own checksum.
     """
@@ -143,12 +143,13 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _checksums(path: Path) -> list[int]:
-    """The CRC-32 of each block of a file."""
+    """Computes the CRC-32 of each block of a file."""
     with open(path, "rb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
         local = threading.local()
 
         def checksum(start: int) -> int:
-            if not hasattr(local, "buffer"):  # new memory for each block would cost as much again
+            # Each thread has one buffer, because new memory for each block costs as much again.
+            if not hasattr(local, "buffer"):
                 local.buffer = memoryview(bytearray(_BLOCK))
             read = os.preadv(file.fileno(), [local.buffer], start)
             return zlib.crc32(local.buffer[:read])
@@ -157,7 +158,7 @@ def _checksums(path: Path) -> list[int]:
 
 
 def _remove(folder: Path) -> None:
-    """Takes an entry away at once, so that no half of it is ever seen. Maps of it live on."""
+    """Moves an entry aside, which is atomic, and deletes it. Memory maps of it stay valid."""
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         os.rename(folder, aside / "damaged")

@@ -20,12 +20,12 @@ _EXPERIMENTS = {
 
 
 def count_endings(paths: Iterable[str]) -> Counter[str]:
-    """How many files have each ending, in small letters; "" is that of files without one."""
+    """Counts the files of each ending, in small letters; "" stands for files without one."""
     return Counter(PurePosixPath(path).suffix.lower() for path in paths)
 
 
 def told_endings(counts: Counter[str]) -> str:
-    """ "8 files ending in .tif, 1 in .heic", the most frequent first."""
+    """Lists endings by their counts: "8 files ending in .tif, 1 in .heic"."""
     told = [
         f"{count:,} {f'in {ending}' if ending else 'without an ending'}"
         for ending, count in counts.most_common()
@@ -36,7 +36,7 @@ def told_endings(counts: Counter[str]) -> str:
 
 
 def kind_of_files(counts: Counter[str]) -> str | None:
-    """The kind that most files of a known ending have; None where there is none."""
+    """Returns the kind of most files of a known ending; None without such files."""
     kinds = Counter()
     for kind, endings in _ENDINGS.items():
         kinds[kind] = sum(counts[ending] for ending in endings)
@@ -45,7 +45,7 @@ def kind_of_files(counts: Counter[str]) -> str | None:
 
 
 def readers_of(kind: str) -> str:
-    """Says which experiments of this project read a kind of data: what comes after "; "."""
+    """Says which experiments of this project read a kind of data."""
     names = [name for name in _EXPERIMENTS[kind] if _is_there(f"experiments.{name}")]
     if names:
         return f"{kind} is read by " + ", ".join(f"python -m experiments.{name}" for name in names)

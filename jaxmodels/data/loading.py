@@ -13,7 +13,7 @@ def fits_device(size: int) -> bool:
 
 
 def memory_of_device() -> int:
-    """Bytes of one device; devices that are a CPU share its memory."""
+    """Returns the bytes of one device; CPU devices share the memory of the machine."""
     device = jax.local_devices()[0]
     limit = (device.memory_stats() or {}).get("bytes_limit")
     if limit:

@@ -16,8 +16,8 @@ from jaxmodels.protocol import Batch, BatchSpec
 
 
 class Resident:
-    """Columns that lead with the example axis, all of one length: a source of batches (see
-    `jaxmodels.protocol.Source`) for which the host sends nothing but row numbers.
+    """A source of batches (see `jaxmodels.protocol.Source`) whose columns, [example, ...], lie on
+    the device, so that the host sends only row numbers.
 
     Raises:
       InputError: no column, no example, or columns of different lengths.
@@ -30,7 +30,7 @@ class Resident:
         self.arrays = dict(columns)
 
     def spec(self, batch_size: int) -> BatchSpec:
-        """Shapes and types of a batch."""
+        """Returns the shapes and types of a batch."""
         return {
             name: jax.ShapeDtypeStruct((batch_size, *column.shape[1:]), column.dtype)
             for name, column in self.arrays.items()
@@ -39,18 +39,18 @@ class Resident:
     def send(
         self, order: Order, spans: Iterable[tuple[int, int]], length: int
     ) -> Iterator[dict[str, np.ndarray]]:
-        """For each span of steps their rows, [length, batch]."""
+        """Yields the rows of each span of steps, [length, part of the batch]."""
         for start, stop in spans:
             missing = length - (stop - start)
             yield {"row": np.pad(order.rows(start, stop), [(0, missing), (0, 0)])}
 
     def examples(self, rows: Int[np.ndarray, " count"]) -> dict[str, np.ndarray]:
-        """These examples, on the host."""
+        """Returns these examples, on the host."""
         return {name: np.asarray(column[rows]) for name, column in self.arrays.items()}
 
     @staticmethod
     def batch(arrays: Mapping[str, Array], sent: Mapping[str, Array]) -> Batch:
-        """The batch of one step; traceable."""
+        """Returns the batch of one step; traceable."""
         return {
             name: column.at[sent["row"]].get(mode="promise_in_bounds")
             for name, column in arrays.items()
@@ -60,11 +60,11 @@ class Resident:
 def decode_once(
     name: str, records: Records, decode: Decode, spec: ColumnSpec, folder: Path
 ) -> dict[str, np.ndarray]:
-    """The columns of all records as a pass in order gives them, memory-mapped.
+    """Returns the columns of all records, decoded as for evaluation and memory-mapped.
 
-    They are decoded at the first call and `kept` in `folder`; damaged ones are decoded anew.
+    They are decoded at the first call and `kept` in `folder`. Damaged columns are decoded again.
 
-    name: what a line on standard error calls the records.
+    name: that of the records, for a line on standard error.
 
     Raises:
       BadRecord: a record that cannot be read or decoded.

@@ -46,7 +46,7 @@ def require_shards(name: str, builder, splits: Iterable[str]) -> None:
 
 
 def fingerprint_of_shards(name: str, builder, splits: Iterable[str]) -> str:
-    """Of the content of the description and of the shards of these splits.
+    """Hashes the content of the description and of the shards of these splits.
 
     Raises:
       InputError, RunError: the cache cannot be written.
@@ -58,8 +58,8 @@ def fingerprint_of_shards(name: str, builder, splits: Iterable[str]) -> str:
 
 
 def older_fingerprint(folder: Path) -> str:
-    """By which runs know the data that began before content was hashed: of the description and the
-    record files' names and sizes."""
+    """Hashes the description and the record files' names and sizes, as runs did before content was
+    hashed."""
     records = sorted(
         (p.name, p.stat().st_size) for p in folder.iterdir() if "array_record" in p.name
     )

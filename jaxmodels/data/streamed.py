@@ -15,22 +15,22 @@ from jaxmodels.data.dataset import ColumnSpec, Decode, Draw, Records, put_decode
 from jaxmodels.order import Order
 from jaxmodels.protocol import Batch, BatchSpec
 
-# How many records one call reads, as long as they are small: a call to ArrayRecord takes as long as
-# decoding 150 digits.
+# Most records of one read, and most bytes. Small records are read many at a time, because a call to
+# ArrayRecord costs far more than decoding one of them.
 _READ_AT_ONCE = 2048
 _BYTES_AT_ONCE = 1 << 24
 
 
 class Streamed:
-    """Records as a source of batches (see `jaxmodels.protocol.Source`), the same ones as `Resident`
-    gives of what they decode to.
+    """A source of batches (see `jaxmodels.protocol.Source`) that decodes records when they are due.
+    The batches are those that `Resident` makes of the decoded columns.
 
-    Each batch is a function of its step alone, so that a run goes on with any number of workers.
+    Each batch is a function of its step alone, so a run can resume with any number of workers.
 
     decode: makes a record's columns; in training it is given a Draw of the seed and the position.
     spec: shape and type of one example of each column.
     workers: processes that read and decode; 0: threads of this one, which suffice where decoding
-      leaves Python's lock alone, as decoding of pictures does.
+      releases Python's lock, as it does for pictures.
     """
 
     arrays: Mapping[str, np.ndarray] = {}
@@ -42,7 +42,7 @@ class Streamed:
         self.bytes_sent = max(1, sum(sizes))
 
     def spec(self, batch_size: int) -> BatchSpec:
-        """Shapes and types of a batch."""
+        """Returns the shapes and types of a batch."""
         return {
             name: jax.ShapeDtypeStruct((batch_size, *like.shape), like.dtype)
             for name, like in self._decoder.spec.items()
@@ -51,7 +51,7 @@ class Streamed:
     def send(
         self, order: Order, spans: Iterable[tuple[int, int]], length: int
     ) -> Iterator[dict[str, np.ndarray]]:
-        """For each span of steps their examples, [length, part of the batch, ...].
+        """Yields the examples of each span of steps, [length, part of the batch, ...].
 
         Raises:
           BadRecord: a file has changed since it was checked.
@@ -65,13 +65,13 @@ class Streamed:
                         if not at:
                             columns[name] = np.empty((length, *values.shape), values.dtype)
                         columns[name][at] = values
-                # What a call leaves out may hold anything, but it may not differ between runs.
+                # Steps past the span are not used, but their bytes must not differ between runs.
                 for column in columns.values():
                     column[stop - start :] = 0
                 yield columns
 
     def examples(self, rows: Int[np.ndarray, " count"]) -> dict[str, np.ndarray]:
-        """These examples as a pass in order gives them."""
+        """Returns these examples, decoded as for evaluation."""
         return self._decoder.batch(rows, rows, None)
 
     def _read(self, order: Order, start: int, stop: int) -> Generator[dict[str, np.ndarray]]:
@@ -81,7 +81,7 @@ class Streamed:
                     yield {name: column[at] for name, column in piece.items()}
 
     def _pieces(self, order: Order, start: int, stop: int):
-        """The batches of several steps each."""
+        """Iterates over the batches of several steps at a time, [steps, part of the batch, ...]."""
         import grain
 
         part = order.batch_size // order.part[1]
@@ -91,14 +91,14 @@ class Streamed:
         threads = max(1, min(16, os.cpu_count() or 1))
         ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
         if self._workers:
-            # Each worker has as many threads; in all as many as there are cores.
+            # The workers share the cores: each gets an equal part of the threads.
             share = max(1, threads // self._workers)
             ahead = grain.ReadOptions(num_threads=share, prefetch_buffer_size=2 * share)
         dataset = steps.to_iter_dataset(ahead)
         if self._workers:
             from absl import flags
 
-            # Grain asks for a flag of its own, which only a program of absl has read.
+            # Grain reads a flag of absl, which fails unless absl has parsed its flags.
             if not flags.FLAGS.is_parsed():
                 flags.FLAGS.mark_as_parsed()
             dataset = dataset.mp_prefetch(
@@ -108,12 +108,12 @@ class Streamed:
 
     @staticmethod
     def batch(arrays: Mapping[str, Array], sent: Mapping[str, Array]) -> Batch:
-        """The batch of one step; traceable."""
+        """Returns the batch of one step; traceable."""
         return dict(sent)
 
 
 def _end_with_parent(worker: int, workers: int) -> None:
-    """Ends a worker whose run was killed, which would wait for ever."""
+    """Ends a worker when its run is killed; otherwise it would wait for ever."""
     parent = multiprocessing.parent_process()
 
     def wait():
@@ -145,8 +145,8 @@ class _Decoder:
 
 @dataclass(frozen=True)
 class _Batches:
-    """step -> the batches of `length` steps from it on, but none from `stop` on; in whatever
-    process."""
+    """A function that makes the batches of `length` steps from a step on, but none from `stop` on.
+    It is picklable, for worker processes."""
 
     decoder: _Decoder
     order: Order

@@ -14,21 +14,21 @@ from jaxmodels.data.kinds import readers_of
 from jaxmodels.data.shards import fingerprint_of_shards, older_fingerprint, require_shards
 from jaxmodels.errors import InputError, Stopped, closest
 
-# By the kind of a numpy type, the list of a tf.train.Feature that holds its values.
+# The list of a tf.train.Feature that holds values of a numpy type, by the kind of the type.
 _LISTS = {"O": "bytes_list", "f": "float_list", "i": "int64_list", "u": "int64_list"}
 _LISTS |= {"b": "int64_list"}
 
 
-# By kind of data the class of its features in tfds. The first that there is says the kind: others
-# are mostly names of files.
+# The class in tfds of features of each kind of data. The first class that a data set has says its
+# kind, because text features are mostly names of files.
 _CLASSES = {"video": "Video", "sound": "Audio", "images": "Image", "text": "Text"}
 
 
 class _Value(NamedTuple):
-    """Where a column of a record stands in a tf.train.Example."""
+    """The place of a column in a tf.train.Example."""
 
     feature: str
-    kind: str  # which of its lists
+    kind: str  # which of the feature's lists
     shape: tuple[int, ...]  # -1: any length; (): the value itself
     dtype: np.dtype
 
@@ -36,8 +36,8 @@ class _Value(NamedTuple):
 class TfdsRecords:
     """`Records` of one split in ArrayRecord files.
 
-    They are parsed here, since tfds's own way of doing so takes 25 times as long as reading and
-    decoding a small image.
+    They are parsed here, because tfds's own parser takes far longer than reading and decoding a
+    small image.
 
     columns: the feature of each column, as the files call it ("objects/bbox" where it is nested).
       A feature of shape () is read as bytes or a number, any other as an array.
@@ -47,24 +47,24 @@ class TfdsRecords:
         features = _stored_features(builder)
         self._columns = [(name, _value(feature, features)) for name, feature in columns.items()]
         self._split, self._folder = split, str(builder.data_path)
-        # Its pickle leaves the open files out.
+        # Pickling it leaves the open files out.
         self._source = builder.as_data_source(split).data_source
 
     def __len__(self) -> int:
         return len(self._source)
 
     def key(self, row: int) -> str:
-        """SPLIT/ROW."""
+        """Returns SPLIT/ROW."""
         return f"{self._split}/{row}"
 
     def read(self, rows: Sequence[int]) -> list[Record]:
-        """As `Records.read`."""
+        """Reads and parses these records."""
         if not len(rows):
             return []
         try:
             records = self._source.__getitems__(rows)
         except RuntimeError as error:
-            # Facts of a run quote the reason: where the files lie is none.
+            # The facts of a run quote the reason, so it must not depend on where the files lie.
             reason = str(error).splitlines()[0].replace(f"{self._folder}/", "")
             raise BadRecord(f"cannot be read: {reason}", "unreadable") from None
         from tensorflow_datasets.proto.tf_example_generated_pb2 import Example  # pyright: ignore
@@ -99,9 +99,9 @@ def tfds_dataset(
     facts: Mapping[str, Any] = MappingProxyType({}),
     splits: Sequence[str] = SPLITS,
 ) -> Dataset:
-    """A data set that `prepared_builder` has found, with these features as columns.
+    """Makes the data set of a builder (see `prepared_builder`), with these features as columns.
 
-    facts: as of the Dataset. splits: those to read, as far as there are.
+    facts: those of the Dataset. splits: those to read, where they exist.
 
     Raises:
       InputError: no training split, no such feature, or a shard that is missing or cut.
@@ -131,14 +131,14 @@ def tfds_dataset(
 def prepared_builder(
     name: str, data_dir: str | Path | None, kind: str, expected: str, embedded: Sequence[str] = ()
 ):
-    """The tfds builder of a data set that is prepared as ArrayRecord.
+    """Finds the tfds builder of a data set that is prepared as ArrayRecord.
 
     data_dir: the folder of tfds; None: tfds's own default.
-    kind: the word for data sets that would do. expected: which features these have.
+    kind: the word for suitable data sets, in errors. expected: which features these have.
     embedded: names of data sets that need no tfds.
 
     Raises:
-      InputError: what is unknown, not prepared, or in another format.
+      InputError: the data set is unknown, not prepared, or in another format.
     """
     logging.getLogger("absl").setLevel(logging.ERROR)  # its advice to install OpenCV
     import tensorflow_datasets as tfds
@@ -153,12 +153,12 @@ def prepared_builder(
             sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
         )
         known = [*embedded, *found, *tfds.list_builders(with_community_datasets=False)]
-        listed = "".join(f"{known}, " for known in embedded)
+        listed = "".join(f"{word}, " for word in embedded)
         raise InputError(
             f"unknown data '{name}'{closest(name, known)} Known: {listed}what lies prepared in"
             f" --data-dir {root} ({', '.join(found) or 'nothing'}), and {kind} data sets of tfds"
         ) from None
-    except (ValueError, AssertionError) as error:  # its parser of names and versions
+    except (ValueError, AssertionError) as error:  # tfds cannot parse the name and version
         first = (str(error).splitlines() or ["not a name"])[0]
         raise InputError(f"data '{name}': {first}; expected NAME or NAME:VERSION") from None
     except ImportError as error:
@@ -197,7 +197,7 @@ def _require_array_record(name: str, builder, root: Path) -> None:
 
 
 def _class_names(builder, feature: str) -> tuple[str, ...]:
-    """Those of a feature of class labels, by its name in the files; none of any other."""
+    """Returns the class names of a feature; none for one that is no class label."""
     found = builder.info.features
     for name in feature.split("/"):
         found = found[name]
@@ -217,22 +217,23 @@ def _other_kind(folder: Path) -> str:
 
 
 def describe_features(builder) -> str:
-    """The features of a data set with their kinds, for an error: "text (Text), ...", and which
-    experiments read such data."""
+    """Lists the features of a data set with their kinds, for an error: "text (Text), ...", and says
+    which experiments read such data."""
     features = builder.info.features.items()
     told = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features)
     return told + _other_kind(Path(builder.data_path))
 
 
 def _stored_features(builder) -> dict[str, Any]:
-    """How each feature is stored (its shape and np_dtype), by its name in the files."""
+    """Returns how each feature is stored (its shape and np_dtype), by its name in the files."""
     from tensorflow_datasets.core.utils import flatten_nest_dict
 
     return flatten_nest_dict(builder.info.features.get_serialized_info())
 
 
 def _value(feature: str, features: Mapping[str, Any]) -> _Value:
-    """
+    """Finds the place of a feature's values.
+
     Raises:
       InputError: no such feature, or one whose shape varies in several dimensions.
     """

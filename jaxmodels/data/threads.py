@@ -1,4 +1,4 @@
-"""Records that are read and worked on by threads, a few batches at a time."""
+"""Threads that read and process records, a batch each."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +10,7 @@ from numpy import ndarray
 
 from jaxmodels.data.dataset import BadRecord, Record, Records
 
-_BATCH = 64  # large photographs of one batch are tens of megabytes, for every thread
+_BATCH = 64  # few, because each thread holds a batch: tens of megabytes of large photographs
 
 Result = TypeVar("Result")
 
@@ -18,16 +18,16 @@ Result = TypeVar("Result")
 def in_threads(
     function: Callable[[ndarray], Result], rows: Int[ndarray, " row"]
 ) -> Iterator[Result]:
-    """The function of every batch of rows, in order."""
+    """Yields the results of a function for batches of rows, in order."""
     starts = range(0, len(rows), _BATCH)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield from pool.map(function, (rows[start : start + _BATCH] for start in starts))
 
 
 def read_each(records: Records, rows: Sequence[int]) -> Sequence[Record | BadRecord]:
-    """The records of these rows, or what is wrong with them."""
+    """Reads the records of these rows; the error of one that cannot be read is in its place."""
     try:
         return records.read(rows)
     except BadRecord as error:
-        # One bad record fails all that are read with it.
+        # A bad record fails the whole read, so each record is read alone.
         return [error] if len(rows) == 1 else [read_each(records, [row])[0] for row in rows]

@@ -4,8 +4,9 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from jaxmodels.errors import InputError
 
@@ -15,7 +16,7 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-_IGNORED = ("__MACOSX", "@eaDir", "$RECYCLE.BIN")  # what systems leave beside folders of the user
+_IGNORED = ("__MACOSX", "@eaDir", "$RECYCLE.BIN")  # systems leave these
 
 
 class Walked(NamedTuple):
@@ -26,7 +27,7 @@ class Walked(NamedTuple):
     skipped: list[str]  # what is left out and why, in words
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Opens a file to read, without waiting for anybody where it is a FIFO.
 
     Raises:
@@ -42,10 +43,10 @@ def open_regular(path: Path) -> BinaryIO:
 def walk(root: Path, place_of: Callable[[str], tuple[str, str]] = lambda path: ("", "")) -> Walked:
     """Lists the regular files and the folders below a folder, and what is left out by name.
 
-    Links are followed, but not to a folder above them, and not twice to the same folder in one
-    place. Names with a dot in front are left out without a word.
+    Links are followed, but not to a folder above them, and not twice to one folder in the same
+    class. Names with a dot in front are left out and not mentioned.
 
-    place_of: split and class of the folder at a path. One real folder may not be in two classes of
+    place_of: returns split and class of the folder at a path. A folder may not be in two classes of
     a split.
 
     Raises:
@@ -61,7 +62,7 @@ class _Walk:
         self.walked = Walked({}, [], [])
         real = Path(os.path.realpath(root))
         above = frozenset(_identity(folder.stat()) for folder in (real, *real.parents))
-        # Links come last, so that what they lead to has the name of where it really lies.
+        # Links come last, so that a folder has the name of its real place if that is in the tree.
         waiting, links = [("", above)], []
         while waiting or links:
             path, above = waiting.pop() if waiting else links.pop(0)
@@ -73,7 +74,7 @@ class _Walk:
             part.sort()
 
     def _folders_in(self, path: str, above: frozenset) -> Iterator[tuple[os.DirEntry, tuple]]:
-        """Lists one folder; the folders in it, with what they are to the system."""
+        """Lists one folder and yields the folders in it with their identities."""
         if path:
             if self._is_again(path):
                 return

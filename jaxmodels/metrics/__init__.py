@@ -1,7 +1,7 @@
-"""Metrics: pure functions to sums on the device, and the ratios of the sums on the host.
+"""Metrics: pure functions compute sums on the device, and ratios of the sums on the host.
 
-Scores of generated images are functions of features, on the host alone, in float64. What vanishes
-beside 1 vanishes there without an error, whatever `np.seterr` says.
+Scores of generated images are computed from features, on the host only, in float64. Underflow to
+zero is no error in them, whatever `np.seterr` says.
 """
 
 from jaxmodels.metrics.classification import (

@@ -1,8 +1,8 @@
 """Classification metrics: sums on the device, and ratios of the sums on the host.
 
-On the device: traceable functions of one batch, whose outputs add over batches, steps and devices.
-On the host: functions of those sums, in float64. `valid` marks the examples that count, which
-padding does not; None means that all count.
+Traceable functions of one batch compute sums, which add over batches, steps and devices. Functions
+on the host compute ratios of the sums in float64. `valid` marks the examples that count, without
+padding; None means that all count.
 """
 
 from collections.abc import Sequence
@@ -45,9 +45,9 @@ def top_k_hits(
 ) -> Mean:
     """Counts how often the true class is among the k largest logits.
 
-    More than all classes count as all. Ties go to the lower class index, as in a stable descending
-    sort: the rank of the true class is the number of strictly larger logits plus the number of
-    equal ones at lower indices. A NaN logit for the true class is a miss.
+    A k above the number of classes counts all classes. Ties go to the lower class index, as in a
+    stable descending sort: the rank of the true class is the number of strictly larger logits plus
+    the number of equal ones at lower indices. A NaN logit for the true class is a miss.
 
     Raises:
       InputError: k < 1.
@@ -66,7 +66,7 @@ class CalibrationBins(NamedTuple):
     """The sums of each bin of confidence, which add over batches.
 
     Bin b holds the confidences in (b / bins, (b + 1) / bins]. doubt: the sum of 1 - confidence,
-    because float32 sums of confidences near 1 would drift.
+    because float32 sums of confidences near 1 would lose digits.
     """
 
     count: Int[Array, " bins"]
@@ -90,13 +90,13 @@ def calibration_bins(
     """
     if bins < 1:
         raise InputError(f"calibration_bins: bins is {bins}; expected at least 1")
-    # In bfloat16, with its 8 bits, the largest number below 1 is 0.996.
+    # In bfloat16, with its 8 bits, no confidence could lie between 0.996 and 1.
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     largest = jnp.max(jax.nn.log_softmax(logits), axis=-1)
     confidence, doubt = jnp.exp(largest), -jnp.expm1(largest)
     correct = jnp.argmax(logits, axis=-1) == labels
     counted = jnp.ones(labels.shape, bool) if valid is None else valid
-    # Rounding may put a confidence a hair above 1.
+    # Rounding may put a confidence slightly above 1.
     index = jnp.clip(jnp.ceil(confidence * bins).astype(jnp.int32) - 1, 0, bins - 1)
 
     def per_bin(values, dtype):
@@ -118,7 +118,7 @@ def expected_calibration_error(bins: CalibrationBins) -> float:
     """
     count, doubt, correct = (np.asarray(part, np.float64) for part in bins)
     total = count.sum()
-    # count/total * |correct/count - confidence/count|: the counts of the bin cancel.
+    # In count/total * |correct/count - confidence/count| the counts of the bin cancel.
     return float(np.abs(correct - (count - doubt)).sum() / total) if total else float("nan")
 
 
@@ -157,9 +157,9 @@ def classification_scores(confusion: Int[AnyArray, "label prediction"]) -> Class
     macro: the plain mean over classes. weighted: the mean over true examples. micro: from counts
     pooled over classes; with one label per example it equals the accuracy.
 
-    As scikit-learn's defaults do it: a class with neither a true nor a predicted example is left
-    out of the macro mean (its own scores are 0), and a ratio of 0/0 is 0. With no example at all,
-    the accuracy and every average are NaN.
+    As in scikit-learn by default, the macro mean leaves out a class with neither a true nor a
+    predicted example (its own scores are 0), and a ratio of 0/0 is 0. Without any example the
+    accuracy and every average are NaN.
 
     Raises:
       InputError: the confusion is not a square matrix.
@@ -204,7 +204,7 @@ def _ratio(
 def classification_report(
     confusion: Int[AnyArray, "label prediction"], class_names: Sequence[str]
 ) -> dict[str, Any]:
-    """Names the results of `classification_scores` in plain Python values, ready for json.dump.
+    """Converts the results of `classification_scores` to plain Python values for json.dump.
 
     {"accuracy": ., "per_class": {name: {"precision", "recall", "f1", "support"}},
     "macro" | "micro" | "weighted": the same four, "confusion": rows by true label}.

@@ -1,7 +1,7 @@
-"""What the scores of generated images share: checks of features, and their rows in float64.
+"""Helpers of the scores of generated images: checks of features, and rows in float64.
 
-Rows are converted a few at a time. 50,000 features of 2048 dims take 400 MB in float32; a float64
-copy of all of them is never made.
+Rows are converted to float64 in chunks, because 50,000 features of 2048 dims already take 400 MB in
+float32.
 """
 
 from collections.abc import Iterator
@@ -17,10 +17,10 @@ ROWS = 4096
 def check_features(
     field: str, features: Num[np.ndarray, "..."], least: int, need: str
 ) -> Num[np.ndarray, "count dims"]:
-    """Checks that features are a matrix of finite numbers; gives them as a numpy array.
+    """Checks that features are a matrix of finite numbers; returns them as a numpy array.
 
-    field: what messages call them. need: what sets the least number of examples, as it reads after
-    "for".
+    field: the name of the features in messages.
+    need: the reason for `least`, as messages write it after "for".
 
     Raises:
       InputError: not a matrix, fewer than `least` examples, or examples that are not finite.
@@ -46,7 +46,7 @@ def check_features(
 
 
 def check_same_dims(field: str, dims: int, other_field: str, other_dims: int) -> None:
-    """Checks that both have as many dims.
+    """Checks that two sets of features have the same number of dims.
 
     Raises:
       InputError: they differ.

@@ -32,8 +32,8 @@ def feature_moments(features: Num[np.ndarray, "count dims"]) -> Moments:
     features = check_features("features", features, 2, "a covariance")
     mean = mean_feature(features)
     scatter = np.zeros((len(mean), len(mean)))
-    # The mean is known from a pass of its own, because sums of squares minus the square of sums
-    # would lose small variances.
+    # A first pass computes the mean, because mean squares minus squared means would lose small
+    # variances.
     for rows in float64_rows(features):
         rows -= mean
         scatter += rows.T @ rows
@@ -58,7 +58,7 @@ def frechet_distance(one: Moments, other: Moments) -> float:
     _check_moments("other", other)
     check_same_dims("one", len(one.mean), "other", len(other.mean))
     root = _square_root_factor(one.covariance)
-    # With S1 = R R', the wanted eigenvalues are those of R' S2 R, a matrix no larger than the rank.
+    # With S1 = R R', R' S2 R has the same nonzero eigenvalues and is no larger than the rank.
     eigenvalues = np.linalg.eigvalsh(root.T @ other.covariance @ root)
     overlap = np.sqrt(np.maximum(eigenvalues, 0)).sum()
     offset = np.subtract(one.mean, other.mean)
@@ -71,8 +71,8 @@ def _square_root_factor(
 ) -> Float[np.ndarray, "dims rank"]:
     """Factors a covariance into R R', where R has as many columns as the rank."""
     eigenvalues, vectors = np.linalg.eigh(covariance)
-    # Eigenvalues that are 0 come out as round-off of either sign. Their square roots would add
-    # up: 1e-8 of 1e-16, for each of thousands.
+    # Round-off makes zero eigenvalues tiny numbers, whose square roots (1e-8 of 1e-16) would add up
+    # over thousands of dims.
     noise = np.abs(eigenvalues).max() * len(eigenvalues) * np.finfo(np.float64).eps
     kept = eigenvalues > noise
     return vectors[:, kept] * np.sqrt(eigenvalues[kept])

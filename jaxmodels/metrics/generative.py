@@ -1,4 +1,4 @@
-"""All scores of generated images in one space of features, under one protocol."""
+"""All scores of generated images in one feature space, by one protocol."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -15,10 +15,10 @@ from jaxmodels.protocol import Score
 
 NEIGHBOUR_EXAMPLES, KERNEL_SUBSETS, KERNEL_SUBSET_SIZE = 5000, 20, 1000
 
-# Ten as published for Inception's; a split of few examples underestimates the score.
+# Inception's score has ten splits as published; a split of few examples underestimates it.
 SCORE_SPLITS = {"inception": 10, "classifier": 1, "pixels": 1}
-# What scores are called in each space of features: Fréchet distance, kernel distance and score of
-# the predictions. Only Inception's make an FID; pixels predict nothing.
+# The names of Fréchet distance, kernel distance and score of predictions in each feature space.
+# Only Inception's distance is an FID; pixels predict nothing.
 NAMES = {
     "inception": ("fid", "kid", "inception_score"),
     "classifier": ("frechet_classifier", "kid_classifier", "classifier_score"),
@@ -32,7 +32,7 @@ _SEEN = {
 
 
 class Features(NamedTuple):
-    """Images as a judge (a network, or the eye for pixels) sees them."""
+    """The features and logits of images in one feature space; pixels have no logits."""
 
     features: Float[np.ndarray, "count dims"]
     logits: Float[np.ndarray, "count classes"] | None = None
@@ -44,9 +44,9 @@ def generative_scores(
     """Computes Fréchet distance and KID, precision, recall, density, coverage and, from logits, the
     Inception score. SCORES says what each means.
 
-    The Fréchet distance takes all examples. KID: 20 subsets of 1000, or of all where there are
-    fewer. Neighbours: among equally many of each, at most 5000, chosen at random. The Inception
-    score is also that of the real images (suffix "_real"), which is about the best there is.
+    The Fréchet distance takes all examples. KID takes 20 subsets of at most 1000 examples.
+    Precision, recall, density and coverage take equally many random examples of each, at most 5000.
+    The Inception score of the real images (suffix "_real") is about the best possible.
 
     space: a key of NAMES.
 
@@ -69,7 +69,7 @@ def generative_scores(
 
 
 def scores_protocol(space: str, real: int, fake: int, neighbours: int) -> dict:
-    """Describes how `generative_scores` takes that many examples, for the record."""
+    """Describes how `generative_scores` scores so many examples, for the record."""
     return {
         "real": real,
         "samples": fake,
@@ -82,10 +82,10 @@ def scores_protocol(space: str, real: int, fake: int, neighbours: int) -> dict:
 
 
 def _choose(features: Num[np.ndarray, "count dims"], count: int) -> Num[np.ndarray, "chosen dims"]:
-    """Chooses examples at random, always the same ones.
+    """Chooses random examples, always the same ones.
 
-    The first ones may differ from the rest, as in MNIST, whose writers do; and every second one of
-    labels in turn has an even class.
+    Neither the first examples nor every n-th one would do: MNIST's are ordered by writer, and the
+    labels of samples come in turn.
     """
     order = np.random.Generator(np.random.Philox(0)).permutation(len(features))
     return features[np.sort(order[:count])]

@@ -1,4 +1,4 @@
-"""Inception score: how sure of each image, and how varied over all, a classifier is."""
+"""Inception score: how sure a classifier is of each image, and how varied its predictions are."""
 
 from itertools import pairwise
 from typing import NamedTuple
@@ -22,8 +22,8 @@ def inception_score(logits: Num[np.ndarray, "count classes"], splits: int = 10) 
     """Computes exp of the mean KL divergence of predictions from their split's mean prediction.
 
     logits: unnormalised; log-probabilities (nats) are logits too, probabilities are not.
-    splits: how many; they are contiguous, in the order given, and equal to within one example.
-    Shuffle a set that is sorted by class, or every split sees few classes.
+    splits: the number of contiguous splits, whose sizes differ by at most one example. Shuffle
+      examples that are sorted by class, or every split has few classes.
 
     Source: Salimans et al. 2016, "Improved Techniques for Training GANs", section 4.
 
@@ -42,8 +42,7 @@ def inception_score(logits: Num[np.ndarray, "count classes"], splits: int = 10) 
 def _score(logits: Num[np.ndarray, "count classes"]) -> float:
     logits = logits.astype(np.float64)
     log_given = logits - _log_sum_exp(logits, axis=1)
-    # A class of probability 0 in every example has a finite marginal in log space; elsewhere its
-    # logarithm would be that of 0.
+    # In log space, a class whose probability underflows in every example has a finite marginal.
     log_marginal = _log_sum_exp(log_given, axis=0) - np.log(len(logits))
     divergence = (np.exp(log_given) * (log_given - log_marginal)).sum(1)
     return float(np.exp(divergence.mean()))

@@ -26,8 +26,8 @@ def kernel_distance(
 ) -> KernelDistance:
     """Computes `squared_mmd` of random subsets of both sets, each drawn without replacement.
 
-    The same seed draws the same subsets. Unlike that of the Fréchet distance, the expected value
-    does not depend on the counts; it may be negative.
+    The same seed draws the same subsets. Unlike the Fréchet distance, its expected value does not
+    depend on the counts. It may be negative.
 
     Source: Bińkowski et al. 2018, "Demystifying MMD GANs" (the Kernel Inception Distance).
 
@@ -56,9 +56,9 @@ def kernel_distance(
 def squared_mmd(real: Num[np.ndarray, "real dims"], fake: Num[np.ndarray, "fake dims"]) -> float:
     """Estimates the squared MMD under the kernel (x.y / dims + 1)^3.
 
-    The estimate has no bias, so it may be negative. It is the mean kernel over pairs of two
-    different real examples, plus that of the fake, minus twice that over pairs of one real and one
-    fake.
+    The estimate has no bias, so it may be negative. It is the mean kernel over pairs of different
+    real examples, plus the mean over pairs of different fake ones, minus twice the mean over pairs
+    of a real and a fake one.
 
     Sources: Gretton et al. 2012, "A Kernel Two-Sample Test", lemma 6; the kernel: Bińkowski et
     al. 2018, "Demystifying MMD GANs".
@@ -88,7 +88,7 @@ def _mean_within(features: np.ndarray) -> float:
 
 
 def _kernel_sum(one: np.ndarray, other: np.ndarray) -> float:
-    """Sums the kernel over all pairs, those of an example with itself included."""
+    """Sums the kernel over all pairs, including those of an example with itself."""
     return sum(
         _cube(rows @ others.T, rows.shape[1])
         for rows in float64_rows(one)
@@ -97,8 +97,8 @@ def _kernel_sum(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _cube(products: np.ndarray, dims: int) -> float:
-    """Sums the kernel over the given inner products, which are overwritten."""
+    """Sums the kernel over inner products, which it overwrites."""
     products /= dims
     products += 1
-    # As a product, because numpy's power is many times slower.
+    # The cube is a product, because numpy's power is many times slower.
     return float((products * products * products).sum())

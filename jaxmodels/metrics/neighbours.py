@@ -1,7 +1,7 @@
 """Scores from nearest neighbours: are samples realistic, varied, and no copies of training data?
 
-Distances are Euclidean, in float64, from inner products; a chunk of rows of their matrix is held at
-a time.
+Distances are Euclidean, computed from inner products in float64, one chunk of rows of their matrix
+at a time.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from jaxmodels.metrics.feature_rows import (
     mean_feature,
 )
 
-# More than the round-off of an inner product of thousands of dims, relative to squared norms.
+# Exceeds the round-off of inner products of thousands of dims, relative to squared norms.
 _ROUND_OFF = 1e-12
 
 
@@ -27,7 +27,7 @@ class NeighbourScores(NamedTuple):
 
     precision: float  # of fake examples within the ball of some real one
     recall: float  # of real examples within the ball of some fake one
-    density: float  # real balls that hold a fake example, over `neighbours`, mean over the fake
+    density: float  # mean number of real balls around a fake example, over `neighbours`
     coverage: float  # of real balls that hold some fake example
 
 
@@ -40,9 +40,9 @@ def neighbour_scores(
 ) -> NeighbourScores:
     """Computes precision, recall, density and coverage.
 
-    The ball of an example reaches to its neighbours-th nearest other example of its own set. The
-    surface, to round-off, counts as outside, as in the code of Naeem et al.; Kynkäänniemi et al.
-    count it as inside, which differs only where examples repeat.
+    The ball of an example reaches to its neighbours-th nearest other example of its own set. Its
+    surface, to round-off, is outside, as in the code of Naeem et al. It is inside for Kynkäänniemi
+    et al., which differs only where examples repeat.
 
     chunk: rows of the distance matrix held at once; it changes memory and speed, not the scores.
 
@@ -62,15 +62,15 @@ def neighbour_scores(
     fake = check_features("fake", fake, neighbours + 1, need)
     check_same_dims("real", real.shape[1], "fake", fake.shape[1])
 
-    # All three matrices have one centre, so that a distance that they share rounds alike in them.
+    # One centre for all three matrices rounds equal distances alike.
     centre = mean_feature(real)
     real_reach = _squared_reach(real, centre, neighbours, chunk)
     fake_reach = _squared_reach(fake, centre, neighbours, chunk)
 
     precise = held = 0
     covered, recalled = np.zeros(len(real), bool), np.zeros(len(real), bool)
-    # Distances are stretched by the round-off: a fake copy of the real example that sets a reach is
-    # then outside, whichever way either distance rounds.
+    # Distances are stretched by the round-off, so that a fake copy of the real example on the
+    # surface is outside, whichever way the distances round.
     for start, squared in _squared_distances(fake, real, centre, chunk, 1 + _ROUND_OFF):
         in_real_ball = squared < real_reach
         precise += int(in_real_ball.any(1).sum())
@@ -101,9 +101,8 @@ def nearest(
 ) -> Nearest:
     """Finds the `count` references nearest to each query, and their Euclidean distances.
 
-    Samples among training images show memorisation by distances far below those of held-out images.
-    Where several references are at one distance, to round-off, any of them may be given; the
-    distance is that of the one given.
+    Distances of samples to training images far below those of held-out images show memorisation.
+    Of several references at one distance, to round-off, any may be returned, with its distance.
 
     chunk: rows of the distance matrix held at once; it changes memory and speed.
 
@@ -121,7 +120,7 @@ def nearest(
     centre = mean_feature(references)
     for start, squared in _squared_distances(queries, references, centre, chunk):
         index = np.argpartition(squared, count - 1, axis=1)[:, :count]
-        # Distances are computed anew by differences, because inner products blur those near 0.
+        # Differences give the final distances, because inner products blur those near 0.
         rows = queries[start : start + len(squared)].astype(np.float64)
         distance = np.stack(
             [np.linalg.norm(rows - references[chosen], axis=1) for chosen in index.T], axis=1
@@ -144,7 +143,7 @@ def _squared_reach(
     reach = np.empty(len(features))
     for start, squared in _squared_distances(features, features, centre, chunk):
         stop = start + len(squared)
-        # The example itself is put first, so that the others start at index 1.
+        # The example itself sorts first, so that the others start at index 1.
         squared[np.arange(len(squared)), np.arange(start, stop)] = -np.inf
         squared.partition(neighbours, axis=1)
         reach[start:stop] = squared[:, neighbours]
@@ -160,7 +159,7 @@ def _squared_distances(
     """
     start = 0
     for rows in float64_rows(queries, chunk):
-        # Centred norms are of the size of the distances, so that little cancels.
+        # Centring makes norms as small as the distances, so that few digits cancel.
         rows -= centre
         squared = np.empty((len(rows), len(references)))
         first = 0

@@ -1,6 +1,7 @@
 """Flax Linen modules: array in, array out.
 
-An architecture is one file, with its module and its Config. `classifiers`, `gans` and `vaes` name
-those of a task: a new one is one field there, under the name that --model has for it. They are
-modules of their own, so that a script imports the networks of its task and no others.
+An architecture is one file with its module and its Config. `classifiers`, `gans` and `vaes` list
+the architectures of a task under their names for --model: a new classifier or VAE is one field
+there, a new GAN one entry. The lists are separate, so that a script imports only the networks of
+its task.
 """

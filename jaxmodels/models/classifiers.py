@@ -1,4 +1,4 @@
-"""Which classifier of images, and the options of each."""
+"""The classifiers of images, and the options of each."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +16,7 @@ from jaxmodels.models.vit import ViTConfig
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierModels:
-    """Classifiers of images. Each has a method `features`: what its head sees."""
+    """Classifiers of images. Each has a method `features`, which gives the input of its head."""
 
     model: str = "cnn"
     """Architecture: mlp, cnn, resnet or vit."""

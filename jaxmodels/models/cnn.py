@@ -35,8 +35,7 @@ class CNNConfig:
 class CNN(nn.Module):
     """3x3 convolutions, each with ReLU and 2x2 max pooling, then linear layers and a head.
 
-    An image that is too small to be halved by every convolution is pooled until a side has one
-    pixel.
+    Pooling ends when a side has one pixel.
     """
 
     classes: int
@@ -74,5 +73,5 @@ class CNN(nn.Module):
     def features(
         self, x: Float[Array, "batch height width channels"]
     ) -> Float[Array, "batch features"]:
-        """Gives what the head sees in evaluation."""
+        """Gives the input of the head in evaluation."""
         return self(x, head=False)

@@ -10,7 +10,7 @@ from jaxmodels.models.layers import Dense
 
 class CodePrior(nn.Module):
     """A causal transformer (Vaswani et al. 2017; normalisation first) over codes in raster order,
-    which a class may condition."""
+    conditioned on a class if classes > 0."""
 
     codes: int
     positions: int
@@ -27,7 +27,7 @@ class CodePrior(nn.Module):
         """Gives the logits of each code given those before it."""
         batch = len(codes)
         normal = nn.initializers.normal(0.02)
-        # The first position sees the start; any other sees the code before it.
+        # The first position gets the vector `start`; every other gets the code before it.
         start = self.param("start", normal, (max(self.classes, 1), self.width))
         first = jnp.broadcast_to(start[0], (batch, self.width)) if labels is None else start[labels]
         before = nn.Embed(self.codes, self.width, embedding_init=normal)(codes[:, :-1])

@@ -41,9 +41,9 @@ def halved_sizes(shape: Shape) -> list[tuple[int, int]]:
 class DCGANGenerator(nn.Module):
     """A linear layer to the smallest image, then 4x4 transposed convolutions that double it.
 
-    BatchNorm and ReLU lie between the layers, tanh after the last. The last layer but one has
-    `width` channels, and each before it twice as many as the next. At 64x64 with width 64 it is the
-    generator of PyTorch's examples.
+    BatchNorm and ReLU follow every layer but the last, which tanh follows. The last image before it
+    has `width` channels, and each earlier one twice as many as the next. At 64x64 with width 64 it
+    is the generator of PyTorch's examples.
     """
 
     shape: Shape
@@ -62,7 +62,7 @@ class DCGANGenerator(nn.Module):
         options = {"kernel_init": kernel_init, "dtype": self.dtype}
         *larger, (rows, columns) = halved_sizes(self.shape)
         channels = self.width * 2 ** (len(larger) - 1)
-        # No bias before BatchNorm: it has no gradient, only noise that Adam would amplify.
+        # A bias before BatchNorm has no gradient, only noise that Adam would amplify.
         x = Dense(rows * columns * channels, use_bias=False, **options)(latents)
         x = x.reshape(-1, rows, columns, channels)
         for left, size in reversed(list(enumerate(larger))):
@@ -78,8 +78,8 @@ class DCGANGenerator(nn.Module):
 class DCGANDiscriminator(nn.Module):
     """4x4 convolutions that halve the image, leaky ReLU 0.2, and a linear layer.
 
-    norm: batch and layer normalise activations (but those of the first layer, as in the paper),
-      spectral kernels, none nothing.
+    norm: "batch" and "layer" normalise activations (except the first layer's, as in the paper),
+      "spectral" normalises kernels, and "none" nothing.
     """
 
     shape: Shape

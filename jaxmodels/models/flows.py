@@ -25,8 +25,8 @@ class MaskedDense(nn.Module):
 class InverseAutoregressiveFlow(nn.Module):
     """One step of a flow: z_i becomes sigmoid(s_i) z_i + (1 - sigmoid(s_i)) m_i.
 
-    A masked network with one hidden layer (Germain et al. 2015) makes s_i and m_i of the earlier z
-    and a context. This is the numerically stable form, eqs. 13-14 and algorithm 1.
+    A masked network with one hidden layer (Germain et al. 2015) computes s_i and m_i from the z_j
+    with j < i and a context. This is the numerically stable form, eqs. 13-14 and algorithm 1.
     """
 
     width: int = 320
@@ -38,14 +38,14 @@ class InverseAutoregressiveFlow(nn.Module):
     ) -> tuple[Float[Array, "samples batch size"], Float[Array, "samples batch size"]]:
         """Gives the new latents, and log |dz'/dz| per dimension."""
         size = z.shape[-1]
-        # A hidden unit of degree d sees the first d latents; one of degree 0 only the context.
+        # A hidden unit of degree d depends on the first d latents, and every one on the context.
         degrees, places = np.arange(self.width) % size, np.arange(1, size + 1)
         into = (degrees[None, :] >= places[:, None]).astype(np.float32)
         out = (places[None, :] > degrees[:, None]).astype(np.float32)
         hidden = MaskedDense(into, self.dtype)(z) + Dense(self.width, dtype=self.dtype)(context)
         hidden = nn.elu(hidden)
         mean = MaskedDense(out, self.dtype)(hidden).astype(jnp.float32)
-        # Forget gates start open: the first flows are close to the identity.
+        # The gates start open, so that the initial flow is close to the identity.
         gate = MaskedDense(out, self.dtype)(hidden).astype(jnp.float32) + 1.5
         kept = jax.nn.sigmoid(gate)
         return kept * z + (1 - kept) * mean, jax.nn.log_sigmoid(gate)

@@ -1,4 +1,4 @@
-"""What the generators and discriminators share."""
+"""Layers and sizes that the generators and discriminators share."""
 
 from collections.abc import Callable
 
@@ -15,11 +15,11 @@ NORMS = ("none", "batch", "layer", "spectral")
 
 
 def stages(shape: Shape) -> tuple[tuple[int, int], int]:
-    """Gives the size of the smallest image, at most 8 pixels a side, and how often it is doubled to
-    `shape`: 8 = 2 * 2^2, 28 = 7 * 2^2, 32 = 4 * 2^3, 64 = 4 * 2^4.
+    """Gives the size of the smallest image, at most 8 pixels a side, and the number of doublings
+    from it to `shape`: 8 = 2 * 2^2, 28 = 7 * 2^2, 32 = 4 * 2^3, 64 = 4 * 2^4.
 
     Raises:
-      InputError: a size that doubling such a small image does not reach.
+      InputError: a size that no such image reaches by doubling.
     """
     (height, width, _), doublings = shape, 0
     while height % 2 == width % 2 == 0 and min(height, width) > (4 if doublings >= 2 else 2):
@@ -37,8 +37,8 @@ def stages(shape: Shape) -> tuple[tuple[int, int], int]:
 
 
 class Normalization(nn.Module):
-    """Normalisation of activations: "batch", or "layer", which is over all of an example, then has
-    scale and bias by channel (Gulrajani et al. 2017 advise it for gradient penalties)."""
+    """Normalisation of activations: "batch", or "layer", over all activations of an example, with
+    scale and bias per channel (Gulrajani et al. 2017 advise it for gradient penalties)."""
 
     norm: str
     dtype: DTypeLike = jnp.float32

@@ -1,4 +1,4 @@
-"""Which pair of generator and discriminator, and their options."""
+"""The pairs of generator and discriminator, and their options."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +28,7 @@ class GANModels:
     model: str = "dcgan"
     """Architecture of both networks: dcgan, sngan or r3gan."""
     width: int = 32
-    """Channels next to the image, which deeper layers have multiples of."""
+    """Channels next to the image; other layers have multiples of it."""
     norm: str = ""
     """Normalisation in the discriminator: none, batch, layer or spectral; empty: the architecture's
     own (dcgan batch, sngan spectral, r3gan none)."""
@@ -59,7 +59,7 @@ class GANModels:
     ) -> tuple[nn.Module, nn.Module]:
         """Creates the generator and the discriminator of images of a shape.
 
-        classes: labels that both are told; 0: none.
+        classes: the number of labels that both take; 0: they take none.
 
         Raises:
           InputError: as `validate`.

@@ -1,8 +1,8 @@
-"""The Inception network that the Frechet Inception distance is defined by, for inference.
+"""The Inception network that defines the Fréchet Inception distance, for inference.
 
 It is the TensorFlow graph 'inception-2015-12-05' (Inception-v3 of Szegedy et al. 2016, with an
-oddity in its last block) that Heusel et al. (2017) chose, as pytorch-fid ported it; modules and
-parameters have the names of its file. `jaxmodels.models.inception_weights` loads the weights.
+oddity in its last block) of Heusel et al. 2017, as pytorch-fid ported it; modules and parameters
+have the names of its file. `jaxmodels.models.inception_weights` loads the weights.
 """
 
 from collections.abc import Callable
@@ -17,16 +17,16 @@ from jaxtyping import Array, Float, Num
 from jaxmodels.errors import InputError
 from jaxmodels.models.layers import Conv
 
-# A score must not depend on the machine: by default a GPU multiplies with 10 bits, a TPU with 7.
+# Scores must not depend on the machine, but by default GPUs multiply with 10 bits and TPUs with 7.
 _PRECISION = lax.Precision.HIGHEST
 
 
 class InceptionOutputs(NamedTuple):
-    """What scores are made of; torch-fidelity calls them '2048' and 'logits_unbiased'.
+    """The inputs of scores; torch-fidelity calls them '2048' and 'logits_unbiased'.
 
-    features: the last global average pool; FID, KID, precision and recall use it.
-    logits: those without the bias of the last layer, which the published Inception score (Salimans
-      et al. 2016) leaves out.
+    features: outputs of the global average pool, for FID, KID, precision and recall.
+    logits: without the bias of the last layer, which the published Inception score (Salimans et al.
+      2016) leaves out.
     """
 
     features: Float[Array, "batch 2048"]
@@ -34,10 +34,10 @@ class InceptionOutputs(NamedTuple):
 
 
 class FIDInception(nn.Module):
-    """The network: [batch, height, width, 3] images of values from 0 to 255 to float32 outputs.
+    """The network: maps images [batch, height, width, 3] in 0..255 to float32 outputs.
 
-    The original graph read bytes, so that images must be rounded to whole numbers for scores that
-    equal published ones.
+    Round images to whole numbers for scores that equal published ones, because the original graph
+    read bytes.
 
     Raises:
       InputError: images that do not have three channels.
@@ -81,12 +81,12 @@ def resize_as_tensorflow1(
     """Resizes as TensorFlow 1 did (bilinear, align_corners=False): output i is read at
     i * height / size.
 
-    Later libraries read at (i + 1/2) * height / size - 1/2, which moves the scores. Images that
-    shrink are not smoothed; images of this size stay as they are.
+    Later libraries read at (i + 1/2) * height / size - 1/2, which changes the scores. Images that
+    shrink are not smoothed; images of the target size stay as they are.
     """
     for axis in (2, 1):
         count = images.shape[axis]
-        # These are float32 as in TensorFlow, since rounding decides between neighbours.
+        # Positions are float32 as in TensorFlow, because their rounding decides between pixels.
         position = np.arange(size, dtype=np.float32) * np.float32(count / size)
         low = position.astype(np.int32)
         weight = np.expand_dims(position - low, [a for a in range(4) if a != axis])
@@ -110,7 +110,7 @@ class _Norm(nn.Module):
 
 
 class _ConvNormRelu(nn.Module):
-    """Convolution, normalisation, ReLU. "SAME" is what torch pads at unit strides only."""
+    """Convolution, normalisation, ReLU. "SAME" pads as torch does at unit strides only."""
 
     features: int
     kernel: int | tuple[int, int] = 1
@@ -133,7 +133,7 @@ class _ConvNormRelu(nn.Module):
 
 
 def _chain(x, name: str, *layers: tuple):
-    """Applies layers that are called `name`_1, `name`_2, ... one after another."""
+    """Applies layers named `name`_1, `name`_2, ... one after another."""
     for number, layer in enumerate(layers, 1):
         x = _ConvNormRelu(*layer, name=f"{name}_{number}")(x)
     return x

@@ -1,4 +1,4 @@
-"""Weights of `FIDInception` from a file, and that file from the published PyTorch one.
+"""Loads the weights of `FIDInception` from a file, and converts the published PyTorch file.
 
     python -m jaxmodels.models.inception_weights IN.pth OUT.safetensors
 
@@ -27,12 +27,12 @@ from jaxmodels.models.inception import FIDInception
 from jaxmodels.pretrained import SUFFIXES, check_weights, read_weights, require_stored
 
 _NETWORK = "FID Inception"
-# Left out of the file: a count of training steps, and the bias that scores go without.
+# The file leaves out a count of training steps, and the bias that scores do not use.
 _UNUSED = ("num_batches_tracked", "fc/bias")
 
 
 def load_inception(path: str | Path) -> dict:
-    """The variables of `FIDInception` from a .safetensors or .npz file that `convert` wrote.
+    """Loads the variables of `FIDInception` from a .safetensors or .npz file by `convert`.
 
     Raises:
       InputError: no such file, another suffix, an unreadable file, names or shapes that are not
@@ -46,7 +46,7 @@ def load_inception(path: str | Path) -> dict:
 
 
 def convert(source: str | Path, target: str | Path) -> None:
-    """Writes the weights in a published PyTorch file as a file for `load_inception`.
+    """Converts the published PyTorch file to a file for `load_inception`.
 
     Raises:
       InputError: as `load_inception`; torch is not installed, or `target` cannot be written.
@@ -65,7 +65,7 @@ def convert(source: str | Path, target: str | Path) -> None:
         for name, (called, axes) in layout.items()
     }
     check_weights(source, shapes, _shapes(), _NETWORK)
-    # safetensors writes memory as it lies, whatever the strides say.
+    # The arrays are made contiguous, because safetensors writes their memory and ignores strides.
     weights = {
         called: np.ascontiguousarray(tensors[name].float().numpy().transpose(axes))
         for name, (called, axes) in layout.items()
@@ -83,7 +83,7 @@ def convert(source: str | Path, target: str | Path) -> None:
 
 
 def _read_torch(path: Path) -> dict[str, Any]:
-    """The tensors of a PyTorch file by their names there."""
+    """Reads the tensors of a PyTorch file by their names there."""
     try:
         import torch
     except ImportError:
@@ -103,8 +103,8 @@ def _read_torch(path: Path) -> dict[str, Any]:
 
 
 def _flax_layout(name: str, dimensions: int) -> tuple[str, tuple[int, ...]]:
-    """Flax's name, and where its axes are in torch, which stores kernels [outputs, inputs, height,
-    width] and [outputs, inputs]."""
+    """Returns flax's name, and the places of its axes in torch's kernels [outputs, inputs, (height,
+    width)]."""
     if dimensions < 2:
         return name, tuple(range(dimensions))
     axes = (2, 3, 1, 0) if dimensions == 4 else tuple(range(dimensions))[::-1]
@@ -138,7 +138,7 @@ def _first_line(error: Exception) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; the exit code: 0, or 2 for bad input."""
+    """Runs the command line; returns the exit code: 0, or 2 for bad input."""
     parser = argparse.ArgumentParser(
         prog="python -m jaxmodels.models.inception_weights",
         description=__doc__,

@@ -31,7 +31,7 @@ class LadderVAEConfig:
     width: int = 32
     """Channels, the same everywhere."""
     depth: tuple[int, ...] = (1, 2, 3)
-    """Groups of latents at one pixel, an eighth, a quarter (and half) of the size."""
+    """Groups of latents at one pixel, an eighth, a quarter (and a half) of the image's size."""
 
     def validate(self) -> None:
         """Raises InputError for numbers that are too small, or a depth without groups."""
@@ -44,17 +44,17 @@ class LadderVAEConfig:
     def create(
         self, shape: Shape, parameters: int, classes: int = 0, dtype: DTypeLike = jnp.float32
     ) -> "LadderVAE":
-        """Creates the model of images of a shape, with so many numbers per pixel for p(x|z)."""
+        """Creates the model of images of a shape; p(x|z) has `parameters` numbers per pixel."""
         self.validate()
         options = (self.latent_size, self.width, self.depth, classes, dtype)
         return LadderVAE(shape, parameters, *options)
 
 
 class Bottleneck(nn.Module):
-    """Convolutions 1x1, 3x3, 3x3 and 1x1 through half the width; all are 1x1 for images of a pixel.
+    """Convolutions 1x1, 3x3, 3x3 and 1x1 through half the width; at one pixel all are 1x1.
 
-    scale: the variance of the last one's initial kernel, which keeps deep stacks stable (section
-      3.2 of the paper); with 0 it starts at zero.
+    scale: scales the variance of the last initial kernel, which keeps deep stacks stable (section
+      3.2 of the paper); 0: the kernel starts at zero.
     """
 
     width: int
@@ -79,7 +79,7 @@ class Bottleneck(nn.Module):
 
 
 class Group(nn.Module):
-    """One layer of latents: prior and posterior at the state of the way down, and the new state.
+    """One group of latents: its prior and posterior given the state of the way down.
 
     The posterior is given relative to the prior, with a bounded ratio of scales (Vahdat & Kautz
     2020, section 3.2): the KL starts near zero and no step can make it explode, so that no update
@@ -102,7 +102,7 @@ class Group(nn.Module):
         self.after = Bottleneck(outputs=self.width, scale=self.scale, **options)
 
     def prior(self, state: Grid) -> tuple[Gaussian, Grid]:
-        """Gives p(z | latents above), and the state with what the prior's network adds to it."""
+        """Gives p(z | latents above), and the state plus an output of the prior's network."""
         outputs = self.prior_net(state)
         mean, raw, added = jnp.split(outputs, [self.size, 2 * self.size], axis=-1)
         wide = mean.astype(jnp.float32), _bounded(raw.astype(jnp.float32))
@@ -131,7 +131,7 @@ class LadderVAE(nn.Module):
 
     The way up is convolutional; the way down starts from a learned vector at one pixel.
 
-    depth: groups at each size, from one pixel up; the sizes that it has no number for have none.
+    depth: groups at each size, from one pixel up; sizes without a number have none.
     """
 
     shape: Shape
@@ -169,7 +169,7 @@ class LadderVAE(nn.Module):
             self.label = Dense(self.width, use_bias=False, **options)
 
     def _up(self, images: Array, labels: Labels) -> list[Array]:
-        """Gives what each level sees of the image, from one pixel up."""
+        """Gives the image's features at each level, from one pixel up."""
         x = self.stem(one_hot_planes(images, labels, self.classes))
         seen = []
         for level in range(3):
@@ -182,15 +182,15 @@ class LadderVAE(nn.Module):
         return [flat[:, None, None], *reversed(seen)]
 
     def _grow(self, state: Array, level: int) -> Array:
-        """Enlarges the state from the size of the level before to that of a level."""
+        """Enlarges the state from the size of the level before to the size of `level`."""
         if level == 1:
             grown = self.spread[0](nn.gelu(state).reshape(len(state), -1))
             return grown.reshape(-1, *self.eighth, self.width)
         return self.spread[level - 1](nn.gelu(state))
 
     def _down(self, count: int, labels: Labels, choose: Callable) -> tuple[list[Array], Array]:
-        """Gives the latents of all groups, which `choose(group, index, level, state, prior)` takes,
-        and the decoder's output."""
+        """Gives the latents of all groups, each by `choose(group, index, level, state, prior)`, and
+        the decoder's output."""
         state = jnp.broadcast_to(self.root, (count, 1, 1, self.width)).astype(self.dtype)
         if self.classes:
             state = state + self.label(jax.nn.one_hot(labels, self.classes))[:, None, None]
@@ -230,7 +230,7 @@ class LadderVAE(nn.Module):
         keys: Key[Array, " batch"] | None,
         samples: int = 1,
     ) -> Inference:
-        """Draws from q(z|x), from the top down, and decodes what it drew."""
+        """Draws from q(z|x), from the top down, and decodes the draws."""
         batch = len(images)
 
         def repeat(x):

@@ -30,7 +30,7 @@ class MLPConfig:
 
 
 class MLP(nn.Module):
-    """Flattens the input; then linear layers of the widths `hidden`, each with ReLU, and a head."""
+    """Linear layers of widths `hidden` on the flattened input, each with ReLU, and a head."""
 
     classes: int
     hidden: tuple[int, ...]
@@ -59,5 +59,5 @@ class MLP(nn.Module):
         return x.astype(jnp.float32)
 
     def features(self, x: Float[Array, "batch *shape"]) -> Float[Array, "batch features"]:
-        """Gives what the head sees in evaluation."""
+        """Gives the input of the head in evaluation."""
         return self(x, head=False)

@@ -1,4 +1,4 @@
-"""What the options of models share: a section per architecture, and checks of their numbers.
+"""Helpers of the options of models: a section per architecture, and checks of numbers.
 
 A class of models, such as `ClassifierModels`, is a dataclass with a field `model`, the name of the
 chosen architecture, and one field per architecture: its Config, under its name.
@@ -37,8 +37,7 @@ def with_options(models: Any, **options: Any) -> Any:
 
 
 def require_at_least(least: int, config: Any, *names: str) -> None:
-    """Raises InputError unless each named number, or each number of a named tuple, is large
-    enough."""
+    """Raises InputError if a named number, or a number of a named tuple, is below `least`."""
     for name in names:
         value = getattr(config, name)
         numbers = value if isinstance(value, tuple) else (value,)

@@ -12,7 +12,7 @@ from jaxmodels.models.layers import Conv, Dense
 from jaxmodels.ops import downsample_bilinear, upsample_bilinear
 
 BLOCKS = 2  # per resolution
-GROUP = 16  # channels of a group of the 3x3 convolutions, at least
+GROUP = 16  # least channels of a group of the 3x3 convolutions
 
 _GAIN = (2 / (1 + 0.2**2)) ** 0.5  # of a leaky ReLU with slope 0.2
 
@@ -20,8 +20,8 @@ _GAIN = (2 / (1 + 0.2**2)) ** 0.5  # of a leaky ReLU with slope 0.2
 class _Block(nn.Module):
     """A residual block: 1x1, grouped 3x3 and 1x1, leaky ReLU between them, twice as wide inside.
 
-    It starts as Fixup (Zhang et al. 2019) has it: the last convolution at zero, the others smaller
-    by depth^(-1/4), where so many blocks follow one another.
+    It starts as in Fixup (Zhang et al. 2019): the last kernel is zero, and the others are scaled by
+    depth^(-1/4). depth: the number of blocks of the network.
     """
 
     depth: int
@@ -89,7 +89,7 @@ class R3GANGenerator(nn.Module):
 
 
 class R3GANDiscriminator(nn.Module):
-    """1x1, residual blocks, bilinear halvings, a weighted sum, a linear layer; norm: none."""
+    """1x1, residual blocks, bilinear halvings, a weighted sum, a linear layer; no normalisation."""
 
     shape: Shape
     width: int

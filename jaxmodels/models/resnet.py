@@ -1,4 +1,4 @@
-"""Residual networks, torchvision's layer for layer."""
+"""Residual networks, layer for layer as torchvision's."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class ResNetConfig:
     """Options of the residual network."""
 
     variant: str = "cifar18"
-    """Which one: tiny or cifar18, for small images, or 18 or 50, torchvision's."""
+    """Network: tiny or cifar18, for small images, or torchvision's 18 or 50."""
 
     def validate(self) -> None:
         """Raises InputError for an unknown variant."""
@@ -43,14 +43,14 @@ class ResNetConfig:
 class ResNet(nn.Module):
     """ResNet (He et al. 2016), version 1.5: a bottleneck's stride is in its 3x3 convolution.
 
-    Paddings are torchvision's (before and after alike, not "SAME") and so are the names of the
+    Paddings are torchvision's (the same before and after, not "SAME"), and so are the names of the
     stages: layer1_0 is its layer1.0. BatchNorm keeps the biased variance of a batch; torch keeps
-    n / (n - 1) times as much, where the batch has n values of a channel.
+    n / (n - 1) times as much, for n values of a channel in the batch.
 
     depths: blocks per stage; each stage but the first halves the image and doubles the channels.
     stem: "imagenet" is a 7x7 convolution and a 3x3 maximum, which both halve the image; "cifar" is
-      one 3x3 convolution (section 4.2 of the paper), for images of some 32 pixels; "pooled" is the
-      same and the maximum, which costs least.
+      one 3x3 convolution (section 4.2 of the paper), for images of about 32 pixels; "pooled" is
+      "cifar" and the maximum, which costs least.
     zero_residual: each residual branch starts as zero (Goyal et al. 2017, section 5.1).
 
     Raises:
@@ -99,12 +99,12 @@ class ResNet(nn.Module):
     def features(
         self, x: Float[Array, "batch height width channels"]
     ) -> Float[Array, "batch features"]:
-        """Gives what the head sees in evaluation."""
+        """Gives the input of the head in evaluation."""
         return self(x, head=False)
 
 
 class _Block(nn.Module):
-    """A residual block: the sum of its input and of what convolutions make of it."""
+    """A residual block: the sum of its input and of convolutions of the input."""
 
     width: int
     strides: int = 1
@@ -112,7 +112,7 @@ class _Block(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     def residual(self, x: Array, y: Array, train: bool) -> Array:
-        """Adds x to y and takes the ReLU; a 1x1 convolution gives x the shape of y if need be."""
+        """Gives ReLU(x + y), x through a 1x1 convolution if it lacks the shape of y."""
         if x.shape != y.shape:
             x = self.conv("downsample", y.shape[-1], 1, self.strides)(x, train=train)
         return nn.relu(x + y)
@@ -120,8 +120,8 @@ class _Block(nn.Module):
     def conv(
         self, name: str, features: int, size: int, strides: int = 1, last: bool = False
     ) -> nn.Module:
-        """Creates a convolution with BatchNorm, whose scale starts at zero in the last of a block
-        if the residual branch is to do so."""
+        """Creates a convolution with BatchNorm; with `zero_residual`, the scale of the last in a
+        block starts at zero."""
         init = nn.initializers.zeros if last and self.zero_residual else nn.initializers.ones
         return _ConvNorm(features, size, strides, init, self.dtype, name=name)
 
@@ -153,7 +153,7 @@ class Bottleneck(_Block):
 
 
 class _ConvNorm(nn.Module):
-    """A convolution, padded by half its kernel, and BatchNorm. BatchNorm would undo a bias."""
+    """A convolution, padded by half its kernel, and BatchNorm, which would undo a bias."""
 
     features: int
     size: int

@@ -14,8 +14,8 @@ kernel_init = nn.initializers.xavier_uniform()
 
 
 class _Up(nn.Module):
-    """Doubles the image: BatchNorm, ReLU, doubling, 3x3, BatchNorm, ReLU, 3x3; added to it the
-    input, doubled and through 1x1."""
+    """Residual block that doubles the image: BatchNorm, ReLU, doubling, 3x3, BatchNorm, ReLU, 3x3;
+    plus a shortcut through 1x1 and doubling."""
 
     features: int
     classes: int
@@ -28,7 +28,7 @@ class _Up(nn.Module):
         def norm():
             return BatchNorm(classes=self.classes, dtype=self.dtype)
 
-        # The 1x1 convolution comes first: it commutes with doubling, and the small image has a
+        # The 1x1 convolution commutes with doubling; it comes first, because a small image takes a
         # quarter of the work.
         shortcut = upsample(Conv(self.features, (1, 1), **options)(x))
         x = upsample(nn.relu(norm()(x, labels, train=train)))
@@ -38,8 +38,8 @@ class _Up(nn.Module):
 
 
 class _Down(nn.Module):
-    """ReLU (but in the first block), 3x3, ReLU, 3x3; added to it the input, through 1x1 if shapes
-    differ; `halve` halves both."""
+    """Residual block: ReLU (not in the first block), 3x3, ReLU, 3x3; plus a shortcut, through 1x1
+    if shapes differ. `halve` halves both."""
 
     features: int
     norm: str
@@ -63,7 +63,7 @@ class _Down(nn.Module):
         if self.halve or x.shape[-1] != self.features:
             shortcut = Conv(self.features, (1, 1), kernel_init=kernel_init, **options)(shortcut)
         x = x if self.first else activate(x)
-        # The residual branch has He's gain of sqrt(2), as the authors have it.
+        # The residual branch has He's gain of sqrt(2), as in the authors' code.
         init = nn.initializers.variance_scaling(2.0, "fan_avg", "uniform")
         x = Conv(self.features, kernel_init=init, use_bias=not normalized, **options)(x)
         x = Conv(self.features, kernel_init=init, **options)(activate(x))
@@ -71,7 +71,7 @@ class _Down(nn.Module):
 
 
 class SNGANGenerator(nn.Module):
-    """A linear layer to the smallest image, residual blocks that double it; tanh after the last.
+    """A linear layer to the smallest image, residual blocks that double it, 3x3 and tanh.
 
     All blocks have 4 * `width` channels: with width 64, the 256 of the paper's 32x32 generator.
     """
@@ -103,8 +103,8 @@ class SNGANGenerator(nn.Module):
 class SNGANDiscriminator(nn.Module):
     """Two residual blocks that halve the image, two that do not, a sum over it and a linear layer.
 
-    All blocks have 2 * `width` channels: with width 64, the 128 of the paper's discriminator. More
-    blocks halve images from 48 pixels on, until a side has at most 8 pixels.
+    All blocks have 2 * `width` channels: with width 64, the 128 of the paper's discriminator. From
+    48 pixels on, more blocks halve the image, until a side has at most 8 pixels.
     """
 
     shape: Shape

@@ -46,7 +46,7 @@ class MLPVAEConfig:
     def create(
         self, shape: Shape, parameters: int, classes: int = 0, dtype: DTypeLike = jnp.float32
     ) -> "VAE":
-        """Creates the model of images of a shape, with so many numbers per pixel for p(x|z)."""
+        """Creates the model of images of a shape; p(x|z) has `parameters` numbers per pixel."""
         self.validate()
         options = (self.hidden, self.activation, classes, dtype)
         encoder, decoder = MLPEncoder(*options), MLPDecoder(shape, parameters, *options)
@@ -79,7 +79,7 @@ class ConvVAEConfig:
     def create(
         self, shape: Shape, parameters: int, classes: int = 0, dtype: DTypeLike = jnp.float32
     ) -> "VAE":
-        """Creates the model of images of a shape, with so many numbers per pixel for p(x|z)."""
+        """Creates the model of images of a shape; p(x|z) has `parameters` numbers per pixel."""
         self.validate()
         options = (self.features, self.width, self.blocks, self.activation, classes, dtype)
         encoder, decoder = ConvEncoder(*options), ConvDecoder(shape, parameters, *options)
@@ -108,7 +108,7 @@ class VAE(nn.Module):
         self.steps = [InverseAutoregressiveFlow(dtype=self.dtype) for _ in range(self.flows)]
 
     def _encode(self, images: Array, labels: Labels) -> tuple[Array, Gaussian]:
-        """Gives the encoder's features and the normal distribution made of them."""
+        """Gives the encoder's features, and the normal distribution made from them."""
         features = self.encoder(images, labels)
         mean, log_variance = jnp.split(self.moments(features).astype(jnp.float32), 2, axis=-1)
         return features, Gaussian(mean, log_variance / 2)
@@ -116,7 +116,7 @@ class VAE(nn.Module):
     def encode(
         self, images: Float[Array, "batch height width channels"], labels: Labels
     ) -> Gaussian:
-        """Gives the normal distribution that q(z|x) is, or that its flows start from."""
+        """Gives q(z|x), or with flows the normal distribution that they start from."""
         return self._encode(images, labels)[1]
 
     def decode(
@@ -136,7 +136,7 @@ class VAE(nn.Module):
         keys: Key[Array, " batch"] | None,
         samples: int = 1,
     ) -> Inference:
-        """Draws from q(z|x) and decodes what it drew."""
+        """Draws from q(z|x) and decodes the draws."""
         features, normal = self._encode(images, labels)
         noise = normal_noise(keys, samples, len(normal.mean), (self.latent_size,))
         latents = normal.mean + jnp.exp(normal.log_scale) * noise

@@ -9,7 +9,7 @@ from jaxmodels.models.latent import Labels, one_hot_columns, one_hot_planes
 from jaxmodels.models.layers import Conv, ConvTranspose, Dense, doubling_padding, halved
 
 ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh, "gelu": nn.gelu, "elu": nn.elu}
-Shape = tuple[int, int, int]
+Shape = tuple[int, int, int]  # height, width, channels
 
 
 class MLPEncoder(nn.Module):
@@ -109,7 +109,7 @@ class ConvTrunk(nn.Module):
 
 
 class ConvHead(nn.Module):
-    """The way back of a `ConvTrunk`, to `parameters` numbers per pixel."""
+    """The reverse of a `ConvTrunk`, to `parameters` numbers per pixel."""
 
     shape: Shape
     parameters: int

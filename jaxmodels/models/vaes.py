@@ -1,4 +1,4 @@
-"""Which latent-variable model of images, and the options of each."""
+"""The latent-variable models of images, and the options of each."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +16,7 @@ from jaxmodels.models.vqvae import VQVAEConfig
 
 @dataclass(frozen=True, kw_only=True)
 class VAEModels:
-    """Latent-variable models of images, with the methods that `jaxmodels.models.latent` states."""
+    """Latent-variable models of images, with the methods that `jaxmodels.ops.latents` describes."""
 
     model: str = "conv"
     """Network: mlp, conv, ladder (hierarchical) or vqvae (codebook and autoregressive prior)."""
@@ -34,8 +34,8 @@ class VAEModels:
     ) -> nn.Module:
         """Creates the chosen model of images of a shape.
 
-        parameters: numbers per pixel that p(x|z) has.
-        classes: labels that encoder and decoder are told; 0: none.
+        parameters: the numbers per pixel of p(x|z).
+        classes: the number of labels that encoder and decoder take; 0: they take none.
 
         Raises:
           InputError: an unknown model, or options that it cannot have.

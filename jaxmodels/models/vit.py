@@ -38,14 +38,14 @@ class ViTConfig:
     """Options of the vision transformer."""
 
     variant: str = "tiny"
-    """Which one: tiny, for small images, s16 (Beyer et al. 2022) or b16 (torchvision's)."""
+    """Network: tiny, for small images, s16 (Beyer et al. 2022) or b16 (torchvision's)."""
     patch: int = 0
     """Side of the squares that an image is cut into; 0: the variant's own."""
     pool: str = ""
-    """What the head sees: the mean over all positions, or an added class token; empty: the
+    """Input of the head: mean, over all positions, or token, of an added class token; empty: the
     variant's own."""
     positions: str = ""
-    """What is added to patches: sincos or learned; empty: the variant's own."""
+    """Vectors added to patches: sincos or learned; empty: the variant's own."""
 
     def validate(self) -> None:
         """Raises InputError for an unknown variant, pool or positions, or a negative patch."""
@@ -70,10 +70,9 @@ class ViT(nn.Module):
     head starts as zero. Attention weights are float32 under any dtype.
 
     patch: side of the squares that an image is cut into.
-    pool: what the head sees: the mean over all positions, or an added class token.
-    positions: what is added to patches: "learned", a table for the size of image that the model is
-      initialised with, token included; or "sincos", sines and cosines, for any size (a token has
-      none).
+    pool: the input of the head: "mean", over all positions, or "token", an added class token.
+    positions: the vectors added to patches: "learned", a table for the image size of `init`, with a
+      row for the token; or "sincos", sines and cosines, for any size, with none for the token.
     dropout_rate: after positions, attention, and both linear layers of each block's MLP.
 
     Raises:
@@ -119,13 +118,13 @@ class ViT(nn.Module):
     def features(
         self, x: Float[Array, "batch height width channels"]
     ) -> Float[Array, "batch features"]:
-        """Gives what the head sees in evaluation."""
+        """Gives the input of the head in evaluation."""
         return self(x, head=False)
 
     def _embedded(
         self, images: Float[Array, "batch height width channels"]
     ) -> Float[Array, "batch positions embedding"]:
-        """Gives vectors of the patches, with their positions, behind the token if there is one."""
+        """Embeds the patches, adds positions, and puts the token, if there is one, in front."""
         x = patches_of(images, self.patch)
         rows, columns = x.shape[1:3]
         x = Dense(self.width, dtype=self.dtype, name="embedding")(x)
@@ -182,7 +181,7 @@ class Attention(nn.Module):
         def dense(name):
             return Dense(x.shape[-1], dtype=self.dtype, kernel_init=kernel_init, name=name)
 
-        # Three kernels, not one: a matrix of its own is what initialisation and Muon scale by.
+        # Query, key and value have a kernel each, because initialisation and Muon scale by matrix.
         query, key, value = (
             dense(name)(x).reshape(*x.shape[:2], self.heads, -1)
             for name in ("query", "key", "value")
@@ -200,7 +199,7 @@ class LearnedPositions(nn.Module):
     def __call__(
         self, x: Float[Array, "batch positions width"]
     ) -> Float[Array, "batch positions width"]:
-        # Called a bias, so that weight decay and Muon, which are for kernels, leave it alone.
+        # Weight decay and Muon, which are for kernels, leave a table named bias alone.
         table = self.param("bias", nn.initializers.normal(0.02), x.shape[1:])
         return x + table.astype(self.dtype)
 

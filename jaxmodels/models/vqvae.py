@@ -31,7 +31,7 @@ class VQVAEConfig:
     codes: int = 128
     """Size of the codebook."""
     code_size: int = 32
-    """Numbers that a code stands for."""
+    """Numbers in the vector of a code."""
     width: int = 32
     """Channels at half the image's size."""
     blocks: int = 0
@@ -48,19 +48,19 @@ class VQVAEConfig:
     def create(
         self, shape: Shape, parameters: int, classes: int = 0, dtype: DTypeLike = jnp.float32
     ) -> "VQVAE":
-        """Creates the model of images of a shape, with so many numbers per pixel for p(x|z)."""
+        """Creates the model of images of a shape; p(x|z) has `parameters` numbers per pixel."""
         self.validate()
         options = (self.codes, self.code_size, self.width, self.blocks, self.activation)
         return VQVAE(shape, parameters, *options, classes, dtype)
 
 
 class Quantizer(nn.Module):
-    """A codebook: each vector chooses its nearest code, and codes follow the vectors.
+    """A codebook. Each vector chooses its nearest code, and codes follow their vectors.
 
-    Where the collection "codebook" is mutable, a code follows the average over steps, with `decay`,
-    of the vectors that chose it (appendix A.1); counts are smoothed by Laplace's rule. A code whose
-    average count falls below `least` moves to a vector of the batch, chosen at random (needs the
-    rng "restart"), which keeps the whole codebook in use (Dhariwal et al. 2020, section 3.1).
+    If the collection "codebook" is mutable, a code is the average over steps, with `decay`, of the
+    vectors that chose it (appendix A.1); Laplace's rule smooths the counts. A code whose average
+    count falls below `least` moves to a random vector of the batch (by the rng "restart"), which
+    keeps the whole codebook in use (Dhariwal et al. 2020, section 3.1).
     """
 
     codes: int
@@ -81,8 +81,8 @@ class Quantizer(nn.Module):
     def __call__(
         self, vectors: Float[Array, "*batch size"]
     ) -> tuple[Float[Array, "*batch size"], Int[Array, "*batch"]]:
-        """Gives the embeddings of the nearest codes, through which gradients pass unchanged to the
-        vectors, and the numbers of these codes."""
+        """Gives the embeddings of the nearest codes, and their indices. Gradients pass through the
+        embeddings unchanged to the vectors."""
         flat = vectors.reshape(-1, self.size)
         embeddings = self.embeddings.value
         distances = jnp.sum(jnp.square(embeddings), -1) - 2 * jnp.matmul(
@@ -104,13 +104,12 @@ class Quantizer(nn.Module):
     def _follow(self, vectors: Array, chosen: Array) -> None:
         """Moves the codes to the averages of the vectors that chose them."""
         member = jax.nn.one_hot(chosen, self.codes)
-        # These are shares of the vectors, so that their averages over devices are those of the
-        # global batch.
+        # These are means over vectors, so that averages over devices are those of the global batch.
         count, total = across.average((jnp.mean(member, axis=0), member.T @ vectors / len(vectors)))
         keep = self.decay
         counts = keep * self.counts.value + (1 - keep) * count * self.codes
         sums = keep * self.sums.value + (1 - keep) * total * self.codes
-        # Smoothed counts add up to `codes` like the counts themselves, in which 1 is an even share.
+        # Counts and smoothed counts add up to `codes`, so that 1 is an even share.
         smooth = (counts + self.epsilon) / (1 + self.epsilon)
         dead = counts < self.least
         everywhere = across.global_count(len(vectors))
@@ -124,8 +123,8 @@ class Quantizer(nn.Module):
 class VQVAE(nn.Module):
     """A VAE whose latents are codes on a grid of a quarter of the image's size.
 
-    A transformer models the codes; it learns from them without changing them. q(z|x) is the nearest
-    code with certainty, so that log p(x|z) + log p(z) is a lower bound of log p(x), and the KL is
+    A transformer models the codes; its loss does not change them. q(z|x) is the nearest code with
+    probability 1, so that log p(x|z) + log p(z) is a lower bound of log p(x), and the KL is
     -log p(z).
     """
 

@@ -1,7 +1,7 @@
-'''What is minimised: small classes whose methods are the functions of `protocol.Objective`.
+'''Objectives: small classes whose methods are the functions of `protocol.Objective`.
 
-An objective of your own needs no more than this. It runs with parts of batches, under jit on a mesh
-and under pmap, it resumes, and its learning rate is a hyperparameter that is traced:
+An objective of your own needs no more than this. It runs under jit on a mesh and under pmap, it
+resumes, and its learning rate is a traced hyperparameter:
 
     from dataclasses import dataclass
 
@@ -48,40 +48,40 @@ and under pmap, it resumes, and its learning rate is a hyperparameter that is tr
         def summarize(sums):
             return {"loss": sums["loss"].value()}
 
-What there is to build one from:
+Building blocks of an objective:
 
 State and update, `descent`:
-    initial_state        makes the state at step 0 of what is learned, with an average of it (ema)
+    initial_state        makes the state at step 0, with an average of what is learned (ema)
     descend              makes the state after one update by gradients
-    learned_of           takes from a state what to evaluate with: the average, if there is one
+    learned_of           returns what evaluation uses: the average, if there is one
 Gradients, `gradients`:
-    gradients_of         computes the gradient of a loss (total, count), of a batch or its parts
-    accumulate_gradients does so where you differentiate yourself (two losses, another estimator)
-    split_batch          divides a batch into parts that each device has its share of
+    gradients_of         computes the gradient of a mean loss over a batch, whole or in parts
+    accumulate_gradients does so for gradients of your own (two losses, another estimator)
+    split_batch          divides a batch into parts, of which each device holds a share
 Optimizers, `optimizers`:
     OptimizerConfig      the flags of an optimizer and its schedule
-    make_optimizer       makes the update rule, where one state has several optimizers
+    make_optimizer       makes the update rule, for states with several optimizers
     scheduled_rate       computes the learning rate at a step
     decayed              marks the parameters that weight decay acts on
 Averages, `averaging`:
     update_average       moves an average of parameters (a teacher, an ema) towards new ones
 Batches, `preprocessing` and `augmentation`:
-    with_preprocessing   makes an objective for batches as they are stored
+    with_preprocessing   makes an objective of stored batches from one of prepared batches
     prepared             does so for any function (state, batch, key) that an evaluation maps
     AugmentationConfig   the flags of augmentation
-    make_augmentation    makes the change of images that they ask for; two keys give two views
+    make_augmentation    makes the function that augments a batch; two keys give two views
 Sums and keys, `jaxmodels.protocol`:
     Mean, mean_over      a mean as total and count, over all or over the valid examples
     Score                declares which values of a score are better, its unit and its meaning
     example_keys         makes one key per example, from its position in the global batch
 Devices, `jaxmodels.across`, the same under jit and pmap:
     average, total       the mean and the sum over devices
-    gather               the examples of all devices, for losses that compare those of a batch
-    take                 chosen rows of what all devices hold
+    gather               the examples of all devices, for losses that compare examples
+    take                 chosen rows of the global batch
     rotate               for each example the one before it in the global batch
     positions            the positions of this device's examples in the global batch
-    first_position, global_count    the first of them, and how many all devices have
+    first_position, global_count    the first of them, and the size of the global batch
 Losses: `jaxmodels.ops.softmax_cross_entropy`; whole objectives: `classifier`, `gan`, `vae`.
 
-Nothing is imported here, so that a run depends on the files of its own objective alone.
+This file imports nothing, so that a run depends on the files of its own objective alone.
 '''

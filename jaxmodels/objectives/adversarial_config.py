@@ -10,14 +10,14 @@ from jaxmodels.ops import AUGMENTATIONS
 
 @dataclass(frozen=True, kw_only=True)
 class AdversarialConfig:
-    """What the two networks play for, and how they take turns."""
+    """The loss of the two networks, its penalties, and the order of updates."""
 
     loss: str = "non_saturating"
     """minimax, non_saturating, hinge, least_squares, wasserstein or relativistic (R3GAN)."""
     updates: Literal["alternating", "shared", "simultaneous"] = "alternating"
-    """alternating: the generator answers the updated discriminator, with fresh fakes; shared:
-    with those that the discriminator just learnt from (PyTorch's tutorial), for one forward pass
-    less; simultaneous: both learn from the same forward passes, for fewer operations still."""
+    """alternating: the generator learns after the discriminator, from fresh fakes; shared: from the
+    same fakes, which saves a forward pass (PyTorch's tutorial); simultaneous: both learn from the
+    same forward passes, with the fewest operations."""
     critic_steps: int = 1
     """Discriminator updates per step (per generator update), each on a batch of its own."""
     discriminator_learning_rate: float | None = None
@@ -29,7 +29,7 @@ class AdversarialConfig:
     r2: float = 0.0
     """Weight gamma of half the squared slope at fakes (R2)."""
     lazy: int = 1
-    """Discriminator updates per computation of the three penalties, then that much heavier."""
+    """Discriminator updates per computation of gradient_penalty, r1 and r2; multiplies them."""
     consistency: float = 0.0
     """Weight of (D(x) - D(augmented x))^2 at real images (CR-GAN: 10)."""
     consistency_fake: float = 0.0
@@ -46,7 +46,7 @@ class AdversarialConfig:
 
     @property
     def has_penalty(self) -> bool:
-        """Whether anything is added to the discriminator's loss."""
+        """Whether the discriminator's loss has any penalty."""
         return bool(self.penalizes_slope or self.consistency or self.consistency_fake)
 
     def validate(self) -> None:

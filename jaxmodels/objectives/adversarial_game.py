@@ -25,7 +25,7 @@ Sums = dict[str, Mean]
 
 
 class TurnKeys(NamedTuple):
-    """The keys of all that is random in one turn."""
+    """The keys of one turn."""
 
     latents: Key[Array, ""]
     real: Key[Array, ""]  # for augmentation of the real images
@@ -44,8 +44,8 @@ class Passes(NamedTuple):
     fake: Images
     on_real: Logits
     on_fake: Logits
-    collections: PyTree  # of both players, as the passes leave them
-    # From the gradient in an output to the gradients in:
+    collections: PyTree  # of both players, after the passes
+    # Each maps the gradient in an output to the gradients in:
     pull_fake: Callable  # the generator's parameters
     pull_on_real: Callable  # the discriminator's parameters
     pull_on_fake: Callable  # the discriminator's parameters, and the fakes
@@ -53,7 +53,7 @@ class Passes(NamedTuple):
 
 @dataclass(frozen=True)
 class Game:
-    """Two networks and what they play for. Batches are those of `GAN`, with "latents".
+    """Two networks and their losses. Batches are those of `GAN`, with "latents".
 
     params and collections: of both players, by name.
     """
@@ -74,7 +74,7 @@ class Game:
         key: Key[Array, ""],
     ) -> Differentiated:
         """Differentiates the losses of these players, each in its own parameters, by pullbacks of
-        the same forward passes. updates: how many the discriminator had before."""
+        the same forward passes. updates: the number of earlier updates of the discriminator."""
         keys = TurnKeys.of(key)
         passes = self._pass_forward(params, collections, batch, keys)
         critic, sums = self._discriminator_gradient(passes)
@@ -93,8 +93,8 @@ class Game:
         gradients = {"discriminator": critic}
         if "generator" in players:
             gradients["generator"], sums["generator_loss"] = self._generator_gradient(passes)
-        # All images weigh alike, so means of parts of equal size add as well. They are divided
-        # where the backward pass starts, for the reason that `gradients_of` gives.
+        # These are gradients of means, with count 1, because the parts of a batch have equal size.
+        # They are divided where the backward pass starts, for the reason that `gradients_of` gives.
         return Differentiated(gradients, jnp.int32(1), passes.collections, sums)
 
     def generator_loss(
@@ -108,21 +108,21 @@ class Game:
         """Computes the generator's loss against a discriminator of these parameters."""
         labels, keys, seen = self.labels(batch), TurnKeys.of(key), collections["discriminator"]
         fake, made = self._fake(params, collections["generator"], batch)
-        # Its batch statistics and power iterations stay those that the discriminator's turn left.
+        # The discriminator keeps the batch statistics and power iterations of its own turn.
         on_fake, _ = self._score(discriminator, seen, fake, labels, keys.fake)
-        # Unless the loss compares pairs, nothing depends on these, and they are not computed.
+        # XLA does not compute these unless the loss compares pairs.
         on_real, _ = self._score(discriminator, seen, batch["image"], labels, keys.real)
         loss = mean_over(self._loss.generator(on_real, on_fake))
         return loss, {**collections, "generator": made}, {"generator_loss": loss}
 
     def labels(self, batch: Batch) -> Int[Array, " batch"] | None:
-        """Returns the labels that both networks are given, if they are given any."""
+        """Returns the labels for both networks; None if they take none."""
         return batch.get("label") if self.classes else None
 
     def _pass_forward(
         self, params: PyTree, collections: PyTree, batch: Batch, keys: TurnKeys
     ) -> Passes:
-        """Makes a fake beside each real image and scores both, real images first."""
+        """Makes a fake for each real image and scores both, real images first."""
         real, labels = batch["image"], self.labels(batch)
         fake, pull_fake, made = jax.vjp(
             lambda params: self._fake(params, collections["generator"], batch),
@@ -167,7 +167,7 @@ class Game:
         return gradient, mean_over(losses)
 
     def _fake(self, params: PyTree, collections: PyTree, batch: Batch) -> tuple[Images, PyTree]:
-        """Makes fakes of a batch's latents, and the collections that they leave behind."""
+        """Makes fakes of a batch's latents; gives them and the generator's new collections."""
         return _apply(self.generator, params, collections, batch["latents"], self.labels(batch))
 
     def _score(
@@ -178,7 +178,7 @@ class Game:
         labels: Int[Array, " batch"] | None,
         key: Key[Array, ""],
     ) -> tuple[Logits, PyTree]:
-        """Scores (augmented) images; gives logits and the collections that they leave behind."""
+        """Augments images if configured, and scores them; gives logits and new collections."""
         if self.config.diff_augment:
             keys = example_keys(key, across.positions(len(images)))
             images = diff_augment(images, keys, self.config.diff_augment)
@@ -191,7 +191,7 @@ class Game:
         params: PyTree,
         images: Images,
     ) -> Logits:
-        """Scores images as they are, which leave nothing behind."""
+        """Scores images without augmentation; drops the new collections."""
         return _apply(self.discriminator, params, collections, images, labels)[0]
 
     @property
@@ -202,7 +202,7 @@ class Game:
 def pairwise_accuracy(
     real: Logits, fake: Logits, valid: Bool[Array, " batch"] | None = None
 ) -> Mean:
-    """Counts how often a real image has a larger logit than the fake beside it; ties count half.
+    """Counts how often a real image has a larger logit than its fake; ties count half.
 
     It means the same for every loss, whereas a logit of 0 does not.
     """
@@ -212,6 +212,6 @@ def pairwise_accuracy(
 def _apply(
     module: nn.Module, params: PyTree, collections: PyTree, *inputs: Array | None
 ) -> tuple[Array, PyTree]:
-    """Applies a network in training mode; gives its output and the collections it leaves behind."""
+    """Applies a network in training mode; gives its output and its new collections."""
     variables = {"params": params, **collections}
     return module.apply(variables, *inputs, train=True, mutable=list(collections))

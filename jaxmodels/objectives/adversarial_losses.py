@@ -1,4 +1,4 @@
-"""What the two players of a GAN minimise, as functions of the discriminator's logits."""
+"""The losses of the two players of a GAN, as functions of the discriminator's logits."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,13 +8,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 Logits = Float[Array, " batch"]
-PerExample = Callable[[Logits, Logits], Logits]  # (of real images, of fakes) -> losses
+PerExample = Callable[[Logits, Logits], Logits]  # (logits of real images, of fakes) -> losses
 
 
 class AdversarialLoss(NamedTuple):
     """Losses per example, in nats where logits are log-odds of being real.
 
-    Both get the logits of real images and of fakes, which a relativistic loss compares in pairs.
+    Both take the logits of real images and of fakes; a relativistic loss compares them in pairs.
     """
 
     discriminator: PerExample

@@ -1,4 +1,4 @@
-"""The augmentation of image batches that flags ask for."""
+"""The flags of augmentation, and the function that augments a batch of images."""
 
 import math
 from collections.abc import Callable
@@ -25,7 +25,7 @@ class AugmentationConfig:
     flip: bool = False
     """Mirror half of the images left to right."""
     crop: int = 0
-    """Shift each image by up to so many pixels each way; black comes in."""
+    """Shift each image by up to this many pixels each way and fill in black."""
     rand_augment_layers: int = 0
     """RandAugment: operations per image, of 14 (usually 2); 0: none."""
     rand_augment_magnitude: float = 9.0
@@ -64,15 +64,15 @@ def make_augmentation(
     input_name: str = "image",
     channels: int | None = None,
 ) -> Change | None:
-    """Makes the change of a batch as stored that a config asks for; None if it asks for none.
+    """Makes the function that augments stored batches; None if the config changes nothing.
 
-    It takes a batch {input_name: Num[batch height width channels] in 0..white, ...} and a key, and
-    is to be applied to the whole batch before that is normalised or divided. The images keep their
-    type, unless they are mixed: then they become float32, and from "label", Int[batch], come
-    probabilities "target", Float[batch classes].
+    The function takes a batch {input_name: Num[batch height width channels] in 0..white, ...} and a
+    key. Apply it to the whole batch, before that is normalised or split. Images keep their type,
+    except that mixing makes them float32 and adds probabilities "target", Float[batch classes],
+    made from "label", Int[batch].
 
-    What is drawn depends on the key and on where an example stands, in the global batch or, in
-    evaluation, in the split; not on the number of devices. Two keys give two views of a batch.
+    Draws depend on the key and on an example's position in the global batch (in an evaluation, in
+    the split), not on the number of devices. Two keys give two views of a batch.
 
     classes: the number of labels; 0: there are none, and nothing can be mixed.
     channels: of the images, if they are known.
@@ -113,17 +113,16 @@ def make_augmentation(
     return augment
 
 
-# Each kind of change has a number of its own, which is folded into its keys. So a flag does not
-# change what another one draws.
+# The number of a change is folded into its keys, so that no flag alters the draws of another.
 _FLIP, _CROP, _RAND_AUGMENT, _ERASE, _MIX = range(5)
 
 
 def _image_changes(config: AugmentationConfig, white: float) -> dict[int, Callable]:
-    """The changes of single images, in the order in which they are applied."""
+    """Lists the changes of single images, in the order of their application."""
     changes = {}
     if config.flip:
         changes[_FLIP] = augmentation.random_flip
-    # Comes after flipping, because XLA's CPU backend is slower the other way round.
+    # Cropping comes after flipping, because XLA's CPU backend is slower the other way round.
     if config.crop:
         changes[_CROP] = partial(augmentation.random_crop, padding=config.crop)
     if config.rand_augment_layers:

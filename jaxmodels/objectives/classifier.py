@@ -64,7 +64,7 @@ class Classifier:
       the program, so that changing it in the state has no effect.
     ema: with a decay above zero, evaluation and prediction use averages of the parameters *and* of
       the running batch statistics, which one rate updates at every step.
-    accumulate: the number of parts that a batch is taken in, one after another.
+    accumulate: the number of parts of a batch, which are computed one after another.
     """
 
     model: nn.Module
@@ -145,7 +145,7 @@ class Classifier:
         return loss, changed.get("batch_stats", {}), sums
 
     def evaluate(self, state: State, batch: Batch, key: Key[Array, ""]) -> ClassifierSums:
-        """Sums over the valid examples of a batch what `summarize` makes scores of."""
+        """Sums over the valid examples of a batch what `summarize` needs."""
         logits, labels, valid = self._logits(state, batch), batch["label"], batch["valid"]
         predictions = jnp.argmax(logits, axis=-1)
         return ClassifierSums(
@@ -180,7 +180,7 @@ class Classifier:
     def features(
         self, state: State, batch: Batch, key: Key[Array, ""]
     ) -> Float[Array, "batch features"]:
-        """Computes what the model's last layer is given for each example.
+        """Computes the input of the model's last layer for each example.
 
         Raises:
           InputError: a model without a method `features`.

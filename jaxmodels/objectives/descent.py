@@ -1,7 +1,7 @@
 """The state and the update of an objective that has one loss and one optimizer.
 
-Its parts are "step", "hyperparameters", all that is learned ("params" and more), "optimizer" (the
-moments) and "ema" (an average of all that is learned; empty without).
+The state has "step", "hyperparameters", the learned parts ("params" and more), "optimizer" (the
+moments) and "ema" (an average of the learned parts, or empty).
 """
 
 from collections.abc import Mapping
@@ -23,9 +23,9 @@ def initial_state(
 ) -> State:
     """Makes the state at step 0.
 
-    learned: "params", and what else training changes (batch statistics, a codebook).
-    hyperparameters: those of the config and any of the objective's own.
-    ema: keep an average of all that is learned; its decay is the hyperparameter "ema".
+    learned: "params", and other parts that training changes (batch statistics, a codebook).
+    hyperparameters: those of the config, and any that the objective adds.
+    ema: keep an average of the learned parts; its decay is the hyperparameter "ema".
     """
     hyperparameters = {name: jnp.float32(value) for name, value in hyperparameters.items()}
     rule = make_optimizer(config, hyperparameters, hyperparameters["learning_rate"])
@@ -46,7 +46,7 @@ def descend(
 
     steps: the length of the run, over which the learning rate may be laid out.
     gradients: of the parameters, as `gradients_of` gives them.
-    changed: the new values of what else is learned.
+    changed: new values of the other learned parts, by name.
     """
     hyperparameters = state["hyperparameters"]
     rate = scheduled_rate(config, steps, hyperparameters, state["step"])
@@ -61,7 +61,7 @@ def descend(
 
 
 def learned_of(state: State, *names: str) -> dict[str, PyTree]:
-    """Takes from a state what to evaluate with: "params" and the other parts that are named, from
-    the average if the state keeps one."""
+    """Returns the parts of a state that evaluation uses: "params" and the named ones, from the
+    average if the state keeps one."""
     source = state["ema"] or state
     return {name: source[name] for name in ("params", *names)}

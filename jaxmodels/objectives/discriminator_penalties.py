@@ -1,4 +1,4 @@
-"""Penalties that are added to a discriminator's loss to keep it from running away."""
+"""Penalties on the slope and the inconsistency of a discriminator, added to its loss."""
 
 from collections.abc import Callable
 
@@ -34,10 +34,10 @@ def penalty_gradient(
     """Differentiates the mean of all penalties of the config in the discriminator's parameters;
     gives the gradient and the penalties.
 
-    weights: traced, by the names that they have in the config, which says which of them there are.
-    score: the discriminator as a function of its parameters and images. updates: how many the
-    discriminator had before, which says whether lazy penalties are due (Karras et al. 2020,
-    appendix B).
+    weights: traced numbers, by name; a weight of 0 in the config leaves its term out.
+    score: the discriminator as a function of its parameters and images.
+    updates: the number of earlier updates of the discriminator, which decides whether lazy
+      penalties are due (Karras et al. 2020, appendix B).
     """
 
     def differentiated(penalty):
@@ -68,7 +68,7 @@ def slope_penalties(
     fake: Images,
     key: Key[Array, ""],
 ) -> Logits:
-    """Weighs and adds R1, R2 and the gradient penalty per example, `lazy` times heavier."""
+    """Weighs and adds R1, R2 and the gradient penalty per example, times `lazy`."""
     total = jnp.zeros(len(real))
     if config.r1:
         total += weights["r1"] / 2 * squared_slope(discriminator, real)
@@ -101,7 +101,7 @@ def consistency_penalties(
 
 
 def _every(period: int, updates: Int[Array, ""], term: Callable, real: Images) -> Callable:
-    """Computes the term in every period-th update; gives zeros in the others, at no cost."""
+    """Makes a function that computes the term in every period-th update, and else gives zeros."""
     flat, mean = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(term))
     nothing = flat, mean._replace(count=jnp.int32(len(real)))
     return lambda: jax.lax.cond(updates % period == 0, term, lambda: nothing)

@@ -16,7 +16,7 @@ LogWeights = Float[Array, "samples batch"]
 
 
 class DoublyReparameterized(NamedTuple):
-    """The gradients of minus the bound, summed over images, and what they were made of."""
+    """The gradients of minus the bound, summed over images, and the values of their samples."""
 
     gradients: PyTree
     log_weights: LogWeights
@@ -33,8 +33,8 @@ def doubly_reparameterized(
     """Differentiates minus the importance-weighted bound in `params`.
 
     The decoder's gradient is the usual one. The encoder's goes through the samples alone, with
-    squared normalised weights: it has the same mean and less noise (eq. 8). Where the KL has a
-    weight w, the paper's step from the score to the path gives (1 - w) share + w share^2.
+    squared normalised weights: it has the same mean and less noise (eq. 8). If the KL has a weight
+    w, the same derivation gives (1 - w) share + w share^2 in place of share^2.
 
     draw: parameters -> samples of the posterior, and the whole inference.
     weigh: (inference, parameters, samples) -> the log-weights of the samples, and log p(x|z). The
@@ -46,8 +46,8 @@ def doubly_reparameterized(
         partial(weigh, inference), params, latents, has_aux=True
     )
     shares = jax.nn.softmax(log_weights, axis=0)
-    gradients, of_latents = pull(-shares)
+    gradients, latent_gradients = pull(-shares)
     kept = 1 - kl_weight + kl_weight * shares
-    (of_encoder,) = pull_latents(kept[..., None] * of_latents)
-    gradients = jax.tree.map(jnp.add, gradients, of_encoder)
+    (encoder_gradients,) = pull_latents(kept[..., None] * latent_gradients)
+    gradients = jax.tree.map(jnp.add, gradients, encoder_gradients)
     return DoublyReparameterized(gradients, log_weights, log_likelihood, inference)

@@ -55,10 +55,10 @@ class GAN:
     generator: called as (latents, labels, train=) -> images; it may have collections beside its
     parameters, as may the discriminator.
     discriminator: called as (images, labels, train=) -> logits.
-    steps: the length of training, which schedules are laid out over.
-    classes: 0: neither network is given labels.
-    truncation: samples are made of latents within it (Brock et al. 2019, section 3.1); 0: of all.
-    accumulate: parts that each batch is taken in, one after another.
+    steps: the length of training, over which schedules are laid out.
+    classes: the number of labels; 0: neither network takes labels.
+    truncation: largest absolute latent of samples (Brock et al. 2019, section 3.1); 0: no limit.
+    accumulate: the number of parts of a batch, which are computed one after another.
     """
 
     generator: nn.Module
@@ -132,7 +132,7 @@ class GAN:
             "params": params,
             "collections": variables,
             "optimizer": optimizer,
-            # A copy: two leaves of one buffer cannot both be donated.
+            # The average is a copy, because two leaves of one buffer cannot both be donated.
             "ema": jax.tree.map(jnp.copy, params["generator"]) if self.config.ema else {},
         }
 
@@ -190,8 +190,8 @@ class GAN:
         They come from the average of the generator's parameters if there is one, with batch
         statistics recomputed for these (see `with_recomputed_statistics`).
 
-        conditions: how many, of random latents and labels 0, 1, ..., classes - 1, 0, ...; or
-        {"latents": ..., "labels": ...}.
+        conditions: the number of images, with random latents and labels 0, 1, ..., classes - 1,
+          0, ...; or {"latents": ..., "labels": ...}.
         """
         params = state["ema"] or state["params"]["generator"]
         variables = with_recomputed_statistics(
@@ -224,24 +224,24 @@ class GAN:
             "discriminator": self.discriminator.init(keys[1], jnp.zeros((1, *shape)), labels),
         }
 
-    # The three ways of taking turns: from the last part of the batch and the key of the step to
-    # the state after the discriminator's last update and the generator's.
+    # The three orders of updates. Each takes the last part of the batch and the step's key, and
+    # makes the discriminator's last update and the generator's.
 
     def _alternate(self, state: State, part: Batch, key: Key[Array, ""]) -> tuple[State, Sums]:
-        """Lets the generator answer the updated discriminator with fresh fakes."""
+        """Updates the discriminator, then the generator with fresh fakes."""
         turn = self.config.critic_steps - 1
         state, sums = self._criticize(state, turn, self._with_latents(part, turn, key), key)
         state, answer = self._answer(state, self._with_latents(part, turn + 1, key), key)
         return state, sums | answer
 
     def _share(self, state: State, part: Batch, key: Key[Array, ""]) -> tuple[State, Sums]:
-        """Lets the generator answer with the fakes that the discriminator just learnt from."""
+        """Updates the discriminator, then the generator with the same fakes."""
         turn = self.config.critic_steps - 1
         part = self._with_latents(part, turn, key)
         before = state["collections"]["generator"]
         state, sums = self._criticize(state, turn, part, key)
-        # The generator starts from the collections that it had before the discriminator's turn:
-        # its forward pass is then word for word the one of that turn, and XLA keeps one of the two.
+        # The generator starts from the collections that it had before the discriminator's turn. Its
+        # forward pass is then the same computation as in that turn, and XLA keeps one of the two.
         state = {**state, "collections": {**state["collections"], "generator": before}}
         state, answer = self._answer(state, part, key)
         return state, sums | answer

@@ -23,8 +23,8 @@ def draw_latents(
 ) -> Float[Array, "count size"]:
     """Draws standard normal latents, keyed per example (see `example_keys`).
 
-    truncation: numbers beyond it are drawn anew; 0: none are. positions: of the examples; None:
-    those of this device in the batch.
+    truncation: largest absolute value, beyond which numbers are drawn anew; 0: no limit.
+    positions: of the examples; None: those of this device's share of the batch.
     """
 
     def draw(key):
@@ -81,7 +81,7 @@ def in_chunks(function: Callable[[PyTree], PyTree], columns: PyTree) -> PyTree:
     chunks = -(-count // CHUNK)
 
     def split(column):
-        # Filled up with the last row, because columns may be keys and zeros are no key.
+        # The last row fills the last chunk, because columns may be keys, which cannot be zeros.
         index = jnp.minimum(jnp.arange(chunks * CHUNK), count - 1)
         return column[index].reshape(chunks, CHUNK, *column.shape[1:])
 

@@ -1,7 +1,7 @@
 """Penalties on how steep a discriminator is, per example; differentiable in its parameters.
 
-The discriminator is a function from images to logits, without BatchNorm: its examples must not see
-each other, because the slope at each image is taken from the gradient of the sum of logits.
+The discriminator is a function from images to logits, without BatchNorm: a logit must depend on its
+own image only, because the gradient of the sum of logits gives the slope at each image.
 """
 
 from collections.abc import Callable

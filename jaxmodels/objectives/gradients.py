@@ -1,8 +1,8 @@
 """Gradients of one global batch, taken whole or accumulated over parts of it.
 
-A loss gives a total and the count that divides it. Both are added over the parts of a batch and
-over devices, and the gradient is divided once, by the global count. So parts that weigh
-differently, such as padded sequences, together give the gradient of the whole batch.
+A loss returns a total and the count that divides it. Both are summed over the parts of a batch and
+over devices, and the gradient is divided once, by the global count. So parts with different counts,
+such as padded sequences, together give the gradient of the whole batch.
 """
 
 from collections.abc import Callable
@@ -18,11 +18,11 @@ from jaxmodels.protocol import Batch, Mean, Metrics, PyTree
 
 
 class Differentiated(NamedTuple):
-    """What one part of a batch gives."""
+    """The gradient of the total loss of one part of a batch, and the other results."""
 
     gradients: PyTree  # of the total
     count: Int[Array, ""]
-    carried: PyTree  # what the loss carried on, such as batch statistics
+    carried: PyTree  # updated without a gradient, such as batch statistics
     metrics: Metrics
 
 
@@ -34,10 +34,10 @@ Differentiate = Callable[[PyTree, PyTree, Batch, Key[Array, ""]], Differentiated
 def gradients_of(
     loss: Loss, params: PyTree, carried: PyTree, batch: Batch, key: Key[Array, ""], parts: int = 1
 ) -> tuple[PyTree, PyTree, Metrics]:
-    """Computes the gradient of the mean loss in the parameters, what the loss carried on, and the
-    summed metrics.
+    """Computes the gradient of the mean loss in the parameters, the new `carried`, and the summed
+    metrics.
 
-    carried: what the loss changes without a gradient, such as batch statistics; {} for nothing.
+    carried: values that the loss updates without a gradient, such as batch statistics; or {}.
     parts: see `accumulate_gradients`.
     """
     if parts > 1:
@@ -56,12 +56,12 @@ def gradients_of(
 
 
 def _divisor(count: Int[Array, ""]) -> Float[Array, ""]:
-    """The count to divide by; one where nothing counts, so that the gradient is zero."""
+    """Returns the count to divide by; 1 if it is 0, so that the gradient is zero."""
     return jnp.maximum(count, 1).astype(jnp.float32)
 
 
 def differentiate(loss: Loss) -> Differentiate:
-    """Makes of a loss the function that computes the gradient of its total."""
+    """Makes the function that computes the gradient of a loss's total."""
 
     def of_part(params, carried, batch, key):
         def total(params):
@@ -82,14 +82,14 @@ def accumulate_gradients(
     key: Key[Array, ""],
     parts: int = 1,
 ) -> tuple[PyTree, PyTree, Metrics]:
-    """Computes the gradients of a global batch, what was carried on, and the summed metrics.
+    """Computes the gradients of a global batch, the new `carried`, and the summed metrics.
 
     The gradients and counts that `differentiate` gives are summed over parts and devices; the
     result is the ratio of the sums, or zero where nothing counts. Metrics are summed over parts
     only: the engine adds those of the devices.
 
-    parts: how many parts of the batch to take one after another (see `split_batch`), which needs
-      the memory of one part. The key of a part is folded from its index.
+    parts: the number of parts of the batch (see `split_batch`), which are computed one after
+      another in the memory of one. The key of a part is folded from its index.
     """
     if parts == 1:
         sums = differentiate(params, carried, batch, key)
@@ -121,8 +121,8 @@ def _sum_over_parts(differentiate, params, carried, batch, key, parts: int) -> D
 def split_batch(batch: Batch, parts: int) -> Batch:
     """Divides a batch into parts, which become the first axis.
 
-    Part i holds the examples i, parts + i, 2 * parts + i, ..., so that a device that holds a run
-    of neighbouring examples has its share of every part.
+    Part i holds the examples i, parts + i, 2 * parts + i, ..., so that a device that holds
+    neighbouring examples has its share of every part.
 
     Raises:
       InputError: a number of parts that does not divide the examples.

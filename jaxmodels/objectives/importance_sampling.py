@@ -22,7 +22,7 @@ class ImportanceSampling:
 
     The weights are summed in a stream, so that memory does not depend on their number.
 
-    rows: how many rows the decoder takes at once when images have many samples.
+    rows: the most rows that the decoder takes at once, if one sample of each image has no more.
 
     Raises:
       InputError: fewer than one sample.
@@ -53,7 +53,7 @@ class ImportanceSampling:
         def add(log_total, index):
             numbers = index * chunk + jnp.arange(chunk)
             log_weights = jax.vmap(lambda n: self.log_weights(variables, batch, keys, n))(numbers)
-            # The last chunk may have more numbers than there are samples left.
+            # The last chunk may have numbers beyond the last sample.
             log_weights = jnp.where(numbers[:, None] < self.samples, log_weights, -jnp.inf)
             return jnp.logaddexp(log_total, jax.nn.logsumexp(log_weights, axis=0)), None
 
@@ -70,7 +70,7 @@ class ImportanceSampling:
     ) -> Float[Array, " batch"]:
         """Returns log p(x|z) + log p(z) - log q(z|x) of each image at its sample of this number.
 
-        Noise is keyed by the number, since chunks depend on the batch size.
+        The number keys the noise, because chunks depend on the batch size.
         """
         keys = jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
         labels = labels_of(batch, self.classes)

@@ -1,4 +1,4 @@
-"""What p(x|z) may be: the decoder's numbers per pixel as a distribution of images."""
+"""Distributions p(x|z) of images, made from the decoder's numbers per pixel."""
 
 import math
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from jaxmodels.ops.latents import Gaussian
 
 LIKELIHOODS = ("bernoulli", "gaussian", "logistic_mixture")
 
-# Pixels are in 0..1. The images may lack the leading axes of the parameters, as the samples of one
+# Pixels are in 0..1. Images may lack leading axes of the parameters, because all samples of one
 # posterior share their image.
 Images = Float[Array, "*images height width channels"]
 Parameters = Float[Array, "*batch height width parameters"]
@@ -28,12 +28,12 @@ class Likelihood(Protocol):
     lower bound of it.
     """
 
-    name: ClassVar[str]  # of its flag
-    dequantized: ClassVar[bool]  # whether noise that fills a level is to be added to the images
+    name: ClassVar[str]  # as in the flag --likelihood
+    dequantized: ClassVar[bool]  # whether images need uniform noise as wide as a level
 
     @property
     def size(self) -> int:
-        """How many numbers per pixel the decoder gives."""
+        """The numbers per pixel that the decoder gives."""
         ...
 
     def log_probability(self, parameters: Parameters, images: Images) -> Float[Array, "*batch"]:
@@ -77,7 +77,7 @@ def make_likelihood(
 class BernoulliPixels:
     """Independent black and white pixels, whose logits the decoder gives.
 
-    Of grey values the log-probability is a cross-entropy, and no likelihood.
+    For grey values the log-probability is a cross-entropy, not a likelihood.
     """
 
     channels: int
@@ -87,7 +87,7 @@ class BernoulliPixels:
 
     @property
     def size(self) -> int:
-        """How many numbers per pixel the decoder gives."""
+        """The numbers per pixel that the decoder gives."""
         return self.channels
 
     def log_probability(self, parameters: Parameters, images: Images) -> Float[Array, "*batch"]:
@@ -105,11 +105,10 @@ class BernoulliPixels:
 
 @dataclass(frozen=True)
 class GaussianPixels:
-    """Independent normal pixels, for images with uniform noise that fills a level,
-    (x (levels - 1) + u) / levels.
+    """Independent normal pixels, for images (x (levels - 1) + u) / levels with uniform noise u.
 
-    The density's logarithm minus that of the volume of a level is, on average over u, a lower bound
-    of the discrete log-probability (Theis et al. 2016, section 3.1).
+    The log-density plus the log-volume of a level is, on average over u, a lower bound of the
+    discrete log-probability (Theis et al. 2016, section 3.1).
 
     scale: standard deviation; 0: the decoder gives one per pixel and channel.
     """
@@ -123,7 +122,7 @@ class GaussianPixels:
 
     @property
     def size(self) -> int:
-        """How many numbers per pixel the decoder gives."""
+        """The numbers per pixel that the decoder gives."""
         return self.channels if self.scale else 2 * self.channels
 
     def pixels(self, parameters: Parameters) -> Gaussian:
@@ -162,7 +161,7 @@ class LogisticMixturePixels:
 
     @property
     def size(self) -> int:
-        """How many numbers per pixel the decoder gives."""
+        """The numbers per pixel that the decoder gives."""
         return ops.logistic_mixture_size(self.channels, self.mixtures)
 
     def log_probability(self, parameters: Parameters, images: Images) -> Float[Array, "*batch"]:
@@ -171,7 +170,7 @@ class LogisticMixturePixels:
         return jnp.sum(log_pixels, axis=(-2, -1))
 
     def mean(self, parameters: Parameters) -> Images:
-        """Returns the mean of each channel, the earlier ones at their own mean."""
+        """Returns the mean of each channel, given the means of earlier channels."""
         return (ops.logistic_mixture_mean(parameters, self.channels) + 1) / 2
 
     def sample(self, key: Key[Array, ""], parameters: Parameters) -> Images:

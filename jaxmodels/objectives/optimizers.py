@@ -94,7 +94,7 @@ class OptimizerConfig:
 def decayed(params: PyTree) -> PyTree:
     """Marks the parameters that weight decay acts on: kernels, and neither biases nor norms.
 
-    The scales and biases of a conditional BatchNorm are tables; these are told by their names.
+    The scales and biases of a conditional BatchNorm are tables, so names tell them from kernels.
     """
 
     def is_kernel(path, parameter):
@@ -133,9 +133,8 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
     """Makes the update rule at a learning rate.
 
-    Which terms there are is static, from the config; how large they are is traced, from the
-    hyperparameters. The rule is made anew inside each traced step, so that none of its numbers
-    becomes a constant of the program.
+    The config decides which terms exist (static); the hyperparameters give their numbers (traced).
+    Each traced step makes the rule anew, so that no number becomes a constant of the program.
     """
     beta, beta2 = hyperparameters["momentum"], hyperparameters["second_momentum"]
     epsilon = hyperparameters["epsilon"]
@@ -175,10 +174,10 @@ def _add_decay(weight_decay: Float[Array, ""]) -> optax.GradientTransformation:
 def _scale_by_muon_and_adam(
     beta: Float[Array, ""], beta2: Float[Array, ""]
 ) -> optax.GradientTransformation:
-    """Makes the rule of Muon (Jordan et al. 2024) for kernels and of Adam for the rest.
+    """Makes the rule of Muon (Jordan et al. 2024) for kernels and Adam for the rest.
 
-    The kernel of a convolution is taken as the matrix [height * width * inputs, outputs]. Muon's
-    updates are scaled by sqrt(max(1, outputs / inputs)), as its authors do.
+    The kernel of a convolution counts as the matrix [height * width * inputs, outputs]. Muon's
+    updates are scaled by sqrt(max(1, columns / rows)), as by its authors.
     """
     from optax import contrib
 

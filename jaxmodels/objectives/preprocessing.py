@@ -1,4 +1,4 @@
-"""Preprocessing as a part of the objective, so that it runs inside the compiled step."""
+"""Preprocessing as part of the objective, so that it runs inside the compiled step."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,20 +12,20 @@ Change = Callable[[Batch, Key[Array, ""]], Batch]  # traceable
 # What an evaluation sums or maps: (state, batch, key) -> outputs
 Function = Callable[[State, Batch, Key[Array, ""]], PyTree]
 
-# Folded into the key of a step. No index of a step, part or example is as large, so that these keys
-# differ from all that an objective folds itself.
+# These are folded into the key of a step. No index of a step, part or example is as large, so that
+# the keys differ from all that an objective makes.
 _PREPARE, _AUGMENT = 2**31 - 1, 2**31 - 2
 
 
 def with_preprocessing(objective: Any, prepare: Change, augment: Change | None = None) -> Objective:
-    """Makes an objective for batches as they are stored.
+    """Makes an objective of stored batches from one of prepared batches.
 
     objective: an `Objective`, or an object that has its methods.
     prepare: changes every batch, before the objective sees it (normalisation, padding).
     augment: changes training batches, before they are prepared.
 
-    Both get keys of their own. Other functions of a batch, which an evaluation sums or maps, take
-    batches as stored when they are `prepared`.
+    Both get keys of their own. `prepared` does the same for other functions of a batch, which an
+    evaluation sums or maps.
     """
     plain = Objective.of(objective)
     prepared_step = prepared(plain.step, prepare)
@@ -44,7 +44,7 @@ def with_preprocessing(objective: Any, prepare: Change, augment: Change | None =
 
 
 def prepared(function: Function, prepare: Change) -> Function:
-    """Makes of a function of prepared batches one of batches as they are stored.
+    """Makes a function of stored batches from one of prepared batches.
 
     The function may be any that is called as function(state, batch, key), such as a classifier's
     `predict`. Its batches are prepared with the keys that `with_preprocessing` uses.

@@ -57,8 +57,8 @@ class VariationalAutoencoder:
       terms exist.
     steps: the length of training, over which schedules are laid out.
     shape: of an image.
-    dataset_size: how many training examples there are, which beta_tc needs.
-    accumulate: in how many parts one after another a batch is taken.
+    dataset_size: the number of training examples, which beta_tc needs.
+    accumulate: the number of parts of a batch, which are computed one after another.
     draw: whether images of latents are the mean of p(x|z) or a draw of it.
     """
 
@@ -81,7 +81,7 @@ class VariationalAutoencoder:
         return {**self.optimizer.hyperparameters(), **self.config.hyperparameters()}
 
     def init(self, key: Key[Array, ""], spec: BatchSpec, hyperparameters: Hyperparameters) -> State:
-        """Makes step 0: parameters, and collections where the model has more (a codebook).
+        """Makes the state of step 0: parameters, and other collections of the model (a codebook).
 
         Raises:
           InputError: a bound that the model does not allow.
@@ -112,13 +112,13 @@ class VariationalAutoencoder:
         return state, sums
 
     def weights(self, state: State) -> Weights:
-        """Returns the weights of the terms at this step: the hyperparameters, and as "kl" that of
-        the KL, which rises during the warm-up."""
+        """Returns the weights of the terms at this step: the hyperparameters, and as "kl" the
+        weight of the KL, which rises during the warm-up."""
         weights = state["hyperparameters"]
-        of_kl = weights["beta"]
+        kl_weight = weights["beta"]
         if self.config.kl_warmup:
-            of_kl *= jnp.minimum(1.0, (state["step"] + 1) / self.config.kl_warmup)
-        return {**weights, "kl": of_kl}
+            kl_weight *= jnp.minimum(1.0, (state["step"] + 1) / self.config.kl_warmup)
+        return {**weights, "kl": kl_weight}
 
     def loss(
         self,
@@ -141,8 +141,8 @@ class VariationalAutoencoder:
         key: Key[Array, ""],
         weights: Weights,
     ) -> tuple[Terms, PyTree]:
-        """Returns for each image what is minimised and the parts of the ELBO, and the collections
-        after this batch."""
+        """Returns the loss and the parts of the ELBO of each image, and the collections after this
+        batch."""
         noise, restart, prior = jax.random.split(key, 3)
         inference, changed = call(
             self.model,
@@ -185,7 +185,7 @@ class VariationalAutoencoder:
         key: Key[Array, ""],
         weights: Weights,
     ) -> tuple[PyTree, Terms]:
-        """Returns the gradients of the total loss, the encoder's by the quieter estimate, and the
+        """Returns the gradients of the total loss, the encoder's doubly reparameterised, and the
         terms of each image."""
         noise = jax.random.split(key, 3)[0]
         keys = example_keys(noise, across.positions(len(batch["image"])))
@@ -201,10 +201,10 @@ class VariationalAutoencoder:
             log_ratio = log_prior_over_posterior(latents, inference.posterior)
             return log_likelihood + weights["kl"] * log_ratio, log_likelihood
 
-        found = doubly_reparameterized(draw, weigh, params, weights["kl"])
-        loss = -importance_weighted_bound(found.log_weights)
-        terms = {"loss": loss, **elbo_terms(found.inference, found.log_likelihood)}
-        return found.gradients, terms
+        estimate = doubly_reparameterized(draw, weigh, params, weights["kl"])
+        loss = -importance_weighted_bound(estimate.log_weights)
+        terms = {"loss": loss, **elbo_terms(estimate.inference, estimate.log_likelihood)}
+        return estimate.gradients, terms
 
     def infer(
         self, variables: PyTree, batch: Batch, keys: Keys | None, samples: int = 1
@@ -226,7 +226,7 @@ class VariationalAutoencoder:
         return self.likelihood.log_probability(parameters, batch["image"])
 
     def evaluate(self, state: State, batch: Batch, key: Key[Array, ""]) -> VariationalSums:
-        """Sums the ELBO of one sample per image, and how the latents are used."""
+        """Sums the ELBO of one sample per image, and statistics of the latents."""
         variables, valid = variables_of(state), batch["valid"]
         inference, terms = self.scored(variables, batch, key)
         if inference.codes is None:
@@ -253,12 +253,12 @@ class VariationalAutoencoder:
         return inference, elbo_terms(inference, log_likelihood)
 
     def elbo(self, state: State, batch: Batch, key: Key[Array, ""]) -> PerImage:
-        """Returns each image's ELBO, of which `evaluate` takes the sum."""
+        """Returns each image's ELBO, which `evaluate` sums."""
         return self.scored(variables_of(state), batch, key)[1]["elbo"]
 
     def predict(self, state: State, batch: Batch, key: Key[Array, ""]) -> dict[str, PyTree]:
-        """Returns the means of q(z|x) as "latents", and as "reconstruction" the means of p(x|z)
-        there."""
+        """Returns the means of q(z|x) as "latents", and the means of p(x|z) at these latents as
+        "reconstruction"."""
         inference = self.infer(variables_of(state), batch, None)
         return {
             "reconstruction": self.likelihood.mean(inference.parameters[0]),
@@ -270,7 +270,7 @@ class VariationalAutoencoder:
     ) -> dict[str, PyTree]:
         """Draws "images" as bytes, and with classes their "labels".
 
-        conditions: how many, with labels in turn; or their {"latents": ..., "labels": ...}.
+        conditions: the number of images, with labels in turn; or {"latents": ..., "labels": ...}.
         """
         variables = variables_of(state)
         if isinstance(conditions, int):
@@ -303,7 +303,7 @@ class VariationalAutoencoder:
         if self.draw == "mean":
             images = self.likelihood.mean(parameters)
         else:
-            # The latents were drawn with the key itself.
+            # Pixels need other keys than the latents, which were drawn with these.
             keys = jax.vmap(lambda key: jax.random.fold_in(key, 2**31 - 1))(keys)
             images = jax.vmap(self.likelihood.sample)(keys, parameters)
         return jnp.round(255 * images).astype(jnp.uint8)
@@ -316,13 +316,13 @@ class VariationalAutoencoder:
 
 
 def variables_of(state: State) -> dict[str, PyTree]:
-    """Returns what to evaluate with: the average of all that is learned, if there is one."""
+    """Returns the variables that evaluation uses: their average, if the state keeps one."""
     learned = learned_of(state, "collections")
     return {"params": learned["params"], **learned["collections"]}
 
 
 def labels_of(batch: Batch, classes: int) -> Int[Array, " batch"] | None:
-    """Returns the labels, if the model knows classes."""
+    """Returns the labels; None if the model takes none."""
     return batch.get("label") if classes else None
 
 

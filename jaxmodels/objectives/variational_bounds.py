@@ -22,7 +22,7 @@ def regularized_kl(
     kl: Float[Array, "batch groups"], free_bits: Float[Array, ""] | float = 0.0
 ) -> Float[Array, " batch"]:
     """Sums the KL over groups of latents. A group whose mean over the batch is below `free_bits`
-    (nats) counts as that, so that it has no gradient (Kingma et al. 2016, eq. 15)."""
+    (nats) counts as `free_bits` and has no gradient (Kingma et al. 2016, eq. 15)."""
     mean = across.average(jnp.mean(kl, axis=0))
     return jnp.sum(jnp.where(mean < free_bits, free_bits, kl), axis=-1)
 
@@ -58,14 +58,14 @@ def total_correlation_terms(
     """
     means, log_scales = across.gather((mean, log_scale))
     batch = len(means)
-    of_pairs = gaussian_log_likelihood(means[None], log_scales[None], latents[:, None])
+    log_pairs = gaussian_log_likelihood(means[None], log_scales[None], latents[:, None])
     if stratified:
         rows = across.first_position(len(latents)) + jnp.arange(len(latents))
         log_weights = _stratified_log_weights(batch, dataset_size)[rows]
     else:
         log_weights = jnp.full((len(latents), batch), -math.log(batch * dataset_size))
-    log_joint = jax.nn.logsumexp(log_weights + jnp.sum(of_pairs, axis=-1), axis=1)
-    log_marginals = jnp.sum(jax.nn.logsumexp(log_weights[..., None] + of_pairs, axis=1), axis=-1)
+    log_joint = jax.nn.logsumexp(log_weights + jnp.sum(log_pairs, axis=-1), axis=1)
+    log_marginals = jnp.sum(jax.nn.logsumexp(log_weights[..., None] + log_pairs, axis=1), axis=-1)
     log_posterior = jnp.sum(gaussian_log_likelihood(mean, log_scale, latents), axis=-1)
     log_prior = jnp.sum(gaussian_log_likelihood(0.0, 0.0, latents), axis=-1)
     return log_posterior - log_joint, log_joint - log_marginals, log_marginals - log_prior
@@ -98,7 +98,7 @@ def maximum_mean_discrepancy(
         return sum(1 / (1 + distance / (2 * size * scale)) for scale in _KERNEL_SCALES)
 
     def within(a):
-        # A kernel of a point with itself is one, and is no part of the unbiased estimate.
+        # The unbiased estimate leaves out the kernels of a point with itself, which are one.
         return (jnp.sum(kernel(a, a)) - count * len(_KERNEL_SCALES)) / (count * (count - 1))
 
     return within(latents) + within(of_prior) - 2 * jnp.mean(kernel(latents, of_prior))

@@ -1,6 +1,6 @@
-"""What a variational autoencoder minimises of each image, one function per bound.
+"""The loss of each image of a variational autoencoder, one function per bound.
 
-A term of the batch as a whole is a term of each of its images.
+A term of the whole batch is added to each of its images.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from jaxmodels.ops.latents import Inference
 
 PerImage = Float[Array, " batch"]
 PerSample = Float[Array, "samples batch"]
-# The hyperparameters of the state, and as "kl" the weight of the KL at this step.
+# The hyperparameters of the state, and the weight of the KL at this step as "kl".
 Weights = Mapping[str, Float[Array, ""]]
 
 
@@ -33,7 +33,7 @@ def minimised(
 ) -> PerImage:
     """Returns the loss of each image under the config's bound.
 
-    dataset_size: how many training examples there are (beta_tc).
+    dataset_size: the number of training examples (beta_tc).
     key: draws from the prior (infovae, wae).
     """
     if config.objective in ("iwae", "dreg"):
@@ -51,8 +51,7 @@ def minimised(
 def elbo_loss(
     inference: Inference, reconstruction: PerImage, weights: Weights, free_bits: bool
 ) -> PerImage:
-    """Returns the negative ELBO, its KL with a weight and free bits (beta-VAE, Higgins et al.
-    2017)."""
+    """Returns the negative ELBO, with weighted KL (beta-VAE, Higgins et al. 2017) and free bits."""
     least = weights["free_bits"] if free_bits else 0.0
     return reconstruction + weights["kl"] * regularized_kl(inference.kl, least)
 
@@ -70,8 +69,8 @@ def beta_tc_loss(
     dataset_size: int,
     stratified: bool,
 ) -> PerImage:
-    """Returns the negative ELBO whose KL is in three parts, of which the total correlation has the
-    weight (Chen et al. 2018, eq. 4)."""
+    """Returns the negative ELBO with a KL of three terms, of which only the total correlation is
+    weighted (Chen et al. 2018, eq. 4)."""
     assert inference.posterior is not None  # `require_allowed` refuses other models
     information, correlation, dimensions = total_correlation_terms(
         inference.latents[0], *inference.posterior, dataset_size, stratified

@@ -32,7 +32,7 @@ SCORES = MappingProxyType(
 
 
 class VariationalSums(NamedTuple):
-    """What an evaluation sums over examples."""
+    """The sums of an evaluation over examples."""
 
     elbo: Mean  # nats
     reconstruction: Mean
@@ -44,8 +44,7 @@ class VariationalSums(NamedTuple):
 
 
 def elbo_terms(inference: Inference, log_likelihood: Float[Array, "samples batch"]) -> Terms:
-    """Returns each image's ELBO without weights and its two parts; the KL is analytic where it is
-    known."""
+    """Returns each image's unweighted ELBO and its two parts; the KL is analytic where possible."""
     reconstruction = -jnp.mean(log_likelihood, axis=0)
     kl = jnp.sum(inference.kl, axis=-1)
     return {"elbo": -reconstruction - kl, "reconstruction": reconstruction, "kl": kl}

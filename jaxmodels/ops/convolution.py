@@ -90,9 +90,9 @@ def conv_transpose(
 ) -> Float[Array, "batch *out_size outputs"]:
     """Convolves the transposed way, as `lax.conv_transpose` (kernel not flipped) on NHWC and HWIO.
 
-    It runs as the input gradient of a strided convolution, which it is. Numbers given as padding
-    mean, as in lax, the padding of the input after the strides have spread it out. The other
-    arguments are those of `conv`; lax has no groups here.
+    It is the input gradient of a strided convolution and runs as one. As in lax, padding given as
+    numbers is that of the input after the strides have spread it out. The other arguments are those
+    of `conv`; lax has no groups here.
 
     Raises:
       ValueError: as `conv`.
@@ -243,7 +243,7 @@ def _gradient_of_kernel(x, g, kernel, geometry):
 
 
 # For each primitive, its transposes in the first and in the second operand. The cotangent comes
-# first; of the operand that it is transposed in only `.aval`, the shape, is known.
+# first; the operand to transpose in is known only by its shape, `.aval`.
 ad.defbilinear(
     _convolve,
     lambda g, x, kernel, geometry: _gradient_of_input(g, kernel, x.aval, geometry),
@@ -272,9 +272,9 @@ class _Fold(NamedTuple):
 
 
 _BATCH, _INPUTS, _CHANNELS = _Fold(1, False), _Fold(3, False), _Fold(4, True)
-# For each primitive, where vmap over its first operand only folds its axis into the operand and
-# into the result, and where vmap over its second operand only does. The axes are those of arrays
-# that lead with members; groups divide the channels of an image and the outputs of a kernel.
+# For each primitive, a pair for vmap over its first operand only and a pair for its second: the
+# axis of the operand that takes in the axis of vmap, and the axis of the result. Arrays lead with
+# members here; groups divide the channels of an image and the outputs of a kernel.
 _FOLDS = {
     _convolve: ((_BATCH, _BATCH), (_CHANNELS, _CHANNELS)),
     _input_gradient: ((_BATCH, _BATCH), (_INPUTS, _CHANNELS)),

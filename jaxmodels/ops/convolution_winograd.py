@@ -36,7 +36,7 @@ _POINTS = (0, 1, -1, 1 / 2, -2)
 
 
 class _Transforms(NamedTuple):
-    """The matrices for tiles of some outputs and kernels of some taps."""
+    """The matrices for one number of outputs per tile and one of taps per kernel."""
 
     x: Float[np.ndarray, "products products"]
     kernel: Float[np.ndarray, "products taps"]

@@ -1,7 +1,7 @@
 """Log-likelihoods of images under factorised distributions, in nats.
 
 They are per pixel or per number; the caller sums them. A mixture of logistics is given by unbounded
-`parameters`, some for each pixel on the last axis.
+`parameters`: those of a pixel are its last axis.
 """
 
 import math

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# Up to this many members are written out, more run in a loop.
-_WRITTEN_OUT = 8
+# Up to this many members are unrolled; more run in a loop.
+_MOST_UNROLLED = 8
 
 
 def map_members(function: Callable) -> Callable:
@@ -28,13 +28,13 @@ def map_members(function: Callable) -> Callable:
 def one_by_one(function: Callable) -> Callable:
     """Maps a function over the leading axes of all its arguments, one member after another.
 
-    A few members are written out: in a loop within a loop, XLA's CPU backend runs fused operations
-    on one thread only.
+    A few members are unrolled, because in a loop within a loop, XLA's CPU backend runs fused
+    operations on one thread only.
     """
 
     def mapped(*members):
         count = len(jax.tree.leaves(members)[0])
-        if count > _WRITTEN_OUT:
+        if count > _MOST_UNROLLED:
             return lax.map(lambda member: function(*member), members)
         outputs = [function(*jax.tree.map(itemgetter(i), members)) for i in range(count)]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *outputs)

@@ -25,7 +25,7 @@ def max_pool(
     reductions of `jnp.max` are several times slower.
 
     Raises:
-      ValueError: windows that may hold nothing but padding.
+      ValueError: a window could hold nothing but padding.
     """
     if padding >= window:
         raise ValueError(f"padding {padding}; expected less than the window, {window}")
@@ -79,7 +79,7 @@ def _max_along(x: Array, axis: int, window: int, strides: int, padding: int) -> 
 
 
 def _padded(x: Array, axis: int, low: int, high: int) -> Array:
-    """Pads an axis with what is never the maximum; negative padding crops it."""
+    """Pads an axis with -inf, which is never the maximum; negative padding crops it."""
     edges = [(0, 0, 0)] * x.ndim
     edges[axis] = (low, high, 0)
     return lax.pad(x, jnp.asarray(-jnp.inf, x.dtype), edges)

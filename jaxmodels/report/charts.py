@@ -8,7 +8,7 @@ from jaxmodels.report.scores import UNDECLARED, Score
 
 Points = Sequence[tuple[int, float | None]]  # (step, value), None where it is not finite
 MOST_POINTS = 3000
-COLOURS = 7  # that colour-blind people can tell apart; further lines have them again, dashed
+COLOURS = 7  # colour-blind people can tell them apart; further lines repeat them, dashed
 
 
 def colour_of_split(split: str, index: int) -> str:
@@ -22,7 +22,7 @@ def colour_of_run(index: int) -> str:
 
 
 def series(name: str, colour: str, points: Points) -> dict:
-    """Makes one line of a chart, with the points that show its course if they are very many."""
+    """Makes one line of a chart; of very many points it has those that show its course."""
     kept = thin(points)
     return {
         "name": name,
@@ -42,10 +42,8 @@ def chart(title: str, lines: list[dict], declared: Score = UNDECLARED) -> dict:
 
 
 def thin(points: Points, most: int = MOST_POINTS) -> Points:
-    """Keeps about `most` points so that no peak is lost.
-
-    Of each stretch these are the lowest, the highest and the first that is not finite.
-    """
+    """Keeps about `most` points, so that no peak is lost: the lowest, the highest and the first
+    that is not finite of each stretch."""
     points = sorted(points, key=lambda point: point[0])
     if len(points) <= most:
         return points
@@ -65,7 +63,7 @@ def thin(points: Points, most: int = MOST_POINTS) -> Points:
 def curves_of(run: Run) -> list[dict]:
     """Makes a chart for each score with a line for each split, the monitored score first.
 
-    A score that was taken once, as at the end, has no curve and stands in the summary.
+    A score with a single value has no curve; the summary shows it.
     """
     names = list(dict.fromkeys(name for split in run.splits for name in run.scores(split)))
     if run.monitor:
@@ -114,7 +112,7 @@ def panels(
     """Makes the boxes of a group of charts, which share their steps, zoom and legend.
 
     legend: name and style class of each line.
-    hint: say what can be done with the charts.
+    hint: whether to say how to use the charts.
     """
     boxes = [_box(index, one) for index, one in enumerate(charts)]
     varying = [box for box, one in zip(boxes, charts) if not _is_constant(one)]

@@ -8,7 +8,7 @@ _MOST_PAIRS = 30
 
 
 def classes_of(evaluation: dict[str, dict]) -> tuple[Html | None, bool]:
-    """Shows the matrix and the table of each split; also tells whether a matrix is in full.
+    """Shows the matrix and the table of each split; also tells whether a matrix shows all classes.
 
     Test comes first and the other splits are folded away.
     """
@@ -37,7 +37,7 @@ def classes_of(evaluation: dict[str, dict]) -> tuple[Html | None, bool]:
 
 
 def _step(report: dict) -> str:
-    """Says which step a record is of."""
+    """Formats the step of a record."""
     step = report.get("step")
     return f"{step:,}" if isinstance(step, int) else "unknown"
 
@@ -110,7 +110,7 @@ def _cell(names: list[str], row: int, column: int, counts: list[int]) -> Html:
     count, total = counts[column], sum(counts)
     if not count:
         return element("td", "·", class_="zero")
-    # The shade does not start at nothing, since a single mistake among thousands must be seen.
+    # The lightest shade is visible, because a single mistake among thousands must be seen.
     level = max(1, round(10 * count / total))
     kind = "hit" if row == column else "miss"
     title = f"true {names[row]}, predicted {names[column]}: {count:,} of {total:,}"

@@ -22,7 +22,7 @@ from jaxmodels.report.run import Run, declared_by
 from jaxmodels.report.scores import Better, Score, direction
 from jaxmodels.report.summary import device_of, duration
 
-# Flags that differ between any two runs and mean nothing.
+# Flags whose differences do not matter.
 _NAMES_ONLY = {"workdir", "overwrite", "accept_code_change", "output", "count", "mode"}
 _MOST_SCORES = 5  # columns of other scores in the table
 
@@ -66,8 +66,8 @@ def comparison_page(
 def choose_metric(runs: list[Run], metric: str | None) -> str:
     """Chooses the metric, as SPLIT/SCORE.
 
-    None: the score that the runs monitor or, if they recorded none, the first of their evaluations;
-    of test if most runs have it there, else of validation.
+    metric: None: the score that the runs monitor or, if they recorded none, the first of their
+    evaluations; of test if most runs have it there, else of validation.
 
     Raises:
       InputError: no run has it.

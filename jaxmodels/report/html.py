@@ -39,7 +39,7 @@ BREAK = element("wbr")
 
 
 def _flat(children: Iterable[object]) -> Iterator[Html | str]:
-    """Escapes what is no markup yet, and opens lists."""
+    """Escapes text that is not markup, and flattens lists."""
     for child in children:
         if isinstance(child, (list, tuple)):
             yield from _flat(child)
@@ -164,5 +164,5 @@ def _file(name: str) -> str:
 
 
 def _digest(text: str) -> str:
-    """Computes what a policy names a script or style by."""
+    """Computes the hash by which a policy allows a script or style."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

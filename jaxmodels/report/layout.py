@@ -10,7 +10,7 @@ from jaxmodels.report.html import Html, element
 class Section(NamedTuple):
     """A part of a page that has a heading."""
 
-    name: str  # stands after the # of links to it
+    name: str  # of its anchor, for links to it
     title: str
     content: Sequence[object]
     note: str | None = None  # a line of explanation under the heading

@@ -21,7 +21,7 @@ class Sample(NamedTuple):
     """A file that fits into the page.
 
     size: bytes of the file that the page takes.
-    draw: makes the element of a caption and further attributes.
+    draw: makes the element from a caption and further attributes.
     """
 
     size: int
@@ -57,7 +57,7 @@ def read_text(path: Path, room: int) -> Sample | None:
     with open(path, "rb") as file:
         content = file.read(most)
         is_cut = bool(file.read(1))
-    # A decoder that is not told of the end leaves out a character that was cut in two.
+    # Without `final`, the decoder leaves out a character that the end cuts in two.
     text = codecs.getincrementaldecoder("utf-8-sig")("replace").decode(content, final=not is_cut)
     if path.suffix.lower() == ".jsonl":
         lines = text.splitlines()

@@ -26,7 +26,7 @@ def run_page(run: Run) -> str:
     title = " · ".join(str(run.config.get(name, "unknown")) for name in ("data", "model"))
     charts, speed = curves_of(run), _speed_charts(run)
     classes, has_matrix = classes_of(run.evaluation)
-    # The matrix is in the page already, so that its picture would say it twice.
+    # The page has the matrix as a table, so its picture would repeat it.
     samples = samples_of(run.samples, {"confusion.png"} if has_matrix else set())
     legend = [(split, colour_of_split(split, index)) for index, split in enumerate(run.splits)]
     sections = [
@@ -84,7 +84,7 @@ def _protocol(run: Run) -> Section | None:
 def _protocol_rows(report: dict, with_scores: bool) -> list[list]:
     """Lists what a record says of its protocol.
 
-    with_scores: and its scores, where they stand nowhere else on the page.
+    with_scores: lists its scores too, which are nowhere else on the page.
     """
     protocol, scores = report.get("protocol"), report.get("scores")
     rows = []
@@ -99,7 +99,7 @@ def _protocol_rows(report: dict, with_scores: bool) -> list[list]:
 
 
 def _given(run: Run) -> set[str]:
-    """Names the fields that the command gives, those that differ from their defaults."""
+    """Names the fields in the recorded command, which are those that differ from their defaults."""
     command = run.record.get("command")
     try:
         words = shlex.split(command) if isinstance(command, str) else []

@@ -1,4 +1,4 @@
-"""A run as the files of its folder tell it."""
+"""A run, read from the files of its folder."""
 
 import math
 import statistics
@@ -31,7 +31,7 @@ class Run(NamedTuple):
 
     @property
     def facts(self) -> dict:
-        """The record of the data."""
+        """The recorded facts of the data; empty if there are none."""
         facts = self.record.get("facts")
         return facts if isinstance(facts, dict) else {}
 
@@ -64,7 +64,7 @@ class Run(NamedTuple):
 
     @property
     def step(self) -> int:
-        """The step that the lines have come to."""
+        """The largest step that has a line."""
         return max((line["step"] for line in self.lines), default=0)
 
     @property
@@ -101,7 +101,7 @@ class Run(NamedTuple):
 
     @property
     def seconds(self) -> float | None:
-        """The seconds of training over all calls of the run, of which each counts from zero."""
+        """The seconds of training over all calls of the run; the file counts each from zero."""
         total, before = 0.0, 0.0
         for line in self.speed:
             if line["seconds"] < before:
@@ -117,8 +117,8 @@ class Run(NamedTuple):
 
     @property
     def examples_per_second(self) -> float | None:
-        """The examples of `steps_per_second` steps."""
-        # A step has the same number of examples in all lines, so that the last line tells it.
+        """The median rate in examples."""
+        # All steps have the same number of examples, so the last line that has it suffices.
         for line in reversed(self.speed):
             examples, steps = line.get("examples_per_second"), line["steps_per_second"]
             if examples is not None and steps > 0:
@@ -127,7 +127,7 @@ class Run(NamedTuple):
 
     @property
     def status(self) -> tuple[str, str]:
-        """The words for what became of the run and their kind: good, plain or bad."""
+        """The state of the run in words, and its kind: good, plain or bad."""
         last = self.last("train") or {}
         if None in last.values():
             return f"not finite at step {last['step']:,}", "bad"

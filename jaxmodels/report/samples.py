@@ -1,4 +1,4 @@
-"""What a run wrote into samples/: sections of pictures, texts and sounds."""
+"""The sections of pictures, texts and sounds that a run wrote into samples/."""
 
 import re
 from collections.abc import Callable, Set
@@ -23,7 +23,7 @@ _CAPTIONS = {
 class Kind(NamedTuple):
     """A kind of samples, which has a section.
 
-    read: reads a file; returns None if it is damaged or has more than so many bytes.
+    read: reads a file; returns None if it is damaged or has more bytes than given.
     """
 
     title: str
@@ -40,10 +40,10 @@ Frames = list[tuple[int, Path]]  # (step, file) of a series
 
 
 def samples_of(paths: list[Path], skip: Set[str], most: int = MOST_BYTES) -> list[Section]:
-    """Makes a section of each kind of samples that there are files of.
+    """Makes a section for each kind of samples that has files.
 
-    A series over steps is one viewer, the other samples stand one by one. What would make the page
-    too large is named instead.
+    A series over steps has one viewer, and other samples have a box each. Files that would make the
+    page too large are only named.
 
     skip: names of files that are not to be shown.
     most: bytes of files that the page may hold.
@@ -99,7 +99,7 @@ def _in_series(files: list[Path]) -> tuple[list[Path], dict[str, Frames]]:
 
 
 def _by_interest(frames: Frames) -> list[Path]:
-    """Orders a series: the last frame, the first, then again and again the middle of a gap."""
+    """Orders a series: the last frame, the first, then the middles of ever smaller gaps."""
     paths = [path for _, path in frames]
     order, gaps = [len(paths) - 1, 0], [(0, len(paths) - 1)]
     for low, high in gaps:
@@ -136,7 +136,7 @@ def _left_out(names: list[str], most: int) -> Html:
 
 
 def _caption(path: Path) -> str:
-    """Makes the caption of a single sample of its name."""
+    """Makes the caption of a single sample from its name."""
     name = path.stem
     words = name.replace("-", " ").replace("_", " ")
     return _CAPTIONS.get(name, words[:1].upper() + words[1:])

@@ -1,4 +1,4 @@
-"""What a run recorded of its scores. Nothing is guessed from what a score is called."""
+"""The scores as a run declared them. Nothing is guessed from the name of a score."""
 
 from typing import Literal, NamedTuple, get_args
 
@@ -23,8 +23,8 @@ UNDECLARED = Score()
 def declared_scores(record: dict) -> dict[str, Score]:
     """Reads the scores that a config.json declares.
 
-    Runs of older versions declare none. Of these only the monitored score has a direction, the one
-    that chose the best checkpoint.
+    Runs of older versions declare none. There only the monitored score has a direction, that by
+    which it chose the best checkpoint.
     """
     entries = record.get("scores")
     entries = entries if isinstance(entries, dict) else {}
@@ -48,5 +48,5 @@ def _score(entry: dict) -> Score:
 
 
 def direction(better: Better) -> str:
-    """Says a direction in words."""
+    """Formats a direction in words."""
     return f"{better} is better"

@@ -1,4 +1,4 @@
-"""The engine: all that touches devices, time and files. It knows the objective protocol only."""
+"""The engine: everything that touches devices, time and files. It knows only the protocol."""
 
 from jaxmodels.train.command import main, train
 from jaxmodels.train.config import (

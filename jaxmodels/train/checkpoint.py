@@ -1,84 +1,304 @@
-"""Checkpoints by Orbax: written while training goes on, whole or not at all, last and best kept."""
+"""Checkpoints by Orbax: written while training goes on, whole or not at all, checked when read."""
 
+import contextlib
+import gc
+import hashlib
+import json
 import logging
+import os
+import re
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from errno import EACCES, EDQUOT, EIO, ENOSPC, EPERM, EROFS
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 
-from jaxmodels.errors import InputError
+from jaxmodels.errors import InputError, RunError
+from jaxmodels.files import read_json
 from jaxmodels.protocol import PyTree
+from jaxmodels.run_record import is_number
+from jaxmodels.train.digest import digests_by_name, names_of_leaves
+
+_FULL_OR_FORBIDDEN = (ENOSPC, EDQUOT, EACCES, EPERM, EROFS, EIO)
+
+
+class Facts(NamedTuple):
+    """What a checkpoint says of the run at its step."""
+
+    lines: int  # of metrics.jsonl
+    lines_hash: str  # SHA-256 of these lines
+    found_hash: str = ""  # of evaluation.json; "": there is none
+    skipped: int = 0  # batches that were left out after a divergence
+    evaluated: bool = True  # False: an evaluation that was due failed
+    score: float | None = None  # of validation, where it is the best so far; larger is better
+
+
+class Restored(NamedTuple):
+    """What a checkpoint holds."""
+
+    step: int
+    tree: PyTree
+    facts: Facts | None  # None: it was written by a version that kept none
+
+
+class DamagedCheckpoint(InputError):
+    """A checkpoint whose bytes are not those that were written."""
 
 
 class Checkpoints:
     """The checkpoints of one run folder.
 
     write: to save, and to clear away what a kill left half saved; only the process that trains may.
+    keep: how many of the newest are kept, beside the best one.
     """
 
-    def __init__(self, folder: Path, write: bool = False):
-        logging.getLogger("absl").setLevel(logging.ERROR)  # a page of notes for each save
+    def __init__(self, folder: Path, write: bool = False, keep: int = 2):
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # pages of notes for each save
         import orbax.checkpoint as ocp
-        from orbax.checkpoint import checkpoint_managers
 
-        def score(metrics):
-            return metrics["score"]
-
+        self._failure: RunError | None = None
         self._args = ocp.args
-        self._folder = folder
+        self._folder, self._keep = folder, keep
         self._manager = ocp.CheckpointManager(
             folder.absolute(),
             options=ocp.CheckpointManagerOptions(
                 create=write,
                 cleanup_tmp_directories=write,
                 read_only=not write,
-                best_fn=score,
-                preservation_policy=checkpoint_managers.AnyPreservationPolicy(
-                    [
-                        checkpoint_managers.LatestN(1),
-                        checkpoint_managers.BestN(
-                            get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False
-                        ),
-                    ]
-                ),
+                preservation_policy=self,
             ),
         )
+        self._scores = {step: self._score_of(step) for step in self._manager.all_steps()}
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """Tells the library which checkpoints to keep: the newest ones, and the best."""
+        newest = {info.step for info in checkpoints[-self._keep :]}
+        return [info.step in newest or info.step == self.best() for info in checkpoints]
 
     def last(self) -> int | None:
-        """Step of the newest complete checkpoint."""
+        """Returns the step of the newest complete checkpoint, or None."""
         return self._manager.latest_step()
 
+    def steps(self) -> list[int]:
+        """Steps of all complete checkpoints, in order."""
+        return sorted(self._manager.all_steps())
+
     def best(self) -> int | None:
-        """Step of the best one; where nothing was scored, of the last."""
-        best = self._manager.best_step()
-        return self.last() if best is None else best
+        """Returns the step of the best checkpoint; where none has a score, of the last."""
+        scores = [
+            (score, step) for step in self.steps() if (score := self._scores.get(step)) is not None
+        ]
+        # Of equal scores the last one counts.
+        return max(scores, default=(None, self.last()))[1]
 
-    def save(self, step: int, tree: PyTree, score: float | None = None) -> None:
-        """Starts to save; the tree may be donated when this returns. score: of a new best."""
-        metrics = None if score is None else {"score": score}
-        self._manager.save(step, args=self._args.StandardSave(tree), metrics=metrics)
+    def save(self, step: int, tree: PyTree, facts: Facts) -> None:
+        """Starts to save, in place of an earlier checkpoint of this step. The tree may be donated
+        when this returns."""
+        self._scores[step] = facts.score
+        types, digests = _types_by_name(tree), digests_by_name(tree)
+        arrays = {name: {"type": types[name], "digest": digests[name]} for name in types}
+        with self._writing():
+            if step in self._manager.all_steps():
+                self._manager.delete(step)
+            self._manager.save(
+                step,
+                args=self._args.StandardSave(tree),
+                custom_metadata=_sealed({**facts._asdict(), "arrays": arrays}),
+            )
 
-    def restore(self, step: int, like: PyTree) -> PyTree:
+    def facts(self, step: int) -> Facts | None:
+        """What the checkpoint of a step says of the run; None: it was written by a version that
+        kept no facts, or they are damaged."""
+        with contextlib.suppress(DamagedCheckpoint):
+            kept = self._kept(step)
+            return None if kept is None else _facts_of(kept)
+        return None
+
+    def restore(self, step: int, like: PyTree) -> Restored:
         """The tree saved at a step, with the shapes, types and shardings of `like`.
 
         Raises:
+          DamagedCheckpoint: its bytes are not those that were written.
           InputError: it was saved from another structure, by other code.
         """
+        kept = self._kept(step)
+        if kept is None:
+            return Restored(step, self._restore_unchecked(step, like), None)
+        saved, wanted = kept["arrays"], _types_by_name(like)
+        for name in sorted(saved.keys() | wanted.keys()):
+            there, here = saved.get(name, {}).get("type"), wanted.get(name)
+            if there != here:
+                raise self._misfit(step, f"array {name} is {there} there and {here} here")
         try:
-            return self._manager.restore(step, args=self._args.StandardRestore(like))
-        except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
-            first = str(error).strip().splitlines()[0][:200]
-            raise InputError(
-                f"checkpoint {self._folder / str(step)} does not fit this code: {first};"
-                " check out the code that wrote it, or --overwrite to start anew"
-            ) from error
+            with _quiet():
+                tree = self._manager.restore(step, args=self._args.StandardRestore(like))
+        except MemoryError:
+            raise
+        except Exception as error:
+            # Orbax and TensorStore raise many types for files that are cut, gone or changed.
+            raise self._damage(step, _first_line(error)) from None
+        found = digests_by_name(tree)
+        for name, array in saved.items():
+            if found[name] != array["digest"]:
+                raise self._damage(step, f"array {name} is not what was written")
+        return Restored(step, tree, _facts_of(kept))
+
+    def restore_newest(self, like: PyTree) -> Restored | None:
+        """The newest checkpoint that is whole; None where there is none at all. A note on standard
+        error says which newer ones are damaged.
+
+        Raises:
+          DamagedCheckpoint: all are.
+          InputError: the newest was saved by other code.
+        """
+        steps, damage = self.steps(), None
+        for step in reversed(steps):
+            try:
+                restored = self.restore(step, like)
+            except DamagedCheckpoint as error:
+                damage = damage or error
+                continue
+            if damage:
+                repeated = steps[-1] - step
+                print(
+                    f"note: {damage}; went back to that of step {step}: {repeated} steps are"
+                    " repeated",
+                    file=sys.stderr,
+                )
+            return restored
+        if damage:
+            raise DamagedCheckpoint(f"{damage}, and so are those before; --overwrite starts anew")
+        return None
+
+    def delete_after(self, step: int) -> None:
+        """Deletes the checkpoints after a step, as those that are damaged."""
+        with self._writing():
+            for later in self.steps():
+                if later > step:
+                    self._manager.delete(later)
+
+    def wait(self) -> None:
+        """Waits for what is being saved."""
+        with self._writing():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits for what is being saved."""
-        self._manager.close()
+        """Waits for what is being saved, and ends."""
+        with self._writing():
+            self._manager.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turns what the library raises when it cannot write into one line."""
+        if self._failure:
+            raise self._failure
+        try:
+            yield
+        except Exception as error:
+            # Once only: its threads have no more to say.
+            self._failure = RunError(
+                f"checkpoints in {self._folder} cannot be written: {_cause(error)}; those that were"
+                " complete are kept, and the same command goes on from them"
+            )
+            raise self._failure from None
+
+    def _kept(self, step: int) -> dict[str, Any] | None:
+        """The facts and the checksums that were saved with a checkpoint."""
+        path = self._folder / str(step) / "_CHECKPOINT_METADATA"
+        try:
+            sealed = json.loads(path.read_bytes())["custom_metadata"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            raise self._damage(step, f"its file {path.name} cannot be read") from None
+        if not sealed:
+            return None
+        try:
+            content = sealed["content"]
+            if sealed["sha256"] == _sha256(content):
+                return json.loads(content)
+        except (KeyError, TypeError, ValueError):
+            pass
+        raise self._damage(step, f"its file {path.name} is not what was written")
+
+    def _score_of(self, step: int) -> float | None:
+        facts = self.facts(step)
+        if facts is not None:
+            return facts.score
+        # Versions that kept no facts let the library write the score.
+        metrics = read_json(self._folder / str(step) / "metrics" / "metrics")
+        score = metrics.get("score") if isinstance(metrics, dict) else None
+        return score if is_number(score) else None
+
+    def _restore_unchecked(self, step: int, like: PyTree) -> PyTree:
+        try:
+            with _quiet():
+                return self._manager.restore(step, args=self._args.StandardRestore(like))
+        except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
+            raise self._misfit(step, _first_line(error)) from None
+
+    def _misfit(self, step: int, reason: str) -> InputError:
+        return InputError(
+            f"checkpoint {self._folder / str(step)} does not fit this code: {reason[:200]};"
+            " check out the code that wrote it, or --overwrite to start anew"
+        )
+
+    def _damage(self, step: int, reason: str) -> DamagedCheckpoint:
+        return DamagedCheckpoint(f"checkpoint {self._folder / str(step)} is damaged: {reason}")
 
 
 def abstract(tree: PyTree, sharding: jax.sharding.Sharding) -> PyTree:
-    """Shapes and types of a tree, each with this sharding."""
+    """Returns the shapes and types of a tree, each with this sharding."""
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
     )
+
+
+def _types_by_name(tree: PyTree) -> dict[str, str]:
+    """Type and shape of every leaf by its name, as "float32[3, 4]"."""
+    types = [f"{leaf.dtype}{list(leaf.shape)}" for leaf in jax.tree.leaves(tree)]
+    return dict(zip(names_of_leaves(tree), types, strict=True))
+
+
+def _sealed(value: dict[str, Any]) -> dict[str, str]:
+    """A value as JSON beside its own checksum."""
+    content = json.dumps(value)
+    return {"content": content, "sha256": _sha256(content)}
+
+
+def _facts_of(kept: dict[str, Any]) -> Facts:
+    return Facts(**{name: kept[name] for name in Facts._fields})
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _cause(error: Exception) -> str:
+    """What the system said, which libraries wrap into pages of their own."""
+    said = re.search("|".join(map(os.strerror, _FULL_OR_FORBIDDEN)), str(error))
+    if said:
+        return said.group()
+    number = error.errno if isinstance(error, OSError) else None
+    return os.strerror(number) if number else _first_line(error)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the library from printing pages about coroutines that a failed restore leaves."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                yield
+            except Exception:
+                gc.collect()
+                raise
+    finally:
+        sys.unraisablehook = hook

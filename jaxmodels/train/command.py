@@ -1,5 +1,7 @@
 """The command line of an experiment: flags in, exit code out."""
 
+import contextlib
+import io
 import os
 import platform
 import sys
@@ -8,8 +10,15 @@ from typing import TYPE_CHECKING
 
 import jaxmodels
 from jaxmodels.errors import InputError, RunError, Stopped
+from jaxmodels.interrupts import RESUMABLE, leaving_at_second_interrupt
 from jaxmodels.train.config import Config, Preset, configure, from_record
 from jaxmodels.train.experiment import NOTHING, Experiment
+from jaxmodels.train.faults import (
+    describe_fault,
+    is_bad_path,
+    other_threads_wait,
+    require_runtime,
+)
 from jaxmodels.train.flags import parse
 from jaxmodels.train.identity import workdir_of
 from jaxmodels.train.run_folder import RunFolder
@@ -18,7 +27,7 @@ from jaxmodels.train.source import source_hash
 if TYPE_CHECKING:
     from jaxmodels.train.loop import Result
 
-FINISHED, FAILED, BAD_INPUT, RESUMABLE = 0, 1, 2, 75
+FINISHED, FAILED, BAD_INPUT = 0, 1, 2
 
 
 def main(
@@ -27,38 +36,76 @@ def main(
     presets: Mapping[str, Preset] = NOTHING,
     arguments: Sequence[str] | None = None,
 ) -> int:
-    """Runs an experiment from the command line; the exit code.
+    """Runs an experiment from the command line; returns the exit code.
 
     0: finished. 1: the run failed. 2: bad input. 75: stopped on request and resumable.
 
-    build: takes the config, and optionally data that are not those that the config names.
+    build: takes the config, and optionally data to use in place of what the config names.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal of ASCII shows what it can of other letters.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    with leaving_at_second_interrupt():
+        code = _exit_code(config_class, build, presets, arguments)
+    if code == FAILED and arguments is None and other_threads_wait():
+        # A library that could not write would keep the program, and the lock of the run, for
+        # minutes.
+        os._exit(code)
+    return code
+
+
+def _exit_code(
+    config_class: type[Config],
+    build: Callable[..., Experiment],
+    presets: Mapping[str, Preset],
+    arguments: Sequence[str] | None,
+) -> int:
     try:
         arguments = list(sys.argv[1:] if arguments is None else arguments)
         if "--version" in arguments:
             print(version())
             return FINISHED
-        return _run(parse(config_class, presets, arguments), build, arguments)
+        code = _run(parse(config_class, presets, arguments), build, arguments)
+        sys.stdout.flush()
+        return code
     except Stopped as stopped:
         print(stopped)
         return RESUMABLE
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
+        return _say(f"error: {error}", BAD_INPUT)
     except RunError as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return FAILED
+        return _say(f"failed: {error}", FAILED)
     except BrokenPipeError:
-        # Nobody reads on (say, `| head`); Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Nobody reads on (say, `| head`).
+        _close_output()
         return FAILED
     except KeyboardInterrupt:
-        print("interrupted; the last checkpoint is kept", file=sys.stderr)
-        return RESUMABLE
+        return _say("interrupted; the last checkpoint is kept", RESUMABLE)
+    except Exception as error:
+        fault = describe_fault(error)
+        if fault is None:
+            raise
+        if is_bad_path(error):
+            return _say(f"error: {fault}", BAD_INPUT)
+        if isinstance(error, OSError) and error.filename is None:
+            _close_output()
+        return _say(f"failed: {fault}", FAILED)
+
+
+def _say(line: str, code: int) -> int:
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
+    return code
+
+
+def _close_output() -> None:
+    """Drops what standard output still holds; Python would complain again when it flushes it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def version() -> str:
-    """The versions of this package, of Python and of jax on one line."""
+    """Returns the versions of this package, of Python and of jax on one line."""
     from importlib import metadata
 
     python = platform.python_version()
@@ -66,6 +113,8 @@ def version() -> str:
 
 
 def _run(config: Config, build: Callable, arguments: Sequence[str]) -> int:
+    config.validate()
+    require_runtime()
     folder = RunFolder(workdir_of(config))
     if config.run.mode == "train" and not config.run.debug:
         result = train(build, config)
@@ -96,7 +145,7 @@ def _run(config: Config, build: Callable, arguments: Sequence[str]) -> int:
 def train(build: Callable[..., Experiment], config: Config, *data: object) -> "Result":
     """Trains or resumes the run that a config describes, as the command line does.
 
-    data: what `build` takes beside the config, as arrays from a notebook.
+    data: what `build` takes besides the config, such as arrays from a notebook.
 
     Raises:
       InputError: bad input; nothing has been written.
@@ -118,7 +167,7 @@ def train(build: Callable[..., Experiment], config: Config, *data: object) -> "R
 def _config_of_run(
     config: Config, folder: RunFolder, record: dict | None, arguments: Sequence[str]
 ) -> Config:
-    """The recorded config with the flags given laid over it; they may not make it another run."""
+    """Lays the given flags over the recorded config."""
     if record is None:
         raise InputError(
             f"workdir {folder.path} holds no run; name one with --workdir, or train it"

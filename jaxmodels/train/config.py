@@ -1,15 +1,16 @@
 """Configs: frozen dataclasses composed of sections, whose fields are the flags of an experiment.
 
 A section of a config is a dataclass; its fields keep their own names on the command line
-(`--learning-rate`, not `--optimizer.learning-rate`). A section with a field `model` also has one
-dataclass for each architecture, under the architecture's name: the options of the one that
-`model` names are flags too (`--vit.patch 8`, or `--patch 8` beside `--model vit`), and the others
-mean nothing and are not recorded.
+(`--learning-rate`, not `--optimizer.learning-rate`). A section with a field `model` also has a
+dataclass of options for each architecture, in a field named after it. The options of the chosen
+one are flags too (`--vit.patch 8`, or `--patch 8` beside `--model vit`); the others have no effect
+and are not recorded.
 """
 
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_type_hints
@@ -21,9 +22,7 @@ from jaxmodels.roles import Role
 
 T = TypeVar("T")
 C = TypeVar("C", bound="Config")
-# Of a record: 1 had every flag of every model; 2 has the options of the chosen model alone.
-FORMAT = 2
-Section = tyro.conf.OmitArgPrefixes  # Section[RunConfig]: its fields are flags as they are called
+Section = tyro.conf.OmitArgPrefixes  # Section[RunConfig]: its fields are flags of their own names
 ModelSection = Annotated[T, tyro.conf.arg(name="")]  # the same for a choice among models
 
 
@@ -62,6 +61,11 @@ class RunConfig:
     """Examples per batch of an evaluation; rounded up to a multiple of the devices."""
     checkpoint_every: Annotated[int, Role.HOW] = 500
     """Steps between checkpoints."""
+    keep: Annotated[int, Role.HOW] = 2
+    """How many of the newest checkpoints are kept, beside the best one."""
+    on_nonfinite: Annotated[Literal["stop", "skip", "rollback"], Role.BITS] = "stop"
+    """When loss or state is not finite: stop, skip the update of that step, or roll back to the
+    last checkpoint and leave out the batches since."""
     log_every: Annotated[int, Role.HOW] = 50
     """Steps between lines of training metrics, each their mean since the last line."""
     steps_per_dispatch: Annotated[int, Role.HOW] = 100
@@ -84,12 +88,13 @@ class RunConfig:
     def validate(self) -> None:
         """Raises InputError for a number out of range."""
         at_least_one = ("steps", "batch_size", "count", "eval_every", "eval_batch_size")
-        more = ("checkpoint_every", "log_every", "steps_per_dispatch", "accumulate")
+        more = ("checkpoint_every", "keep", "log_every", "steps_per_dispatch", "accumulate")
         for name in (*at_least_one, *more):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} = {getattr(self, name)}; expected at least 1")
         require_known("precision", self.precision, ("float32", "bfloat16"))
         require_known("mode", self.mode, MODES)
+        require_known("on_nonfinite", self.on_nonfinite, ("stop", "skip", "rollback"))
         if not 0 <= self.seed < 2**32:
             raise InputError(f"seed = {self.seed}; expected 0 <= seed < 2^32")
         if self.batch_size % self.accumulate:
@@ -101,31 +106,37 @@ class RunConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """What the configs of all experiments share. A subclass adds sections and flags of its own."""
+    """The base of every experiment's config. A subclass adds its sections and flags."""
 
     experiment: ClassVar[str] = "experiment"
 
     run: Section[RunConfig] = RunConfig()
 
     def validate(self) -> None:
-        """Raises InputError for what a section finds wrong; experiments extend it."""
+        """Validates all sections, which raise InputError; experiments extend it."""
+        for flag in flags_of(self).values():
+            if isinstance(flag.value, str) and re.match(r"[A-Za-z0-9]+://", flag.value):
+                raise InputError(
+                    f"{flag.name} = {flag.value}; expected a path of this machine: copy or mount"
+                    " what lies elsewhere"
+                )
         for section in sections_of(self):
             if hasattr(section, "validate"):
                 section.validate()
 
     @property
     def batches_per_step(self) -> int:
-        """How many batches a step takes, as one of batches_per_step * batch_size examples."""
+        """How many batches a step takes, joined into one of batches_per_step * batch_size."""
         return 1
 
     @property
     def schedule_ends(self) -> bool:
-        """Whether training is laid out over `steps`, so that a run cannot be extended."""
+        """Whether a schedule ends at `steps`, so that a run cannot be extended."""
         return any(getattr(section, "schedule_ends", False) for section in sections_of(self))
 
 
 class Preset(NamedTuple):
-    """A named set of flags, and what is known of it."""
+    """A named set of flags, with its source, expected result and cost."""
 
     flags: dict[str, Any]
     source: str  # who proposed it: paper, section, or code
@@ -138,14 +149,14 @@ class Flag(NamedTuple):
     """One field of a config, wherever it stands."""
 
     name: str
-    path: tuple[str, ...]  # of fields from the config on
+    path: tuple[str, ...]  # names of fields, from the config's down to its own
     kind: Any  # its type
     role: Role | None
     value: Any
 
 
 def flags_of(config: Config) -> dict[str, Flag]:
-    """All flags of a config by name; of models, the options of the chosen one."""
+    """Returns all flags of a config by name; of the models' options, those of the chosen model."""
     return {flag.name: flag for flag in _walk(config, ())}
 
 
@@ -163,13 +174,13 @@ def _walk(section: Any, path: tuple[str, ...]) -> Iterator[Flag]:
 
 def is_option(section: Any, name: str) -> bool:
     """Whether a field of a section holds the options of one of several models."""
-    # A config may have a section of that name; only a choice among models has a name there.
+    # In a config, `model` may be a section; only where models are chosen is it a string.
     chooses = isinstance(getattr(section, "model", None), str)
     return chooses and dataclasses.is_dataclass(getattr(section, name))
 
 
 def sections_of(config: Any) -> Iterator[Any]:
-    """The sections of a config that mean something, from the outside in."""
+    """Yields the sections of a config, outer before inner, without options of other models."""
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         chosen = not is_option(config, field.name) or field.name == config.model
@@ -179,14 +190,14 @@ def sections_of(config: Any) -> Iterator[Any]:
 
 
 def configure(config: C, **flags: Any) -> C:
-    """The config with these flags, in whichever section each stands.
+    """Returns the config with these flags, in whichever section each stands.
 
-    An option of another model than the chosen one is written with it: **{"vit.patch": 8}.
+    An option of a model that is not chosen is given with the model's name: **{"vit.patch": 8}.
 
     Raises:
       InputError: no such flag.
     """
-    # Which model is meant decides what options there are.
+    # The model comes first, because it decides which options are flags.
     for name in sorted(flags, key=lambda name: name != "model"):
         config = _with_flag(config, name, flags[name])
     return config
@@ -204,7 +215,7 @@ def _with_flag(config: C, name: str, value: Any) -> C:
 
 
 def _all_options(section: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """The options of every model, chosen or not, with their paths."""
+    """Yields path and options of every model, chosen or not."""
     for field in dataclasses.fields(section):
         value = getattr(section, field.name)
         if dataclasses.is_dataclass(value):
@@ -214,7 +225,7 @@ def _all_options(section: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[st
 
 
 def models_with(config: Config, option: str) -> dict[str, Any]:
-    """The models that have an option of this name, with its value in each."""
+    """Returns the models that have an option of this name, with its value in each."""
     return {
         path[-1]: getattr(options, option)
         for path, options in _all_options(config, ())
@@ -241,14 +252,14 @@ def require_range(
 
 
 def to_json(config: Config) -> dict[str, Any]:
-    """All flags by name, as plain values."""
+    """Returns all flags by name, as JSON values."""
     values = {name: flag.value for name, flag in flags_of(config).items()}
     return json.loads(json.dumps(values))
 
 
 def from_json(config_class: type[Config], values: dict[str, Any]) -> Config:
-    """The inverse of `to_json`; flags that are not in `values` have their default, and what is no
-    flag any more is left out."""
+    """Inverts `to_json`. Flags that `values` lacks have their default; values that are no flags any
+    more are ignored."""
     config = config_class()
     for name in sorted(values, key=lambda name: name != "model"):
         value = values[name]
@@ -260,10 +271,10 @@ def from_json(config_class: type[Config], values: dict[str, Any]) -> Config:
 
 
 def from_record(config_class: type[Config], record: dict[str, Any]) -> Config:
-    """The config of a run's record, of whichever age."""
+    """Reads the config of a run's record, of any format."""
     values = record["config"]
     if record.get("format", 1) < 2:
-        # Then an empty value stood for the architecture's own.
+        # In format 1 an empty value stood for the architecture's default.
         own = {"variant", "hidden", "activation", "norm", "patch"}
         values = {n: v for n, v in values.items() if n not in own or v not in ("", [], 0)}
     return from_json(config_class, values)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import matplotlib.figure  # takes long to import, so that the function does it when it is used
+    import matplotlib.figure  # slow, so only `curves_figure` imports it at run time
 
 # Colours that colour-blind people can tell apart (Okabe & Ito).
 COLOURS = {"train": "#999999", "validation": "#0072b2", "test": "#d55e00"}
@@ -57,12 +57,12 @@ def _draw_score(panel: Any, name: str, lines: Sequence[dict], colours: dict[str,
         if points:
             marker = "o" if len(points) < 30 and split != "train" else None
             panel.plot(*zip(*points), color=colour, marker=marker, markersize=3, label=split)
-    values = [line[name] for line in lines if line.get(name)]
+    values = [line[name] for line in lines if line.get(name) is not None]
     if values and min(values) > 0 and max(values) > 50 * min(values):
         # A linear axis would show only the beginning of a loss that falls by orders of magnitude.
         panel.set_yscale("log")
     elif values and max(values) - min(values) < 0.02 * max(map(abs, values)):
-        # A difference in the fourth digit would fill the panel otherwise.
+        # Otherwise a difference in the fourth digit would fill the panel.
         middle, half = (max(values) + min(values)) / 2, 0.01 * max(map(abs, values))
         panel.set_ylim(middle - 2 * half, middle + 2 * half)
     panel.set_xlim(0, 1.03 * lines[-1]["step"])

@@ -17,8 +17,8 @@ def all_finite(tree: PyTree) -> jax.Array:
 
 
 def first_non_finite(function: Callable, *arguments: PyTree) -> str | None:
-    """Runs function(*arguments) one operation at a time and names the first whose result is not
-    finite although what went in is; None if there is none.
+    """Runs function(*arguments) one operation at a time and names the first that makes finite
+    inputs into a result that is not finite; None if there is none.
 
     Works for any function, forward and backward pass alike: modules leave their names in the
     program that JAX traces.
@@ -31,13 +31,13 @@ def first_non_finite(function: Callable, *arguments: PyTree) -> str | None:
 
 
 def _culprits(jaxpr: core.Jaxpr, consts: list, arguments: list, scope: str) -> Iterator[str]:
-    """Evaluates a program, giving a description of each culprit on the way; returns its values."""
+    """Evaluates a program: yields a description of each culprit, returns the outputs."""
     values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *arguments]))
     for equation in jaxpr.eqns:
         inputs = [v.val if isinstance(v, core.Literal) else values[v] for v in equation.invars]
         name = "/".join(part for part in (scope, str(equation.source_info.name_stack)) if part)
         inner = equation.params.get("jaxpr") or equation.params.get("call_jaxpr")
-        # A call, not a loop: as many values go in as its program takes.
+        # The inputs of a call, unlike those of a loop, are the inputs of its inner program.
         if isinstance(inner, core.ClosedJaxpr) and equation.primitive.name in _CALLS:
             outputs = yield from _culprits(inner.jaxpr, inner.consts, inputs, name)
         else:
@@ -52,10 +52,10 @@ def _culprits(jaxpr: core.Jaxpr, consts: list, arguments: list, scope: str) -> I
 
 
 def _culprits_in_scan(equation: core.JaxprEqn, inputs: list, scope: str) -> Iterator[str]:
-    """The same for a loop over slices, as gradient accumulation is one."""
+    """Yields the culprits in a loop over slices, such as gradient accumulation."""
     body, length = equation.params["jaxpr"], equation.params["length"]
-    # What is carried keeps its shape, and slices lose their first axis; versions of jax name the
-    # numbers of them differently.
+    # Versions of jax name the numbers of constants and carries differently, so shapes tell them:
+    # these have the same shape inside, and slices lose their first axis.
     carried = _alike(equation.outvars, body.jaxpr.outvars)
     fixed = _alike(equation.invars, body.jaxpr.invars) - carried
     consts, carry, slices = inputs[:fixed], inputs[fixed:][:carried], inputs[fixed + carried :]
@@ -66,7 +66,7 @@ def _culprits_in_scan(equation: core.JaxprEqn, inputs: list, scope: str) -> Iter
 
 
 def _alike(outer: list, inner: list) -> int:
-    """How many values have the same shape outside and inside of a loop."""
+    """Counts the values with the same shape outside and inside of a loop."""
     return sum(a.aval.shape == b.aval.shape for a, b in zip(outer, inner, strict=True))
 
 

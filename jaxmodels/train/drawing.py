@@ -1,4 +1,4 @@
-"""What is drawn of a run from its files: curves, event files, the report."""
+"""The pictures of a run, drawn from its files: curves, event files, the report."""
 
 import sys
 
@@ -10,7 +10,7 @@ from jaxmodels.train.tensorboard import write_events
 
 
 def draw(folder: RunFolder) -> None:
-    """Draws it all anew; what fails is noted, since the result matters more than its picture."""
+    """Draws them anew; a failure is only noted, since a run matters more than its pictures."""
     lines = folder.lines()
     try:
         if figure := curves_figure(lines):

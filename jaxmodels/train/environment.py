@@ -1,4 +1,4 @@
-"""What a run was made with: versions, source, machine."""
+"""The environment of a run: versions, commit, machine."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ _ROOT = Path(jaxmodels.__file__).parent
 
 
 def environment() -> dict:
-    """Versions, git commit, kind and count of devices, processor threads."""
+    """Returns versions, git commit, kind and count of devices, processor threads."""
     device = jax.devices()[0]
     return {
         "packages": {name: metadata.version(name) for name in PACKAGES},
@@ -32,7 +32,7 @@ def environment() -> dict:
 
 
 def changed_bits(then: dict, now: dict) -> list[str]:
-    """What differs of that on which the bits of a result depend, as readable phrases."""
+    """Describes each difference on which the bits of a result may depend."""
     names = ("packages", "machine", "threads", "platform", "device_kind", "device_count")
     return [
         f"{name} {then.get(name)} -> {now.get(name)}"
@@ -42,7 +42,7 @@ def changed_bits(then: dict, now: dict) -> list[str]:
 
 
 def _git_commit() -> str | None:
-    """The commit of the source, with "+" when it was edited since; None outside of git."""
+    """Returns the commit of the source, with "+" when it was edited; None outside of git."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(

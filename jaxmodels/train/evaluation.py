@@ -21,10 +21,9 @@ from jaxmodels.train.program import MOST_SENT, Chunk, pick, steps_at_once
 
 
 class SplitProgram:
-    """Passes over one split with batches of any size: the last is filled up, and what fills it is
-    marked as not valid.
+    """Compiled passes over one split, whose last batch is padded with examples marked as not valid.
 
-    Each function that is summed or mapped is compiled once, for as long as it is the same object.
+    A function is compiled once, as long as it is passed as the same object.
     """
 
     def __init__(self, source: Source, batch_size: int, key: Key[Array, ""], mesh: Mesh):
@@ -34,11 +33,11 @@ class SplitProgram:
         self._length = min(self._order.batches, steps_at_once(source, batch_size))
         self._source, self._shardings, self._key = source, shardings_of(mesh), key
         self._arrays = put(dict(source.arrays), self._shardings.whole)
-        # The functions are kept beside their programs, so that no other takes over their identity.
+        # Keeps each function alive, so that no other can get its id.
         self._programs: dict[tuple, tuple[PerBatch, Callable]] = {}
 
     def sum(self, function: PerBatch, state: State) -> Metrics:
-        """The sum over all batches, on the host: integers and floats of 64 bits there."""
+        """Adds a function's outputs over all batches, on the host in 64 bits."""
         program = self._program("sum", function, self._summing, self._shardings.whole)
         total, running = None, deque()
         for chunk in self._chunks(self._length):
@@ -52,10 +51,11 @@ class SplitProgram:
     def map(
         self, function: PerBatch, state: State, rows: Int[np.ndarray, " count"] | None = None
     ) -> PyTree:
-        """The outputs for all examples in order, or for those of these rows, on the host."""
+        """Returns a function's outputs for all examples in order, or those of `rows`, on the
+        host."""
         if rows is not None:
             return self._of_rows(function, state, rows)
-        # One process sees all parts of a divided output; of several, each needs the whole.
+        # One process can read all parts of a divided output; several need it whole in each.
         divided = self._shardings.steps
         sharding = divided if jax.process_count() == 1 else self._shardings.whole
         length = self._most_batches(function, state)
@@ -75,12 +75,12 @@ class SplitProgram:
         rows = rows[rows < self._order.size]
         whole = self._shardings.whole
         program = self._program("rows", function, lambda function: function, whole)
-        known = {"valid": np.ones(len(rows), bool), "position": rows.astype(np.int32)}
-        batch = put({**self._source.examples(rows), **known}, whole)
+        marks = {"valid": np.ones(len(rows), bool), "position": rows.astype(np.int32)}
+        batch = put({**self._source.examples(rows), **marks}, whole)
         return jax.device_get(program(state, batch, self._key))
 
     def _program(self, verb: str, function: PerBatch, make: Callable, sharding) -> Callable:
-        # Two looks at a method give two objects that are equal in these.
+        # Each access to a method makes a new object, so its instance and function identify it.
         key = verb, id(getattr(function, "__self__", function)), _function_of(function)
         if key not in self._programs:
             compiled = jax.jit(
@@ -112,11 +112,11 @@ class SplitProgram:
 
     def _batch(self, arrays, sent, at) -> Batch:
         rows = jax.lax.with_sharding_constraint(pick(sent, at), self._shardings.batch)
-        known = {name: rows.pop(name) for name in ("valid", "position")}
-        return dict(self._source.batch(arrays, rows)) | known
+        marks = {name: rows.pop(name) for name in ("valid", "position")}
+        return dict(self._source.batch(arrays, rows)) | marks
 
     def _most_batches(self, function: PerBatch, state: State) -> int:
-        """How many batches of outputs may be on the devices at once."""
+        """Returns for how many batches the outputs may be on the devices at once."""
         batch = dict(self._source.spec(self._order.batch_size))
         count = (self._order.batch_size,)
         batch["valid"] = jax.ShapeDtypeStruct(count, np.bool_)
@@ -134,10 +134,10 @@ class SplitProgram:
         ends = [*range(length, order.batches, length), order.batches]
         spans = list(zip([0, *ends], ends, strict=False))
         for (start, stop), sent in zip(spans, self._source.send(order, spans, length), strict=True):
-            # As many as the rest of what is sent, for the padding of the last chunk too.
+            # All of `sent` has `length` steps, so the last chunk's padding needs positions too.
             position = order.positions(start, start + length).astype(np.int32)
-            known = {"valid": position < order.size, "position": position}
-            yield Chunk(start, stop, put({**sent, **known}, self._shardings.steps))
+            marks = {"valid": position < order.size, "position": position}
+            yield Chunk(start, stop, put({**sent, **marks}, self._shardings.steps))
 
 
 def _function_of(function: PerBatch) -> object:
@@ -145,7 +145,7 @@ def _function_of(function: PerBatch) -> object:
 
 
 def _added(total: Metrics | None, sums: Metrics) -> Metrics:
-    """A total on the host with the sums of one more call added."""
+    """Adds the sums of one more call to a total on the host."""
     sums = jax.tree.map(_in_64_bits, jax.device_get(sums))
     return sums if total is None else jax.tree.map(np.add, total, sums)
 
@@ -155,37 +155,38 @@ def _in_64_bits(leaf: np.ndarray) -> np.ndarray:
 
 
 class Sampler:
-    """An objective's samples of one state, on one device: they are the same on any number."""
+    """A function that draws an objective's samples, on one device: they are the same on any number
+    of devices."""
 
     def __init__(self, sample: Callable[[State, Key[Array, ""], PyTree], PyTree]):
         options = cpu_compiler_options()
         self._of_count = jax.jit(sample, static_argnums=2, compiler_options=options)
         self._of_conditions = jax.jit(sample, compiler_options=options)
-        self._given, self._state = None, None
+        self._state, self._copy = None, None
 
     def __call__(self, state: State, key: Key[Array, ""], conditions: PyTree) -> PyTree:
-        """Samples for a count, or for conditions as the objective takes them, on the host."""
+        """Draws samples for a count or for the objective's conditions; returns them on the host."""
         device = jax.local_devices()[0]
-        if state is not self._given:
-            self._given, self._state = state, jax.device_put(jax.device_get(state), device)
+        if state is not self._state:
+            self._state, self._copy = state, jax.device_put(jax.device_get(state), device)
         key = jax.device_put(key, device)
         if isinstance(conditions, int):
-            return jax.device_get(self._of_count(self._state, key, conditions))
+            return jax.device_get(self._of_count(self._copy, key, conditions))
         conditions = jax.device_put(conditions, device)
-        return jax.device_get(self._of_conditions(self._state, key, conditions))
+        return jax.device_get(self._of_conditions(self._copy, key, conditions))
 
     def forget(self) -> None:
         """Frees the copy of the state."""
-        self._given = self._state = None
+        self._state = self._copy = None
 
 
 def map_examples(
     function: PerBatch, state: State, columns: Mapping[str, Any], batch_size: int = 250
 ) -> PyTree:
-    """The outputs of a function (state, batch, key) for examples that are in memory, in order, on
+    """Returns the outputs of a function (state, batch, key) for examples in memory, in order, on
     the host.
 
-    One program serves any number of them: the last batch is filled up. The key is that of seed 0.
+    The last batch is padded, so that one program serves any number. The key is that of seed 0.
     """
     size = len(next(iter(columns.values())))
     program = _jitted(function)

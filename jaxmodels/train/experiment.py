@@ -1,4 +1,4 @@
-"""What a script hands to the engine, and what the engine hands to it at an evaluation."""
+"""What a script gives to the engine, and what the engine gives to it at an evaluation."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 class Evaluation(NamedTuple):
     """One evaluation of one split, as `after_evaluation` sees it.
 
-    A function that `sum` or `map` takes is compiled once for as long as it is the same object.
+    `sum` and `map` compile a function once, as long as it is passed as the same object.
     """
 
     step: int
@@ -29,17 +29,17 @@ class Evaluation(NamedTuple):
     state: State
     scores: dict[str, float]
     sums: Metrics  # of the objective's `evaluate`, on the host, counts in 64 bits
-    occasion: Occasion  # in training, after its last step, or because a person asked for it
-    # Any function of (state, batch, key) whose outputs add, over all examples of the split.
+    occasion: Occasion  # during training, after its last step, or by --mode evaluate
+    # Adds the outputs of a function (state, batch, key) over all examples of the split.
     sum: Callable[[PerBatch], Metrics]
-    # Any function of (state, batch, key) whose outputs lead with the examples, for all of them in
-    # order, or for those of some rows; on the host.
+    # Returns the outputs [example, ...] of a function (state, batch, key) on the host, for all
+    # examples in order; map(function, rows) for some.
     map: Callable[..., PyTree]
-    # The objective's samples for a key and conditions, the same on any number of devices.
+    # Draws samples for a key and conditions, the same on any number of devices.
     draw: Callable[[Key[Array, ""], PyTree], PyTree]
-    # Examples of the split as they are stored, by their rows.
+    # Reads examples of the split, as they are stored, by their rows.
     examples: Callable[[Int[np.ndarray, " count"]], Mapping[str, np.ndarray]]
-    # What `record` of this run's earlier evaluations said, by split.
+    # The latest `record` of each split from earlier evaluations of this run.
     earlier: Mapping[str, dict[str, Any]] = NOTHING
 
 
@@ -47,8 +47,8 @@ class Findings(NamedTuple):
     """What `after_evaluation` returns; the engine writes all of it. A picture, text or sound that
     is None is removed where an earlier evaluation left one."""
 
-    scores: Mapping[str, float] = NOTHING  # beside the objective's own
-    record: Mapping[str, Any] | None = None  # of the split, in evaluation.json
+    scores: Mapping[str, float] = NOTHING  # added to the objective's own
+    record: Mapping[str, Any] | None = None  # the split's entry in evaluation.json
     # Drawn after everything else is written: {"confusion": function that makes the figure}.
     pictures: Mapping[str, "Callable[[], Figure] | None"] = NOTHING
     texts: Mapping[str, str | None] = NOTHING  # {"samples.txt": ...}
@@ -58,9 +58,9 @@ class Findings(NamedTuple):
 class Prediction(NamedTuple):
     """How --mode predict serves a path that the user names.
 
-    read: a path to the names of its examples and their columns as a batch has them; an example
-    that cannot be read is an error in place of its columns. write: outputs of one example to what
-    its line of JSON holds beside "input".
+    read: yields the name and the columns of each example at a path; in place of the columns the
+    error of one that cannot be read. write: makes the JSON line, but for "input", of one example's
+    outputs.
     """
 
     read: Callable[[Path], Iterable[tuple[str, Mapping[str, np.ndarray] | Exception]]]
@@ -69,15 +69,15 @@ class Prediction(NamedTuple):
 
 
 class Experiment(NamedTuple):
-    """An objective, its data and what the user is shown."""
+    """An objective, its data and what to show of them."""
 
     objective: Objective
     train: Source
     evaluation: Mapping[str, Source]  # "validation" (picks the best checkpoint), "test", others
-    monitor: str  # the score that picks it
+    monitor: str  # name of the score that picks it
     scores: Mapping[str, Score]  # what every number means, of training too
-    facts: Mapping[str, Any]  # of the data, recorded with the run; other facts are another run
+    facts: Mapping[str, Any]  # of the data, recorded with the run; other facts make another run
     after_evaluation: Callable[[Evaluation], Findings | None] | None = None
-    # The line shown for one line of metrics; None: nothing is shown.
+    # Formats a line of metrics for the screen; None shows nothing.
     describe: Callable[[int, str, dict[str, float]], str | None] | None = None
     prediction: Prediction | None = None

@@ -1,4 +1,4 @@
-"""What is made one ahead of its use."""
+"""An iterator that makes its items one ahead, in a thread."""
 
 import queue
 import threading
@@ -13,10 +13,9 @@ _LOOK = 0.001  # seconds between looks at the device while an item is missing
 class Feed(Generic[Item]):
     """Items made in a thread, one ahead of the one in use.
 
-    items: a generator, which is closed at the end; what it raises is raised where the item is
-      asked for.
-    idle: whether the device has done all that it was given.
-    waited: seconds in which the device was idle since an item was missing.
+    items: a generator, which is closed at the end; its errors are raised where an item is taken.
+    idle: tells whether the device has finished its work.
+    waited: seconds that the device was idle because an item was missing.
     """
 
     def __init__(self, items: Generator[Item, None, None], idle: Callable[[], bool]):

@@ -1,10 +1,10 @@
-"""What an evaluation found, as files of the run folder."""
+"""The findings of an evaluation, as files of the run folder."""
 
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from jaxmodels.files import write_atomically, write_json
+from jaxmodels.files import write_atomically
 from jaxmodels.train.experiment import Findings
 from jaxmodels.train.run_folder import RunFolder
 
@@ -12,21 +12,21 @@ from jaxmodels.train.run_folder import RunFolder
 def write_findings(folder: RunFolder, found: Mapping[str, Findings], best: str | None) -> None:
     """Writes records, pictures, texts and sounds of the splits that were evaluated at one step.
 
-    best: the split whose record is also that of the best checkpoint, if any. What cannot be
-    drawn is noted on standard error and left out: a run matters more than its pictures.
+    best: the split whose record is also that of the best checkpoint, if any. A picture that fails
+    is noted on standard error and left out: a run matters more than its pictures.
     """
     records = {split: dict(f.record) for split, f in found.items() if f.record is not None}
     if records:
         if best in records:
             records["best"] = records[best]
-        write_json(folder.path / "evaluation.json", folder.reports() | records)
+        folder.write_reports(records)
     for findings in found.values():
         for name, text in findings.texts.items():
-            _write(folder.samples / name, None if text is None else text.encode("utf-8", "replace"))
+            _write(folder.own(name), None if text is None else text.encode("utf-8", "replace"))
         for name, sound in findings.sounds.items():
-            _write(folder.samples / f"{name}.wav", sound)
+            _write(folder.own(f"{name}.wav"), sound)
         for name, draw in findings.pictures.items():
-            _draw(folder.samples / f"{name}.png", draw)
+            _draw(folder.own(f"{name}.png"), draw)
 
 
 def _write(path: Path, content: bytes | None) -> None:

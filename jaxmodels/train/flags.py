@@ -28,8 +28,8 @@ def parse(
     arguments: Sequence[str],
     default: Config | None = None,
 ) -> Config:
-    """The config that the flags describe. They start from `default`, or from the preset among them
-    and then the file that --config names: a run's config.json, or flags as YAML.
+    """Parses flags into a config. They are laid over `default`; without one, over the preset that
+    they name and then the file that --config names (a run's config.json, or flags as YAML).
 
     Raises:
       InputError: an unknown flag, preset or option, a value of another type, or a file that is
@@ -53,18 +53,18 @@ def parse(
 
 
 def _value_of(arguments: Sequence[str], name: str) -> str | None:
-    """What --name is given, the last time if it is given more than once."""
-    found = None
+    """Returns the value of --name; the last one if there are several."""
+    value = None
     for word, following in zip(arguments, [*arguments[1:], ""]):
         if word == f"--{name}":
-            found = following
+            value = following
         elif word.startswith(f"--{name}="):
-            found = word.partition("=")[2]
-    return found
+            value = word.partition("=")[2]
+    return value
 
 
 def _without_config_file(arguments: Sequence[str]) -> tuple[list[str], str | None]:
-    """The arguments without --config FILE, and the file."""
+    """Returns the arguments without --config FILE, and the file."""
     words, path = [], None
     left = iter(arguments)
     for word in left:
@@ -79,7 +79,7 @@ def _without_config_file(arguments: Sequence[str]) -> tuple[list[str], str | Non
 
 
 def _read(config_class: type[Config], path: Path) -> dict[str, Any]:
-    """The flags in a file."""
+    """Reads the flags in a file."""
     import yaml
 
     try:
@@ -99,22 +99,22 @@ def _read(config_class: type[Config], path: Path) -> dict[str, Any]:
                 f" '{config_class.experiment}'"
             )
         flags = {n: f.value for n, f in flags_of(from_record(config_class, content)).items()}
-        # Where the recorded run lies is no setting of a new one.
+        # A new run gets a folder of its own.
         return flags | {"workdir": None}
     flags = {str(name).replace("-", "_"): value for name, value in content.items()}
     return {name: _plain(value) for name, value in flags.items()}
 
 
 def _plain(value: Any) -> Any:
-    """A value of YAML as a flag has it."""
+    """Converts a value of YAML to that of a flag."""
     if isinstance(value, list):
         return tuple(map(_plain, value))
-    # YAML takes 1e-3, without a point, for text.
+    # YAML reads 1e-3, which has no point, as text.
     return float(value) if isinstance(value, str) and _FLOAT.fullmatch(value) else value
 
 
 def _with_full_names(arguments: Sequence[str], default: Config) -> list[str]:
-    """The arguments with each option of the chosen model under its full name, --vit.patch."""
+    """Gives each option of the chosen model its full name, --vit.patch."""
     known = flags_of(default)
     words = []
     for word in arguments:
@@ -136,14 +136,14 @@ def _with_full_names(arguments: Sequence[str], default: Config) -> list[str]:
 
 
 def _full_name(config: Config, path: tuple[str, ...], flag: str) -> str:
-    """vit.patch or vit.no-patch for an option of a model, else the flag as it is."""
+    """Returns vit.patch or vit.no-patch for an option of a model, else the bare flag."""
     bare = flag.removeprefix("--")
     models = models_with(config, path[-1])
     return f"{path[-2]}.{bare}" if path[-2] in models else bare
 
 
 def _with_whole_numbers(arguments: Sequence[str], default: Config) -> list[str]:
-    """The arguments with 1e4 written as 10000 where a whole number is expected."""
+    """Writes 1e4 as 10000 where a whole number is expected."""
     whole = {n.replace("_", "-") for n, f in flags_of(default).items() if _is_whole(f.value)}
     words, flag = [], ""
     for word in arguments:
@@ -159,8 +159,8 @@ def _with_whole_numbers(arguments: Sequence[str], default: Config) -> list[str]:
 
 
 def _is_whole(value: Any) -> bool:
-    each = value if isinstance(value, tuple) else (value,)
-    return all(isinstance(v, int) and not isinstance(v, bool) for v in each)
+    values = value if isinstance(value, tuple) else (value,)
+    return all(isinstance(v, int) and not isinstance(v, bool) for v in values)
 
 
 def _parse(
@@ -188,7 +188,7 @@ def _parse(
 
 
 def _one_line(text: str, default: Config) -> str:
-    """What tyro says in a box of several lines with a title, on one line, with a near flag."""
+    """Puts tyro's boxed message on one line, and adds the nearest flag where it names none."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", text)
     text = re.sub(r"╭.*╮|For full helptext.*|[\u2500-\u257f]+", " ", text)
     text = " ".join(text.split())

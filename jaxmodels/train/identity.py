@@ -1,4 +1,4 @@
-"""What makes a run the one that it is, the folder that it has by default, and its command."""
+"""The identity of a run, its default folder and its command."""
 
 import hashlib
 import json
@@ -16,9 +16,9 @@ def is_path(data: str) -> bool:
 
 
 def identity(config: Config) -> dict[str, Any]:
-    """The flags that make a run what it is: with another value of one it is another run.
+    """Returns the flags that identify a run: another value of one makes another run.
 
-    A path of data is none of them: the facts of the data say what lies there.
+    A path of data is left out, because the facts of the data identify what lies there.
     """
     values, flags = to_json(config), flags_of(config)
     return {
@@ -31,12 +31,12 @@ def identity(config: Config) -> dict[str, Any]:
 
 
 def free_when_read(config: Config) -> set[str]:
-    """The flags of its identity that may be others when a run is evaluated or sampled from."""
+    """Returns the flags of the identity that may differ when a run is evaluated or sampled from."""
     return {name for name, flag in flags_of(config).items() if flag.role is Role.READ}
 
 
 def workdir_of(config: Config) -> Path:
-    """The run folder: as named, or runs/EXPERIMENT/DATA-MODEL-SEED-HASH."""
+    """Returns the run folder: as named, or runs/EXPERIMENT/DATA-MODEL-SEED-HASH."""
     if config.run.workdir:
         return Path(config.run.workdir)
     named = identity(config)
@@ -45,7 +45,7 @@ def workdir_of(config: Config) -> Path:
     if "data" in flags:
         data = str(flags["data"].value)
         path = Path(data).expanduser().resolve()
-        # The folder that is meant, however it is written.
+        # The absolute path, so that every way to write a folder gives the same hash.
         named["data"] = str(path) if is_path(data) else data
         parts.append(path.name if is_path(data) else data.replace(os.sep, "_"))
     if "model" in flags:
@@ -55,10 +55,8 @@ def workdir_of(config: Config) -> Path:
 
 
 def command_of(config: Config) -> str:
-    """python -m experiments.NAME with the flags that differ from their defaults, for a shell.
-
-    What says only what to do with a run, or where, is left out; a preset too, being a shorter way
-    to write flags that are all in the command.
+    """Writes python -m experiments.NAME with the flags that differ from their defaults, for a
+    shell. Flags of `Role.VERB` are left out, the preset among them: its flags are in the command.
     """
     standard = type(config)()
     flags = flags_of(config)
@@ -75,8 +73,7 @@ def command_of(config: Config) -> str:
 
 
 def _written(flag: Flag) -> list[str]:
-    """A flag as words of the command line."""
-    # A model's option stands in its section, which its path ends with.
+    """Writes a flag as words of the command line."""
     name = flag.name.replace("_", "-")
     value = flag.value
     if value is None:
@@ -86,5 +83,5 @@ def _written(flag: Flag) -> list[str]:
     if isinstance(value, (tuple, list)):
         return [f"--{name}", *map(str, value)]
     if str(value).startswith("-"):
-        return [f"--{name}={value}"]  # else it would be read as a flag
+        return [f"--{name}={value}"]  # a word of its own would be read as a flag
     return [f"--{name}", str(value)]

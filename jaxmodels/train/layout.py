@@ -1,4 +1,4 @@
-"""The devices of a run, and how things lie on them."""
+"""The devices of a run as a mesh, and how arrays lie on it."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ def use_compilation_cache() -> None:
 
 
 def make_mesh(axes: str = "") -> Mesh:
-    """The devices as a mesh: "data=4" takes the first four, "" takes all.
+    """Makes a mesh of the devices: "data=4" takes the first four, "" takes all.
 
     Raises:
       InputError: text of another form, or more devices than there are.
@@ -45,7 +45,7 @@ def make_mesh(axes: str = "") -> Mesh:
 
 
 class Shardings(NamedTuple):
-    """How things lie on the mesh."""
+    """The ways in which arrays lie on the mesh."""
 
     whole: NamedSharding  # on every device: state, resident data, metrics
     steps: NamedSharding  # [step, batch, ...]: the batch is divided
@@ -53,7 +53,7 @@ class Shardings(NamedTuple):
 
 
 def shardings_of(mesh: Mesh) -> Shardings:
-    """The shardings of one data axis."""
+    """Returns the shardings of a mesh with a data axis."""
     return Shardings(
         NamedSharding(mesh, PartitionSpec()),
         NamedSharding(mesh, PartitionSpec(None, DATA_AXIS)),
@@ -62,13 +62,13 @@ def shardings_of(mesh: Mesh) -> Shardings:
 
 
 def part_of_host() -> tuple[int, int]:
-    """Which of how many equal parts of every batch this process makes."""
+    """Returns (index, count): of `count` equal parts of every batch, the one of this process."""
     return jax.process_index(), jax.process_count()
 
 
 def put(tree: PyTree, sharding: NamedSharding) -> PyTree:
-    """Arrays of the host on the devices: where there are several processes, of each its part along
-    the divided axis, or, whole on every device, the same of all."""
+    """Puts arrays of the host on the devices. Each of several processes gives its part along the
+    divided axis; where no axis is divided, all give the same arrays."""
     if jax.process_count() == 1:
         return jax.device_put(tree, sharding)
     return jax.tree.map(partial(_put_local, sharding), tree)

@@ -1,5 +1,6 @@
 """The training loop. It knows states, batches and metrics, not what they mean."""
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import NamedTuple
 import jax
 
 from jaxmodels.errors import InputError, RunError, Stopped
-from jaxmodels.protocol import Metrics, State
-from jaxmodels.train.checkpoint import Checkpoints
+from jaxmodels.protocol import State
+from jaxmodels.train.checkpoint import Checkpoints, Restored
 from jaxmodels.train.config import Config, Role, configure, flags_of, from_record
+from jaxmodels.train.course import Course
 from jaxmodels.train.debug import all_finite
 from jaxmodels.train.drawing import draw
 from jaxmodels.train.environment import changed_bits, environment
@@ -18,36 +20,24 @@ from jaxmodels.train.evaluation import Sampler, SplitProgram
 from jaxmodels.train.experiment import Evaluation, Experiment, Findings, Occasion
 from jaxmodels.train.findings import write_findings
 from jaxmodels.train.layout import make_mesh, use_compilation_cache
-from jaxmodels.train.log import Log, not_finite
+from jaxmodels.train.log import Log
+from jaxmodels.train.memory import require_memory
 from jaxmodels.train.program import TrainProgram
-from jaxmodels.train.progress import Interruption, Progress
+from jaxmodels.train.progress import Interruption
 from jaxmodels.train.run_folder import RunFolder
 
 DIRECTIONS = {"lower": "min", "higher": "max"}
 
 
 class Result(NamedTuple):
-    """Where training ended."""
+    """The outcome of training."""
 
     state: State
     step: int
-    scores: dict[str, dict[str, float]]  # the last ones of each split
+    scores: dict[str, dict[str, float]]  # by split, its last ones
     workdir: Path
-    finished: bool  # False when it was asked to stop before the end
-    trained: bool  # False when it was finished before
-
-
-def chunk_ends(config: Config, start: int, longest: int) -> Iterator[int]:
-    """The steps at which calls of the compiled program end.
-
-    They are the multiples of every period and of `longest`, whatever `start` is, so that an
-    interrupted and an uninterrupted run do the same.
-    """
-    run = config.run
-    periods = (run.log_every, run.eval_every, run.checkpoint_every, longest)
-    while start < run.steps:
-        start = min(run.steps, *((start // period + 1) * period for period in periods))
-        yield start
+    finished: bool  # False when training was asked to stop before the end
+    trained: bool  # False when the run was finished already, so that nothing was trained
 
 
 class Trainer:
@@ -68,6 +58,7 @@ class Trainer:
             mesh,
             config.batches_per_step,
             run.parallel,
+            run.on_nonfinite == "skip",
         )
         key = self.program.keys.evaluate
         self.splits = {
@@ -78,102 +69,43 @@ class Trainer:
         }
         sample = experiment.objective.sample
         self.sampler = Sampler(sample) if sample else None
-        self._all_finite = jax.jit(all_finite)
+        self.all_finite = jax.jit(all_finite)
 
-    def train(self, begin: Callable[[], None]) -> Result:
+    def train(self, begin: Callable[[], None], interruption: Interruption) -> Result:
         """Trains from the last checkpoint, if there is one, to the end or until asked to stop.
 
-        begin: called when the checkpoint has been read, before anything is written.
+        begin: called after the checkpoint is read and before anything is written.
         """
-        with Interruption() as interruption:
-            return self._train(interruption, begin)
+        keep = self.config.run.keep
+        checkpoints = Checkpoints(self.folder.checkpoints, write=True, keep=keep)
+        with contextlib.closing(checkpoints):
+            course = Course(self, checkpoints, interruption)
+            begin()
+            with self._status_of(course, checkpoints):
+                course.go()
+        return self.result(course.state, course.step, trained=True)
 
-    def _train(self, interruption: Interruption, begin: Callable[[], None]) -> Result:
-        config, folder = self.config, self.folder
-        self.program.compile()
-        checkpoints = Checkpoints(folder.checkpoints, write=True)
-        start, state, window = self._start(checkpoints)
-        begin()
-        folder.drop_lines_after(start if start else -1)
-        folder.write_status("running", start)
-        step, status = start, "failed"
-        feed = self.program.feed(start, chunk_ends(config, start, self.program.length))
-        with Progress(config.run.steps, start) as progress, feed:
-            devices = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
-            size = self.experiment.train.size
-            print(f"{folder.path}: {size:,} training examples, {devices}", file=sys.stderr)
-            log = Log(self.experiment, config, folder, progress, start, lambda: feed.waited)
-            try:
-                for chunk in feed:
-                    state, window = self.program.run(state, window, chunk)
-                    step = chunk.stop
-                    progress.at(step)
-                    window = self._record(state, step, window, log)
-                    improved = self._evaluate_if_due(state, step, log)
-                    # A request that came during the evaluation is met at this step too.
-                    stopping = interruption.requested and step != config.run.steps
-                    self._save_if_due(checkpoints, step, state, window, log, improved, stopping)
-                    if stopping:
-                        break
-                status = "finished" if step == config.run.steps else "stopped"
-            except RunError:
-                draw(folder)
-                raise
-            except (KeyboardInterrupt, Stopped):
-                status = "stopped"
-                raise
-            finally:
-                # What is being saved is good, whatever ended the loop.
-                checkpoints.close()
-                folder.write_status(status, step)
-        return self.result(state, step, trained=True)
-
-    def _start(self, checkpoints: Checkpoints) -> tuple[int, State, Metrics]:
-        """Step, state and window of the last checkpoint, or of the beginning."""
-        last = checkpoints.last()
-        if last is None:
-            return 0, self.program.create(), self.program.zeros()
-        tree = checkpoints.restore(last, self.program.like)
-        return last, tree["state"], tree["window"]
-
-    def _record(self, state: State, step: int, window: Metrics, log: Log) -> Metrics:
-        """Hands a full window to the log; the window to go on with."""
-        run = self.config.run
-        if step % run.log_every and step != run.steps:
-            return window
-        log.add(step, window)
-        return self.program.zeros()
-
-    def _evaluate_if_due(self, state: State, step: int, log: Log) -> float | None:
-        """The validation score, if this step has one and none so far is better."""
-        run = self.config.run
-        is_last = step == run.steps
-        if step % run.eval_every and not is_last:
-            return None
-        with log.paused(state):
-            return self._evaluate(state, step, "last" if is_last else "due", log)
-
-    def _save_if_due(
-        self,
-        checkpoints: Checkpoints,
-        step: int,
-        state: State,
-        window: Metrics,
-        log: Log,
-        improved: float | None,
-        stopping: bool,
-    ) -> None:
-        run = self.config.run
-        is_last = step == run.steps
-        due = step % run.checkpoint_every == 0 or is_last or stopping
-        if due or improved is not None:
-            with log.paused(state):
-                if is_last or stopping:
-                    draw(self.folder)
-                self._save(checkpoints, step, state, window, improved)
+    @contextlib.contextmanager
+    def _status_of(self, course: Course, checkpoints: Checkpoints) -> Iterator[None]:
+        """Writes what became of the run, after the last checkpoint is on the disk."""
+        status = "failed"
+        try:
+            yield
+            checkpoints.wait()
+            status = "finished" if course.step == self.config.run.steps else "stopped"
+        except RunError:
+            draw(self.folder)
+            raise
+        except (KeyboardInterrupt, Stopped):
+            status = "stopped"
+            raise
+        finally:
+            # Waits even after an error, because the state being saved was checked before.
+            checkpoints.wait()
+            self.folder.write_status(status, course.step)
 
     def result(self, state: State, step: int, trained: bool) -> Result:
-        """What the run has come to."""
+        """Returns the outcome at a step, with the last scores in metrics.jsonl."""
         lines = {line.pop("split"): line for line in self.folder.lines()}
         scores = {
             split: {name: value for name, value in line.items() if name != "step"}
@@ -182,27 +114,33 @@ class Trainer:
         finished = step == self.config.run.steps
         return Result(state, step, scores, self.folder.path, finished, trained)
 
-    def restored(self) -> tuple[int, State] | None:
-        """Step and state of the checkpoint that the config names; None when there is none."""
-        checkpoints = Checkpoints(self.folder.checkpoints)
-        step = getattr(checkpoints, self.config.run.checkpoint)()
-        if step is None:
-            return None
-        return step, checkpoints.restore(step, self.program.like)["state"]
+    def restored(self) -> Restored | None:
+        """Reads the checkpoint that the config names; None without one. Where the last is damaged,
+        a note says so and the one before is read.
 
-    def _evaluate(self, state: State, step: int, occasion: Occasion, log: Log) -> float | None:
-        """Scores the splits that are due; the validation score (see `RunFolder.best`) if none so
-        far is better."""
+        Raises:
+          InputError: the best, or every one, is damaged.
+        """
+        checkpoints = Checkpoints(self.folder.checkpoints)
+        if self.config.run.checkpoint == "last":
+            return checkpoints.restore_newest(self.program.like)
+        step = checkpoints.best()
+        return None if step is None else checkpoints.restore(step, self.program.like)
+
+    def evaluate(self, state: State, step: int, occasion: Occasion, log: Log) -> float | None:
+        """Scores the splits that are due; returns the validation score (as in `RunFolder.best`) if
+        it is the best so far."""
         earlier, found = self.folder.reports(), {}
         for split in self.splits:
-            # Nothing is selected on test: with a validation split it is scored once, at the end.
+            # With a validation split, the others are scored once, at the end: nothing may be
+            # selected on them.
             if split != "validation" and "validation" in self.splits and occasion == "due":
                 continue
             scores, found[split] = self.score(split, state, step, occasion, earlier)
             log.write(step, split, scores)
         best = self.folder.best(self.monitor)
         improved = best[0] if best and best[1] == step else None
-        # Without validation nothing is selected, and the best is the last.
+        # Without a validation split nothing is selected: the best checkpoint is the last.
         chosen = "validation" if improved is not None else None
         write_findings(self.folder, found, chosen if "validation" in self.splits else "test")
         return improved
@@ -210,7 +148,7 @@ class Trainer:
     def score(
         self, split: str, state: State, step: int, occasion: Occasion, earlier: dict[str, dict]
     ) -> tuple[dict[str, float], Findings]:
-        """The scores of one split, and what else was found.
+        """Computes the scores of one split and its findings.
 
         Raises:
           ValueError: a score that the experiment does not declare.
@@ -240,36 +178,18 @@ class Trainer:
         return scores, findings
 
     def sample(self, state: State, key, conditions):
-        """The objective's samples.
+        """Draws samples of the objective.
 
         Raises:
-          InputError: it has none.
+          InputError: it cannot be sampled from.
         """
         if self.sampler is None:
             raise InputError(f"mode = sample; {self.config.experiment} has nothing to sample")
         return self.sampler(state, key, conditions)
 
-    def _save(
-        self,
-        checkpoints: Checkpoints,
-        step: int,
-        state: State,
-        window: Metrics,
-        improved: float | None,
-    ) -> None:
-        if not self._all_finite(state):
-            raise RunError(not_finite("the state is", step))
-        if state["step"] != step:
-            raise ValueError(
-                f"after {step} steps state['step'] is {state['step']}; the objective's step must"
-                " add 1 to it"
-            )
-        self.folder.sync()
-        checkpoints.save(step, {"state": state, "window": window}, improved)
-
 
 def _monitor_of(experiment: Experiment) -> tuple[str, str]:
-    """The score that picks the best checkpoint, and "min" or "max"."""
+    """Returns the name of the score that picks the best checkpoint, and "min" or "max"."""
     score = experiment.scores.get(experiment.monitor)
     if score is None or score.better not in DIRECTIONS:
         known = [name for name, s in experiment.scores.items() if s.better in DIRECTIONS]
@@ -291,49 +211,96 @@ def _require_declared(experiment: Experiment, scores: dict[str, float]) -> None:
 
 
 def train(experiment: Experiment, config: Config, folder: RunFolder, source: str) -> Result:
-    """Trains or resumes the run in `folder`; if it was finished already, only reads its state.
+    """Trains or resumes the run in `folder`; of a finished run it only reads the state.
 
     source: hash of the code (see `source_hash`).
 
     Raises:
-      InputError: the folder holds another run, or the numbers do not fit data and devices; nothing
+      InputError: the folder holds another run, or the config does not fit data and devices; nothing
         has been written then.
       RunError: the run failed.
     """
-    record = folder.record()
-    if record and not config.run.overwrite:
-        folder.check(record, config, source, experiment.facts)
-        reached = Checkpoints(folder.checkpoints).last() or 0
-        if reached > config.run.steps:
-            raise InputError(
-                f"steps = {config.run.steps}; the run in {folder.path} is at {reached}"
-            )
-        if reached == config.run.steps:
-            trainer = Trainer(experiment, configure(config, checkpoint="last"), folder)
-            step, state = trainer.restored() or (0, trainer.program.create())
-            return trainer.result(state, step, trained=False)
+    finished = _finished(experiment, config, folder, source)
+    if finished:
+        return finished
     trainer = Trainer(experiment, config, folder)
+    with Interruption() as interruption:
+        require_memory(trainer.program.compile(), config)
+        with folder.locked():
+            return _train_locked(trainer, interruption, source)
+
+
+def _train_locked(trainer: Trainer, interruption: Interruption, source: str) -> Result:
+    """Trains in a folder that no other process changes: what is read here is still so when it is
+    acted upon."""
+    experiment, config, folder = trainer.experiment, trainer.config, trainer.folder
     now = environment()
-    with folder.locked():
-        if config.run.overwrite:
-            folder.clear()
-        elif record:
-            note_changes(record, now, config)
-            now = record["environment"]
+    folder.recover()
+    record = folder.record()
+    if config.run.overwrite:
+        folder.replaced.put_aside()
+    elif record:
+        _check(record, experiment, config, folder, source)
+        note_changes(record, now, config)
+        now = record["environment"]
 
-        def write_record() -> None:
-            scores = experiment.scores
-            folder.write_record(config, source, experiment.facts, now, trainer.monitor, scores)
+    def write_record() -> None:
+        folder.write_record(
+            config, source, experiment.facts, now, trainer.monitor, experiment.scores
+        )
 
-        if record and not config.run.overwrite:
-            return trainer.train(begin=write_record)
+    if record and not config.run.overwrite:
+        return trainer.train(write_record, interruption)
+    try:
         # A new run's record comes before everything else in its folder.
         write_record()
-        return trainer.train(begin=lambda: None)
+        return trainer.train(lambda: None, interruption)
+    except BaseException:
+        # The old run returns, unless the new one has saved a checkpoint.
+        folder.replaced.bring_back()
+        raise
+
+
+def _finished(
+    experiment: Experiment, config: Config, folder: RunFolder, source: str
+) -> Result | None:
+    """Returns the outcome of a run that has finished; None where something remains to be done."""
+    record = folder.record()
+    if record is None or config.run.overwrite or folder.replaced.exists:
+        return None
+    reached = _check(record, experiment, config, folder, source)
+    if reached != config.run.steps:
+        return None
+    trainer = Trainer(experiment, configure(config, checkpoint="last"), folder)
+    restored = trainer.restored()
+    if restored is None or restored.step != reached:
+        return None  # the last checkpoint is damaged
+    facts = restored.facts
+    if facts and not facts.evaluated:
+        return None
+    if facts and not folder.metrics.holds(facts.lines, facts.lines_hash):
+        with folder.locked():
+            folder.restore(reached, facts)
+    return trainer.result(restored.tree["state"], reached, trained=False)
+
+
+def _check(
+    record: dict, experiment: Experiment, config: Config, folder: RunFolder, source: str
+) -> int:
+    """Returns the step that the run in the folder has reached.
+
+    Raises:
+      InputError: it is another run, or it is beyond its end.
+    """
+    folder.check(record, config, source, experiment.facts)
+    reached = Checkpoints(folder.checkpoints).last() or 0
+    if reached > config.run.steps:
+        raise InputError(f"steps = {config.run.steps}; the run in {folder.path} is at {reached}")
+    return reached
 
 
 def note_changes(record: dict, now: dict, config: Config) -> None:
-    """Says on standard error what has changed since the run began, if bits may depend on it."""
+    """Notes on standard error what has changed since the run began and may change bits."""
     then = flags_of(from_record(type(config), record))
     flags = flags_of(config)
     changed = [

@@ -1,4 +1,4 @@
-"""What can be done with a run besides training it: evaluate, sample, predict, debug."""
+"""The modes besides training: evaluate, sample, predict, debug."""
 
 import json
 import sys
@@ -21,8 +21,8 @@ from jaxmodels.train.run_folder import RunFolder, score_fields
 
 
 def evaluate(experiment: Experiment, config: Config, folder: RunFolder) -> str:
-    """Scores validation and test with a checkpoint, writing nothing; the line of all scores. What
-    else was found is shown on standard error.
+    """Scores all splits with a checkpoint, writing nothing; returns a line of all scores. Records
+    are shown on standard error.
 
     Raises:
       InputError: there is no checkpoint.
@@ -39,7 +39,7 @@ def evaluate(experiment: Experiment, config: Config, folder: RunFolder) -> str:
 
 
 def sample(experiment: Experiment, config: Config, folder: RunFolder) -> str:
-    """Draws `count` samples with a checkpoint into the file `output`; a line that says so.
+    """Draws `count` samples with a checkpoint into the file `output`; returns a line that says so.
 
     Raises:
       InputError: nothing to sample, no output, or no checkpoint.
@@ -57,8 +57,8 @@ def sample(experiment: Experiment, config: Config, folder: RunFolder) -> str:
 
 
 def predict(experiment: Experiment, config: Config, folder: RunFolder) -> str:
-    """Writes a line of JSON for each example that `input` names, in their order; a line that says
-    so. An example that cannot be read has its error there, and the others go on.
+    """Writes a line of JSON for each example that `input` names, in order; returns a line that says
+    so. The line of an example that cannot be read holds its error.
 
     Raises:
       InputError: nothing to predict, no input or output, or no checkpoint.
@@ -88,7 +88,7 @@ def predict(experiment: Experiment, config: Config, folder: RunFolder) -> str:
 def _predicted(
     prediction: Prediction, state: State, path: Path, batch_size: int
 ) -> Iterator[dict[str, Any]]:
-    """The lines of all examples, a batch of them at a time."""
+    """Yields the lines of all examples, computed a batch at a time."""
     names: list[str] = []
     read: list[Mapping[str, np.ndarray] | Exception] = []
 
@@ -124,10 +124,10 @@ class Run(NamedTuple):
     experiment: Experiment
     step: int
     state: State
-    scores: dict[str, dict[str, float]]  # the last ones of each split
+    scores: dict[str, dict[str, float]]  # by split, its last ones
 
     def map(self, function: PerBatch, columns: Mapping[str, Any]) -> PyTree:
-        """The outputs of a function (state, batch, key) for examples that are in memory."""
+        """Returns the outputs of a function (state, batch, key) for examples in memory."""
         return map_examples(function, self.state, columns)
 
 
@@ -137,9 +137,9 @@ def load_run(
     workdir: str | Path,
     **changes: object,
 ) -> Run:
-    """The run in a folder, with the state of its last checkpoint, on one device.
+    """Loads the run in a folder, with the state of its last checkpoint, on one device.
 
-    changes: flags that differ from the recorded ones, as data_dir="..." where the data has moved,
+    changes: flags that replace recorded ones: data_dir="..." where the data has moved,
     checkpoint="best".
 
     Raises:
@@ -150,8 +150,8 @@ def load_run(
     if record is None or record["experiment"] != config_class.experiment:
         found = f"one of '{record['experiment']}'" if record else "none"
         raise InputError(f"{workdir} holds no run of '{config_class.experiment}' but {found}")
-    recorded = {"workdir": str(workdir), "mesh": "data=1", "accept_code_change": True}
-    config = configure(from_record(config_class, record), **recorded | changes)
+    defaults = {"workdir": str(workdir), "mesh": "data=1", "accept_code_change": True}
+    config = configure(from_record(config_class, record), **defaults | changes)
     experiment = build(config)
     folder.check(record, config, record["source"], experiment.facts)
     trainer = Trainer(experiment, config, folder)
@@ -161,20 +161,27 @@ def load_run(
 
 
 def debug(experiment: Experiment, config: Config, folder: RunFolder) -> str:
-    """Steps from the last checkpoint, or the start, until one is not finite; what it names.
+    """Repeats the steps after the last checkpoint, or from the start; returns a line that says that
+    they are finite.
 
     Raises:
-      RunError: it found one.
+      RunError: one is not; it names the layer.
     """
     trainer = Trainer(experiment, config, folder)
-    first, state = trainer.restored() or (0, trainer.program.create())
+    restored = trainer.restored()
+    first, state = 0, None
+    if restored:
+        first, state = restored.step, restored.tree["state"]
+    else:
+        state = trainer.program.create()
+    skipped = restored.facts.skipped if restored and restored.facts else 0
     step_function = experiment.objective.step
     compiled = jax.jit(lambda *a: (out := step_function(*a), all_finite(out)))
     run = config.run
     until = min(first + run.checkpoint_every, max(run.steps, first + 1))
     for step in range(first, until):
-        batch = trainer.program.batch(step)
-        key = jax.random.fold_in(trainer.program.keys.step, step)
+        batch = trainer.program.batch(step + skipped)
+        key = jax.random.fold_in(trainer.program.keys.step, step + skipped)
         (following, _), finite = compiled(state, batch, key)
         if not finite:
             culprit = first_non_finite(step_function, state, batch, key)
@@ -187,4 +194,4 @@ def _restored(trainer: Trainer) -> tuple[int, State]:
     restored = trainer.restored()
     if restored is None:
         raise InputError(f"workdir {trainer.folder.path} has no checkpoint; train the run first")
-    return restored
+    return restored.step, restored.tree["state"]

@@ -1,4 +1,4 @@
-"""The compiled steps of a run: initial state, many steps in one call."""
+"""The compiled program of a run: its initial state, and many steps in one call."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -16,11 +16,12 @@ from jaxmodels.ops import cpu_compiler_options
 from jaxmodels.order import Order
 from jaxmodels.protocol import DATA_AXIS, Batch, Metrics, PyTree, Source, State
 from jaxmodels.train.checkpoint import abstract
+from jaxmodels.train.debug import all_finite
 from jaxmodels.train.feed import Feed
 from jaxmodels.train.layout import part_of_host, put, shardings_of
 
 PARALLEL = ("jit", "pmap")
-# Bytes that the host sends in one call: several such pieces are on their way at once.
+# Most bytes of data in one call; the data of several calls is in memory at once.
 MOST_SENT = 1 << 28
 
 
@@ -34,31 +35,32 @@ class Keys(NamedTuple):
 
 
 def keys_of(seed: int) -> Keys:
-    """Roots by purpose; step t uses fold_in(keys.step, t)."""
+    """Splits a seed into roots by purpose; step t uses fold_in(keys.step, t)."""
     return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
 
 
 def pick(sent: PyTree, at: Array | int) -> PyTree:
-    """What was sent for one step of a chunk."""
+    """Takes the data of one step from what was sent for a chunk."""
     return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, at, keepdims=False), sent)
 
 
 class Chunk(NamedTuple):
-    """Steps start..stop-1 and what the host sends for them, on the devices."""
+    """Steps start..stop-1 and the host's data for them, on the devices."""
 
     start: int
     stop: int
-    sent: PyTree
+    sent: PyTree  # [length, batch, ...], of which the first stop - start steps count
+    skipped: int = 0  # batches that were left out after divergences
 
 
 class TrainProgram:
     """Steps of an objective, compiled once for the whole run.
 
     objective: an Objective, or an object with its methods.
-    parallel: jit: one program of the global batch, which the compiler divides over the mesh; pmap:
-      a program per device of its part of the batch (objectives then add over a named axis, see
+    parallel: jit: one program for the global batch, which the compiler divides over the mesh; pmap:
+      a program on each device for its part of the batch (objectives then add over a named axis, see
       `jaxmodels.across`). State and results are the same.
-    length: the most steps of a chunk; fewer where the host sends much (`self.length`).
+    length: most steps of a chunk; `self.length` is less where the data of so many is too large.
 
     Raises:
       InputError: a batch that the devices do not divide or the data does not fill, an unknown
@@ -75,6 +77,7 @@ class TrainProgram:
         mesh: Mesh,
         batches_per_step: int = 1,
         parallel: str = "jit",
+        skips_nonfinite: bool = False,
     ):
         require_known("parallel", parallel, PARALLEL)
         if parallel == "pmap" and jax.process_count() > 1:
@@ -94,6 +97,7 @@ class TrainProgram:
         batch_size *= batches_per_step
         self._order = Order(source.size, batch_size, seed, part_of_host())
         self._source, self._mesh, self._parallel = source, mesh, parallel
+        self._skips_nonfinite = skips_nonfinite
         self.length = min(length, steps_at_once(source, batch_size))
         self.shardings = shardings_of(mesh)
         self.keys = put(keys_of(seed), self.shardings.whole)
@@ -104,24 +108,37 @@ class TrainProgram:
         self.like = abstract({"state": state, "window": sums}, self.shardings.whole)
         self._arrays = put(dict(source.arrays), self.shardings.whole)
         self._objective = objective
-        # The last output of each call that the devices may not have finished.
+        # One output of each call that may still be running.
         self._running: deque[Array] = deque()
+        self._refused: list[Array] = []
+
+    def take_refused(self) -> list[Array]:
+        """Returns the number of skipped steps of each call since it was last asked."""
+        refused, self._refused = self._refused, []
+        return refused
 
     def _chunk(self, to_batch: Callable[[PyTree], PyTree], to_sums: Callable[[Metrics], Metrics]):
         source, objective = self._source, self._objective
 
         # The key is an argument, so that runs of all seeds share one program.
-        def chunk(state, window, arrays, root, sent, count):
+        def chunk(state, window, arrays, root, sent, count, skipped):
             def body(at, carry):
-                state, window = carry
+                state, window, refused = carry
                 batch = source.batch(arrays, to_batch(pick(sent, at)))
-                key = jax.random.fold_in(root, state["step"])
-                state, sums = objective.step(state, batch, key)
-                return state, jax.tree.map(jnp.add, window, to_sums(sums))
+                key = jax.random.fold_in(root, state["step"] + skipped)
+                new, sums = objective.step(state, batch, key)
+                sums = to_sums(sums)
+                if self._skips_nonfinite:
+                    good = all_finite((new, sums))
+                    new = _chosen(good, new, {**state, "step": state["step"] + 1})
+                    sums = _chosen(good, sums, jax.tree.map(jnp.zeros_like, sums))
+                    refused += ~good
+                return new, jax.tree.map(jnp.add, window, sums), refused
 
-            # A count that is not static: one program for chunks of every length.
-            state, window = jax.lax.fori_loop(0, count, body, (state, window))
-            return state, window, state["step"]
+            # `count` is traced, so that one program serves chunks of every length.
+            carry = state, window, jnp.int32(0)
+            state, window, refused = jax.lax.fori_loop(0, count, body, carry)
+            return state, window, refused
 
         return chunk
 
@@ -129,11 +146,11 @@ class TrainProgram:
     def _compiled(self) -> jax.stages.Compiled:
         whole, steps, batch = self.shardings
         if self._parallel == "pmap":
-            # What is on every device alike is mapped over no axis, and comes out as it went in.
+            # None: equal on all devices, without an axis of devices.
             program = jax.pmap(
                 self._chunk(lambda rows: rows, lambda sums: jax.lax.psum(sums, DATA_AXIS)),
                 axis_name=DATA_AXIS,
-                in_axes=(None, None, None, None, 1, None),
+                in_axes=(None, None, None, None, 1, None, None),
                 out_axes=None,
                 donate_argnums=(0, 1),
                 devices=list(self._mesh.devices),
@@ -145,7 +162,7 @@ class TrainProgram:
                     lambda rows: jax.lax.with_sharding_constraint(rows, batch), lambda sums: sums
                 ),
                 donate_argnums=(0, 1),
-                in_shardings=(whole, whole, whole, whole, steps, whole),
+                in_shardings=(whole, whole, whole, whole, steps, whole, whole),
                 out_shardings=(whole, whole, whole),
             )
         like = self.like
@@ -158,13 +175,13 @@ class TrainProgram:
             for name, part in next(self._source.send(self._order, [(0, 1)], 1)).items()
         }
         lowered = program.lower(
-            like["state"], like["window"], self._arrays, self.keys.step, sent, 0
+            like["state"], like["window"], self._arrays, self.keys.step, sent, 0, 0
         )
         options: Any = cpu_compiler_options()
         return lowered.compile(compiler_options=options)
 
     def _batch_axes(self, batch_size: int) -> tuple[int, ...]:
-        """The axes of a batch as the program takes it: pmap has one for the devices."""
+        """Returns the leading axes of a batch: [batch], or under pmap [devices, batch/devices]."""
         if self._parallel == "jit":
             return (batch_size,)
         devices = self._mesh.shape[DATA_AXIS]
@@ -177,45 +194,53 @@ class TrainProgram:
         }
         return put(sent, self.shardings.steps)
 
-    def compile(self) -> None:
-        """Compiles the steps, if that is not done yet; `run` would do it at its first call."""
-        self._compiled  # noqa: B018
+    def compile(self) -> jax.stages.Compiled:
+        """Compiles the steps now; otherwise the first `run` would."""
+        return self._compiled
 
     def create(self) -> State:
-        """The initial state."""
+        """Computes the initial state."""
         return jax.jit(self._init, out_shardings=self.shardings.whole)(self.keys.init)
 
     def zeros(self) -> Metrics:
-        """An empty window of metrics."""
+        """Returns an empty window of metrics."""
         zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), self.like["window"])
         return put(zeros, self.shardings.whole)
 
-    def feed(self, start: int, ends: Iterable[int]) -> Feed[Chunk]:
-        """The chunks from `start` to each of these ends, at most `length` steps apart; each is on
-        its way to the devices while they work on the one before."""
-        return Feed(self._chunks(start, ends), self._idle)
+    def feed(self, start: int, ends: Iterable[int], skipped: int = 0) -> Feed[Chunk]:
+        """Makes the chunks from `start` to each of `ends`, at most `length` steps apart. A chunk is
+        sent while the devices work on the one before.
 
-    def _chunks(self, start: int, ends: Iterable[int]) -> Generator[Chunk, None, None]:
+        skipped: batches that were left out: step t takes the batch and the key of t + skipped.
+        """
+        return Feed(self._chunks(start, ends, skipped), self._idle)
+
+    def _chunks(
+        self, start: int, ends: Iterable[int], skipped: int = 0
+    ) -> Generator[Chunk, None, None]:
         stops = list(ends)
         spans = list(zip([start, *stops], stops, strict=False))
+        batches = [(first + skipped, last + skipped) for first, last in spans]
         for span, sent in zip(
-            spans, self._source.send(self._order, spans, self.length), strict=True
+            spans, self._source.send(self._order, batches, self.length), strict=True
         ):
-            yield Chunk(*span, self._put(sent))
+            yield Chunk(*span, self._put(sent), skipped)
 
     def _idle(self) -> bool:
-        # Arrays of a computation have `is_ready`, though their type does not say so.
+        # The type jax.Array does not declare `is_ready`.
         running: Any = self._running
-        return all(done.is_ready() for done in running)
+        return all(step.is_ready() for step in running)
 
     def run(self, state: State, window: Metrics, chunk: Chunk) -> tuple[State, Metrics]:
-        """The steps of a chunk. Takes state and window over; returns before the devices are done,
-        but when they are done with the chunk before the last."""
-        steps = chunk.stop - chunk.start
-        state, window, done = self._compiled(
-            state, window, self._arrays, self.keys.step, chunk.sent, steps
+        """Runs the steps of a chunk; donates state and window. Returns while the devices still work
+        on this chunk and the one before."""
+        count = chunk.stop - chunk.start
+        state, window, refused = self._compiled(
+            state, window, self._arrays, self.keys.step, chunk.sent, count, chunk.skipped
         )
-        self._running.append(done)
+        self._running.append(refused)
+        if self._skips_nonfinite:
+            self._refused.append(refused)
         # Keeps at most two calls in flight; otherwise the chunks that a fast host sends would fill
         # the devices' memory.
         if len(self._running) > 2:
@@ -225,23 +250,27 @@ class TrainProgram:
     def advance(
         self, state: State, window: Metrics, start: int, stop: int
     ) -> tuple[State, Metrics]:
-        """Steps start..stop-1, without a feed."""
+        """Runs steps start..stop-1, without a feed."""
         for chunk in self._chunks(start, [*range(start + self.length, stop, self.length), stop]):
             state, window = self.run(state, window, chunk)
         return state, window
 
     def batch(self, step: int) -> Batch:
-        """The batch of one step, on its own."""
+        """Returns the batch of one step."""
         sent = next(self._source.send(self._order, [(step, step + 1)], 1))
         return self._source.batch(
-            self._arrays, {name: jnp.asarray(c[0]) for name, c in sent.items()}
+            self._arrays, {name: jnp.asarray(part[0]) for name, part in sent.items()}
         )
 
     def text(self) -> str:
-        """The optimised program."""
+        """Returns the optimised program as text (HLO)."""
         return self._compiled.as_text() or ""
 
 
+def _chosen(condition: Array, yes: PyTree, no: PyTree) -> PyTree:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
+
+
 def steps_at_once(source: Source, batch_size: int) -> int:
-    """For how many steps the host sends data in one call."""
+    """Returns for how many steps the data may be sent in one call."""
     return max(1, MOST_SENT // (source.bytes_sent * batch_size))

@@ -1,8 +1,8 @@
-"""What a person watches: a progress bar with rate, time left and live scores, and lines."""
+"""A progress bar with rate, time left and live scores; requests to stop by a signal."""
 
 import contextlib
+import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
@@ -43,7 +43,7 @@ class Progress:
 
     @contextlib.contextmanager
     def hidden(self) -> Iterator[None]:
-        """Takes the bar away for a while, in which others may print or show bars of their own."""
+        """Hides the bar inside the block, where others may print or show bars of their own."""
         self._bar.stop()
         yield
         self._bar.start()
@@ -59,7 +59,7 @@ class Progress:
 
 
 class Interruption:
-    """Turns SIGTERM and the first Ctrl-C into a request to stop, which the loop looks at."""
+    """Turns SIGTERM and the first Ctrl-C into a request to stop, which the loop reads."""
 
     def __init__(self):
         self.requested = False
@@ -80,4 +80,5 @@ class Interruption:
         if self.requested and kind == signal.SIGINT:
             raise KeyboardInterrupt
         self.requested = True
-        print("stopping after this chunk of steps", file=sys.stderr)
+        # Unlike print, this may interrupt a print.
+        os.write(2, b"stopping after this chunk of steps\n")

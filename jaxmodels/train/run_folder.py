@@ -1,9 +1,9 @@
-"""The files of a run: config.json, metrics.jsonl, speed.jsonl and where the rest goes."""
+"""The folder of a run: config.json, metrics.jsonl, speed.jsonl and the places of other files."""
 
 import contextlib
+import hashlib
 import json
 import math
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,70 +12,64 @@ from typing import Any, Literal
 import jax
 
 from jaxmodels.errors import InputError
-from jaxmodels.files import append_line, read_json, read_lines, sync, write_json, write_text
+from jaxmodels.files import append_line, read_json, write_atomically, write_json
 from jaxmodels.protocol import Score
-from jaxmodels.train.config import FORMAT, Config, flags_of, from_record, to_json
+from jaxmodels.run_record import FORMAT, read_record, seal_record
+from jaxmodels.train.checkpoint import Facts
+from jaxmodels.train.config import Config, flags_of, from_record, to_json
 from jaxmodels.train.identity import command_of, free_when_read, identity
-from jaxmodels.train.tensorboard import FILE as EVENTS
-
-# config.json last: while it is there, what a kill leaves of the others is a run's.
-FILES = (
-    "metrics.jsonl",
-    "speed.jsonl",
-    "curves.png",
-    "report.html",
-    "evaluation.json",
-    "status.json",
-    "config.json",
-)
-# What an evaluation may leave in samples/.
-SAMPLES = (".png", ".txt", ".jsonl", ".wav")
-RECORD = {"experiment", "config", "identity", "source", "facts", "environment"}
+from jaxmodels.train.lines import Lines
+from jaxmodels.train.replaced import RECORD, Replaced, note_written, require_own_folders
 
 
 class RunFolder:
-    """A run folder that may exist, be empty, or hold this or another run."""
+    """A run folder, which may be missing, be empty, or hold this or another run."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self.metrics = self.path / "metrics.jsonl"
         self.checkpoints = self.path / "checkpoints"
+        self.metrics = Lines(self.path / "metrics.jsonl", self.checkpoints / "metrics.jsonl")
         self.samples = self.path / "samples"
         self.tensorboard = self.path / "tensorboard"
+        self.replaced = Replaced(self.path)
+        self._copy = self.checkpoints / RECORD
+        self._found = self.path / "evaluation.json"
+        self._found_copy = self.checkpoints / "evaluation.json"
 
     def record(self) -> dict | None:
-        """config.json; None when there is none.
+        """Reads config.json; None when there is none.
 
         Raises:
-          InputError: it is not a run's, or the folder has files but no config.json.
+          InputError: it is not a run's or damaged, or the folder has files but no config.json.
         """
         if not self.path.exists():
             return None
         if not self.path.is_dir():
             raise InputError(f"workdir {self.path} is a file; expected a folder")
-        path = self.path / "config.json"
-        if not path.exists():
-            names = (entry.name for entry in self.path.iterdir())
-            found = sorted(n for n in names if n != ".lock" and not n.endswith(".partial"))
-            if found:
-                raise InputError(
-                    f"workdir {self.path} is no run folder and not empty (it holds {found[0]});"
-                    " name another --workdir"
-                )
-            return None
-        record = read_json(path)
-        if not isinstance(record, dict) or not record.keys() >= RECORD:
-            raise InputError(f"{path} is not the record of a run; name another --workdir")
-        return record
+        path = self.path / RECORD
+        if path.exists() or self._copy.exists():
+            return read_record(path, self._copy)
+        if self.replaced.is_whole:
+            return read_record(self.path / ".replaced" / RECORD)
+        names = (entry.name for entry in self.path.iterdir())
+        # What a kill leaves of a run that had no record yet.
+        own = (".lock", ".replaced", ".written")
+        found = sorted(n for n in names if n not in own and not n.endswith(".partial"))
+        if found:
+            raise InputError(
+                f"workdir {self.path} is no run folder and not empty (it holds {found[0]});"
+                " name another --workdir"
+            )
+        return None
 
     def check(
         self, record: dict, config: Config, source: str, facts: Mapping[str, Any] | None = None
     ) -> None:
         """Raises InputError unless the recorded run is the one that config, code and data make.
 
-        facts: of the data; None: not known yet.
+        facts: those of the data; None while the data is not loaded.
         """
-        # The record is read as today's code reads it: a flag that is new since has its default.
+        # Both identities come from today's flags; a flag that the record lacks has its default.
         then, now = identity(from_record(type(config), record)), identity(config)
         free = set() if config.run.mode == "train" else free_when_read(config)
         differ = sorted(
@@ -121,7 +115,7 @@ class RunFolder:
     ) -> None:
         """Writes config.json, whole or not at all.
 
-        monitor: the score that picks the best checkpoint and "min" or "max", for who reads it.
+        monitor: name of the score that picks the best checkpoint, and "min" or "max"; for readers.
         """
         record = {
             "format": FORMAT,
@@ -135,37 +129,29 @@ class RunFolder:
             "facts": dict(facts),
             "environment": environment,
         }
-        write_json(self.path / "config.json", record, indent=2)
+        if not (self.path / RECORD).exists():
+            note_written(self.path)
+        for path in (self._copy, self.path / RECORD):
+            write_json(path, seal_record(record), indent=2)
 
     def write_status(
         self, status: Literal["running", "stopped", "finished", "failed"], step: int
     ) -> None:
-        """Writes status.json, for what launched the run."""
+        """Writes status.json for whatever launched the run."""
         values = {"status": status, "step": step, "time": time.time()}
         write_json(self.path / "status.json", values | {"processes": jax.process_count()})
-
-    def clear(self) -> None:
-        """Removes what a run wrote, and nothing else."""
-        for path in [*self.checkpoints.glob("*")]:
-            if path.name.isdigit() or path.name.endswith(".orbax-checkpoint-tmp"):
-                shutil.rmtree(path)
-        for path in [
-            *(path for end in SAMPLES for path in self.samples.glob(f"*{end}")),
-            *self.tensorboard.glob(f"*/{EVENTS}"),
-            *(self.path / name for name in FILES),
-        ]:
-            path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the folder against other processes. The lock ends with the process, even if killed.
 
         Raises:
-          InputError: another process holds it, or it cannot be written.
+          InputError: another process holds it, it cannot be written, or a part of it is a link.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            file = open(self.path / ".lock", "w")  # noqa: SIM115
+            require_own_folders(self.path)
+            file = open(self.path / ".lock", "ab")  # noqa: SIM115
         except OSError as error:
             raise InputError(f"workdir {self.path} cannot be written: {error.strerror}") from None
         with file:
@@ -182,37 +168,72 @@ class RunFolder:
                 ) from None
             yield
 
+    def recover(self) -> None:
+        """Completes an --overwrite that was killed. The old run returns unless the new one has its
+        record; it is deleted once the new one has saved a checkpoint."""
+        replaced = self.replaced
+        begun = replaced.is_whole and (self.path / RECORD).exists()
+        if not begun:
+            replaced.bring_back()
+        elif any(path.name.isdigit() for path in self.checkpoints.glob("*")):
+            replaced.forget()
+
+    def own(self, name: str) -> Path:
+        """Returns the path of samples/NAME and records that the file is the run's own."""
+        note_written(self.path, name)
+        return self.samples / name
+
     def append(self, step: int, split: str, scores: dict[str, float]) -> None:
         """Adds a line to metrics.jsonl. A number that is not finite is written as null."""
         line: dict[str, Any] = {"step": step, "split": split}
         line |= {name: value if math.isfinite(value) else None for name, value in scores.items()}
-        append_line(self.metrics, line)
+        self.metrics.append(line)
 
-    def sync(self) -> None:
-        """Returns when the lines of metrics.jsonl are on the disk."""
-        sync(self.metrics)
-
-    def append_speed(self, **values: float | int) -> None:
+    def append_speed(self, **values: float | int | str) -> None:
         """Adds a line to speed.jsonl."""
         append_line(self.path / "speed.jsonl", values)
 
     def lines(self) -> list[dict]:
-        """The whole lines of metrics.jsonl."""
-        return read_lines(self.metrics)
-
-    def drop_lines_after(self, step: int) -> None:
-        """Keeps the lines of metrics.jsonl up to a step, those that its checkpoint stands for."""
-        kept = [json.dumps(line) + "\n" for line in self.lines() if line["step"] <= step]
-        write_text(self.metrics, "".join(kept))
+        """Reads the complete lines of metrics.jsonl."""
+        return self.metrics.read()
 
     def reports(self) -> dict[str, dict]:
-        """What evaluation.json holds, by split."""
-        reports = read_json(self.path / "evaluation.json")
-        return reports if isinstance(reports, dict) else {}
+        """Reads evaluation.json: a record by split."""
+        reports = read_json(self._found)
+        if not isinstance(reports, dict):
+            return {}
+        return {split: found for split, found in reports.items() if isinstance(found, dict)}
+
+    def write_reports(self, reports: Mapping[str, Mapping[str, Any]]) -> None:
+        """Writes evaluation.json, in which these splits replace their earlier records."""
+        write_json(self._found, self.reports() | dict(reports))
+
+    def seal(self) -> Facts:
+        """Copies the files that a checkpoint stands for and waits until they are on the disk;
+        returns what the checkpoint records of them."""
+        found = _content(self._found)
+        if found is not None and found != _content(self._found_copy):
+            write_atomically(self._found_copy, lambda file: file.write(found))
+        return Facts(*self.metrics.seal(), found_hash=_hash(found))
+
+    def restore(self, step: int, facts: Facts | None) -> None:
+        """Makes the files what they were at the checkpoint of a step.
+
+        Raises:
+          InputError: metrics.jsonl is damaged, and its copy too.
+        """
+        if facts is None:
+            self.metrics.restore_until(step)
+            return
+        self.metrics.restore(facts.lines, facts.lines_hash)
+        # A later evaluation, or damage, may have changed evaluation.json.
+        copy = _content(self._found_copy)
+        if copy is not None and _hash(copy) == facts.found_hash != _hash(_content(self._found)):
+            write_atomically(self._found, lambda file: file.write(copy))
 
     def best(self, monitor: tuple[str, str]) -> tuple[float, int] | None:
-        """The best validation score so far, larger being better ("min" scores are negated), and
-        its step; of equal scores the last."""
+        """Returns the best validation score so far and its step; of equal scores the last. A score
+        to minimise is negated, so that larger is better."""
         name, direction = monitor
         sign = {"max": 1, "min": -1}[direction]
         scores = [
@@ -223,12 +244,12 @@ class RunFolder:
         return max(scores, default=None)
 
     def summary(self, step: int) -> str:
-        """The last line on standard output, for scripts, of a run that has come to a step."""
+        """Formats the last line on standard output, for scripts, of a run at a step."""
         parts = [f"step={step}"]
         last = {line["split"]: line for line in self.lines() if line["split"] != "train"}
         for split in ("test", "validation"):
             if split in last:
-                # Of a run that was stopped between two evaluations, the scores are older.
+                # A run that stopped between two evaluations has scores of an earlier step.
                 if last[split]["step"] != step:
                     parts.append(f"{split}/step={last[split]['step']}")
                 parts += score_fields(split, last[split])
@@ -237,7 +258,7 @@ class RunFolder:
 
 
 def score_fields(split: str, scores: Mapping[str, Any]) -> list[str]:
-    """["test/accuracy=0.9931", ...], to five significant digits."""
+    """Formats scores as ["test/accuracy=0.9931", ...], to five significant digits."""
     return [
         f"{split}/{name}={math.nan if value is None else value:.5g}"
         for name, value in scores.items()
@@ -246,8 +267,17 @@ def score_fields(split: str, scores: Mapping[str, Any]) -> list[str]:
 
 
 def _are_the_same(then: Any, now: Any) -> bool:
-    """Whether facts are equal. Of data it is the fingerprint that counts, not what the folder is
-    called."""
+    """Whether facts are equal. Data with a fingerprint may differ in name, as its folder may be
+    renamed."""
     if isinstance(then, dict) and isinstance(now, dict) and "fingerprint" in then:
         then, now = ({k: v for k, v in facts.items() if k != "name"} for facts in (then, now))
     return then == now
+
+
+def _content(path: Path) -> bytes | None:
+    """The bytes of a file; None where there is none."""
+    return path.read_bytes() if path.is_file() else None
+
+
+def _hash(content: bytes | None) -> str:
+    return "" if content is None else hashlib.sha256(content).hexdigest()

@@ -1,4 +1,4 @@
-"""The code that a run runs: the files that its script's imports reach, and a hash of them."""
+"""The code of a run: the files that its script imports, directly or not, and their hash."""
 
 import ast
 import functools
@@ -12,18 +12,18 @@ from pathlib import Path
 import jaxmodels
 
 _BASE = Path(jaxmodels.__file__).parents[1]  # holds the packages jaxmodels and experiments
-# What only shows results does not change them.
+# The report only shows results, so its code cannot change them.
 _WITHOUT = ("jaxmodels.report",)
 
 
 def source_hash(build: Callable) -> str:
-    """A hash of all code of the project that can take part in a run: the module of `build` and
-    what it imports, from file to file. Comments, docstrings and layout do not enter it.
+    """Hashes all code of the project that can take part in a run: the module of `build` and what it
+    imports, from file to file. Comments, docstrings and layout do not enter.
 
-    Of a `build` that stands in no file, as in a notebook, its own text enters, and the files of
-    what it refers to.
+    For a `build` that is in no file, as in a notebook, its own text enters instead, and the files
+    of the functions and classes that it names.
     """
-    texts, roots = _start(_unwrapped(build))
+    texts, roots = _texts_and_roots(_unwrapped(build))
     digest = hashlib.sha256()
     for text in texts:
         digest.update(_normal(text).encode() + b"\0")
@@ -33,9 +33,10 @@ def source_hash(build: Callable) -> str:
 
 
 def reached(roots: dict[str, Path]) -> dict[str, Path]:
-    """The files of the project that modules reach by imports, themselves included, by name.
+    """Returns the project's files, by module name, that `roots` import, directly or not, with the
+    roots themselves.
 
-    roots: the modules by their names, with their files.
+    roots: files by module name.
     """
     found: dict[str, Path] = {}
     waiting = dict(roots)
@@ -56,8 +57,9 @@ def _unwrapped(build: Callable) -> Callable:
     return inspect.unwrap(build)
 
 
-def _start(build: Callable) -> tuple[list[str], dict[str, Path]]:
-    """Texts and files that a function brings in."""
+def _texts_and_roots(build: Callable) -> tuple[list[str], dict[str, Path]]:
+    """Returns the texts of the functions that are in no file, and the files to follow imports from,
+    by module name."""
     path = _file_of(sys.modules.get(build.__module__))
     if path:
         return [], {_dotted(path, _base_of(path)): path}
@@ -81,7 +83,7 @@ def _start(build: Callable) -> tuple[list[str], dict[str, Path]]:
 
 
 def _file_of(module: types.ModuleType | None) -> Path | None:
-    """The Python file of a module; None of one that has none."""
+    """Returns the Python file of a module, or None."""
     file = getattr(module, "__file__", None)
     return Path(file).resolve() if file and file.endswith(".py") and Path(file).exists() else None
 
@@ -95,7 +97,7 @@ def _text_of(function: Callable) -> str:
 
 
 def _text_of_code(code: types.CodeType) -> str:
-    """Compiled code as text that does not say where in memory it lies."""
+    """Returns compiled code as text without memory addresses."""
     consts = [
         _text_of_code(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts
     ]
@@ -103,7 +105,7 @@ def _text_of_code(code: types.CodeType) -> str:
 
 
 def _names_in(function: Callable) -> set[str]:
-    """The names that a function, or the methods of a class, may look up in its module."""
+    """Returns the names that a function, or a class's methods, may look up in its module."""
     parts = [function] if isinstance(function, types.FunctionType) else vars(function).values()
     codes = [part.__code__ for part in parts if isinstance(part, types.FunctionType)]
     names: set[str] = set()
@@ -115,7 +117,7 @@ def _names_in(function: Callable) -> set[str]:
 
 
 def _base_of(path: Path) -> Path:
-    """The folder that holds the outermost package of a file, or the file itself."""
+    """Returns the folder that holds a file's outermost package, or the file if it is in none."""
     folder = path.parent
     while (folder / "__init__.py").exists():
         folder = folder.parent
@@ -128,7 +130,7 @@ def _dotted(path: Path, base: Path) -> str:
 
 
 def _imports(path: Path, name: str) -> Iterator[str]:
-    """The names of modules that a file may import, at its top or in its functions."""
+    """Yields the names of modules that a file may import, at its top or in its functions."""
     package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
     for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Import):
@@ -141,7 +143,8 @@ def _imports(path: Path, name: str) -> Iterator[str]:
 
 
 def _files_of(name: str, base: Path) -> Iterator[tuple[str, Path]]:
-    """A module of the project or beside the script, and the packages around it, if it is one."""
+    """Yields a module's file and those of its packages, found in `base` or in the project; nothing
+    for a module from elsewhere."""
     parts = name.split(".")
     for root in dict.fromkeys((base, _BASE)):
         file = root.joinpath(*parts).with_suffix(".py")
@@ -167,7 +170,7 @@ def _normal_file(path: Path) -> str:
 
 
 def _normal(text: str) -> str:
-    """The text of code without comments, docstrings and layout; of no code, as it is."""
+    """Strips comments, docstrings and layout from code; leaves text that is no code as it is."""
     try:
         return _dump(ast.parse(inspect.cleandoc(text)))
     except SyntaxError:
@@ -175,8 +178,8 @@ def _normal(text: str) -> str:
 
 
 def _dump(node: object) -> str:
-    """A syntax tree as text, without positions, docstrings and fields that are empty: these come
-    and go with the version of Python."""
+    """Writes a syntax tree as text, without positions, docstrings and empty fields, since which
+    empty fields there are depends on the version of Python."""
     if isinstance(node, ast.AST):
         fields = [(name, value) for name, value in ast.iter_fields(node) if value not in (None, [])]
         return f"{type(node).__name__}({','.join(f'{n}={_dump(v)}' for n, v in fields)})"

@@ -97,7 +97,7 @@ class TabularConfig(Config):
     target: str = "y"
     """Column to predict."""
     width: int = 16
-    """Of the hidden layer."""
+    """Width of the hidden layer."""
 
 
 def read_rows(path: Path) -> Iterator[dict[str, str]]:

@@ -21,9 +21,7 @@ STEPS = 200
 
 def _example():
     """The class that the documented code defines."""
-    code = re.search(r"\n\n(    from dataclasses .*?)\n\nWhat there is", DOCUMENTATION, re.DOTALL)[
-        1
-    ]
+    code = re.search(r"\n\n(    from dataclasses .*?)\n\nBuilding", DOCUMENTATION, re.DOTALL)[1]
     names = {"__name__": __name__}
     exec(textwrap.dedent(code), names)
     return names["Regression"]
@@ -58,7 +56,7 @@ def test_what_the_documentation_lists_exists_and_is_documented():
             "preprocessing",
         )
     ]
-    listed = DOCUMENTATION.partition("What there is")[2]
+    listed = DOCUMENTATION.partition("Building blocks")[2]
     lines = re.findall(r"^    (\w+(?:, \w+)*)  ?\S?", listed, re.MULTILINE)
     names = [name for line in lines for name in line.split(", ")]
     assert len(names) > 20

@@ -14,6 +14,7 @@ import pytest
 from jaxmodels.errors import InputError, RunError
 from jaxmodels.train import Findings, configure, loop, modes
 from jaxmodels.train.checkpoint import Checkpoints
+from jaxmodels.train.course import chunk_ends
 from jaxmodels.train.run_folder import RunFolder
 from tests.train.toys import CONFIG, experiment, predict, regression, train_toy, two_players
 
@@ -122,7 +123,7 @@ def test_predictions_are_of_all_examples_in_order(tmp_path):
         )
 
 
-def test_best_and_last_are_kept(tmp_path):
+def test_best_and_last_two_are_kept(tmp_path):
     scores = {20: 1.0, 40: 3.0, 60: 2.0}
     toy = experiment(regression(), monitor="score")
     toy = toy._replace(after_evaluation=lambda e: Findings({"score": scores[e.step]}))
@@ -131,11 +132,11 @@ def test_best_and_last_are_kept(tmp_path):
     assert (checkpoints.best(), checkpoints.last()) == (40, 60)
     assert sorted(
         int(p.name) for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()
-    ) == [40, 60]
+    ) == [40, 45, 60]
     config = configure(CONFIG, checkpoint="best")
     trainer = loop.Trainer(toy, config, RunFolder(tmp_path))
-    step, state = trainer.restored()
-    assert (step, int(state["step"])) == (40, 40)
+    restored = trainer.restored()
+    assert (restored.step, int(restored.tree["state"]["step"])) == (40, 40)
 
 
 def test_one_compilation_for_a_whole_run(tmp_path, caplog):
@@ -150,13 +151,11 @@ def test_one_compilation_for_a_whole_run(tmp_path, caplog):
 
 
 def test_chunks_end_where_the_periods_say_whatever_the_start():
-    whole = list(loop.chunk_ends(CONFIG, 0, longest=6))
+    whole = list(chunk_ends(CONFIG, 0, longest=6))
     assert {8, 15, 16, 20, 24, 30, 40, 45, 60} <= set(whole)
     assert max(np.diff([0, *whole])) <= 6
     for start in whole:
-        assert list(loop.chunk_ends(CONFIG, start, longest=6)) == [
-            end for end in whole if end > start
-        ]
+        assert list(chunk_ends(CONFIG, start, longest=6)) == [end for end in whole if end > start]
 
 
 @pytest.mark.parametrize("steps_per_dispatch", [1, 7, 1000])

@@ -129,17 +129,33 @@ def test_a_folder_with_another_config_json_is_left_alone(tmp_path):
     assert (tmp_path / "checkpoints").is_dir()
 
 
-def test_overwrite_keeps_what_others_put_into_the_folders_and_follows_links(tmp_path):
+def test_overwrite_keeps_what_others_put_into_the_folders(tmp_path):
+    train_toy(tmp_path, experiment(regression()))
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples" / "mine.png").write_text("mine")
+    anew = configure(CONFIG, batch_size=32, steps=10, overwrite=True)
+    assert train_toy(tmp_path, experiment(regression()), anew).step == 10
+    steps = [p.name for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()]
+    assert steps == ["10"]
+    assert (tmp_path / "samples" / "mine.png").read_text() == "mine"
+    assert not (tmp_path / ".replaced").exists()
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "samples", ".lock", "metrics.jsonl"])
+def test_a_part_of_a_run_that_is_a_link_is_refused(tmp_path, name):
     run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
     train_toy(run, experiment(regression()))
-    (run / "checkpoints").rename(elsewhere)
-    (run / "checkpoints").symlink_to(elsewhere)
-    (run / "samples").mkdir()
-    (run / "samples" / "mine.npz").write_text("mine")
-    anew = configure(CONFIG, batch_size=32, steps=10, overwrite=True)
-    assert train_toy(run, experiment(regression()), anew).step == 10
-    assert [path.name for path in elsewhere.iterdir() if path.name.isdigit()] == ["10"]
-    assert (run / "samples" / "mine.npz").read_text() == "mine"
+    mine = elsewhere if name == ".lock" or "." in name else elsewhere / "3"
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    if (run / name).exists():
+        (run / name).rename(tmp_path / "moved")
+    (run / name).symlink_to(elsewhere)
+    for overwrite in (False, True):
+        config = configure(CONFIG, steps=80, overwrite=overwrite)
+        with pytest.raises(InputError, match=f"{name} is a link"):
+            train_toy(run, experiment(regression()), config)
+    assert mine.read_text() == "mine"
 
 
 def test_a_checkpoint_of_other_code_changes_nothing(tmp_path):

@@ -21,7 +21,7 @@ from jaxmodels.train import require_range
 
 
 class Part(NamedTuple):
-    """A part, the seconds without which it is not begun, and the most that it may take."""
+    """A part. It starts only with `least` seconds left, and may take at most `most` seconds."""
 
     run: Callable[[Setting, Results], None]
     least: float
@@ -43,22 +43,22 @@ PARTS = {
     "convolution": Part(convolution.run, 20, 100),
     "fashion": Part(fashion.run, 45, math.inf),
 }
-_FACTS = 90  # seconds in which the device has to answer
+_ANSWER = 90  # seconds in which the device has to answer
 
 
 @dataclass(frozen=True, kw_only=True)
 class AcceleratorConfig:
-    """Show what a machine with a GPU makes of this project."""
+    """Check and time this project on a machine with a GPU."""
 
     parts: tuple[str, ...] = tuple(PARTS)
     """Which of smoke, resume, classifier, resnet18, resnet50, dcgan, vae, convolution, fashion, in
     the order in which they run."""
     minutes: float = 8.0
-    """Most time for all parts; those that do not fit are left out, fashion takes what is left."""
+    """Time for all parts; those that do not fit are left out, and fashion takes the rest."""
     output: str = "runs/accelerator/results"
-    """Folder of results, a JSON file per part."""
+    """Folder of results, one JSON file per part."""
     runs: str = "runs/accelerator"
-    """Folder of run folders, logs and compiled programs; fashion goes on with its run there."""
+    """Folder of runs, logs and compiled programs; fashion resumes its run there."""
     data_dir: str | None = None
     """Folder of tfds data sets, with fashion_mnist; None: tfds's own default."""
     tf32: bool = True
@@ -66,7 +66,7 @@ class AcceleratorConfig:
     turns: int = 5
     """Timed turns of each peer."""
     seconds: float = 0.5
-    """About how long a turn is, in seconds."""
+    """Approximate seconds of a turn."""
     table: str | None = None
     """Only print the tables of the results in this folder, in Markdown."""
 
@@ -80,7 +80,7 @@ class AcceleratorConfig:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the parts; the exit code: 0, 1 where one failed, 2 for bad input."""
+    """Runs the parts; returns the exit code: 0, 1 if one failed, 2 for bad input."""
     config = tyro.cli(AcceleratorConfig, args=arguments)
     try:
         if config.table:
@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(config: AcceleratorConfig) -> list[str]:
-    """Runs the parts one after the other; the names of those that failed."""
+    """Runs the parts one after the other; returns the names of those that failed."""
     end = time.monotonic() + 60 * config.minutes
     setting = Setting(
         device={},
@@ -121,18 +121,18 @@ def run(config: AcceleratorConfig) -> list[str]:
 
 
 def _run_part(name: str, setting: Setting, end: float, results: Results) -> None:
-    """Runs a part for at most its own time and what is left, whatever goes wrong in it."""
+    """Runs a part within its own time and the time left; records any error."""
     part, left = PARTS[name], end - time.monotonic()
     if left < part.least and not setting.miniature:
         results.note(f"left out: {left:.0f} s were left")
         results.end("skipped")
         return
-    # A CPU that is busy otherwise may take any time even for what is tiny.
+    # Miniatures have no limit of their own, because a busy CPU may take any time for them.
     most = math.inf if setting.miniature else part.most
     setting = setting._replace(deadline=min(end, time.monotonic() + most))
     try:
         part.run(setting, results)
-    except (OutOfTime, Exception) as error:  # the other parts go on, whatever it is
+    except Exception as error:  # the other parts go on
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         results.end("failed", traceback.format_exc())
         return
@@ -141,7 +141,7 @@ def _run_part(name: str, setting: Setting, end: float, results: Results) -> None
 
 
 def _device(setting: Setting) -> dict[str, Any]:
-    """The facts of the device, asked by another process, which lets it go again.
+    """Asks for the facts of the device in another process, so that this one never takes it.
 
     Raises:
       InputError: jax does not start, or sees no GPU where PyTorch does.
@@ -149,9 +149,9 @@ def _device(setting: Setting) -> dict[str, Any]:
     log = setting.runs / "logs" / "device"
     command = Command(setting, "experiments.benchmarks.accelerator.device", [], log)
     try:
-        ended = command.wait(_FACTS)
+        ended = command.wait(_ANSWER)
     except OutOfTime as error:
-        raise InputError(f"the device did not answer in {_FACTS} s: {error}") from None
+        raise InputError(f"the device did not answer in {_ANSWER} s: {error}") from None
     if ended.code:
         raise InputError(f"jax does not start: {ended.errors}")
     facts = json.loads(ended.last_line)

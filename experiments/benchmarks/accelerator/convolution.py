@@ -1,13 +1,13 @@
-"""Our convolutions beside Flax's own on the same device: layers, and whole steps in our engine.
+"""Times our convolutions beside Flax's own on the same device, by layer and in whole steps.
 
-On a GPU both are XLA's native convolutions, so that they should take the same time.
+On a GPU both are XLA's native convolutions and should take the same time.
 """
 
 from experiments.benchmarks.accelerator.results import Results
 from experiments.benchmarks.accelerator.setting import Setting
 from experiments.benchmarks.alternate import time_in_turns
 
-# Title: module, peers, task.
+# For each title: module, peers, task.
 _LAYER = "convolution_peers", ("ours", "flax_looped")
 ROWS = {
     "CNN, step in our engine": ("classifier_peers", ("ours", "flax_engine"), "cnn"),

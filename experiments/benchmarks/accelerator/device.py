@@ -1,4 +1,4 @@
-"""What the device is, as jax, PyTorch and the driver say, and what it could compute at most.
+"""The device as jax, PyTorch and the driver describe it, and its peak performance.
 
 python -m experiments.benchmarks.accelerator.device     # the facts as a line of JSON
 """
@@ -9,8 +9,8 @@ import subprocess
 import sys
 from typing import Any
 
-# TFLOP/s of dense products, from NVIDIA's data sheets, by words that the name of a device has. The
-# first that fits counts; float32 is that of ordinary arithmetic, tf32 that of the matrix units.
+# TFLOP/s of dense products, from NVIDIA's data sheets. The first entry whose words all occur in the
+# name of the device counts. float32 is ordinary arithmetic, tf32 that of the matrix units.
 PEAKS: tuple[tuple[tuple[str, ...], dict[str, float]], ...] = (
     (("H200", "NVL"), {"float32": 60.0, "tf32": 417.5, "bfloat16": 835.5}),
     (("H200",), {"float32": 67.0, "tf32": 494.5, "bfloat16": 989.5}),
@@ -23,7 +23,7 @@ _RECORDED = ("XLA_", "JAX_", "CUDA_", "NVIDIA_", "TF_", "TORCH", "OMP_", "PYTORC
 
 
 def peak(device_kind: str, precision: str) -> float | None:
-    """Floating-point operations per second at most; None of a device that is not known."""
+    """Finds the most floating-point operations per second; None for an unknown device."""
     for words, peaks in PEAKS:
         if all(word.lower() in device_kind.lower() for word in words):
             return 1e12 * peaks[precision]
@@ -31,7 +31,7 @@ def peak(device_kind: str, precision: str) -> float | None:
 
 
 def facts() -> dict[str, Any]:
-    """Versions, device and memory, driver and the variables that may change what runs."""
+    """Collects versions, device, memory, driver and variables that may change what runs."""
     import jax
 
     from jaxmodels.train.environment import environment
@@ -50,7 +50,7 @@ def facts() -> dict[str, Any]:
     }
     try:
         known["made_with"] = environment()
-    except Exception as error:  # a package without metadata says nothing about the device
+    except Exception as error:  # facts about packages must not hide those of the device
         known["made_with"] = repr(error)
     return known | _torch_facts()
 
@@ -58,7 +58,7 @@ def facts() -> dict[str, Any]:
 def _torch_facts() -> dict[str, Any]:
     try:
         import torch
-    except Exception as error:  # missing, or broken: the peers will say so as well
+    except Exception as error:  # PyTorch may be missing or broken, which its peers report
         return {"torch": None, "torch_problem": f"{type(error).__name__}: {error}"[:200]}
     seen = torch.cuda.is_available()
     return {

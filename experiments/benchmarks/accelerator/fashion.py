@@ -1,4 +1,4 @@
-"""The preset fashion-resnet18 for as long as the time allows; the next call goes on with it."""
+"""Trains the preset fashion-resnet18 for the time left; the next call resumes the run."""
 
 import os
 import signal
@@ -10,16 +10,16 @@ from jaxmodels.files import read_lines
 
 DATA = "fashion_mnist"
 TINY = "--variant tiny --steps 4 --warmup-steps 1 --eval-every 4 --checkpoint-every 4 --log-every 2"
-# Seconds for what is under way when it is asked to stop: a chunk of steps, an evaluation, saving.
+# Seconds to end a chunk of steps or an evaluation, and to save, after the request to stop.
 _MARGIN = 25
 _FINISHED, _STOPPED = 0, 75
 
 
 def run(setting: Setting, results: Results) -> None:
-    """Trains, and adds a row for each evaluation that the run has come to.
+    """Trains, and adds a row for each evaluation of the run so far.
 
     Raises:
-      RuntimeError: it failed.
+      RuntimeError: the training failed.
     """
     if not _is_there(setting.data_dir):
         results.note(f"{DATA} is not in the folder of data sets; name it with --data-dir DIR")
@@ -53,7 +53,7 @@ def _is_there(data_dir: str | None) -> bool:
 
 
 def _add_rows(workdir: Path, results: Results) -> None:
-    """Adds the scores of all evaluations, with the rate and the seconds of training by then."""
+    """Adds the scores of all evaluations, with the pace and the seconds of training until then."""
     speeds = read_lines(workdir / "speed.jsonl")
     for line in read_lines(workdir / "metrics.jsonl"):
         if line["split"] == "train":

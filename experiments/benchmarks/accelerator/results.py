@@ -1,4 +1,4 @@
-"""Results of parts: a JSON file each, written anew with every row, and tables of these files."""
+"""Results of parts: one JSON file each, rewritten with every row, and tables of these files."""
 
 import threading
 import time
@@ -8,11 +8,11 @@ from typing import Any
 
 from jaxmodels.files import read_json, write_json
 
-DETAIL = "detail"  # a key of rows that tables leave out
+DETAIL = "detail"  # a column that tables leave out
 
 
 class Results:
-    """The rows of one part. A row is {column: text or number or None}, and may have a detail."""
+    """The rows of one part. A row is {column: text, number or None}; "detail" may hold any JSON."""
 
     def __init__(self, folder: Path, part: str, device: Mapping[str, Any]):
         self.path = folder / f"{part}.json"
@@ -21,7 +21,7 @@ class Results:
         self._began = time.monotonic()
         self._content: dict[str, Any] = {
             "part": part,
-            "status": "running",  # and stays so if the script is killed
+            "status": "running",  # stays if the script is killed
             "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "seconds": 0.0,
             "device": dict(device),
@@ -53,7 +53,7 @@ class Results:
         print(text, flush=True)
 
     def end(self, status: str, error: str = "") -> None:
-        """Writes how the part ended: done, skipped or failed, and then with which error."""
+        """Writes how the part ended: done, skipped, or failed with an error."""
         self._content["status"] = status
         if error:
             self._content["error"] = error
@@ -65,12 +65,12 @@ class Results:
 
 
 def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The columns that a table of these rows has, in the order in which they come."""
+    """Lists the columns of rows, in the order in which they first occur."""
     return list(dict.fromkeys(name for row in rows for name in row if name != DETAIL))
 
 
 def heading(columns: Sequence[str]) -> list[str]:
-    """The first two lines of a table in Markdown."""
+    """Makes the first two lines of a table in Markdown."""
     return [
         "| " + " | ".join(name.replace("_", " ") for name in columns) + " |",
         "|" + "---|" * len(columns),
@@ -78,12 +78,12 @@ def heading(columns: Sequence[str]) -> list[str]:
 
 
 def line(columns: Sequence[str], row: Mapping[str, Any]) -> str:
-    """A row of a table in Markdown."""
+    """Makes a row of a table in Markdown."""
     return "| " + " | ".join(cell(row.get(name)) for name in columns) + " |"
 
 
 def cell(value: Any) -> str:
-    """A value as a table shows it: numbers to four digits, nothing for None."""
+    """Writes a value for a table: numbers to four digits, nothing for None."""
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -94,7 +94,7 @@ def cell(value: Any) -> str:
 
 
 def tables(folder: Path, parts: Sequence[str]) -> str:
-    """The tables of all parts of which there is a file, in this order."""
+    """Makes the tables of all parts that have a file, in this order."""
     texts = []
     for part in parts:
         content = read_json(folder / f"{part}.json")

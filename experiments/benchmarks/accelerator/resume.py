@@ -1,4 +1,4 @@
-"""Exact resume on the device: a run that is killed and goes on beside one that is not disturbed.
+"""Checks exact resume on the device: compares a run that was killed with an undisturbed one.
 
 python -m experiments.benchmarks.accelerator.resume RUN RUN    # compares their checkpoints
 """
@@ -24,9 +24,9 @@ from jaxmodels.files import read_lines
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 _EVERY = "--log-every 50 --eval-every 4000 --checkpoint-every 1000"
 FLAGS = {
-    # Batch statistics, an average, augmentation, strided convolutions.
+    # Has batch statistics, an average of parameters, augmentation and strided convolutions.
     "classifier": f"--model resnet --variant tiny --steps 8000 {_EVERY} --flip --crop 1 --ema 0.99",
-    # Transposed convolutions, noise, a learned prior of pixels.
+    # Has transposed convolutions, noise and a learned distribution of pixels.
     "vae": f"--steps 8000 {_EVERY} --scored 0 --samples 2",
 }
 _RARELY = "--log-every 10 --eval-every 400 --checkpoint-every 100"
@@ -36,10 +36,11 @@ TINY = {
 
 
 def run(setting: Setting, results: Results) -> None:
-    """Adds a row for each experiment with and without deterministic operations, and their cost.
+    """Adds a row per experiment, with and without deterministic operations, and rows of their cost.
 
     Raises:
-      RuntimeError: a run failed, or runs with deterministic operations (on a CPU, any) differ.
+      RuntimeError: a run failed, or runs differ that must be equal: all on a CPU, on a GPU those
+        with deterministic operations.
     """
     folder = setting.runs / "resume"
     shutil.rmtree(folder, ignore_errors=True)
@@ -69,7 +70,8 @@ def run(setting: Setting, results: Results) -> None:
 def _case(
     name: str, flags: list[str], deterministic: bool, setting: Setting, folder: Path
 ) -> dict[str, Any]:
-    """A run as a whole; one killed and resumed; one resumed where nothing is compiled already."""
+    """Compares a whole run with one that was killed and resumed, and with one that was resumed
+    without compiled programs."""
     case = folder / f"{name}{'-deterministic' * deterministic}"
     flags_of_xla = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC * deterministic}".strip()
     variables = {"XLA_FLAGS": flags_of_xla}
@@ -79,7 +81,7 @@ def _case(
         path = case / "logs" / log
         return Command(setting, f"experiments.{name}", arguments, path, variables | more)
 
-    # The whole run first: it leaves its compiled program to the others.
+    # The whole run goes first, because the others use its compiled programs.
     whole = _finished(start("whole", "whole").wait())
     killed = _kill_midway(start("resumed", "killed"), case / "resumed", setting)
     shutil.copytree(case / "resumed", case / "anew")
@@ -104,7 +106,7 @@ def _finished(ended: Ended) -> Ended:
 
 
 def _kill_midway(command: Command, run: Path, setting: Setting) -> int:
-    """Kills a run once it has trained on after a checkpoint; the last step in metrics.jsonl."""
+    """Kills a run after it went on from a checkpoint; returns its last step in metrics.jsonl."""
     metrics, checkpoints = run / "metrics.jsonl", run / "checkpoints"
     size = None
     while True:
@@ -122,7 +124,7 @@ def _kill_midway(command: Command, run: Path, setting: Setting) -> int:
 
 
 def _said(comparison: dict[str, Any]) -> str:
-    """A comparison of checkpoints in words."""
+    """Describes a comparison of checkpoints in words."""
     if not comparison["different"]:
         return "equal"
     of, most = len(comparison["different"]), comparison["most"]
@@ -133,7 +135,7 @@ def _said(comparison: dict[str, Any]) -> str:
 
 
 def _compared(whole: Path, other: Path, setting: Setting) -> dict[str, Any]:
-    """Which arrays of the last checkpoints differ, by a process that leaves the device alone."""
+    """Compares the last checkpoints of two runs in a process that does not use the device."""
     log = other.parent / "logs" / f"compare-{other.name}"
     arguments, variables = [str(whole), str(other)], {"JAX_PLATFORMS": "cpu"}
     ended = Command(setting, __name__, arguments, log, variables).wait()
@@ -141,8 +143,8 @@ def _compared(whole: Path, other: Path, setting: Setting) -> dict[str, Any]:
 
 
 def compare(whole: Path, other: Path) -> dict[str, Any]:
-    """How the last checkpoints and the metrics of two runs differ: in which arrays, by how much,
-    and whether metrics.jsonl is the same to the byte."""
+    """Finds which arrays of the last checkpoints of two runs differ and by how much, and whether
+    metrics.jsonl is the same to the byte."""
     arrays, others = _last_arrays(whole), _last_arrays(other)
     if arrays.keys() != others.keys():
         raise RuntimeError(f"other arrays: {arrays.keys() ^ others.keys()}")
@@ -158,7 +160,7 @@ def compare(whole: Path, other: Path) -> dict[str, Any]:
 
 
 def _last_arrays(run: Path) -> dict[str, np.ndarray]:
-    """The arrays of the last checkpoint, whatever device they were saved from."""
+    """Reads the arrays of the last checkpoint, whichever device saved them."""
     import jax
     import orbax.checkpoint as ocp
 
@@ -178,20 +180,20 @@ def _last_arrays(run: Path) -> dict[str, np.ndarray]:
 
 
 def deterministic(name: str) -> Callable[[int], None]:
-    """A peer, named as module:peer:task, with deterministic operations."""
+    """Runs the peer that `name` gives as module:peer:task with deterministic operations."""
     module, peer, task = name.split(":")
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}".strip()
     return getattr(importlib.import_module(module), peer)(task)
 
 
 def as_it_is(name: str) -> Callable[[int], None]:
-    """The same without."""
+    """Runs the peer that `name` gives as module:peer:task."""
     module, peer, task = name.split(":")
     return getattr(importlib.import_module(module), peer)(task)
 
 
 def _add_cost(setting: Setting, results: Results) -> None:
-    """What deterministic operations cost a step of ResNet-18."""
+    """Adds rows with the cost of deterministic operations in a step of ResNet-18."""
     usual, exact = time_in_turns(
         __name__,
         ["as_it_is", "deterministic"],

@@ -1,4 +1,4 @@
-"""What all parts are told, and the processes in which they run experiments."""
+"""The setting of all parts, and the processes in which they run experiments."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from experiments.benchmarks.torch_device import TF32
 
 COMPILED = "JAX_COMPILATION_CACHE_DIR"
-SHOWN = 2000  # characters of what a process wrote, from its end
+SHOWN = 2000  # last characters of a process's output that messages show
 
 
 class OutOfTime(Exception):
@@ -20,10 +20,10 @@ class OutOfTime(Exception):
 
 
 class Setting(NamedTuple):
-    """The machine, and how much of it a part may use.
+    """The machine, and the time and options of a part.
 
     device: facts (see device.py). runs: folder for run folders and compiled programs.
-    deadline: when the part has to end, by `time.monotonic`.
+    deadline: the time at which the part has to end, by `time.monotonic`.
     """
 
     device: Mapping[str, Any]
@@ -36,20 +36,19 @@ class Setting(NamedTuple):
 
     @property
     def miniature(self) -> bool:
-        """Whether all is tiny, since there is no accelerator."""
+        """Whether everything is tiny, because there is no accelerator."""
         return self.device.get("platform") == "cpu"
 
     def left(self) -> float:
-        """Seconds until the deadline."""
+        """Computes the seconds until the deadline."""
         return self.deadline - time.monotonic()
 
     def environment(self) -> dict[str, str]:
-        """The variables of every process, over those of this one.
+        """Makes the variables of every process, which override those of this one.
 
-        Several processes share the device, so none takes most of its memory at its start. Compiled
-        programs are kept, with the algorithms that were measured to be the fastest: a resumed run
-        has to have those of the run that it continues. In miniature they are hardly optimised,
-        since that takes longer than they run.
+        Processes share the device, so none takes most of its memory at its start. Compiled programs
+        are kept, because a resumed run needs the algorithms that XLA chose, by measurement, for the
+        run that it continues. In miniature XLA hardly optimises, because programs run only briefly.
         """
         kept = os.environ.get(COMPILED) or str(self.runs.absolute() / "compiled")
         variables = {
@@ -75,7 +74,7 @@ class Ended(NamedTuple):
 
 
 class Command:
-    """A Python module that runs in a process of its own; what it writes goes into files.
+    """A Python module that runs in a process of its own, which writes to files.
 
     log: path of the files, without suffix.
     """
@@ -101,7 +100,7 @@ class Command:
             )
 
     def wait(self, seconds: float | None = None) -> Ended:
-        """Waits until it ends, at most until the deadline, or these seconds.
+        """Waits until it ends, until the deadline or for at most these seconds.
 
         Raises:
           OutOfTime: it had not ended by then, and was killed.
@@ -110,11 +109,11 @@ class Command:
             self.process.wait(max(self._setting.left() if seconds is None else seconds, 0.1))
         except subprocess.TimeoutExpired:
             self.kill()
-            raise OutOfTime(f"no end in the time there was; it wrote: {self._tail()}") from None
+            raise OutOfTime(f"it did not end in time; it wrote: {self._tail()}") from None
         return self._ended()
 
     def stop_after(self, seconds: float) -> Ended:
-        """Lets it run for that long, then asks it to stop as a scheduler does, and waits on.
+        """Lets it run for some seconds, sends SIGTERM as a scheduler does, and waits.
 
         Raises:
           OutOfTime: it had not ended by the deadline, and was killed.
@@ -132,7 +131,7 @@ class Command:
         return Ended(self.process.returncode, last, self._tail(), seconds)
 
     def kill(self) -> None:
-        """Ends it at once, as a machine that fails does."""
+        """Kills it, as a failing machine does."""
         self.process.kill()
         self.process.wait()
 

@@ -1,4 +1,4 @@
-"""Every experiment end to end through its command line: train, evaluate, sample."""
+"""Runs every experiment through its command line: train, evaluate, sample."""
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -39,7 +39,7 @@ def run(setting: Setting, results: Results) -> None:
 
     trained = [("classifier", "train"), ("gan", "train"), ("vae", "train")]
     read = [(name, "evaluate") for name in FLAGS] + [(name, "sample") for name in JUDGED]
-    # In miniature training alone, whose last step evaluates.
+    # Miniatures only train, which ends with an evaluation.
     together = [trained[:1], trained[1:], [] if setting.miniature else read]
     failed = []
     for cases in together:
@@ -51,7 +51,7 @@ def run(setting: Setting, results: Results) -> None:
 
 
 def _passes(name: str, mode: str, setting: Setting, folder: Path, results: Results) -> bool:
-    """Runs one command and adds its row; whether it exits with 0."""
+    """Runs one command and adds its row; returns whether it exits with 0."""
     arguments = ["--workdir", str(folder / name), *_flags(name, mode, setting, folder)]
     command = Command(setting, f"experiments.{name}", arguments, folder / f"{name}-{mode}")
     try:

@@ -1,4 +1,4 @@
-"""Training steps of this project beside PyTorch's, eager and compiled, on the same device.
+"""Times our training steps beside PyTorch's, eager and compiled, on the same device.
 
 python -m experiments.benchmarks.accelerator.steps MODULE TASK      # FLOPs of our step
 """
@@ -18,9 +18,11 @@ _MEMORY = ("resource_exhausted", "out of memory", "outofmemory")
 
 
 class Part(NamedTuple):
-    """A step, who takes it, and how it is named in the modules of peers.
+    """A training step, and the peers that are timed.
 
-    tasks: the first that fits into the device's memory is timed. tiny: that in miniature.
+    tasks: tasks of the module; the first that fits into the device's memory is timed.
+    tiny: the task in miniature.
+    peers: the title of each peer.
     """
 
     title: str
@@ -83,7 +85,7 @@ def run(name: str, setting: Setting, results: Results) -> None:
     if setting.miniature:
         peers = {peer: title for peer, title in peers.items() if peer != "torch_compiled"}
     for task in (part.tiny,) if setting.miniature else part.tasks:
-        # Done before the first turn, while the peers import and compile.
+        # The count ends before the first turn, while the peers import and compile.
         counting = start_counting(part.module, task, setting)
         timings = time_in_turns(
             f"{_PACKAGE}.{part.module}",
@@ -110,7 +112,7 @@ def run(name: str, setting: Setting, results: Results) -> None:
 
 
 def precision_of(part: Part, setting: Setting) -> str:
-    """The type that products are computed in."""
+    """Finds the type in which products are computed."""
     rounds = part.precision == "float32" and setting.tf32 and not setting.miniature
     return "tf32" if rounds else part.precision
 
@@ -148,14 +150,14 @@ def _lacked_memory(timing: Timing) -> bool:
 
 
 def start_counting(module: str, task: str, setting: Setting) -> Command:
-    """Starts a process without the device that counts the operations of one of our steps."""
+    """Starts a process on the CPU that counts the operations of one of our steps."""
     log = setting.runs / "flops" / f"{module}-{task.replace(':', '-')}"
     environment = {"JAX_PLATFORMS": "cpu", "JAXMODELS_NATIVE_CONVOLUTIONS": "1"}
     return Command(setting, __name__, [module, task], log, environment)
 
 
 def counted(counting: Command) -> float | None:
-    """The floating-point operations that it counted; None where it failed."""
+    """Waits for the counted floating-point operations; None if the count failed."""
     try:
         return json.loads(counting.wait(30).last_line)
     except (OutOfTime, ValueError):

@@ -17,11 +17,11 @@ _LAYOUT = "[example, height, width, channels]"
 def images_from_arrays(
     splits: Mapping[str, Columns], name: str = "arrays", class_names: Sequence[str] | None = None
 ) -> ImageData:
-    """The data set of these splits: {"train": {"image": ..., "label": ...}, "test": ...}.
+    """Makes the data set of these splits: {"train": {"image": ..., "label": ...}, "test": ...}.
 
     Each split has the column "image", [example, height, width, channels], of integers or floats
-    in one range, and, if any has, "label" with integers from 0; others are given to the objective
-    as they are. Numbers of 64 bits become numbers of 32. The fingerprint is of the content.
+    in one range. All splits or none have "label", [example], of integers from 0. The objective gets
+    other columns as they are. Numbers of 64 bits become numbers of 32.
 
     class_names: what the labels mean; None: "0", "1", ... up to the largest label.
 
@@ -38,7 +38,7 @@ def images_from_arrays(
         for split in [TRAIN, *evaluation_splits(splits)]
     }
     _require_alike(name, columns)
-    labels = [labels for some in columns.values() if (labels := some.get("label")) is not None]
+    labels = [split["label"] for split in columns.values() if "label" in split]
     names = _class_names(name, labels, class_names)
     return data_of_arrays(name, "arrays", _fingerprint(columns, names), columns, names)
 
@@ -50,7 +50,7 @@ def data_of_arrays(
     splits: Mapping[str, Columns],
     class_names: tuple[str, ...],
 ) -> ImageData:
-    """Data in arrays that are known to be as `images_from_arrays` wants them."""
+    """Makes the data set of arrays that are known to be as `images_from_arrays` wants them."""
     return ImageData(
         name=name,
         version=version,
@@ -78,9 +78,10 @@ def _columns(where: str, columns: Columns) -> dict[str, np.ndarray]:
 
 
 def _in_32_bits(where: str, column: np.ndarray) -> np.ndarray:
-    """
+    """Converts a column to numbers of at most 32 bits.
+
     Raises:
-      InputError: no array of numbers, or integers that 32 bits do not hold.
+      InputError: it is no array of numbers, or has integers that 32 bits do not hold.
     """
     column = np.asarray(column)
     if column.dtype.kind not in "biuf" or not column.ndim:
@@ -149,7 +150,7 @@ def _class_names(
                 f"class_names = {tuple(class_names)}; data '{name}' has no column 'label'"
             )
         return ()
-    largest = max(int(some.max()) for some in labels)
+    largest = max(int(column.max()) for column in labels)
     if class_names is None:
         return tuple(map(str, range(largest + 1)))
     if largest >= len(class_names):

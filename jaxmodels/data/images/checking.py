@@ -1,4 +1,4 @@
-"""What is found of pictures by a look at all of them: which are good, and how their pixels are."""
+"""Checks of all pictures of a data set: which are good, and the facts of their pixels."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,11 +29,11 @@ from jaxmodels.data.images.normalization import (
 from jaxmodels.data.kept import kept
 from jaxmodels.data.threads import read_each
 
-_MOST_PIXELS = 0xFFFF  # on a side, which JPEG has too
+_MOST_PIXELS = 0xFFFF  # on a side: the limit of JPEG, and of a table's uint16
 
 
 class Format(NamedTuple):
-    """What is declared of all pictures of a data set; None where nothing is."""
+    """The format that a data set declares for all pictures; None: it declares nothing."""
 
     size: tuple[int | None, int | None] = (None, None)  # height and width
     channels: int | None = None
@@ -41,9 +41,9 @@ class Format(NamedTuple):
 
 
 class Pixels(NamedTuple):
-    """What is known of the pixels of good pictures; what is about values is of the training split.
+    """The facts of the pixels of good pictures; those of their values are of the training split.
 
-    It is all that a model has to know, so that nothing is decoded to build one.
+    A model needs no others, so nothing is decoded to build one.
     """
 
     channels: int
@@ -53,20 +53,20 @@ class Pixels(NamedTuple):
     normalization: Normalization
     largest: float
     smallest: float
-    black_and_white: bool  # whether there are but 0 and the largest value
+    black_and_white: bool  # whether all values are 0 or the largest
 
     @property
     def decoded_bytes(self) -> int:
-        """Of the decoded pixels of all splits."""
+        """Bytes of the decoded pixels of all splits."""
         return self.total * self.channels * self.dtype.itemsize
 
     def to_json(self) -> dict[str, Any]:
-        """What `pixels_from_json` makes the same of."""
+        """Returns the facts as JSON values, for `pixels_from_json`."""
         return {**self._asdict(), "dtype": self.dtype.name}
 
 
 def pixels_from_json(facts: Mapping[str, Any]) -> Pixels:
-    """The inverse of `Pixels.to_json`, read from a file."""
+    """Inverts `Pixels.to_json`, after the facts were written to a file and read back."""
     size, statistics = facts["size"], facts["normalization"]
     changed = {
         "dtype": np.dtype(facts["dtype"]),
@@ -77,7 +77,7 @@ def pixels_from_json(facts: Mapping[str, Any]) -> Pixels:
 
 
 def pixels_of(splits: Mapping[str, Mapping[str, np.ndarray]]) -> Pixels:
-    """The facts of images that lie in arrays, all of one shape and type."""
+    """Computes the facts of images in arrays, all of one shape and type."""
     train = splits[TRAIN]["image"]
     largest = float(train.max())
     return Pixels(
@@ -100,14 +100,14 @@ def examine(
     varying: bool,
     folder: Path,
 ) -> Findings:
-    """Looks at every picture, unless `folder` holds what was `kept` before; the facts of the
-    findings are "pixels", as of `Pixels.to_json`, and "sizes", how many pictures had each size
-    before any was left out for it.
+    """Checks every picture, unless `folder` holds earlier findings, which are `kept`. Their facts
+    are "pixels", those of `Pixels.to_json`, and "sizes", the number of pictures of each size before
+    any was left out for its size.
 
-    Bad are records that cannot be read or decoded, of another size than declared or (but where
-    varying ones are welcome) than most, with another number of channels, with a label out of range
-    or with values that are not finite, and those of a training split that another split has too (or
-    of validation that the test split has). Duplicates within a split are good.
+    A record is bad if it cannot be read or decoded; if its size differs from the declared one or,
+    unless `varying`, from that of most pictures; if it has other channels, a label out of range or
+    values that are not finite; or if a training record is in another split too, or a validation
+    record in a test split. Duplicates within a split are good.
 
     classes: how many there are; 0: the images have no labels.
     """
@@ -161,16 +161,14 @@ def _facts(channels: int, dtype: np.dtype) -> list[tuple]:
 def _inspection(
     size: tuple[int | None, int | None], channels: int, dtype: np.dtype, classes: int
 ) -> Callable[[Record], dict[str, Any]]:
-    """A look at one picture, which gives a line of `_facts`."""
+    """Makes the check of one picture, which returns a line of `_facts`."""
 
     def inspect(record: Record) -> dict[str, Any]:
         image = decode_image(record["image"], channels, dtype)
         height, width = image.shape[:2]
-        if any(said not in (None, found) for said, found in zip(size, (height, width))):
-            said = tuple("any" if side is None else side for side in size)
-            raise BadRecord(
-                f"is {height}x{width} pixels; expected {said[0]}x{said[1]} as declared", "shape"
-            )
+        if any(side not in (None, found) for side, found in zip(size, (height, width))):
+            wanted = "x".join("any" if side is None else str(side) for side in size)
+            raise BadRecord(f"is {height}x{width} pixels; expected {wanted} as declared", "shape")
         if max(height, width) > _MOST_PIXELS:
             raise BadRecord(f"is {height}x{width} pixels; expected at most {_MOST_PIXELS}", "size")
         if np.issubdtype(dtype, np.floating) and not np.isfinite(image).all():
@@ -195,8 +193,8 @@ def _inspection(
 
 
 def _common_format(records: Records, probes: int = 100) -> tuple[int, np.dtype]:
-    """The number of channels and the type of the pixels of most images, by some of them, for a
-    data set that does not say."""
+    """Returns the commonest number of channels and type of pixels, judged by some of the images,
+    for a data set that does not declare them."""
     rows = np.unique(np.linspace(0, len(records) - 1, probes).astype(int)).tolist()
     found = [(image.shape[2], image.dtype) for image in _decodable(read_each(records, rows))]
     return max(found, key=found.count, default=(3, np.dtype(np.uint8)))
@@ -212,7 +210,7 @@ def _decodable(records: Iterable[Record | BadRecord]) -> Iterator[np.ndarray]:
 
 
 def _sizes(tables: Mapping[str, Table]) -> Counter[tuple[int, int]]:
-    """How many good images there are of each height and width, the first found first."""
+    """Counts the good images of each height and width, in the order of appearance."""
     sizes = Counter()
     for table in tables.values():
         good = table[table["good"]]
@@ -221,7 +219,7 @@ def _sizes(tables: Mapping[str, Table]) -> Counter[tuple[int, int]]:
 
 
 def _of_another_size(tables: Mapping[str, Table], parts: Mapping[str, Part]) -> list[BadRow]:
-    """The images of another height and width than most, which are good no more."""
+    """Marks as bad the images of another height and width than most; returns them."""
     bad = []
     [(size, _)] = _sizes(tables).most_common(1) or [((0, 0), 0)]
     for split, table in tables.items():
@@ -235,14 +233,14 @@ def _of_another_size(tables: Mapping[str, Table], parts: Mapping[str, Part]) -> 
 
 
 def _summary(tables: Mapping[str, Table], channels: int, dtype: np.dtype) -> Pixels:
-    """The facts of all good pictures."""
+    """Computes the facts of all good pictures."""
     train = tables[TRAIN][tables[TRAIN]["good"]]
     counts = train["height"].astype(np.int64) * train["width"]
     moments = Moments(counts, train["total"], train["square"])
-    nothing = (float("nan"),) * channels
-    normalization = normalization_from(moments) if len(train) else Normalization(nothing, nothing)
+    unknown = (float("nan"),) * channels
+    normalization = normalization_from(moments) if len(train) else Normalization(unknown, unknown)
     largest = float(train["largest"].max(initial=-np.inf))
-    of_two = train["two_valued"] & np.isin(train["largest"], (0, largest))
+    two_valued = train["two_valued"] & np.isin(train["largest"], (0, largest))
     sizes = _sizes(tables)
     return Pixels(
         channels=channels,
@@ -252,5 +250,5 @@ def _summary(tables: Mapping[str, Table], channels: int, dtype: np.dtype) -> Pix
         normalization=normalization,
         largest=largest,
         smallest=float(train["smallest"].min(initial=np.inf)),
-        black_and_white=bool(of_two.all()),
+        black_and_white=bool(two_valued.all()),
     )

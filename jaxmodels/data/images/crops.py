@@ -1,4 +1,4 @@
-"""Parts of pictures at one size: drawn at random to train, central to evaluate."""
+"""Crops of pictures, resized to one size: at random for training, central for evaluation."""
 
 import io
 import math
@@ -32,9 +32,9 @@ def random_resized_crop(
     channels: int | None = None,
     dtype: np.dtype | type | None = None,
 ) -> Shaped[np.ndarray, "size size channels"]:
-    """The crop of Inception (Szegedy et al. 2015), by which ImageNet is trained.
+    """Makes the random crop of Inception (Szegedy et al. 2015), the usual one for ImageNet.
 
-    A function of the picture, seed and position (of the example in the training run) alone.
+    It depends only on the picture, seed and position (of the example in the training run).
 
     Raises:
       BadRecord: as `decode_image`.
@@ -42,7 +42,7 @@ def random_resized_crop(
     return _crop(
         encoded,
         size,
-        lambda *sides: random_box(sides[0], sides[1], seed, position),
+        lambda height, width: random_box(height, width, seed, position),
         channels,
         dtype,
     )
@@ -54,8 +54,8 @@ def central_crop(
     channels: int | None = None,
     dtype: np.dtype | type | None = None,
 ) -> Shaped[np.ndarray, "size size channels"]:
-    """The usual view to evaluate: the shorter side to size * 256 / 224, then the central square;
-    in one step.
+    """Makes the usual crop for evaluation: resizes the shorter side to size * 256 / 224 and takes
+    the central square, in one step.
 
     Raises:
       BadRecord: as `decode_image`.
@@ -64,11 +64,11 @@ def central_crop(
 
 
 def random_box(height: int, width: int, seed: int, position: int) -> Box:
-    """torchvision's `RandomResizedCrop`: a share of the area uniform in 8-100 %, an aspect
-    log-uniform in 3/4-4/3, and a place uniform among those that fit; of ten tries that do not fit,
-    the central largest box of an allowed aspect."""
-    # Raw bits are the same in every version of numpy. The counter starts where the bits of
-    # sample_order, whose key looks alike, never get to.
+    """Draws the box of torchvision's `RandomResizedCrop`: a share of the area uniform in 8-100 %,
+    an aspect log-uniform in 3/4-4/3, and a place uniform among those that fit. After ten tries that
+    do not fit, it is the central largest box of an allowed aspect."""
+    # Raw bits are the same in every version of numpy. `sample_order` may use the same key, so the
+    # counter starts beyond the bits that it takes.
     bits = np.random.Philox(key=(seed, position), counter=(0, 0, 0, 1)).random_raw(4 * _TRIES)
     uniforms = ((bits >> 11) * 2.0**-53).reshape(_TRIES, 4).tolist()
     for area, aspect, down, right in uniforms:
@@ -84,7 +84,7 @@ def random_box(height: int, width: int, seed: int, position: int) -> Box:
 
 
 def central_box(height: int, width: int) -> Box:
-    """The central square of 224/256 of the shorter side."""
+    """Returns the central square of 224/256 of the shorter side."""
     side = max(1, round(min(height, width) * 224 / 256))
     return Box((height - side) // 2, (width - side) // 2, side, side)
 
@@ -102,7 +102,7 @@ def _crop(encoded, size: int, box_of: Callable[[int, int], Box], channels, dtype
 
 
 def _sides_of_jpeg(encoded: bytes) -> tuple[int, int] | None:
-    """Height and width by the header; None where it says nothing."""
+    """Reads height and width from the header; None if that fails or it is no JPEG."""
     from PIL import Image
 
     if not is_jpeg(encoded):
@@ -110,12 +110,12 @@ def _sides_of_jpeg(encoded: bytes) -> tuple[int, int] | None:
     try:
         width, height = Image.open(io.BytesIO(encoded), formats=("JPEG",)).size
     except (OSError, SyntaxError, Image.DecompressionBombError):
-        return None  # the full decoding says what is wrong, if anything is
+        return None  # the full decoding will say what is wrong
     return height, width
 
 
 def _decode_reduced(encoded: bytes, factor: int, channels: int) -> np.ndarray:
-    """A JPEG at 1/factor of its size, for which most of the decoding is left out."""
+    """Decodes a JPEG at 1/factor of its size, which skips most of the work."""
     cv2 = opencv()
     grey = {
         2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
@@ -128,8 +128,8 @@ def _decode_reduced(encoded: bytes, factor: int, channels: int) -> np.ndarray:
 
 
 def _reduced(box: Box, factor: int, height: int, width: int) -> Box:
-    """The box in a picture of height x width reduced by factor: its sides move by half of factor
-    pixels at most, of a box that has many."""
+    """Scales a box to a picture reduced by factor to height x width. Rounding moves it by at most
+    factor / 2 pixels of the full picture, which is little: its sides have factor * size or more."""
     h, w = min(height, round(box.height / factor)), min(width, round(box.width / factor))
     top, left = min(height - h, round(box.top / factor)), min(width - w, round(box.left / factor))
     return Box(top, left, h, w)

@@ -1,4 +1,4 @@
-"""From the record of a picture to the columns that a model is given."""
+"""The decoder of a picture's record to the columns that a model is given."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +16,8 @@ from jaxmodels.data.images.resize import resize_image
 class ImageDecoder:
     """A `Decode` of encoded pictures: columns "image" and, where they have classes, "label".
 
-    crop: side of the square that is cut out, at random in training and else the centre.
-    resize: side of the square that the whole image is resized to. 0 (of either): as it is.
+    crop: side of the square that is cut out, at random in training and else the centre; 0: none is.
+    resize: side of the square that the whole image is resized to; 0: it is not resized.
     """
 
     channels: int
@@ -27,9 +27,10 @@ class ImageDecoder:
     crop: int = 0
 
     def __call__(self, record: Record, draw: Draw | None = None) -> dict[str, Any]:
-        """
+        """Decodes a record.
+
         Raises:
-          BadRecord: what cannot be decoded.
+          BadRecord: it cannot be decoded.
         """
         columns: dict[str, Any] = {"image": self._image(record["image"], draw)}
         if self.labelled:

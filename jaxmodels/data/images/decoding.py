@@ -1,4 +1,4 @@
-"""Pictures in their file formats (PNG, JPEG, BMP, WebP, ...) to arrays."""
+"""Decoding of picture files (PNG, JPEG, BMP, WebP, ...) to arrays."""
 
 from threading import Lock
 
@@ -14,14 +14,14 @@ _modules = []
 
 
 def opencv():
-    """The module cv2, set up to be called from many threads."""
+    """Imports the module cv2, set up to be called from many threads."""
     if not _modules:
-        with _lock:  # of threads that import it at once, one may see half of it
+        with _lock:  # without it, a second thread could use the module half imported
             import cv2
 
-            # Threads of ours decode side by side; more inside each would only fight over cores.
+            # Our own threads decode in parallel; threads inside cv2 would compete for the cores.
             cv2.setNumThreads(1)
-            # What is wrong with a picture is said once, by BadRecord.
+            # BadRecord says already what is wrong with a picture.
             cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
             _modules.append(cv2)
     return _modules[0]
@@ -30,15 +30,15 @@ def opencv():
 def decode_image(
     encoded: bytes, channels: int | None = None, dtype: np.dtype | type | None = None
 ) -> Shaped[np.ndarray, "height width channels"]:
-    """The pixels in the order RGB (RGBA), as stored: no orientation of EXIF is applied.
+    """Decodes the pixels in the order RGB (RGBA), as stored: no orientation of EXIF is applied.
 
-    channels: 1, 3 or 4. Grey pictures become 3 equal channels and an alpha channel that is opaque
-      everywhere is dropped where 3 are asked for; nothing else is converted. None: as they are.
-    dtype: uint8, uint16, or float32 (as a TIFF has it, or as tfds stores it: the four bytes of a
-      number as the channels of an RGBA picture). None: as it is.
+    channels: 1, 3 or 4; None: as stored. For 3, a grey channel is repeated, and an alpha channel
+      that is opaque everywhere is dropped; nothing else is converted.
+    dtype: uint8, uint16, or float32 (as in a TIFF, or as tfds stores it: the four bytes of a number
+      as the channels of an RGBA picture); None: as stored.
 
     Raises:
-      BadRecord: what is no picture, broken, or of other channels or another type.
+      BadRecord: it is no picture, is broken, or has other channels or another type.
     """
     cv2 = opencv()
     is_float = dtype is not None and np.dtype(dtype) == np.float32
@@ -57,15 +57,15 @@ def decode_image(
 
 
 def is_jpeg(encoded: bytes) -> bool:
-    """By its first bytes."""
+    """Recognises a JPEG by its first bytes."""
     return encoded[:2] == _JPEG
 
 
 def decode_with(encoded: bytes, flags: int) -> Shaped[np.ndarray, "height width *channels"]:
-    """What cv2 makes of the picture with flags of cv2.imdecode.
+    """Decodes a picture by cv2.imdecode with these flags.
 
     Raises:
-      BadRecord: what is no picture, or broken.
+      BadRecord: it is no picture, or is broken.
     """
     cv2 = opencv()
     if not encoded:

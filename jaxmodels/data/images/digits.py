@@ -12,10 +12,10 @@ SIZES = {TEST: 360, VALIDATION: 157, TRAIN: 1280}
 
 
 def load_digits() -> tuple[dict[str, dict[str, np.ndarray]], str]:
-    """Splits of images (8x8x1, uint8 in 0..16) and labels, and a fingerprint of them.
+    """Returns splits of images (8x8x1, uint8 in 0..16) and labels, and a fingerprint of them.
 
-    The split is stratified and always the same: the examples are sorted by class, shuffled within
-    it, and every so-many-th goes to the test split, then of the rest to validation.
+    The splits are stratified and always the same: the examples are sorted by class and shuffled
+    within it; evenly spaced ones are the test split and, of the rest, the validation split.
     """
     from sklearn import datasets
 

@@ -27,7 +27,7 @@ _UNREAD += (".jxl", ".eps", ".pdf", ".xcf", ".tga", ".exr", ".hdr", ".dcm", ".ni
 class FolderImages:
     """`Records` of files: their paths below a folder, and the labels of their classes.
 
-    labels: None: the images have none.
+    labels: those of the files; None: the images have none.
     """
 
     def __init__(self, folder: Path, paths: Sequence[str], labels: np.ndarray | None):
@@ -37,13 +37,13 @@ class FolderImages:
         return len(self._paths)
 
     def read(self, rows: Sequence[int]) -> list[Record]:
-        """The encoded "image" of each row and, if there are any, its "label"."""
+        """Reads the encoded "image" of each row and, if there are labels, its "label"."""
         if self._labels is None:
             return [{"image": self._bytes(row)} for row in rows]
         return [{"image": self._bytes(row), "label": int(self._labels[row])} for row in rows]
 
     def key(self, row: int) -> str:
-        """The path below the folder, with slashes."""
+        """Returns the path below the folder, with slashes."""
         return self._paths[row]
 
     def _bytes(self, row: int) -> bytes:
@@ -51,7 +51,7 @@ class FolderImages:
 
 
 def read_picture(path: Path) -> bytes:
-    """The bytes of a picture's file.
+    """Reads the bytes of a picture's file.
 
     Raises:
       BadRecord: it cannot be read.
@@ -64,13 +64,13 @@ def read_picture(path: Path) -> bytes:
 
 
 def open_image_folder(folder: Path) -> Dataset:
-    """The images in folder/train/CLASS and, if there, the same in validation and test; or in
-    folder/CLASS, all of them to train on. Without folders of classes the images have no labels.
-    What lies deeper in a class belongs to it, links are followed once, and what is no image that
-    OpenCV decodes is told on standard error and left out.
+    """Opens the images in folder/train/CLASS and, if they exist, in validation and test; or those
+    in folder/CLASS, all of them to train on. Without folders of classes the images have no labels.
+    Images in folders below a class belong to it. Links are followed once. Files that OpenCV does
+    not decode are named on standard error and left out.
 
     Splits may have other usual names (val, Valid, Training, testing, ...; see `layout`). The
-    fingerprint is of the content of the images and their paths below the folder.
+    fingerprint is of the content of the images and of their paths below the folder.
 
     Raises:
       InputError: no such folder, without images or without a training split, images beside folders
@@ -113,7 +113,7 @@ def open_image_folder(folder: Path) -> Dataset:
 
 
 def _older_fingerprint(walked: Walked) -> str:
-    """By which runs know the data that began before content was hashed: of paths, sizes, times."""
+    """Hashes paths, sizes and times, as runs did before content was hashed."""
     files = {
         path: (facts.st_size, facts.st_mtime_ns) if facts else (-1, -1)
         for path, facts in walked.files.items()
@@ -123,7 +123,7 @@ def _older_fingerprint(walked: Walked) -> str:
 
 
 def _of_classes(folder: Path, images: Sequence[str], below: str) -> list[tuple[str, str]]:
-    """Class ("": none) and path of every image of a split."""
+    """Returns class ("": none) and path of every image of a split, whose folder is `below`."""
     start = f"{below}/" if below else ""
     pairs = []
     for path in images:
@@ -160,7 +160,7 @@ def _nothing_to_see(folder: Path, walked: Walked) -> str:
 def _tell_what_is_left_out(
     tree: Tree, walked: Walked, splits: dict[str, str], names: Sequence[str]
 ) -> None:
-    """Notes what is not read. A class for training of which no picture can be read is an error."""
+    """Notes what is not read. A training class of which no picture can be read is an error."""
     places = tuple(f"{below}/" if below else "" for below in splits.values())
     unread = [
         path

@@ -30,18 +30,18 @@ class ImageData:
     name: str
     version: str
     fingerprint: str  # of the content
-    older_fingerprint: str = ""  # by which runs know it that began before content was hashed
+    older_fingerprint: str = ""  # the one in runs from before content was hashed
     pixels: Pixels  # as they are stored, before any resizing
     class_names: tuple[str, ...] = ()
-    arrays: Mapping[str, Columns] = field(default_factory=dict)  # of data that lies in memory
-    records: Mapping[str, Selection] = field(default_factory=dict)  # of encoded data: the good
+    arrays: Mapping[str, Columns] = field(default_factory=dict)  # of data in memory
+    records: Mapping[str, Selection] = field(default_factory=dict)  # good ones, of encoded data
     folder: Path = Path()  # where decoded records are kept
     skipped: tuple[BadRow, ...] = ()
     validation_fraction: float = 0.0
     image_size: int = 0  # side of the square that images are resized to; 0: as they are stored
 
     def facts(self) -> DataFacts:
-        """What identifies the data, for the record of a run."""
+        """Returns what identifies the data, for the record of a run."""
         facts: dict[str, Any] = {
             "name": self.name,
             "version": self.version,
@@ -57,13 +57,13 @@ class ImageData:
 
     @cached_property
     def splits(self) -> Mapping[str, Any]:
-        """The `Columns` of each split. What is stored encoded is decoded when its split is asked
-        for, and kept for the next time; which splits there are decodes nothing."""
+        """The `Columns` of each split. An encoded split is decoded when it is looked up first, and
+        then kept; listing the splits decodes nothing."""
         return _DecodedSplits(self) if self.records else self.arrays
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Images of each split."""
+        """The number of images of each split."""
         if self.records:
             return {split: len(records) for split, records in self.records.items()}
         return {split: len(columns["image"]) for split, columns in self.arrays.items()}
@@ -76,7 +76,7 @@ class ImageData:
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the stored pixels."""
+        """The type of the stored pixels."""
         return self.pixels.dtype
 
     @property
@@ -91,27 +91,27 @@ class ImageData:
 
     @property
     def levels(self) -> int:
-        """How many values a pixel may have: 2 where all are black or white, else those of 0..white;
-        0 where pixels are no integers."""
+        """How many values a pixel may have: 2 where all are black or white, else 1 + white; 0 where
+        pixels are not integers."""
         if not np.issubdtype(self.dtype, np.integer):
             return 0
         return 2 if self.pixels.black_and_white and not self.image_size else int(self.white) + 1
 
     @property
     def decoded_bytes(self) -> int:
-        """Of the pixels of all splits."""
+        """Bytes of the decoded pixels of all splits."""
         if not self.image_size:
             return self.pixels.decoded_bytes
         per_image = self.image_size**2 * self.pixels.channels * self.dtype.itemsize
         return sum(self.sizes.values()) * per_image
 
     def labels(self, split: str) -> Int[np.ndarray, " example"] | None:
-        """Of all images of a split; None: they have none."""
+        """Returns the labels of a split; None where the images have none."""
         known = self.records[split].known if self.records else self.arrays[split]
         return known.get("label")
 
     def known_classes(self, conditional: bool) -> int:
-        """Classes that a conditional model of these images is told; 0 where it is not conditional.
+        """Returns how many classes a model of these images is told; 0 if it is not conditional.
 
         Raises:
           InputError: a conditional model of images without labels.
@@ -123,19 +123,19 @@ class ImageData:
         return len(self.class_names) if conditional else 0
 
     def normalization(self) -> Normalization:
-        """The statistics of the stored training split: what `normalization_of` finds."""
+        """Returns the statistics of the stored training split (see `normalization_of`)."""
         return self.pixels.normalization
 
     def decoder(self, crop: int = 0) -> ImageDecoder:
-        """What makes the columns of an encoded record; cut to a square where there is a crop."""
+        """Makes the decoder of encoded records. crop: side of the square to cut; 0: none."""
         labelled = bool(self.class_names)
         return ImageDecoder(self.pixels.channels, self.dtype, labelled, self.image_size, crop)
 
     def spec(self, split: str, crop: int = 0) -> ColumnSpec:
-        """Shapes and types of one example.
+        """Returns the shapes and types of one example.
 
         Raises:
-          InputError: images of several sizes that nothing brings to one.
+          InputError: the images vary in size and are neither cropped nor resized.
         """
         shape = (crop, crop, self.pixels.channels) if crop else self.shape
         if shape is None:
@@ -169,7 +169,7 @@ class _DecodedSplits(Mapping[str, Columns]):
 
 
 def resize_images(data: ImageData, size: int) -> ImageData:
-    """The data with all images in size x size pixels (see `resize_image`); size 0: as it is.
+    """Resizes all images to size x size pixels (see `resize_image`); size 0: leaves them.
 
     Encoded images are resized when they are decoded.
     """

@@ -15,7 +15,7 @@ _NAMES = {
     TEST: ("test", "testing"),
 }
 _SPLITS = {name: split for split, names in _NAMES.items() for name in names}
-# What a name that is none of these has when it probably means a split: "train_set", "seg_test".
+# Other names that probably mean a split: "train_set", "seg_test".
 _WORD = r"(train|training|val|valid|validation|test|testing|eval|evaluation|dev|holdout)"
 _REST = r"([-_ .]?(data|dataset|sets?|split|images?|imgs?|pictures|folder|\d+))*s?"
 _LIKE_A_SPLIT = re.compile(rf"([a-z0-9]+[-_ .])?{_WORD}{_REST}", re.IGNORECASE)
@@ -32,19 +32,19 @@ class Tree(NamedTuple):
 
 
 def split_of(folder: str) -> str | None:
-    """The split that a folder of this name holds; None: none."""
+    """Returns the split that a folder of this name holds; None if it is not a split's name."""
     return _SPLITS.get(folder.casefold())
 
 
 def place_of(path: str) -> tuple[str, str]:
-    """Split and class of a folder in a tree, "" where it lies above them."""
+    """Returns split and class of a folder in a tree; "" if the folder lies above them."""
     first, _, rest = path.partition("/")
     split = split_of(first)
     return (split, rest.partition("/")[0]) if split else ("", first)
 
 
 def find_splits(tree: Tree) -> dict[str, str]:
-    """The folder of each split; {"train": ""} where there are none, so that all is to train on.
+    """Returns the folder of each split; {"train": ""} without any, so that all is to train on.
 
     Raises:
       InputError: names that may mean splits or classes, two names of one split, splits without one
@@ -81,7 +81,7 @@ def find_splits(tree: Tree) -> dict[str, str]:
 
 
 def ignored_folders(tree: Tree, splits: Iterable[str]) -> list[str]:
-    """The folders beside those of splits that have images; nothing in them is read."""
+    """Returns the folders with images beside those of splits, which are not read."""
     top = dict.fromkeys(path.partition("/")[0] for path in tree.images if "/" in path)
     return [name for name in top if name not in splits] if "" not in splits else []
 
@@ -133,7 +133,7 @@ def _refuse_one_level_too_high(tree: Tree, train: str) -> None:
 
 
 def _below(images: Iterable[str], folder: str) -> list[str]:
-    """The paths of images below a folder, from there on."""
+    """Returns the paths of images below a folder, relative to it."""
     start = f"{folder}/" if folder else ""
     return [path[len(start) :] for path in images if path.startswith(start)]
 

@@ -78,7 +78,7 @@ class ResizeConfig:
 
 
 def load(config: DataConfig, varying: bool = False) -> ImageData:
-    """The images that a config describes (see `load_images`)."""
+    """Loads the images that a config describes (see `load_images`)."""
     return load_images(
         config.data,
         config.data_dir,
@@ -96,10 +96,10 @@ def load_images(
     validation_fraction: float = 0.0,
     varying: bool = False,
 ) -> ImageData:
-    """`digits`, any image data set prepared by tensorflow-datasets as ArrayRecord, or a folder of
-    images (a path: with a separator, or with a dot in front; see `open_image_folder`).
+    """Loads `digits`, an image data set that tensorflow-datasets prepared as ArrayRecord, or a
+    folder of images (a path: with a separator, or a dot in front; see `open_image_folder`).
 
-    All records are looked at once; what is found is kept, and later loading reads no record.
+    All records are checked at first; the findings are kept, and later loading reads no record.
 
     data_dir: the folder of tfds; None: tfds's own default.
     skip_bad_records: how many may be bad (see `examine`) and are left out.
@@ -107,9 +107,9 @@ def load_images(
     varying: whether images may vary in size, since they get cropped or resized.
 
     Raises:
-      InputError: a name that nothing is known of, or data that is not prepared, in another format,
-        without images or a training split, with more bad records, or with a validation split where
-        one is to be made.
+      InputError: an unknown name, or data that is not prepared, in another format, without images
+        or a training split, with more bad records, or with a validation split where one is to be
+        made.
     """
     _require_natural("skip_bad_records", skip_bad_records)
     if name == "digits":
@@ -126,7 +126,7 @@ def load_images(
 def _checked(
     name: str, stored: Dataset, skip_bad_records: int, validation_fraction: float, varying: bool
 ) -> ImageData:
-    """The good images of a stored data set."""
+    """Checks a stored data set; returns its good images."""
     folder = _folder(stored, validation_fraction, varying)
     parts = carve(name, stored.splits, validation_fraction)
     class_names = stored.names.get("label", ())
@@ -200,7 +200,7 @@ def is_streamed(data: ImageData, config: DataConfig, crop: int = 0) -> bool:
 def make_source(
     data: ImageData, split: str, config: DataConfig, crop: int = 0
 ) -> Resident | Streamed:
-    """The examples of a split as a source of batches.
+    """Makes a source of batches of the examples of a split.
 
     crop: side of the square that images are cut to; 0: as they are.
 
@@ -214,7 +214,7 @@ def make_source(
 
 
 def _folder(stored: Dataset, validation_fraction: float, varying: bool) -> Path:
-    """Where findings and decoded images of the data, so split, are kept."""
+    """Returns the folder of the findings and decoded images, which depend on all of these."""
     name = f"{stored.name[:100]}-{stored.version}-{stored.fingerprint}-checked"
     if validation_fraction:
         name += f"-validation{validation_fraction!r}"

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num, Shaped
 
-# At a time: what the cache of a core holds, and few enough for the squares of 16 bits to add up
+# Pixels added at a time: they fit the cache of a core, and the squares of 16-bit pixels add up
 # exactly in float64.
 _PIXELS = 1 << 17
 
@@ -29,9 +29,9 @@ class Normalization(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Of the pixels of some parts, one row a part, per channel: their sum and, of integers of 8 or
-    16 bits, the sum of their squares, both exact (int64); of other types, the sum of the squares
-    about the part's mean (both float64)."""
+    """Sums over the pixels of each part. For integers of 8 or 16 bits: of the pixels and of their
+    squares, both exact (int64). For other types: of the pixels and of their squared deviations from
+    the part's mean (both float64)."""
 
     counts: Int[np.ndarray, " part"]
     total: Shaped[np.ndarray, "part channels"]
@@ -39,13 +39,13 @@ class Moments(NamedTuple):
 
 
 def normalization_of(images: Num[np.ndarray, "example height width channels"]) -> Normalization:
-    """Statistics over all pixels of all images, rounded to nine digits: as many as float32 has, so
+    """Computes the statistics of all pixels, rounded to nine digits, as many as float32 has, so
     that every machine finds the same ones.
 
     A channel that is constant keeps its scale (std 1), so that nothing is divided by zero.
     """
     parts = images
-    if _is_exact(images.dtype):  # any parts give the same sums
+    if _is_exact(images.dtype):  # exact sums are the same for any parts
         pixels = images.reshape(-1, images.shape[-1])
         parts = (pixels[start : start + _PIXELS] for start in range(0, len(pixels), _PIXELS))
     counts, totals, squares = zip(*map(moments_of, parts))
@@ -55,7 +55,7 @@ def normalization_of(images: Num[np.ndarray, "example height width channels"]) -
 def moments_of(
     image: Num[np.ndarray, "*shape channels"],
 ) -> tuple[int, Shaped[np.ndarray, " channels"], Shaped[np.ndarray, " channels"]]:
-    """One row of `Moments`."""
+    """Computes one row of `Moments`."""
     pixels = image.reshape(-1, image.shape[-1])
     if not _is_exact(image.dtype):
         pixels = pixels.astype(np.float64)
@@ -64,7 +64,7 @@ def moments_of(
         return len(pixels), total, np.einsum("pc,pc->c", deviations, deviations)
     total = square = np.zeros(image.shape[-1], np.int64)
     for start in range(0, len(pixels), _PIXELS):
-        # Whole numbers below 2**53: exact in float64, in which they add up far faster.
+        # The sums are integers below 2**53: exact in float64, which is far faster than int64.
         part = pixels[start : start + _PIXELS].T.astype(np.float64)
         total = total + part.sum(1).astype(np.int64)
         square = square + np.einsum("cp,cp->c", part, part).astype(np.int64)
@@ -72,7 +72,7 @@ def moments_of(
 
 
 def normalization_from(moments: Moments) -> Normalization:
-    """The statistics of all pixels by those of their parts, which may be in any order."""
+    """Computes the statistics of all pixels from the moments of their parts, in any order."""
     counts = moments.counts.tolist()
     statistics = _exact if moments.total.dtype == np.int64 else _centred
     channels = [
@@ -89,7 +89,7 @@ def _is_exact(dtype: np.dtype) -> bool:
 
 def _exact(counts: list[int], totals: list[int], squares: list[int]) -> tuple[float, float]:
     count, total, square = sum(counts), sum(totals), sum(squares)
-    # Integers of any size, divided once: nothing cancels and nothing overflows.
+    # Python's integers are exact and divided once, so nothing cancels and nothing overflows.
     return total / count, _scale(total / count, (count * square - total**2) / count**2)
 
 

@@ -1,4 +1,4 @@
-"""Pictures without labels, as a prediction is asked for."""
+"""Pictures without labels, to predict for."""
 
 import os
 import sys
@@ -20,9 +20,9 @@ from jaxmodels.errors import InputError
 def read_pictures(
     path: Path, data: ImageData, size: int = 0
 ) -> Iterator[tuple[str, dict[str, np.ndarray] | BadRecord]]:
-    """Gives name and columns of each picture that a path names, as `data` has them: one file, or
-    all in a folder, whatever lies how deep, by their paths. A picture that cannot be used is a
-    BadRecord in place of its columns.
+    """Yields name and columns, as `data` has them, of one picture, or of all in a folder and the
+    folders below, sorted by path. For a picture that cannot be used, a BadRecord takes the place of
+    its columns.
 
     size: side of the square that a model's pictures are cut to; 0: they are of one size.
 
@@ -37,7 +37,7 @@ def read_pictures(
 
 
 def _pictures(path: Path) -> dict[str, Path]:
-    """The files of pictures by their names, in their order."""
+    """Finds the files of pictures by their names, in their order."""
     if not os.path.exists(path):
         raise InputError(f"input {path} does not exist; expected a picture or a folder of some")
     if not os.path.isdir(path):
@@ -53,7 +53,7 @@ def _pictures(path: Path) -> dict[str, Path]:
         raise InputError(f"input {path} has no picture; expected {', '.join(EXTENSIONS)}{found}")
     for what in skipped:
         print(f"note: input {path}: skipped {what}", file=sys.stderr)
-    # By their paths part by part, as pathlib orders them.
+    # The order is that of pathlib, which compares paths part by part.
     return {name: folder / name for name in sorted(pictures, key=lambda name: name.split("/"))}
 
 

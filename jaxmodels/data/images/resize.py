@@ -1,4 +1,4 @@
-"""Images at another size."""
+"""Resizing of images."""
 
 from functools import lru_cache
 
@@ -9,8 +9,8 @@ from jaxtyping import Float, Int, Num
 def resize_image(
     image: Num[np.ndarray, "height width channels"], size: int
 ) -> Num[np.ndarray, "side side channels"]:
-    """The whole image in size x size pixels, bilinear with antialias as `jax.image.resize` does it;
-    of integers, rounded to their type.
+    """Resizes an image to size x size pixels, bilinear with antialias as `jax.image.resize` does;
+    integers are rounded to their type.
 
     The weighted rows and columns are added up in a fixed order, so that an image has the same
     pixels wherever it is resized.
@@ -33,8 +33,8 @@ def resize_image(
 def _taps(
     size: int, resized: int
 ) -> tuple[Int[np.ndarray, "tap resized"], Float[np.ndarray, "tap resized"]]:
-    """Which of `size` pixels in a row make each of the resized ones, with which weights: those of a
-    triangle about its centre, as wide as two pixels of the coarser side."""
+    """Returns which of `size` pixels in a row make each resized pixel, and their weights: a
+    triangle about its centre, as wide as two pixels of the coarser grid."""
     width = max(size / resized, 1.0)
     centres = (np.arange(resized) + 0.5) * (size / resized) - 0.5
     firsts = np.ceil(centres - width).astype(int)

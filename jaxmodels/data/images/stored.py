@@ -14,7 +14,7 @@ from jaxmodels.errors import InputError
 
 
 def open_images(name: str, data_dir: str | Path | None) -> Dataset:
-    """A folder of images (a path: with a separator, or with a dot in front), or a data set of tfds.
+    """Opens a folder of images (a path: with a separator or a dot in front), or a tfds data set.
 
     Its columns are "image" and, if it has classes, "label"; its fact "image" is a `Format`.
 
@@ -35,13 +35,13 @@ def open_images(name: str, data_dir: str | Path | None) -> Dataset:
 
 
 def open_tfds_images(name: str, data_dir: str | Path | None) -> Dataset:
-    """A data set that tfds has prepared as ArrayRecord, with one image and at most one label.
+    """Opens a data set that tfds has prepared as ArrayRecord, with one image and at most one label.
 
     data_dir: the folder of tfds; None: tfds's own default.
 
     Raises:
-      InputError: what is unknown, not prepared, in another format, of other features, or without a
-        training split.
+      InputError: the data set is unknown, not prepared, in another format, has other features, or
+        has no training split.
     """
     expected = "one image and at most one class label"
     builder: Any = prepared_builder(name, data_dir, "image", expected, embedded=("digits",))
@@ -54,7 +54,7 @@ def open_tfds_images(name: str, data_dir: str | Path | None) -> Dataset:
 
 
 def _image_and_label(name: str, builder: Any) -> tuple[str, str | None]:
-    """The keys of the one image and, if any, of the one class label."""
+    """Returns the keys of the one image and, if there is one, of the class label."""
     import tensorflow_datasets as tfds
 
     def of(kind):

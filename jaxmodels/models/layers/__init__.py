@@ -1,4 +1,4 @@
-"""Layers with flax's parameter names, on the package's own operations."""
+"""Layers with flax's parameter names, built on `jaxmodels.ops`."""
 
 from jaxmodels.models.layers.convolution import Conv, ConvTranspose, doubling_padding, halved
 from jaxmodels.models.layers.dropout import Dropout, Rate

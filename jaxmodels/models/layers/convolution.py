@@ -1,4 +1,4 @@
-"""Convolution and transposed convolution, and the sizes that they make."""
+"""Convolution and transposed convolution, and the sizes of their outputs."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,24 +17,24 @@ Size = tuple[int, int]  # height, width
 
 
 def halved(size: Size) -> Size:
-    """Halves a size, rounding up: what a strided 4x4 or 3x3 convolution leaves of it."""
+    """Halves a size, rounding up, as a strided 4x4 or 3x3 convolution does."""
     height, width = size
     return -(-height // 2), -(-width // 2)
 
 
 def doubling_padding(size: Size) -> list[tuple[int, int]]:
-    """Pads the 4x4 `ConvTranspose` from `halved(size)` to `size`: it is then the transpose of the
-    convolution that halves."""
+    """Gives the padding of a 4x4 `ConvTranspose` from `halved(size)` to `size`, which makes it the
+    transpose of the halving convolution."""
     return [(2, 2 - side % 2) for side in size]
 
 
 class _Convolution(KernelLayer):
-    """What both convolutions share: any number of batch axes, promotion of types, the bias."""
+    """The base of both convolutions: any number of batch axes, promotion of types, the bias."""
 
     def convolved(
         self, x: Num[Array, "..."], kernel: Inexact[Array, "..."], run: Callable
     ) -> Inexact[Array, "..."]:
-        """run(x, kernel), with the batch axes of x (any number, or none) as one, plus the bias."""
+        """Computes run(x, kernel) plus the bias, with any batch axes of x merged into one."""
         x, kernel, bias = self.promote_dtype(x, kernel, self.bias(), dtype=self.dtype)
         axes = x.ndim - kernel.ndim + 1
         batch, sides = x.shape[:axes], x.shape[axes:]
@@ -46,8 +46,8 @@ class _Convolution(KernelLayer):
 class Conv(_Convolution):
     """Convolution; fields, parameters, initialisation and values as `flax.linen.Conv`.
 
-    Along one or two axes it runs as `jaxmodels.ops.conv`. XLA's convolution runs the rest: three
-    axes, a dilated input, a function of the user's own.
+    Along one or two axes it runs as `jaxmodels.ops.conv`. XLA's convolution runs three axes and
+    dilated inputs. `conv_general_dilated`, if given, runs everything.
 
     padding: also "CIRCULAR", "REFLECT" and, along one axis, "CAUSAL".
     spectral: the kernel is divided by its largest singular value.
@@ -122,8 +122,8 @@ class ConvTranspose(_Convolution):
     """Transposed convolution; fields, parameters, initialisation and values as
     `flax.linen.ConvTranspose`.
 
-    Along one or two axes it runs as `jaxmodels.ops.conv_transpose`. XLA's convolution runs the
-    rest: three axes, or a preferred element type.
+    Along one or two axes it runs as `jaxmodels.ops.conv_transpose`. XLA's convolution runs three
+    axes, or a preferred element type.
 
     padding: also "CIRCULAR".
     transpose_kernel: the kernel is that of the convolution whose input gradient this is, [*size,
@@ -190,13 +190,13 @@ def _sizes(size: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def _each(count: int | Sequence[int] | None, axes: int) -> tuple[int, ...]:
-    """A number per axis; None means 1."""
+    """Gives a number per axis; None means 1."""
     count = 1 if count is None else count
     return (count,) * axes if isinstance(count, int) else tuple(count)
 
 
 def _padded(x: Array, size: Sequence[int], dilation: Sequence[int], padding):
-    """Pads x with what is not zeros; gives it and the padding with zeros that is left to do."""
+    """Pads x where the padding is not zeros; gives it and the zero padding that is left."""
     padding = canonicalize_padding(padding, len(size))
     if padding not in ("CIRCULAR", "REFLECT", "CAUSAL"):
         return x, padding
@@ -210,11 +210,11 @@ def _padded(x: Array, size: Sequence[int], dilation: Sequence[int], padding):
 
 
 def _wrapped(y: Array, periods: Sequence[int], odd_pixel_last: bool) -> Array:
-    """Adds up what lies a whole number of periods apart, along each axis.
+    """Adds up the pixels of y that lie a whole number of periods apart, along each axis.
 
     The input lies in the middle of y. Zeros on both sides make y an odd number of periods long, so
-    that the input starts where a period starts. If the number of zeros is odd, the side that gets
-    one more is that which flax chooses, since it decides how even kernels are aligned.
+    that the input starts where a period starts. If the number of zeros is odd, flax's choice of
+    the longer side applies, because it decides how even kernels are aligned.
     """
     edges = []
     for side, period in zip(y.shape[1:-1], periods, strict=True):

@@ -1,4 +1,4 @@
-"""The linear layer, spectral normalisation, and what all layers with a kernel share."""
+"""The linear layer, spectral normalisation, and the base of all layers with a kernel."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,8 +16,8 @@ default_kernel_init = nn.initializers.lecun_normal()
 class SpectralNorm(nn.Module):
     """A kernel divided by its largest singular value (Miyato et al. 2018, algorithm 1).
 
-    The kernel counts as the matrix [inputs, outputs]. Each call takes one step of power iteration;
-    the step is kept if the collection "spectral" is mutable, and forgotten otherwise.
+    The kernel counts as the matrix [inputs, outputs]. Each call takes one step of power iteration,
+    and keeps its result if the collection "spectral" is mutable.
     """
 
     epsilon: float = 1e-12
@@ -47,13 +47,13 @@ class SpectralNorm(nn.Module):
 class KernelLayer(nn.Module):
     """The parameters of a layer with a kernel.
 
-    The fields are declared by the layers themselves, each in the order of its model in flax.
+    Each layer declares its own fields, in the order of its counterpart in flax.
     """
 
     def kernel(
         self, shape: tuple[int, ...], mask: Num[Array, "..."] | None = None
     ) -> Inexact[Array, "..."]:
-        """The kernel parameter, zero where the mask is, spectrally normalised if asked for.
+        """Makes the kernel parameter, times the mask, spectrally normalised if `spectral`.
 
         Raises:
           ValueError: a mask of another shape, with flax's message.
@@ -68,7 +68,7 @@ class KernelLayer(nn.Module):
         return SpectralNorm()(kernel) if self.spectral else kernel
 
     def bias(self) -> Inexact[Array, " features"] | None:
-        """The bias parameter, if there is one."""
+        """Makes the bias parameter; None without `use_bias`."""
         if not self.use_bias:
             return None
         return self.param("bias", self.bias_init, (self.features,), self.param_dtype)

@@ -16,8 +16,8 @@ class BatchNorm(nn.Module):
     Statistics are those of the global batch, whether jit over a mesh or pmap runs it. In training,
     the moments of the batch itself go to the collection "batch_moments" if that is mutable.
 
-    classes: with more than 0, each class has its own scale and bias, and labels are an argument
-    (conditional BatchNorm, Dumoulin et al. 2017).
+    classes: if above 0, calls take labels, and each class has its own scale and bias (conditional
+      BatchNorm, Dumoulin et al. 2017).
     """
 
     momentum: float = 0.9
@@ -46,7 +46,7 @@ class BatchNorm(nn.Module):
         return (x * factor + (bias - mean * factor)).astype(self.dtype)
 
     def _moments(self, x: Array, train: bool) -> tuple[Array, Array]:
-        """Mean and variance to normalise by; training updates the running ones."""
+        """Gives the mean and variance that normalise; training updates the running ones."""
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, x.shape[-1:])
         running_variance = self.variable("batch_stats", "var", jnp.ones, x.shape[-1:])
         if not train:

@@ -1,8 +1,8 @@
 """Augmentation of images as stored, inside the compiled step.
 
 A random function draws from one key per example (`jaxmodels.protocol.example_keys`), so that its
-result does not depend on the number of devices. Beside it stands a function of what was drawn,
-which has no chance in it (`random_crop` and `crop`). Mixing draws once for the whole batch.
+result does not depend on the number of devices. Each one has a deterministic counterpart that takes
+the drawn numbers (`crop` for `random_crop`). Mixing draws once for the whole batch.
 """
 
 from jaxmodels.ops.augmentation.crops import crop, flip, random_crop, random_flip

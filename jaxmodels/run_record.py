@@ -1,0 +1,109 @@
+"""The files of a run as everybody reads them who did not write them: checked, bounded, named.
+
+A folder of a run may have been edited, cut or made by somebody else; what is wrong with a file is
+said in one line that names it.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxmodels.errors import InputError
+from jaxmodels.files import read_json
+
+# 1 had every flag of every model; 2 has the options of the chosen model alone; 3 has a checksum,
+# and checkpoints that know their checksums and lines.
+FORMAT = 3
+
+_DEEPEST = 32
+_TEXT, _OBJECT = (str,), (dict,)
+_REQUIRED = {
+    "experiment": _TEXT,
+    "config": _OBJECT,
+    "identity": _OBJECT,
+    "source": _TEXT,
+    "facts": _OBJECT,
+    "environment": _OBJECT,
+}
+_OPTIONAL = {"format": (int,), "command": _TEXT, "monitor": (list,), "scores": _OBJECT}
+
+
+def read_record(path: Path, copy: Path | None = None) -> dict[str, Any]:
+    """Reads config.json, or the copy where that is damaged.
+
+    Raises:
+      InputError: it is no run's, damaged, or written by a newer version.
+    """
+    record = read_json(path)
+    problem = _problem(record)
+    if problem and copy:
+        kept = read_json(copy)
+        if not _problem(kept):
+            return kept
+    if problem:
+        raise InputError(f"{path} is not the record of a run: {problem}")
+    return record
+
+
+def seal_record(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record with its checksum."""
+    unsealed = {name: value for name, value in record.items() if name != "checksum"}
+    return {**unsealed, "checksum": _checksum(unsealed)}
+
+
+def _checksum(record: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _problem(record: Any) -> str | None:
+    """What is wrong with a record; None for a good one."""
+    if not isinstance(record, dict):
+        return "it is missing, or holds no JSON object"
+    for name, kinds in _REQUIRED.items() | _OPTIONAL.items():
+        if name not in record:
+            if name in _REQUIRED:
+                return f"it has no '{name}'"
+        elif not isinstance(record[name], kinds) or isinstance(record[name], bool):
+            return f"'{name}' is {_shown(record[name])}"
+    if record.get("format", 1) > FORMAT:
+        return f"its format is {record['format']}; this version reads up to {FORMAT}"
+    if not is_shallow(record):
+        return f"it is nested more than {_DEEPEST} deep"
+    unsealed = {name: value for name, value in record.items() if name != "checksum"}
+    # Only a record of an older version has none.
+    if record.get("format", 1) >= FORMAT and record.get("checksum") != _checksum(unsealed):
+        return "it was changed since it was written; bring the old one back"
+    return _problem_of_scores(record)
+
+
+def _problem_of_scores(record: dict[str, Any]) -> str | None:
+    monitor = record.get("monitor")
+    if monitor is not None and (
+        len(monitor) != 2 or not isinstance(monitor[0], str) or monitor[1] not in ("min", "max")
+    ):
+        return f"'monitor' is {_shown(monitor)}"
+    for name, score in record.get("scores", {}).items():
+        if not isinstance(score, dict) or not all(isinstance(v, str) for v in score.values()):
+            return f"score '{name}' is {_shown(score)}"
+    return None
+
+
+def is_shallow(value: Any, depth: int = _DEEPEST) -> bool:
+    """Whether a value of JSON is nested at most so deep."""
+    if not isinstance(value, (dict, list)):
+        return True
+    parts = value.values() if isinstance(value, dict) else value
+    return depth > 0 and all(is_shallow(part, depth - 1) for part in parts)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of JSON is a finite number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,185 @@
+"""Training on its way: steps, and what is due between them."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import jax
+
+from jaxmodels.errors import RunError
+from jaxmodels.train.checkpoint import Checkpoints, Facts
+from jaxmodels.train.config import Config
+from jaxmodels.train.digest import digest_tree
+from jaxmodels.train.drawing import draw
+from jaxmodels.train.log import Diverged, Log, not_finite
+from jaxmodels.train.progress import Interruption, Progress
+
+if TYPE_CHECKING:
+    from jaxmodels.train.loop import Trainer
+
+# Divergences after which a run that makes no further checkpoint is given up.
+_MOST_ROLLBACKS = 10
+
+
+def chunk_ends(config: Config, start: int, longest: int) -> Iterator[int]:
+    """Yields the steps at which calls of the compiled program end.
+
+    They are the multiples of every period and of `longest`, whatever `start` is, so that an
+    interrupted run calls the program at the same steps as an uninterrupted one.
+    """
+    run = config.run
+    periods = (run.log_every, run.eval_every, run.checkpoint_every, longest)
+    while start < run.steps:
+        start = min(run.steps, *((start // period + 1) * period for period in periods))
+        yield start
+
+
+class Course:
+    """A run from its newest checkpoint on: where it is, and what it has to do next.
+
+    Raises:
+      InputError: the checkpoints are all damaged, or of other code; nothing is written then.
+    """
+
+    def __init__(self, trainer: "Trainer", checkpoints: Checkpoints, interruption: Interruption):
+        self._trainer, self._checkpoints = trainer, checkpoints
+        self._interruption = interruption
+        self._run, self._folder = trainer.config.run, trainer.folder
+        self._rollbacks = 0
+        self._restore()
+
+    def _restore(self) -> None:
+        """Takes state and window of the newest checkpoint, or of the beginning."""
+        program = self._trainer.program
+        restored = self._checkpoints.restore_newest(program.like)
+        self.step, self.facts = 0, None
+        if restored is None:
+            self.state, self._window = program.create(), program.zeros()
+        else:
+            self.step, self.facts = restored.step, restored.facts
+            self.state, self._window = restored.tree["state"], restored.tree["window"]
+        self._skipped = self.facts.skipped if self.facts else 0
+        self._saved = self.step
+
+    def go(self) -> None:
+        """Trains to the end, or until asked to stop.
+
+        Raises:
+          RunError: it diverged, and may not or cannot go on.
+        """
+        while True:
+            self._rewind_files()
+            try:
+                return self._go_once()
+            except Diverged as diverged:
+                self._roll_back(diverged)
+
+    def _rewind_files(self) -> None:
+        """Makes the folder be as it was at this step."""
+        self._checkpoints.delete_after(self.step)
+        # Before a first checkpoint no line counts.
+        self._folder.restore(self.step if self._saved else -1, self.facts)
+        self._folder.write_status("running", self.step)
+
+    def _go_once(self) -> None:
+        trainer, program = self._trainer, self._trainer.program
+        ends = chunk_ends(trainer.config, self.step, program.length)
+        feed = program.feed(self.step, ends, self._skipped)
+        with Progress(self._run.steps, self.step) as progress, feed:
+            devices = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+            size = trainer.experiment.train.size
+            print(f"{self._folder.path}: {size:,} training examples, {devices}", file=sys.stderr)
+            log = Log(trainer.experiment, trainer.config, self._folder, progress, self.step)
+            log.waited = lambda: feed.waited
+            if self.facts and not self.facts.evaluated:
+                self._save(log, self._evaluate(log))
+            for chunk in feed:
+                self.state, self._window = program.run(self.state, self._window, chunk)
+                self.step = chunk.stop
+                progress.at(self.step)
+                self._log_if_due(log)
+                improved = self._evaluate_if_due(log)
+                # Read after the evaluation, so that a request during it ends the run here.
+                stopping = self._interruption.requested and self.step != self._run.steps
+                self._save_if_due(log, improved, stopping)
+                if stopping:
+                    return
+
+    def _log_if_due(self, log: Log) -> None:
+        """Hands a full window to the log, and begins another."""
+        if self.step % self._run.log_every and self.step != self._run.steps:
+            return
+        program = self._trainer.program
+        log.add(self.step, self._window, digest_tree(self.state), program.take_refused())
+        self._window = program.zeros()
+
+    def _evaluate_if_due(self, log: Log) -> float | None:
+        """Evaluates when due; returns the validation score if it is the best so far."""
+        if self.step % self._run.eval_every and self.step != self._run.steps:
+            return None
+        return self._evaluate(log)
+
+    def _evaluate(self, log: Log) -> float | None:
+        with log.paused(self.state):
+            before = self._folder.seal()
+            try:
+                occasion = "last" if self.step == self._run.steps else "due"
+                return self._trainer.evaluate(self.state, self.step, occasion, log)
+            except Exception:
+                # The steps since the last checkpoint are kept, whatever is wrong with the
+                # evaluation, which the same command makes again.
+                with contextlib.suppress(Exception):
+                    self._write(before._replace(evaluated=False), None)
+                raise
+
+    def _save_if_due(self, log: Log, improved: float | None, stopping: bool) -> None:
+        is_last = self.step == self._run.steps
+        if (
+            self.step % self._run.checkpoint_every == 0
+            or is_last
+            or stopping
+            or improved is not None
+        ):
+            with log.paused(self.state):
+                if is_last or stopping:
+                    draw(self._folder)
+            self._save(log, improved)
+
+    def _save(self, log: Log, improved: float | None) -> None:
+        with log.paused(self.state):
+            self._write(self._folder.seal(), improved)
+
+    def _write(self, facts: Facts, improved: float | None) -> None:
+        state, step = self.state, self.step
+        if not self._trainer.all_finite(state):
+            raise Diverged("the state is", step)
+        if state["step"] != step:
+            raise ValueError(
+                f"after {step} steps state['step'] is {state['step']}; the objective's step must"
+                " add 1 to it"
+            )
+        tree = {"state": state, "window": self._window}
+        facts = facts._replace(skipped=self._skipped, score=improved)
+        self._checkpoints.save(step, tree, facts)
+        self._saved, self._rollbacks = step, 0
+        if self._folder.replaced.exists:
+            self._checkpoints.wait()
+            self._folder.replaced.forget()
+
+    def _roll_back(self, diverged: Diverged) -> None:
+        """Goes back to the last checkpoint, and leaves out the batches since."""
+        if self._run.on_nonfinite != "rollback":
+            raise diverged
+        if self._rollbacks == _MOST_ROLLBACKS:
+            raise RunError(f"{diverged} ({_MOST_ROLLBACKS} rollbacks to step {self._saved} failed)")
+        rollbacks, skipped = self._rollbacks + 1, self._skipped
+        self._checkpoints.wait()
+        self._restore()
+        left_out = diverged.step - self.step
+        self._rollbacks, self._skipped = rollbacks, skipped + left_out
+        print(
+            f"note: {not_finite(diverged.what, diverged.step, advice='')}; rolled back to step"
+            f" {self.step}, leaving out the {left_out:,} batches since",
+            file=sys.stderr,
+        )
