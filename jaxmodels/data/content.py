@@ -7,9 +7,11 @@ of a file that changed less than two seconds ago is not remembered, because a la
 carry the same time.
 """
 
+import contextlib
 import hashlib
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +19,6 @@ from pathlib import Path
 
 from jaxmodels.cache import cache_folder, not_written
 from jaxmodels.data.walking import open_regular
-from jaxmodels.files import write_atomically
 
 _SETTLED = 2_000_000_000  # nanoseconds after which a time of change is trusted
 _TOLD = 1 << 28  # bytes to hash from which on a line says so
@@ -107,7 +108,8 @@ class _Remembered:
 
     def _read(self) -> Iterator[tuple[bytes, bytes]]:
         try:
-            content = self.path.read_bytes()
+            with open_regular(self.path) as file:
+                content = file.read()
         except OSError:
             return
         checksum, entries = content[:32], content[32:]
@@ -120,7 +122,14 @@ class _Remembered:
     def write(self) -> None:
         entries = b"".join(key + content for key, content in self.hashes.items())
         content = hashlib.sha256(entries).digest() + entries
+        # The name is its own, because other processes may write the same hashes.
+        partial = self.path.with_name(f".{self.path.name}-{os.getpid()}-{threading.get_ident()}")
         try:
-            write_atomically(self.path, lambda file: file.write(content))
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(content)
+            os.replace(partial, self.path)
         except OSError as error:
             raise not_written(self.path, error) from None
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink()

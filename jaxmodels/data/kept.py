@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from jaxmodels.cache import not_written
+from jaxmodels.data.walking import open_regular
 from jaxmodels.files import whole_folder
 
 MANIFEST = "manifest.json"
@@ -134,7 +135,8 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     Raises:
       OSError, ValueError: there is none, or it differs from its own checksum.
     """
-    manifest = json.loads((folder / MANIFEST).read_bytes())
+    with open_regular(folder / MANIFEST) as file:
+        manifest = json.load(file)
     if not isinstance(manifest, dict) or manifest.keys() != {"crc32", "files"}:
         raise ValueError("it has other keys")
     if zlib.crc32(json.dumps(manifest["files"]).encode()) != manifest["crc32"]:
@@ -144,7 +146,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 def _checksums(path: Path) -> list[int]:
     """Computes the CRC-32 of each block of a file."""
-    with open(path, "rb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with open_regular(path) as file, ThreadPoolExecutor(os.cpu_count()) as pool:
         local = threading.local()
 
         def checksum(start: int) -> int:

@@ -1,6 +1,7 @@
 """Fingerprints are of content, and a file is read once as long as nothing of it changes."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -18,8 +19,8 @@ def cache(tmp_path, monkeypatch):
 @pytest.fixture
 def read(monkeypatch):
     """The files that are opened, in their order."""
-    opened, real = [], content.open_regular
-    monkeypatch.setattr(content, "open_regular", lambda path: opened.append(path) or real(path))
+    opened, real = [], content._hash
+    monkeypatch.setattr(content, "_hash", lambda path: opened.append(path) or real(path))
     return opened
 
 
@@ -109,3 +110,11 @@ def test_what_cannot_be_read_is_no_error_here(tmp_path):
     assert fingerprint_of("data", files, tmp_path) == before
     _write(tmp_path, {"gone": ""})
     assert fingerprint_of("data", files, tmp_path) != before
+
+
+def test_processes_may_hash_the_same_files_at_once(tmp_path):
+    files = _write(tmp_path, {str(name): str(name) for name in range(50)})
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(lambda _: fingerprint_of("data", files, tmp_path), range(40)))
+    assert len(found) == 1
+    assert [path.name[0] == "." for path in (tmp_path / "cache/data/hashes").iterdir()] == [False]

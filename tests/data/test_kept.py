@@ -46,6 +46,14 @@ DAMAGE = {
     "gone": lambda folder: (folder / "values.npy").unlink(),
     "without a manifest": lambda folder: (folder / MANIFEST).unlink(),
     "all gone": lambda folder: [path.unlink() for path in folder.iterdir()],
+    "a FIFO in place of a file": lambda folder: (
+        (folder / "facts.json").unlink(),
+        os.mkfifo(folder / "facts.json"),
+    ),
+    "a FIFO in place of the manifest": lambda folder: (
+        (folder / MANIFEST).unlink(),
+        os.mkfifo(folder / MANIFEST),
+    ),
     "a folder in place of a file": lambda folder: (
         (folder / "facts.json").unlink(),
         (folder / "facts.json").mkdir(),
