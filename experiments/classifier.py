@@ -85,6 +85,11 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
     """Makes the experiment of a config, on the given data or on the data that the config names."""
     if data is None:
         data = load(config.data, varying=config.crop.image_size > 0)
+        if len(data.class_names) == 1:
+            raise InputError(
+                f"data '{config.data.data}' has one class, '{data.class_names[0]}'; a classifier"
+                " needs two or more: name the folder that holds the folders of classes"
+            )
     if not data.class_names:
         raise InputError(f"data '{data.name}' has no labels; a classifier needs a class label")
     classes, normalize = len(data.class_names), data.normalization()

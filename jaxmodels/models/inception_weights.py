@@ -10,7 +10,9 @@ OUT, .safetensors or .npz, holds float32 arrays named "Conv2d_1a_3x3/conv/kernel
 """
 
 import argparse
+import pickle
 import sys
+import warnings
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -93,9 +95,14 @@ def _read_torch(path: Path) -> dict[str, Any]:
         ) from None
     require_stored(path)
     try:
-        # Of what a pickle may do, this does nothing but make tensors.
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):
+            state = torch.load(path, map_location="cpu", weights_only=True)
         return {name: tensor.detach() for name, tensor in state.items()}
+    except pickle.UnpicklingError:
+        raise InputError(
+            f"{path} is not a PyTorch file of named tensors: it is damaged, or it holds other"
+            " objects, and making these could run any code"
+        ) from None
     except Exception as error:  # a damaged file makes torch raise almost anything
         raise InputError(
             f"{path} is not a PyTorch file of named tensors: {_first_line(error)}"
