@@ -19,6 +19,7 @@ import tyro
 
 from jaxmodels.errors import InputError, closest, require_known
 from jaxmodels.roles import Role
+from jaxmodels.train.fitting import fit
 
 T = TypeVar("T")
 C = TypeVar("C", bound="Config")
@@ -115,6 +116,7 @@ class Config:
     def validate(self) -> None:
         """Validates all sections, which raise InputError; experiments extend it."""
         for flag in flags_of(self).values():
+            fit(flag.name, flag.value, flag.kind)
             if isinstance(flag.value, str) and re.match(r"[A-Za-z0-9]+://", flag.value):
                 raise InputError(
                     f"{flag.name} = {flag.value}; expected a path of this machine: copy or mount"
@@ -190,12 +192,13 @@ def sections_of(config: Any) -> Iterator[Any]:
 
 
 def configure(config: C, **flags: Any) -> C:
-    """Returns the config with these flags, in whichever section each stands.
+    """Returns the config with these flags, in whichever section each stands, fitted to the types
+    of their fields (see `fit`).
 
     An option of a model that is not chosen is given with the model's name: **{"vit.patch": 8}.
 
     Raises:
-      InputError: no such flag.
+      InputError: no such flag, or a value of another type.
     """
     # The model comes first, because it decides which options are flags.
     for name in sorted(flags, key=lambda name: name != "model"):
@@ -206,11 +209,12 @@ def configure(config: C, **flags: Any) -> C:
 def _with_flag(config: C, name: str, value: Any) -> C:
     known = flags_of(config)
     if name in known:
-        return _replaced(config, known[name].path, value)
+        return _replaced(config, known[name].path, fit(name, value, known[name].kind))
     for path, options in _all_options(config, ()):
         model, _, option = name.partition(".")
         if model == path[-1] and option in {field.name for field in dataclasses.fields(options)}:
-            return _replaced(config, (*path, option), value)
+            hint = get_type_hints(type(options), include_extras=True)[option]
+            return _replaced(config, (*path, option), fit(name, value, hint))
     raise InputError(f"unknown flag '{name}'{closest(name, known)}")
 
 
@@ -259,22 +263,30 @@ def to_json(config: Config) -> dict[str, Any]:
 
 def from_json(config_class: type[Config], values: dict[str, Any]) -> Config:
     """Inverts `to_json`. Flags that `values` lacks have their default; values that are no flags any
-    more are ignored."""
+    more are ignored.
+
+    Raises:
+      InputError: a value of another type.
+    """
     config = config_class()
     for name in sorted(values, key=lambda name: name != "model"):
-        value = values[name]
-        known = flags_of(config)
-        if name in known:
-            value = tuple(value) if isinstance(value, list) else value
-            config = _replaced(config, known[name].path, value)
+        if name in flags_of(config):
+            config = _with_flag(config, name, values[name])
     return config
 
 
 def from_record(config_class: type[Config], record: dict[str, Any]) -> Config:
-    """Reads the config of a run's record, of any format."""
+    """Reads the config of a run's record, of any format.
+
+    Raises:
+      InputError: a value of another type.
+    """
     values = record["config"]
-    if record.get("format", 1) < 2:
+    if fit("format", record.get("format", 1), int) < 2:
         # In format 1 an empty value stood for the architecture's default.
         own = {"variant", "hidden", "activation", "norm", "patch"}
         values = {n: v for n, v in values.items() if n not in own or v not in ("", [], 0)}
-    return from_json(config_class, values)
+    try:
+        return from_json(config_class, values)
+    except InputError as error:
+        raise InputError(f"the run's record has {error}") from None
