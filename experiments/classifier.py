@@ -83,8 +83,7 @@ class ClassifierConfig(Config):
 
 def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment:
     """Makes the experiment of a config, on the given data or on the data that the config names."""
-    if data is None:
-        data = load(config.data, varying=config.crop.image_size > 0)
+    data = load(config.data, varying=config.crop.image_size > 0, given=data)
     if not data.class_names:
         raise InputError(f"data '{data.name}' has no labels; a classifier needs a class label")
     classes, normalize = len(data.class_names), data.normalization()

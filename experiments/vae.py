@@ -183,8 +183,7 @@ def pixels_of(config: VAEConfig, data: ImageData, channels: int) -> Pixels:
 
 def build(config: VAEConfig, data: ImageData | None = None) -> Experiment:
     """Makes the experiment of a config, on the given data or on the data that the config names."""
-    if data is None:
-        data = load(config.data, varying=config.resize.image_size > 0)
+    data = load(config.data, varying=config.resize.image_size > 0, given=data)
     classes = data.known_classes(config.conditional)
     resized = resize_images(data, config.resize.image_size)
     sources = {split: make_source(resized, split, config.data) for split in data.sizes}

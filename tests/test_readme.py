@@ -8,6 +8,7 @@ import runpy
 import shlex
 import sys
 import textwrap
+import types
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -23,6 +24,7 @@ from jaxmodels.data import Resident, Streamed, decode_once
 from jaxmodels.models.classifiers import ClassifierModels
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.report.__main__ import Arguments
+from jaxmodels.report.page import title_of
 from jaxmodels.report.run import read_run
 from jaxmodels.train import Config, ModelSection, RunConfig, Section, train
 from jaxmodels.train.flags import parse
@@ -63,6 +65,7 @@ def _run(code: str, **names: object) -> dict:
 
 @pytest.mark.parametrize("parallel", ["jit", "pmap"])
 def test_an_objective_of_ones_own_is_a_whole_experiment(parallel, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     script = tmp_path / "mine.py"
     script.write_text(_code(README, "def step("))
     flags = ["--steps", "20", "--parallel", parallel, "--workdir", str(tmp_path / "run")]
@@ -75,6 +78,10 @@ def test_an_objective_of_ones_own_is_a_whole_experiment(parallel, tmp_path, monk
     run = read_run(tmp_path / "run")
     assert run.last("test")["loss"] < 0.1
     assert (tmp_path / "run/report.html").exists()
+    assert run.record["command"].startswith("python mine.py --steps 20")
+    assert title_of(run) == "mine"
+    # The commit has no script of one's own.
+    assert (run.environment["git_commit"] or "+").endswith("+")
 
 
 def test_an_objective_of_ones_own_has_at_most_25_lines():
@@ -82,7 +89,8 @@ def test_an_objective_of_ones_own_has_at_most_25_lines():
     assert len([line for line in code.splitlines() if line.strip()]) <= 25
 
 
-def test_a_notebook_trains_on_its_own_arrays(tmp_path):
+def test_a_notebook_trains_on_its_own_arrays(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
     code = _code(README, "images_from_arrays")
     assert code.count('"runs/mine"') == 1
     generator = np.random.default_rng(0)
@@ -93,6 +101,9 @@ def test_a_notebook_trains_on_its_own_arrays(tmp_path):
     )
     assert names["result"].step == 20
     assert 0 <= names["result"].scores["test"]["accuracy"] <= 1
+    run = read_run(tmp_path / "run")
+    assert run.record["command"] == "from a notebook: train(build, config, data)"
+    assert (title_of(run), run.config["data"]) == ("arrays · mlp", "arrays")
     resumed = train(names["build"], names["config"], names["data"])
     assert not resumed.trained and resumed.scores == names["result"].scores
 

@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -14,13 +15,16 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tens
 _ROOT = Path(jaxmodels.__file__).parent
 
 
-def environment() -> dict:
-    """Returns versions, git commit, kind and count of devices, processor threads."""
+def environment(files: Sequence[Path] = ()) -> dict:
+    """Returns versions, git commit, kind and count of devices, processor threads.
+
+    files: of the run's code, which the commit has or has not.
+    """
     device = jax.devices()[0]
     return {
         "packages": {name: metadata.version(name) for name in PACKAGES},
         "python": platform.python_version(),
-        "git_commit": _git_commit(),
+        "git_commit": _git_commit(files),
         "machine": platform.machine(),
         "threads": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
@@ -41,8 +45,9 @@ def changed_bits(then: dict, now: dict) -> list[str]:
     ]
 
 
-def _git_commit() -> str | None:
-    """Returns the commit of the source, with "+" when it was edited; None outside of git."""
+def _git_commit(files: Sequence[Path]) -> str | None:
+    """Returns the commit of the source, with "+" when it was edited or lacks a file of the code;
+    None outside of git."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(
@@ -51,6 +56,9 @@ def _git_commit() -> str | None:
 
     try:
         edited = git("status", "--porcelain", "--untracked-files=no", "--", str(_ROOT.parent))
+        top = Path(git("rev-parse", "--show-toplevel"))
+        known = {top / name for name in git("ls-files", "-z", "--full-name", str(top)).split("\0")}
+        edited = edited or not known.issuperset(path.resolve() for path in files)
         return git("rev-parse", "HEAD") + ("+" if edited else "")
     except (OSError, subprocess.SubprocessError):
         return None

@@ -28,9 +28,12 @@ def parse(
     presets: Mapping[str, Preset],
     arguments: Sequence[str],
     default: Config | None = None,
+    program: str | None = None,
 ) -> Config:
     """Parses flags into a config. They are laid over `default`; without one, over the preset that
     they name and then the file that --config names (a run's config.json, or flags as YAML).
+
+    program: how it was started, for --help; None: python -m experiments.NAME.
 
     Raises:
       InputError: an unknown flag, preset or option, a value of another type, or a file that is
@@ -51,7 +54,8 @@ def parse(
     if model is not None and "model" in flags_of(default):
         default = configure(default, model=model)
     arguments = _with_whole_numbers(_with_full_names(arguments, default), default)
-    return _parse(config_class, presets, arguments, default)
+    program = program or f"python -m experiments.{config_class.experiment}"
+    return _parse(config_class, presets, arguments, default, program)
 
 
 def _value_of(arguments: Sequence[str], name: str) -> str | None:
@@ -165,6 +169,7 @@ def _parse(
     presets: Mapping[str, Preset],
     arguments: Sequence[str],
     default: Config,
+    program: str,
 ) -> Config:
     import tyro
 
@@ -174,9 +179,8 @@ def _parse(
         description += f"\n\nPresets: {', '.join(presets)}"
     try:
         with contextlib.redirect_stderr(printed):
-            name = f"python -m experiments.{config_class.experiment}"
             return tyro.cli(
-                config_class, prog=name, args=arguments, default=default, description=description
+                config_class, prog=program, args=arguments, default=default, description=description
             )
     except SystemExit as ended:
         if not ended.code:

@@ -109,15 +109,17 @@ class RunFolder:
         environment: dict,
         monitor: tuple[str, str],
         scores: Mapping[str, Score],
+        command: str = "",
     ) -> None:
         """Writes config.json, whole or not at all.
 
         monitor: name of the score that picks the best checkpoint, and "min" or "max"; for readers.
+        command: how the run was started; empty: as python -m experiments.NAME.
         """
         record = {
             "format": FORMAT,
             "experiment": config.experiment,
-            "command": command_of(config),
+            "command": command or command_of(config),
             "monitor": monitor,
             "scores": {name: score._asdict() for name, score in scores.items()},
             "config": to_json(config),
