@@ -136,7 +136,7 @@ def _run(config: Config, build: Callable, arguments: Sequence[str], program: str
     if config.run.mode != "train" or record:
         config = _config_of_run(config, folder, record, arguments)
     config.validate()
-    experiment = build(config)
+    experiment = modes.rebuilt(build, config, folder, record) if record else build(config)
     if record:
         lenient = configure(config, accept_code_change=True)
         folder.check(record, lenient, source_hash(build), experiment.facts)
@@ -190,6 +190,7 @@ def _config_of_run(
         raise InputError(
             f"workdir {folder.path} holds no run; name one with --workdir, or train it"
         )
+    folder.require_run_of(config.experiment, record)
     recorded = from_record(type(config), record)
     if config.run.preset not in ("", recorded.run.preset):
         raise InputError(

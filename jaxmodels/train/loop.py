@@ -184,9 +184,15 @@ class Trainer:
         Raises:
           InputError: it cannot be sampled from.
         """
-        if self.sampler is None:
-            raise InputError(f"mode = sample; {self.config.experiment} has nothing to sample")
+        require_sample(self.experiment, self.config.experiment)
+        assert self.sampler
         return self.sampler(state, key, conditions)
+
+
+def require_sample(experiment: Experiment, name: str) -> None:
+    """Raises InputError for an objective without samples."""
+    if experiment.objective.sample is None:
+        raise InputError(f"{name} has nothing to sample: its objective has no function 'sample'")
 
 
 def _monitor_of(experiment: Experiment) -> tuple[str, str]:

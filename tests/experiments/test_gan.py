@@ -87,7 +87,7 @@ def test_a_longer_run_and_an_interrupted_one_agree(run, judge, tmp_path):
     """The engine's resume, with the lines of all evaluations and their scores."""
     flags = ["--schedule", "constant", "--judge", judge, *SMALL]
     assert _run(*flags, "--workdir", tmp_path / "whole")[0] == 0
-    config = load_run(GANConfig, build, tmp_path / "whole").config
+    config = load_run(tmp_path / "whole").config
     parts = configure(config, workdir=str(tmp_path / "parts"), steps=2, mesh="data=1")
     train(build, parts)
     result = train(build, configure(parts, steps=4))
