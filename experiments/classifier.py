@@ -38,6 +38,7 @@ from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import prepared, with_preprocessing
 from jaxmodels.pictures import confusion_figure, image_grid
 from jaxmodels.train import (
+    ComputeConfig,
     Config,
     Evaluation,
     Experiment,
@@ -56,6 +57,7 @@ class ClassifierConfig(Config):
 
     experiment: ClassVar[str] = "classifier"
 
+    compute: Section[ComputeConfig] = ComputeConfig()
     data: Section[DataConfig] = DataConfig()
     crop: Section[CropConfig] = CropConfig()
     model: ModelSection[ClassifierModels] = ClassifierModels()
@@ -91,14 +93,14 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
     if dropout is None:
         dropout = 0.4 if config.model.model in ("mlp", "cnn") else 0.0
     classifier = Classifier(
-        model=config.model.create(classes, jnp.dtype(config.run.precision)),
+        model=config.model.create(classes, jnp.dtype(config.compute.precision)),
         classes=classes,
         optimizer=config.optimizer,
         steps=config.run.steps,
         label_smoothing=config.label_smoothing,
         dropout=dropout,
         ema=config.ema,
-        accumulate=config.run.accumulate,
+        accumulate=config.compute.accumulate,
     )
 
     def prepare(batch, key):

@@ -34,6 +34,7 @@ from jaxmodels.objectives.gan import GAN
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import with_preprocessing
 from jaxmodels.train import (
+    ComputeConfig,
     Config,
     Experiment,
     ModelSection,
@@ -54,6 +55,7 @@ class GANConfig(Config):
     run: Section[RunConfig] = RunConfig(
         steps=10_000, batch_size=32, eval_every=2000, checkpoint_every=2000, log_every=200
     )
+    compute: Section[ComputeConfig] = ComputeConfig()
     data: Section[DataConfig] = DataConfig()
     resize: Section[ResizeConfig] = ResizeConfig()
     model: ModelSection[GANModels] = GANModels()
@@ -95,7 +97,7 @@ def build(config: GANConfig, data: ImageData | None = None) -> Experiment:
     train = sources.pop("train")
     shape = train.spec(1)["image"].shape[1:]
     generator, discriminator = config.model.create(
-        shape=shape, classes=classes, dtype=jnp.dtype(config.run.precision)
+        shape=shape, classes=classes, dtype=jnp.dtype(config.compute.precision)
     )
     gan = GAN(
         generator,
@@ -106,7 +108,7 @@ def build(config: GANConfig, data: ImageData | None = None) -> Experiment:
         latent_size=config.latent_size,
         classes=classes,
         truncation=config.truncation,
-        accumulate=config.run.accumulate,
+        accumulate=config.compute.accumulate,
     )
     # This is the white of the data as stored, because resizing blurs the brightest pixel.
     white = data.white

@@ -40,6 +40,7 @@ from jaxmodels.objectives.vae import VariationalAutoencoder
 from jaxmodels.objectives.variational_config import VariationalConfig
 from jaxmodels.protocol import example_keys
 from jaxmodels.train import (
+    ComputeConfig,
     Config,
     Experiment,
     ModelSection,
@@ -60,6 +61,7 @@ class VAEConfig(Config):
     run: Section[RunConfig] = RunConfig(
         steps=3000, eval_every=1000, checkpoint_every=1000, log_every=100
     )
+    compute: Section[ComputeConfig] = ComputeConfig()
     data: Section[DataConfig] = DataConfig()
     resize: Section[ResizeConfig] = ResizeConfig()
     model: ModelSection[VAEModels] = VAEModels()
@@ -96,10 +98,11 @@ class VAEConfig(Config):
             raise InputError(
                 f"samples = {self.samples}; expected at least 1 importance sample per image"
             )
-        objective, run = self.variational.objective, self.run
-        if objective in ("beta_tc", "infovae", "wae") and run.batch_size < 2 * run.accumulate:
+        objective, size = self.variational.objective, self.run.batch_size
+        compared = objective in ("beta_tc", "infovae", "wae")
+        if compared and size < 2 * self.compute.accumulate:
             raise InputError(
-                f"batch_size = {run.batch_size}; {objective} compares the images of a batch:"
+                f"batch_size = {size}; {objective} compares the images of a batch:"
                 " at least 2 in each part"
             )
 
@@ -194,7 +197,7 @@ def build(config: VAEConfig, data: ImageData | None = None) -> Experiment:
         shape=shape,
         parameters=pixels.likelihood.size,
         classes=classes,
-        dtype=jnp.dtype(config.run.precision),
+        dtype=jnp.dtype(config.compute.precision),
     )
     vae = VariationalAutoencoder(
         model,
@@ -205,7 +208,7 @@ def build(config: VAEConfig, data: ImageData | None = None) -> Experiment:
         shape=shape,
         dataset_size=train.size,
         classes=classes,
-        accumulate=config.run.accumulate,
+        accumulate=config.compute.accumulate,
         draw=config.draw,
     )
     judges = Judges(config.judges, data, shape) if config.scored else None

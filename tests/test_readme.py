@@ -26,7 +26,7 @@ from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.report.__main__ import Arguments
 from jaxmodels.report.page import title_of
 from jaxmodels.report.run import read_run
-from jaxmodels.train import Config, ModelSection, RunConfig, Section, train
+from jaxmodels.train import ComputeConfig, Config, ModelSection, RunConfig, Section, main, train
 from jaxmodels.train.flags import parse
 
 ROOT = Path(__file__).parents[1]
@@ -82,6 +82,10 @@ def test_an_objective_of_ones_own_is_a_whole_experiment(parallel, tmp_path, monk
     assert title_of(run) == "mine"
     # The commit has no script of one's own.
     assert (run.environment["git_commit"] or "+").endswith("+")
+    # What it would ignore is no flag.
+    for flag in ("--accumulate", "--precision"):
+        assert main(Config, print, {}, [flag, "2"]) == 2
+        assert f"Unrecognized options: {flag}" in capsys.readouterr().err
 
 
 def test_an_objective_of_ones_own_has_at_most_25_lines():
@@ -92,7 +96,7 @@ def test_an_objective_of_ones_own_has_at_most_25_lines():
 def test_a_notebook_trains_on_its_own_arrays(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
     code = _code(README, "images_from_arrays")
-    assert code.count('"runs/mine"') == 1
+    assert code.count('"runs/mine"') == 2
     generator = np.random.default_rng(0)
     names = _run(
         code.replace('"runs/mine"', repr(str(tmp_path / "run"))),
@@ -149,6 +153,7 @@ def test_a_new_data_set_is_records_and_a_decoder(tmp_path):
 def test_a_new_config_has_the_flags_of_its_sections():
     given = {"dataclass": dataclass, "ClassVar": ClassVar, "Config": Config, "Section": Section}
     given |= {"RunConfig": RunConfig, "OptimizerConfig": OptimizerConfig}
+    given["ComputeConfig"] = ComputeConfig
     config_class = _run(_code(ARCHITECTURE, "class TableConfig"), **given)["TableConfig"]
     config = parse(config_class, {}, ["--learning-rate", "0.1", "--width", "8"])
     assert (config.optimizer.learning_rate, config.width, config.run.steps) == (0.1, 8, 200)

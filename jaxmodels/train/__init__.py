@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxmodels.train.command import main, train
 from jaxmodels.train.config import (
+    ComputeConfig,
     Config,
     ModelSection,
     Preset,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from jaxmodels.train.modes import load_run
 
 __all__ = [
+    "ComputeConfig",
     "Config",
     "Evaluation",
     "Experiment",

@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 
 import tyro
 
@@ -27,9 +27,9 @@ Section = tyro.conf.OmitArgPrefixes  # Section[RunConfig]: its fields are flags 
 ModelSection = Annotated[T, tyro.conf.arg(name="")]  # the same for a choice among models
 
 
-MODES = ("train", "evaluate", "sample", "predict")
 Mode = Literal["train", "evaluate", "sample", "predict"]
 Precision = Literal["float32", "bfloat16"]
+Nonfinite = Literal["stop", "skip", "rollback"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class RunConfig:
     """Steps between checkpoints."""
     keep: Annotated[int, Role.HOW] = 2
     """How many of the newest checkpoints are kept, beside the best one."""
-    on_nonfinite: Annotated[Literal["stop", "skip", "rollback"], Role.BITS] = "stop"
+    on_nonfinite: Annotated[Nonfinite, Role.BITS] = "stop"
     """When loss or state is not finite: stop, skip the update of that step, or roll back to the
     last checkpoint and leave out the batches since."""
     log_every: Annotated[int, Role.HOW] = 50
@@ -75,10 +75,6 @@ class RunConfig:
     """How the step is spread over devices: jit over a mesh, or pmap; the results are the same."""
     mesh: Annotated[str, Role.BITS] = ""
     """Axes of devices, as data=4; empty: data over all devices."""
-    precision: Precision = "float32"
-    """Type of activations; parameters stay float32."""
-    accumulate: int = 1
-    """Compute a batch's gradient in this many parts, to save memory; BatchNorm sees each alone."""
     overwrite: Annotated[bool, Role.VERB] = False
     """Start anew in a workdir that holds another run."""
     accept_code_change: Annotated[bool, Role.VERB] = False
@@ -89,20 +85,30 @@ class RunConfig:
     def validate(self) -> None:
         """Raises InputError for a number out of range."""
         at_least_one = ("steps", "batch_size", "count", "eval_every", "eval_batch_size")
-        more = ("checkpoint_every", "keep", "log_every", "steps_per_dispatch", "accumulate")
+        more = ("checkpoint_every", "keep", "log_every", "steps_per_dispatch")
         for name in (*at_least_one, *more):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} = {getattr(self, name)}; expected at least 1")
-        require_known("precision", self.precision, ("float32", "bfloat16"))
-        require_known("mode", self.mode, MODES)
-        require_known("on_nonfinite", self.on_nonfinite, ("stop", "skip", "rollback"))
+        require_known("mode", self.mode, get_args(Mode))
+        require_known("on_nonfinite", self.on_nonfinite, get_args(Nonfinite))
         if not 0 <= self.seed < 2**32:
             raise InputError(f"seed = {self.seed}; expected 0 <= seed < 2^32")
-        if self.batch_size % self.accumulate:
-            raise InputError(
-                f"accumulate = {self.accumulate}; expected a divisor of batch_size"
-                f" = {self.batch_size}"
-            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeConfig:
+    """How a step computes, for the config of a script whose objective heeds it."""
+
+    precision: Precision = "float32"
+    """Type of activations; parameters stay float32."""
+    accumulate: int = 1
+    """Compute a batch's gradient in this many parts, to save memory; BatchNorm sees each alone."""
+
+    def validate(self) -> None:
+        """Raises InputError for a number out of range."""
+        require_known("precision", self.precision, get_args(Precision))
+        if self.accumulate < 1:
+            raise InputError(f"accumulate = {self.accumulate}; expected at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +128,10 @@ class Config:
                     f"{flag.name} = {flag.value}; expected a path of this machine: copy or mount"
                     " what lies elsewhere"
                 )
+        size, flags = self.run.batch_size, flags_of(self)
+        parts = flags["accumulate"].value if "accumulate" in flags else 1
+        if parts > 0 and size % parts:
+            raise InputError(f"accumulate = {parts}; expected a divisor of batch_size = {size}")
         for section in sections_of(self):
             if hasattr(section, "validate"):
                 section.validate()

@@ -274,7 +274,8 @@ def debug(experiment: Experiment, config: Config, folder: RunFolder) -> str:
         (following, _), finite = compiled(state, batch, key)
         if not finite:
             culprit = first_non_finite(step_function, state, batch, key)
-            raise RunError(f"step {step} is not finite: {culprit or 'only as compiled'}")
+            found = culprit or "only as compiled; one operation at a time it is finite"
+            raise RunError(f"step {step} is not finite: {found}")
         state = following
     return f"steps {first}..{until - 1} are finite in state and metrics"
 
