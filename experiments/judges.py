@@ -65,6 +65,11 @@ class Judge:
         return Features(seen["features"], seen.get("logits"))
 
 
+def stored_images(state, batch, key):
+    """Returns the images of a batch as they are stored."""
+    return batch["image"]
+
+
 def to_bytes(
     images: Num[np.ndarray, "count height width channels"], white: float
 ) -> UInt8[np.ndarray, "count height width channels"]:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.judges import Judges, to_bytes
+from experiments.judges import Judges, stored_images, to_bytes
 from jaxmodels.metrics import feature_moments, frechet_distance
 from jaxmodels.metrics.generative import NAMES
 from jaxmodels.pictures import image_grid, in_pairs, scatter_figure
@@ -31,11 +31,6 @@ def scores_of(objective: Mapping[str, Score]) -> dict[str, Score]:
         distances[name] = Score("lower", "", f"{meaning}, of samples of the prior")
         distances[f"{name}_reconstructions"] = Score("lower", "", f"{meaning}, of reconstructions")
     return {**objective, **distances}
-
-
-def stored_images(state, batch, key):
-    """Returns the images of a batch as they are stored."""
-    return batch["image"]
 
 
 class VAEReport:

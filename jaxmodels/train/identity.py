@@ -7,12 +7,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from jaxmodels.files import is_path
 from jaxmodels.train.config import Config, Flag, Role, configure, flags_of, to_json
-
-
-def is_path(data: str) -> bool:
-    """Whether a value of --data names a folder or file, not a data set."""
-    return data.startswith((".", "~", os.sep)) or (os.sep in data and Path(data).exists())
 
 
 def identity(config: Config) -> dict[str, Any]:
