@@ -225,6 +225,15 @@ def test_bad_input_is_one_line(flags, message, judge, tmp_path):
     assert not workdir.exists()
 
 
+def test_a_judge_that_is_no_run_is_named_as_judge(tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/notes.txt").write_text("mine")
+    code, _, error = _run("--workdir", tmp_path / "run", "--judge", tmp_path / "other")
+    assert code == 2
+    assert error.startswith(f"error: judge {tmp_path}/other is no run folder")
+    assert error.endswith("name another --judge\n")
+
+
 def test_weights_that_lack_keys_are_refused_by_name(judge, tmp_path):
     np.savez(tmp_path / "weights.npz", nothing=np.zeros(3))
     flags = ["--judge", judge, "--inception", tmp_path / "weights.npz"]
