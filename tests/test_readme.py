@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tyro
+from PIL import Image
 
 from jaxmodels.data import Resident, Streamed, decode_once
 from jaxmodels.models.classifiers import ClassifierModels
@@ -157,6 +158,14 @@ def test_a_new_config_has_the_flags_of_its_sections():
     config_class = _run(_code(ARCHITECTURE, "class TableConfig"), **given)["TableConfig"]
     config = parse(config_class, {}, ["--learning-rate", "0.1", "--width", "8"])
     assert (config.optimizer.learning_rate, config.width, config.run.steps) == (0.1, 8, 200)
+
+
+def test_the_picture_of_a_report_keeps_its_colours():
+    path = ROOT / "experiments/report.png"
+    assert path.stat().st_size < 200_000
+    colours = np.array([c for _, c in Image.open(path).convert("RGB").getcolors(1 << 20)])
+    for line in ((0, 114, 178), (213, 94, 0)):  # validation and test
+        assert np.abs(colours - line).sum(axis=1).min() < 20
 
 
 # The links
