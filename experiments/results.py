@@ -50,7 +50,8 @@ HEAD_OF_RUNS = """\
 
 Scores are those after the last step; the one that chooses the best checkpoint stands first. Where
 runs differ in their seed only, each number is the mean with the least and the most. Training time
-is that of the steps alone, without compiling, evaluating and saving.
+is that of the steps alone, without compiling, evaluating and saving; "–" where other work ran
+beside it.
 """
 NO_RUNS = "None is recorded yet.\n"
 

@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from errno import EACCES, EDQUOT, EIO, ENOSPC, EPERM, EROFS
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,9 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxmodels.errors import InputError, RunError
+from jaxmodels.files import read_json
 from jaxmodels.protocol import PyTree
+from jaxmodels.run_record import is_number
 from jaxmodels.train.digest import digests_by_name, names_of_leaves
 
 _FULL_OR_FORBIDDEN = (ENOSPC, EDQUOT, EACCES, EPERM, EROFS, EIO)
@@ -31,6 +33,7 @@ class Facts(NamedTuple):
     found_hash: str = ""  # of evaluation.json; "": there is none
     skipped: int = 0  # batches that were left out after a divergence
     evaluated: bool = True  # False: an evaluation that was due failed
+    score: float | None = None  # of validation, where it is the best so far; larger is better
 
 
 class Restored(NamedTuple):
@@ -55,31 +58,25 @@ class Checkpoints:
     def __init__(self, folder: Path, write: bool = False, keep: int = 2):
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # pages of notes for each save
         import orbax.checkpoint as ocp
-        from orbax.checkpoint import checkpoint_managers
-
-        def score(metrics):
-            return metrics["score"]
 
         self._failure: RunError | None = None
         self._args = ocp.args
-        self._folder = folder
+        self._folder, self._keep = folder, keep
         self._manager = ocp.CheckpointManager(
             folder.absolute(),
             options=ocp.CheckpointManagerOptions(
                 create=write,
                 cleanup_tmp_directories=write,
                 read_only=not write,
-                best_fn=score,
-                preservation_policy=checkpoint_managers.AnyPreservationPolicy(
-                    [
-                        checkpoint_managers.LatestN(keep),
-                        checkpoint_managers.BestN(
-                            get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False
-                        ),
-                    ]
-                ),
+                preservation_policy=self,
             ),
         )
+        self._scores = {step: self._score_of(step) for step in self._manager.all_steps()}
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """Tells the library which checkpoints to keep: the newest ones, and the best."""
+        newest = {info.step for info in checkpoints[-self._keep :]}
+        return [info.step in newest or info.step == self.best() for info in checkpoints]
 
     def last(self) -> int | None:
         """Returns the step of the newest complete checkpoint, or None."""
@@ -91,14 +88,16 @@ class Checkpoints:
 
     def best(self) -> int | None:
         """Returns the step of the best checkpoint; where none has a score, of the last."""
-        best = self._manager.best_step()
-        return self.last() if best is None else best
+        scores = [
+            (score, step) for step in self.steps() if (score := self._scores.get(step)) is not None
+        ]
+        # Of equal scores the last one counts.
+        return max(scores, default=(None, self.last()))[1]
 
-    def save(self, step: int, tree: PyTree, facts: Facts, score: float | None = None) -> None:
-        """Starts to save; the tree may be donated when this returns. score: of a new best.
-
-        A checkpoint of this step that is there already is replaced.
-        """
+    def save(self, step: int, tree: PyTree, facts: Facts) -> None:
+        """Starts to save, in place of an earlier checkpoint of this step. The tree may be donated
+        when this returns."""
+        self._scores[step] = facts.score
         types, digests = _types_by_name(tree), digests_by_name(tree)
         arrays = {name: {"type": types[name], "digest": digests[name]} for name in types}
         with self._writing():
@@ -107,7 +106,6 @@ class Checkpoints:
             self._manager.save(
                 step,
                 args=self._args.StandardSave(tree),
-                metrics=None if score is None else {"score": score},
                 custom_metadata=_sealed({**facts._asdict(), "arrays": arrays}),
             )
 
@@ -223,6 +221,15 @@ class Checkpoints:
         except (KeyError, TypeError, ValueError):
             pass
         raise self._damage(step, f"its file {path.name} is not what was written")
+
+    def _score_of(self, step: int) -> float | None:
+        facts = self.facts(step)
+        if facts is not None:
+            return facts.score
+        # Versions that kept no facts let the library write the score.
+        metrics = read_json(self._folder / str(step) / "metrics" / "metrics")
+        score = metrics.get("score") if isinstance(metrics, dict) else None
+        return score if is_number(score) else None
 
     def _restore_unchecked(self, step: int, like: PyTree) -> PyTree:
         try:

@@ -160,7 +160,8 @@ class Course:
                 " add 1 to it"
             )
         tree = {"state": state, "window": self._window}
-        self._checkpoints.save(step, tree, facts._replace(skipped=self._skipped), improved)
+        facts = facts._replace(skipped=self._skipped, score=improved)
+        self._checkpoints.save(step, tree, facts)
         self._saved, self._rollbacks = step, 0
         if self._folder.replaced.exists:
             self._checkpoints.wait()

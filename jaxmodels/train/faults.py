@@ -27,9 +27,10 @@ def require_runtime() -> None:
         jax.devices()
     except (RuntimeError, AssertionError) as error:
         wanted = config.jax_platforms or "unset"
+        said = (str(error).splitlines() or ["none at all"])[0]
         raise InputError(
-            f"JAX_PLATFORMS is {wanted}, and jax finds no such device:"
-            f" {(str(error).splitlines() or ['none at all'])[0]}; unset it, or install jax for that platform"
+            f"JAX_PLATFORMS is {wanted}, and jax finds no such device: {said}; unset it, or install"
+            " jax for that platform"
         ) from None
 
 
