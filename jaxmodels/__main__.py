@@ -27,7 +27,8 @@ def experiments() -> Iterator[tuple[str, str]]:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
         }
         if "main" in calls:
-            yield path.stem, (ast.get_docstring(tree) or "").splitlines()[0]
+            lines = (ast.get_docstring(tree) or "").splitlines()
+            yield path.stem, lines[0] if lines else ""
 
 
 def main() -> int:

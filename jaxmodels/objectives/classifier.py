@@ -1,5 +1,6 @@
 """Classification: cross-entropy over any module that maps an input to logits."""
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -94,8 +95,9 @@ class Classifier:
         """Creates the state before the first step.
 
         Raises:
-          InputError: logits that are not one per class.
+          InputError: logits that are not one per class, or dropout with a model that has none.
         """
+        self._require_dropout()
         column = spec[self.input_name]
         example = jnp.zeros((1, *column.shape[1:]), column.dtype)
         logits, variables = self.model.init_with_output(key, example, train=False)
@@ -106,6 +108,17 @@ class Classifier:
             )
         learned = {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
         return initial_state(self.optimizer, learned, hyperparameters, ema=bool(self.ema))
+
+    def _require_dropout(self) -> None:
+        arguments = inspect.signature(type(self.model).__call__).parameters
+        takes = "dropout_rate" in arguments or any(
+            argument.kind is argument.VAR_KEYWORD for argument in arguments.values()
+        )
+        if self.dropout and not takes:
+            raise InputError(
+                f"dropout = {self.dropout}; model {type(self.model).__name__} has none; expected an"
+                " argument dropout_rate of its __call__: give it one, or dropout 0"
+            )
 
     def step(
         self, state: State, batch: Batch, key: Key[Array, ""]

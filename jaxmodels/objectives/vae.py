@@ -35,7 +35,7 @@ from jaxmodels.objectives.variational_scores import (
     elbo_terms,
     evaluation_scores,
 )
-from jaxmodels.ops.latents import Inference, call
+from jaxmodels.ops.latents import Inference, call, decode_samples
 from jaxmodels.protocol import (
     Batch,
     BatchSpec,
@@ -236,12 +236,8 @@ class VariationalAutoencoder:
         self, variables: PyTree, batch: Batch, latents: Float[Array, "samples batch size"]
     ) -> Float[Array, "samples batch"]:
         """Returns log p(x|z) of each image at samples of z."""
-        samples, count, size = latents.shape
-        labels = labels_of(batch, self.classes)
-        labels = None if labels is None else jnp.tile(labels, samples)
-        rows = latents.reshape(samples * count, size)
-        parameters = call(self.model, "decode", variables, rows, labels)
-        parameters = parameters.reshape(samples, count, *parameters.shape[1:])
+        decode = partial(call, self.model, "decode", variables)
+        parameters = decode_samples(decode, latents, labels_of(batch, self.classes))
         return self.likelihood.log_probability(parameters, batch["image"])
 
     def evaluate(self, state: State, batch: Batch, key: Key[Array, ""]) -> VariationalSums:

@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -37,13 +38,16 @@ _NOT_NUMERIC = (
 )
 
 
-def environment() -> dict:
-    """Returns versions, git commit, kind and count of devices, processor threads, settings."""
+def environment(files: Sequence[Path] = ()) -> dict:
+    """Returns versions, git commit, kind and count of devices, processor threads, settings.
+
+    files: of the run's code, which the commit has or has not.
+    """
     device = jax.devices()[0]
     return {
         "packages": {name: metadata.version(name) for name in PACKAGES},
         "python": platform.python_version(),
-        "git_commit": _git_commit(),
+        "git_commit": _git_commit(files),
         "machine": platform.machine(),
         "threads": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
@@ -86,8 +90,9 @@ def _shown(value: object) -> str:
     return "unset" if value in ("", None) else str(value)
 
 
-def _git_commit() -> str | None:
-    """Returns the commit of the source, with "+" when it was edited; None outside of git."""
+def _git_commit(files: Sequence[Path]) -> str | None:
+    """Returns the commit of the source, with "+" when it was edited or lacks a file of the code;
+    None outside of git."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(
@@ -96,6 +101,9 @@ def _git_commit() -> str | None:
 
     try:
         edited = git("status", "--porcelain", "--untracked-files=no", "--", str(_ROOT.parent))
+        top = Path(git("rev-parse", "--show-toplevel"))
+        known = {top / name for name in git("ls-files", "-z", "--full-name", str(top)).split("\0")}
+        edited = edited or not known.issuperset(path.resolve() for path in files)
         return git("rev-parse", "HEAD") + ("+" if edited else "")
     except (OSError, subprocess.SubprocessError):
         return None

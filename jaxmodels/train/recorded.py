@@ -1,8 +1,5 @@
 """A run opened from its folder, to compute its steps again. Nothing is written into the folder."""
 
-import importlib
-import importlib.util
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,12 +11,15 @@ from jaxmodels.files import read_lines
 from jaxmodels.protocol import Metrics, State
 from jaxmodels.run_record import states_of
 from jaxmodels.train.checkpoint import Checkpoints
-from jaxmodels.train.config import Config, configure, from_record
+from jaxmodels.train.config import configure, from_record
 from jaxmodels.train.digest import digest_tree, written
 from jaxmodels.train.environment import changed_bits, environment
 from jaxmodels.train.loop import Trainer
 from jaxmodels.train.run_folder import RunFolder, line_of
+from jaxmodels.train.script import find_script
 from jaxmodels.train.source import source_hash
+
+_HINT = "name its script with --module, as --module my.script or --module ./script.py"
 
 
 class Recorded(NamedTuple):
@@ -58,7 +58,7 @@ def open_run(
     record = folder.record()
     if record is None:
         raise InputError(f"{path} holds no run; name a run folder, as runs/EXPERIMENT/NAME")
-    config_class, build = _experiment_of(path, record["experiment"], module)
+    config_class, build = find_script(path, record["experiment"], _HINT, module)
     moved = {"data": data, "data_dir": data_dir}
     # Evaluation and what only that needs, such as the judge of samples, are left out.
     config = configure(
@@ -94,46 +94,6 @@ def _notes(record: dict[str, Any], build: Any) -> list[str]:
         then, here = record["environment"].get("git_commit"), now["git_commit"]
         notes.append(f"the code changed (commit {then} -> {here})")
     return notes
-
-
-def _experiment_of(path: Path, name: str, module: str | None) -> tuple[type[Config], Any]:
-    """Finds the config class and `build` of an experiment."""
-    if module is None and not name.isidentifier():
-        raise InputError(f"{path} is a run of '{name}', which names no module; give --module")
-    loaded = _load(path, name, module or f"experiments.{name}")
-    # A module may use the class Config itself, which it has imported.
-    classes = [
-        value
-        for value in vars(loaded).values()
-        if isinstance(value, type) and issubclass(value, Config) and value.experiment == name
-    ]
-    build = getattr(loaded, "build", None)
-    if not classes or not callable(build):
-        lacks = "function 'build'" if classes else f"Config with experiment = '{name}'"
-        raise InputError(
-            f"{path} is a run of '{name}'; module {loaded.__name__} has no {lacks}: name its script"
-            " with --module"
-        )
-    # That of the script comes before one that it imports.
-    classes.sort(key=lambda kind: kind.__module__ != loaded.__name__)
-    return classes[0], build
-
-
-def _load(path: Path, name: str, module: str) -> Any:
-    try:
-        if not module.endswith(".py"):
-            return importlib.import_module(module)
-        spec = importlib.util.spec_from_file_location(Path(module).stem, module)
-        if spec is None or spec.loader is None:
-            raise ImportError(f"{module} cannot be loaded")
-        loaded = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(loaded)
-        return loaded
-    except (ImportError, OSError, ValueError, TypeError) as error:
-        raise InputError(
-            f"{path} is a run of '{name}'; module {module} cannot be imported ({error}): name its"
-            " script with --module, as --module my.script or --module ./script.py"
-        ) from None
 
 
 def start_of(run: Recorded, step: int) -> Point:
