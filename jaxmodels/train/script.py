@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from jaxmodels.errors import InputError
 from jaxmodels.train.config import Config
@@ -37,7 +38,7 @@ def find_script(
         for value in vars(loaded).values()
         if isinstance(value, type) and issubclass(value, Config) and value.experiment == experiment
     ]
-    build = getattr(loaded, "build", None)
+    build: Any = getattr(loaded, "build", None)
     if not classes or not callable(build):
         lacks = "function 'build'" if classes else f"Config with experiment = '{experiment}'"
         raise InputError(f"{of}; module {loaded.__name__} has no {lacks}: {hint}")
