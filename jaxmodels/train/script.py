@@ -39,7 +39,7 @@ def find_script(
         if isinstance(value, type) and issubclass(value, Config) and value.experiment == experiment
     ]
     build: Any = getattr(loaded, "build", None)
-    if not classes or not callable(build):
+    if not classes or build is None:
         lacks = "function 'build'" if classes else f"Config with experiment = '{experiment}'"
         raise InputError(f"{of}; module {loaded.__name__} has no {lacks}: {hint}")
     # That of the script comes before one that it imports.
