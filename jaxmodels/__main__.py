@@ -11,6 +11,9 @@ _EXPERIMENTS = Path(jaxmodels.__file__).parents[1] / "experiments"
 _COMMANDS = {
     "python -m experiments.NAME --help": "all flags of an experiment, by group, and its presets",
     "python -m jaxmodels.report RUN [RUN ...]": "the page of a run, or of several side by side",
+    "python -m jaxmodels.verify RUN [RUN ...]": "whether files are sound and steps are reproduced",
+    "python -m jaxmodels.diff A B": "what differs between two runs, and from which step on",
+    "python -m jaxmodels.replay RUN --step N": "the examples of a step, with loss and gradient",
 }
 
 

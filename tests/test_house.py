@@ -13,24 +13,26 @@ FILES = [
     path for top in ("jaxmodels", "experiments") for path in sorted((ROOT / top).rglob("*.py"))
 ]
 TREES = {path.relative_to(ROOT): ast.parse(path.read_text("utf-8")) for path in FILES}
-# absl and google are set up for grain and tfds, which bring them. Weights are converted once.
-BROUGHT = {"absl", "google"}
+# Parts of grain and tfds, which bring them. Published weights are converted once, with torch.
+BROUGHT = {"absl", "array_record", "google"}
 CONVERTS = "inception_weights.py"
 OWN = {"jaxmodels", "experiments", *sys.stdlib_module_names}
 # From the ground up. A room imports rooms of lower floors only, none beside it.
 FLOORS = [
-    ["errors", "cache", "roles"],
-    ["order", "files"],
+    ["errors", "roles", "interrupts"],
+    ["order", "files", "cache", "commands"],
+    ["run_record"],
     ["protocol"],
     ["across"],
     ["ops"],
     ["decoding", "metrics", "pictures", "pretrained"],
-    ["train", "objectives", "models", "data", "report", "launch"],
+    ["train", "objectives", "models", "data", "report", "launch", "diff"],
+    ["verify", "replay"],
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # These read files of runs, so they start at once: without jax, and without rooms that import it.
-READERS = {"report", "launch"}
-FOR_READERS = {"errors", "cache", "files", "pictures", "roles"}
+READERS = {"report", "launch", "diff"}
+FOR_READERS = {"errors", "cache", "commands", "files", "pictures", "roles", "run_record"}
 
 
 def _imports(tree):

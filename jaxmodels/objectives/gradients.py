@@ -122,6 +122,31 @@ def _sum_over_parts(differentiate, params, carried, batch, key, parts: int) -> D
     return jax.lax.scan(add_part, start, (jnp.arange(parts), split))[0]
 
 
+def losses_in_parts(
+    losses: Callable[[PyTree, PyTree, Batch, Key[Array, ""]], tuple[Float[Array, " part"], PyTree]],
+    params: PyTree,
+    carried: PyTree,
+    batch: Batch,
+    key: Key[Array, ""],
+    parts: int = 1,
+) -> Float[Array, " batch"]:
+    """Computes the loss of each example, in the parts and with the keys of `gradients_of`.
+
+    losses: (params, carried, batch, key) -> (loss of each example, carried).
+    """
+    if parts == 1:
+        return losses(params, carried, batch, key)[0]
+
+    def of_part(carried, index_and_part):
+        index, part = index_and_part
+        values, carried = losses(params, carried, part, jax.random.fold_in(key, index))
+        return carried, values
+
+    split = split_batch(batch, parts)
+    values = jax.lax.scan(of_part, carried, (jnp.arange(parts), split))[1]
+    return values.swapaxes(0, 1).reshape(-1)
+
+
 def split_batch(batch: Batch, parts: int) -> Batch:
     """Divides a batch into parts, which become the first axis.
 

@@ -14,7 +14,12 @@ from jaxmodels import across
 from jaxmodels.objectives.descent import descend, initial_state, learned_of
 from jaxmodels.objectives.doubly_reparameterized import doubly_reparameterized
 from jaxmodels.objectives.generation import in_chunks
-from jaxmodels.objectives.gradients import Differentiated, accumulate_gradients, gradients_of
+from jaxmodels.objectives.gradients import (
+    Differentiated,
+    accumulate_gradients,
+    gradients_of,
+    losses_in_parts,
+)
 from jaxmodels.objectives.likelihoods import Likelihood
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.variational_bounds import (
@@ -35,6 +40,7 @@ from jaxmodels.protocol import (
     Batch,
     BatchSpec,
     Hyperparameters,
+    Losses,
     Mean,
     PyTree,
     Score,
@@ -132,6 +138,19 @@ class VariationalAutoencoder:
         terms, collections = self.terms(params, collections, batch, key, weights)
         sums = {name: mean_over(values) for name, values in terms.items()}
         return sums["loss"], collections, sums
+
+    def losses(self, state: State, batch: Batch, key: Key[Array, ""]) -> tuple[PyTree, Losses]:
+        """Returns the parameters, and the function of them that computes each image's loss. Its
+        gradient is the plain one of the bound, also for dreg."""
+        weights = self.weights(state)
+
+        def of_part(params, collections, part, key):
+            terms, collections = self.terms(params, collections, part, key, weights)
+            return terms["loss"], collections
+
+        return state["params"], lambda params: losses_in_parts(
+            of_part, params, state["collections"], batch, key, self.accumulate
+        )
 
     def terms(
         self,

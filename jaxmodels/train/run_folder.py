@@ -104,8 +104,11 @@ class RunFolder:
 
     def _check_facts(self, then: dict, facts: Mapping[str, Any] | None) -> None:
         now = then if facts is None else json.loads(json.dumps(dict(facts)))
+        # Of data that older records know by another kind of fingerprint.
+        older = {name: getattr(value, "older", None) for name, value in (facts or {}).items()}
         for name in sorted(then.keys() | now.keys()):
-            if not _are_the_same(then.get(name), now.get(name)):
+            known = [now.get(name), older[name]] if older.get(name) else [now.get(name)]
+            if not any(_are_the_same(then.get(name), fact) for fact in known):
                 raise InputError(
                     f"workdir {self.path}: {name} changed since the run began:"
                     f" {then.get(name)} -> {now.get(name)}; bring the old data back,"
@@ -194,10 +197,8 @@ class RunFolder:
         return self.samples / name
 
     def append(self, step: int, split: str, scores: dict[str, float]) -> None:
-        """Adds a line to metrics.jsonl. A number that is not finite is written as null."""
-        line: dict[str, Any] = {"step": step, "split": split}
-        line |= {name: value if math.isfinite(value) else None for name, value in scores.items()}
-        self.metrics.append(line)
+        """Adds a line to metrics.jsonl."""
+        self.metrics.append(line_of(step, split, scores))
 
     def append_speed(self, **values: float | int | str) -> None:
         """Adds a line to speed.jsonl."""
@@ -265,6 +266,12 @@ class RunFolder:
                 parts += score_fields(split, last[split])
                 break
         return " ".join([*parts, f"workdir={self.path}"])
+
+
+def line_of(step: int, split: str, scores: Mapping[str, float]) -> dict[str, Any]:
+    """Makes a line of metrics.jsonl. A number that is not finite is written as null."""
+    line: dict[str, Any] = {"step": step, "split": split}
+    return line | {name: value if math.isfinite(value) else None for name, value in scores.items()}
 
 
 def score_fields(split: str, scores: Mapping[str, Any]) -> list[str]:

@@ -1,5 +1,6 @@
 """Data sets of encoded images by name: folders of files, and those of tensorflow-datasets."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,19 @@ def open_images(name: str, data_dir: str | Path | None) -> Dataset:
     Raises:
       InputError: as `open_image_folder` and `open_tfds_images`.
     """
+    path = Path(name).expanduser()
     if is_path(name):
-        path = Path(name).expanduser()
         if not path.is_dir():
             raise InputError(f"data '{name}' is no folder; expected one with images in train/CLASS")
         return open_image_folder(path)
-    return open_tfds_images(name, data_dir)
+    try:
+        return open_tfds_images(name, data_dir)
+    except InputError as error:
+        if path.is_dir():
+            raise InputError(f"{error}. For the folder of that name: --data ./{name}") from None
+        if os.sep in name:
+            raise InputError(f"{error}. There is no folder {path} either") from None
+        raise
 
 
 def open_tfds_images(name: str, data_dir: str | Path | None) -> Dataset:
