@@ -161,11 +161,15 @@ def train(build: Callable[..., Experiment], config: Config, *data: object) -> "R
 
 
 def _with_name_of(data: object, config: C) -> C:
-    """Names the given data in the config, which would speak of its default instead."""
-    name = getattr(data, "name", None)
-    if isinstance(name, str) and "data" in flags_of(config):
-        return configure(config, data=name)
-    return config
+    """Names the given data in a config that names none, and would speak of its default instead."""
+    name, flag = getattr(data, "name", None), flags_of(config).get("data")
+    if (
+        not isinstance(name, str)
+        or not flag
+        or flag.value != flags_of(type(config)())["data"].value
+    ):
+        return config
+    return configure(config, data=name)
 
 
 def _train(build: Callable, config: Config, command: str, *data: object) -> "Result":

@@ -244,7 +244,7 @@ def train(
 
 
 def _train_locked(
-    trainer: Trainer, interruption: Interruption, source: str, origin: Origin
+    trainer: Trainer, interruption: Interruption, source: str, origin: Origin = UNKNOWN
 ) -> Result:
     """Trains in a folder that no other process changes: what is read here is still so when it is
     acted upon."""
