@@ -238,7 +238,7 @@ def train(
         return finished
     trainer = Trainer(experiment, config, folder)
     with Interruption() as interruption:
-        require_memory(trainer.program.compile(), config)
+        require_memory(trainer.program.compile(), config, trainer.program.bytes_on_device)
         with folder.locked():
             return _train_locked(trainer, interruption, source, origin)
 
