@@ -101,7 +101,8 @@ def _say(line: str, code: int) -> int:
 
 def _close_output() -> None:
     """Drops what standard output still holds; Python would complain again when it flushes it."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with contextlib.suppress(OSError):  # a notebook's output is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def version() -> str:

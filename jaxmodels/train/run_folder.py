@@ -19,7 +19,13 @@ from jaxmodels.train.checkpoint import Facts
 from jaxmodels.train.config import Config, flags_of, from_record, to_json
 from jaxmodels.train.identity import command_of, free_when_read, identity
 from jaxmodels.train.lines import Lines
-from jaxmodels.train.replaced import RECORD, Replaced, note_written, require_own_folders
+from jaxmodels.train.replaced import (
+    FOLDERS,
+    RECORD,
+    Replaced,
+    note_written,
+    require_own_folders,
+)
 
 
 class RunFolder:
@@ -51,10 +57,13 @@ class RunFolder:
             return read_record(path, self._copy)
         if self.replaced.is_whole:
             return read_record(self.path / ".replaced" / RECORD)
-        names = (entry.name for entry in self.path.iterdir())
         # What a kill leaves of a run that had no record yet.
         own = (".lock", ".replaced", ".written")
-        found = sorted(n for n in names if n not in own and not n.endswith(".partial"))
+        found = sorted(
+            entry.name
+            for entry in self.path.iterdir()
+            if entry.name not in own and not _is_unwritten(entry)
+        )
         if found:
             raise InputError(
                 f"workdir {self.path} is no run folder and not empty (it holds {found[0]});"
@@ -269,6 +278,13 @@ def _are_the_same(then: Any, now: Any) -> bool:
     if isinstance(then, dict) and isinstance(now, dict) and "fingerprint" in then:
         then, now = ({k: v for k, v in facts.items() if k != "name"} for facts in (then, now))
     return then == now
+
+
+def _is_unwritten(path: Path) -> bool:
+    """Whether a write was begun here and never ended: a partial file, or a folder without others."""
+    if path.is_dir() and not path.is_symlink():
+        return path.name in FOLDERS and all(map(_is_unwritten, path.iterdir()))
+    return path.name.endswith(".partial")
 
 
 def _content(path: Path) -> bytes | None:
