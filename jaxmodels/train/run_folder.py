@@ -281,7 +281,7 @@ def _are_the_same(then: Any, now: Any) -> bool:
 
 
 def _is_unwritten(path: Path) -> bool:
-    """Whether a write was begun here and never ended: a partial file, or a folder without others."""
+    """Whether a write was begun here and never ended: a partial file, or a folder of only these."""
     if path.is_dir() and not path.is_symlink():
         return path.name in FOLDERS and all(map(_is_unwritten, path.iterdir()))
     return path.name.endswith(".partial")

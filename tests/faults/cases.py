@@ -7,6 +7,8 @@ import io
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -29,6 +31,8 @@ FLAGS = {
     "classifier": "--model mlp --hidden 8 --batch-size 16 --ema 0.9 --batch-norm",
     "streamed": "--data pictures --data-dir DATA --loading streamed --image-size 12"
     " --model mlp --hidden 8 --batch-size 16 --flip --crop 1",
+    "resident": "--data tiles --data-dir DATA --loading resident --model mlp --hidden 8"
+    " --batch-size 16",
     "gan": "--width 4 --latent-size 4 --batch-size 8 --samples 20 --judge JUDGE",
     "vae": "--model mlp --hidden 8 --latent-size 3 --likelihood bernoulli --batch-size 16"
     " --scored 0 --samples 4",
@@ -74,17 +78,19 @@ class Case:
 
     def __init__(self, name: str, root: Path):
         self.name, self.root = name, root
-        self.module = "classifier" if name == "streamed" else name
+        self.module = name if name in ("gan", "vae") else "classifier"
         module = importlib.import_module(f"experiments.{self.module}")
         kinds = {"classifier": "ClassifierConfig", "gan": "GANConfig", "vae": "VAEConfig"}
         self._config, self._build = getattr(module, kinds[self.module]), module.build
         self._experiments: dict[Any, Any] = {}
         self._trainers: dict[Any, loop.Trainer] = {}
 
-    @property
-    def flags(self) -> list[str]:
-        """The words of the command, without --workdir."""
-        places = {"DATA": str(self.root / "tfds"), "JUDGE": str(self.root / "judge")}
+    def flags(self, data: Path | None = None) -> list[str]:
+        """The words of the command, without --workdir.
+
+        data: where its data lies, if that was moved.
+        """
+        places = {"DATA": str(data or self.root / "tfds"), "JUDGE": str(self.root / "judge")}
         return [places.get(w, w) for w in f"{FLAGS[self.name]} {PERIODS}".split()]
 
     @functools.cached_property
@@ -102,7 +108,7 @@ class Case:
 
     def _prepare(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
-        if self.name == "streamed":
+        if "DATA" in FLAGS[self.name]:
             write_pictures(self.root / "tfds")
         if self.name == "gan":
             judge = Case("classifier", self.root / "for-judge")
@@ -114,20 +120,44 @@ class Case:
 
         who: another name for another process that runs at the same time.
         """
-        ended = self._run(folder, seed, who, more)
+        words = [*self.flags(data), "--seed", str(seed), "--workdir", str(folder), *more]
+        ended = self._run(words, who)
         if "AST constructor recursion" in ended.error:
             # Python 3.11 has one state for the parsers of all threads, and a library's thread that
             # outlives a failed run may print a traceback, which parses lines.
             time.sleep(2)
-            ended = self._run(folder, seed, who, more)
+            ended = self._run(words, who)
         return ended
 
-    def _run(self, folder: Path, seed: int, who: str, more: tuple[str, ...]) -> Ended:
+    def run_process(self, *module: str, folder: Path) -> Ended:
+        """Runs the command in a process of its own, as an argument of a module with its own."""
+        command = [sys.executable, "-m", *module, f"experiments.{self.module}"]
+        words = [*self.flags(), "--seed", "0", "--workdir", str(folder)]
+        # What tests are compiled with, so that the bits are the same.
+        quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+        try:
+            process = subprocess.run(
+                [*command, *words],
+                env=os.environ | quick,
+                capture_output=True,
+                text=True,
+                timeout=_LIMIT,
+            )
+        except subprocess.TimeoutExpired as error:
+            return Ended(None, "", f"Traceback {error!r}")
+        return Ended(process.returncode, process.stdout, process.stderr)
+
+    def forget(self) -> None:
+        """Frees what runs of other names have made."""
+        for kept in (self._experiments, self._trainers):
+            for key in [key for key in kept if key[0]]:
+                del kept[key]
+
+    def _run(self, words: list[str], who: str) -> Ended:
         out, error = io.StringIO(), io.StringIO()
-        words = [*self.flags, "--seed", str(seed), "--workdir", str(folder), *more]
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
             try:
-                with self._warm(who), _limited(_LIMIT):
+                with self._warm(who), limited(_LIMIT):
                     code = main(self._config, self._kept_build(who), {}, words)
             except (Exception, HangError, SystemExit, KeyboardInterrupt) as fault:
                 return Ended(
@@ -231,7 +261,7 @@ def _save_nothing(figure: object, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _limited(seconds: int) -> Iterator[None]:
+def limited(seconds: int) -> Iterator[None]:
     """Raises HangError in the block after some time."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -250,7 +280,10 @@ def _limited(seconds: int) -> Iterator[None]:
 
 
 def write_pictures(root: Path) -> None:
-    """Writes a data set of tfds: 96 pictures of several sizes to train on, and 24 for tests."""
+    """Writes two data sets of tfds: 96 pictures to train on, and 24 for tests, of several sizes;
+    and their corners, all of one size."""
+    if root.exists():
+        return
     generator = np.random.default_rng(0)
     images, labels = {}, {}
     for split, count in (("train", 96), ("test", 24)):
@@ -260,6 +293,8 @@ def write_pictures(root: Path) -> None:
             for label in labels[split]
         ]
     write_image_dataset(root, "pictures", images, labels, shape=(-1, 16, 3))
+    tiles = {split: [image[:8, :8] for image in own] for split, own in images.items()}
+    write_image_dataset(root, "tiles", tiles, labels)
 
 
 def copy_folder(source: Path, target: Path) -> None:

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
-from tests.faults.cases import Case, Ended, copy_folder
+from jaxmodels.cache import cache_folder
+from tests.faults.cases import FLAGS, Case, Ended, copy_folder
 from tests.faults.operations import Operation, watched
+from tests.faults.victim import IMPORT, MOMENTS
 
 OUTCOMES = ("survived", "refused", "failed", "lost")
 
@@ -242,8 +244,8 @@ def errors(case: Case, folder: Path, most: int) -> Iterator[Fault]:
 
 
 def damage(case: Case, folder: Path, most: int) -> Iterator[Fault]:
-    """A file of a run is changed: a bit, its end, all of it, or it is gone. The run has finished, or
-    was stopped in the middle."""
+    """A file of a run is changed: a bit, its end, all of it, or it is gone. The run has finished,
+    or was stopped in the middle."""
     assert case.reference
     ways = ("bit flipped", "cut", "emptied", "deleted")
     places = [
@@ -369,6 +371,60 @@ def _chattr(flag: str, path: Path) -> bool:
     return subprocess.run(["chattr", flag, str(path)], capture_output=True).returncode == 0
 
 
+def processes(case: Case, folder: Path, most: int) -> Iterator[Fault]:
+    """Signals to processes of their own, at every moment of a run; SIGKILL too, and Ctrl-C twice."""
+    assert case.reference
+    kinds = ("SIGTERM", "SIGINT", "SIGINT,SIGINT", "SIGKILL")
+    places = [(moment, kind) for moment in (IMPORT, *MOMENTS) for kind in kinds]
+    for at in _some(len(places), most):
+        (moment, kind), run = places[at], folder / str(at)
+        ended = case.run_process("tests.faults.victim", moment, kind, folder=run)
+        if kind == "SIGKILL" and ended.code == -signal.SIGKILL:
+            ended = Ended(75, "", "")
+        yield _judged("process", case, f"{kind} at {moment}", run, ended, case.run(run))
+
+
+def moved_data(case: Case, folder: Path, most: int) -> Iterator[Fault]:
+    """The folder of the data is moved or copied between two calls."""
+    assert case.reference
+    if "DATA" not in FLAGS[case.name]:
+        return
+    for name in ("elsewhere", "with space", "ünïcode")[:most]:
+        run, data = folder / f"run {name}", folder / name
+        copy_folder(stopped(case), run)
+        shutil.copytree(case.root / "tfds", data)
+        ended = case.run(run, who=name, data=data)
+        yield _judged("moved data", case, name, run, ended)
+
+
+def damaged_cache(case: Case, folder: Path, most: int) -> Iterator[Fault]:
+    """A file of the cache of decoded data is changed; a new run reads it."""
+    assert case.reference
+    cache = cache_folder("data")
+    before = folder / "before"
+    ways = ("bit flipped", "cut", "emptied", "deleted")
+    if not cache.exists() or "DATA" not in FLAGS[case.name]:
+        return
+    shutil.copytree(cache, before)
+    places = [
+        (path.relative_to(before), way)
+        for path in sorted(before.rglob("*"))
+        if path.is_file()
+        for way in ways
+    ]
+    for at in _some(len(places), most):
+        (name, way), run = places[at], folder / str(at)
+        shutil.rmtree(cache)
+        shutil.copytree(before, cache)
+        harm(cache / name, way)
+        ends = [case.run(run, who=f"cache{at}")]
+        if ends[0].code != 0:
+            shutil.rmtree(cache)
+            ends.append(case.run(run, who=f"cache again{at}"))
+        yield _judged("damaged cache", case, f"{name} {way}", run, *ends)
+        case.forget()
+
+
 KINDS: dict[str, Callable[[Case, Path, int], Iterator[Fault]]] = {
     "kills": kills,
     "kills_in_resuming": kills_in_resuming,
@@ -381,4 +437,7 @@ KINDS: dict[str, Callable[[Case, Path, int], Iterator[Fault]]] = {
     "immutable": immutable,
     "clocks": clocks,
     "moved": moved,
+    "moved_data": moved_data,
+    "damaged_cache": damaged_cache,
+    "processes": processes,
 }
