@@ -85,6 +85,11 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
     """Makes the experiment of a config, on the given data or on the data that the config names."""
     if data is None:
         data = load(config.data, varying=config.crop.image_size > 0)
+        if len(data.class_names) == 1:
+            raise InputError(
+                f"data '{config.data.data}' has one class, '{data.class_names[0]}'; a classifier"
+                " needs two or more: name the folder that holds the folders of classes"
+            )
     if not data.class_names:
         raise InputError(f"data '{data.name}' has no labels; a classifier needs a class label")
     classes, normalize = len(data.class_names), data.normalization()
@@ -109,7 +114,8 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
     def source(split):
         return make_source(data, split, config.data, crop=config.crop.image_size)
 
-    augment = make_augmentation(config.augmentation, classes, data.white)
+    channels = data.pixels.channels
+    augment = make_augmentation(config.augmentation, classes, data.white, channels=channels)
     predict, features = (
         prepared(function, prepare) for function in (classifier.predict, classifier.features)
     )
@@ -153,7 +159,7 @@ def report(data: ImageData, predict, evaluation: Evaluation) -> Findings | None:
 def misclassified(data: ImageData, predict, evaluation: Evaluation, title: str, most: int = 40):
     """Makes a function that draws wrong predictions, most confident first; None without any."""
     logits, labels = evaluation.map(predict)["logits"], data.labels(evaluation.split)
-    confidence = scipy.special.softmax(logits, axis=-1).max(-1)
+    confidence = _softmax(logits).max(-1)
     wrong = np.flatnonzero(logits.argmax(-1) != labels)
     if not len(wrong):
         return None
@@ -169,9 +175,14 @@ def misclassified(data: ImageData, predict, evaluation: Evaluation, title: str, 
 
 def prediction_line(names: tuple[str, ...], outputs: dict[str, np.ndarray]) -> dict:
     """Makes the label and the probabilities of one line of predictions."""
-    probabilities = scipy.special.softmax(outputs["logits"].astype(np.float64))
+    probabilities = _softmax(outputs["logits"].astype(np.float64))
     by_name = {name: float(p) for name, p in zip(names, probabilities)}
     return {"label": names[int(probabilities.argmax())], "probabilities": by_name}
+
+
+@np.errstate(under="ignore")
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    return scipy.special.softmax(logits, axis=-1)
 
 
 def _epoch_line(config: ClassifierConfig, data: ImageData):

@@ -88,6 +88,7 @@ class GANConfig(Config):
 
 def build(config: GANConfig, data: ImageData | None = None) -> Experiment:
     """Makes the experiment of a config, on the given data or on the data that the config names."""
+    flags = config.data if data is None else None
     if data is None:
         data = load(config.data, varying=config.resize.image_size > 0)
     classes = data.known_classes(config.conditional)
@@ -116,7 +117,7 @@ def build(config: GANConfig, data: ImageData | None = None) -> Experiment:
         return {**batch, "image": batch["image"].astype(jnp.float32) * (2 / white) - 1}
 
     _require_enough(config, {split: source.size for split, source in sources.items()})
-    judges = Judges(config.judges, data, shape)
+    judges = Judges(config.judges, data, shape, flags)
     if config.run.mode != "sample":
         judges.require()
     report = GANReport(config, data.class_names, train, judges, white)

@@ -21,12 +21,12 @@ from jaxtyping import Num, UInt8
 
 from experiments import classifier
 from jaxmodels.cache import cache_folder
-from jaxmodels.data.images import ImageData, load
+from jaxmodels.data.images import DataConfig, ImageData, load
 from jaxmodels.errors import InputError, Stopped
 from jaxmodels.metrics.generative import Features
 from jaxmodels.train import Role, configure, train
 from jaxmodels.train.evaluation import map_examples
-from jaxmodels.train.identity import workdir_of
+from jaxmodels.train.identity import is_path, workdir_of
 from jaxmodels.train.modes import Run, load_run
 from jaxmodels.train.run_folder import RunFolder
 
@@ -77,10 +77,17 @@ class Judges:
     """The judges of a config; the monitored score is by the first.
 
     data: the training data of a classifier, if one is trained. shape: of the images to judge.
+    flags: those by which the data were loaded; None: the data were given.
     """
 
-    def __init__(self, config: JudgeConfig, data: ImageData, shape: tuple[int, ...]):
-        self._config, self._data, self._shape = config, data, shape
+    def __init__(
+        self,
+        config: JudgeConfig,
+        data: ImageData,
+        shape: tuple[int, ...],
+        flags: DataConfig | None = None,
+    ):
+        self._config, self._data, self._shape, self._flags = config, data, shape, flags
 
     def require(self) -> None:
         """Raises InputError for a named judge that is missing or cannot take these images; makes no
@@ -110,7 +117,7 @@ class Judges:
         if config.judge:
             judges.insert(0, _classifier(config.judge, *_load(config.judge), shape))
         elif self._data.class_names:
-            folder = _train_classifier(self._data)
+            folder = _train_classifier(self._data, self._flags, shape)
             judges.insert(0, _classifier(folder, *_load(folder, self._data), shape))
         return judges or [Judge("pixels", {"features": "pixels, 0..1"}, _pixels)]
 
@@ -130,24 +137,41 @@ def _load(path: str, data: ImageData | None = None) -> tuple[Run, ImageData]:
     return load_run(classifier.ClassifierConfig, build, path), loaded[-1]
 
 
-def _train_classifier(data: ImageData) -> str:
-    """Trains the default classifier of this data, unless it is kept; returns its run folder."""
-    config = configure(
-        classifier.ClassifierConfig(),
-        data=data.name,
-        batch_size=min(128, data.sizes["train"]),
-        mesh="data=1",
-        accept_code_change=True,
-    )
+def _train_classifier(data: ImageData, flags: DataConfig | None, shape: tuple[int, ...]) -> str:
+    """Trains the default classifier of this data, unless it is kept; returns its run folder.
+
+    The folder is named by the fingerprint, so that data that moved or were copied have the same
+    judge, and other data of the same name have another one.
+    """
+    changes: dict[str, Any] = {
+        "batch_size": min(128, data.sizes["train"]),
+        "mesh": "data=1",
+        "accept_code_change": True,
+    }
+    if data.shape is None:  # images of several sizes are cut to that of those to judge
+        changes["image_size"] = shape[0]
+    if flags:
+        changes["validation_fraction"] = flags.validation_fraction
+        changes["skip_bad_records"] = flags.skip_bad_records
+    config = configure(classifier.ClassifierConfig(), data=data.name, **changes)
     # The name has the config, because other defaults of the classifier make another judge.
     name = f"{workdir_of(config).name}-{data.version}-{data.fingerprint}"
     workdir = str(cache_folder("judges") / name)
+    if flags:  # the paths are absolute, so that the run can be read from any folder
+        config = configure(config, data=_absolute(flags.data), loading=flags.loading)
+        config = configure(config, workers=flags.workers)
+        if flags.data_dir:
+            config = configure(config, data_dir=str(Path(flags.data_dir).expanduser().resolve()))
     # Standard output is for the experiment itself.
     with contextlib.redirect_stdout(sys.stderr):
         result = train(classifier.build, configure(config, workdir=workdir), data)
     if not result.finished:
         raise Stopped(f"stopped while training the judge in {workdir}; run it again")
     return workdir
+
+
+def _absolute(data: str) -> str:
+    return str(Path(data).expanduser().resolve()) if is_path(data) else data
 
 
 def _classifier(path: str, run: Run, data: ImageData, shape: tuple[int, ...]) -> Judge:
@@ -167,7 +191,7 @@ def _classifier(path: str, run: Run, data: ImageData, shape: tuple[int, ...]) ->
     )
     protocol = {
         "features": "what the last linear layer of a classifier sees",
-        "classifier": f"{run.config.data.data}-{run.config.model.model}",
+        "classifier": f"{data.name}-{run.config.model.model}",
         "classifier_step": run.step,
         "classifier_test_accuracy": run.scores.get("test", {}).get("accuracy"),
         "fingerprint": digest.hexdigest()[:16],

@@ -183,6 +183,7 @@ def pixels_of(config: VAEConfig, data: ImageData, channels: int) -> Pixels:
 
 def build(config: VAEConfig, data: ImageData | None = None) -> Experiment:
     """Makes the experiment of a config, on the given data or on the data that the config names."""
+    flags = config.data if data is None else None
     if data is None:
         data = load(config.data, varying=config.resize.image_size > 0)
     classes = data.known_classes(config.conditional)
@@ -209,7 +210,7 @@ def build(config: VAEConfig, data: ImageData | None = None) -> Experiment:
         accumulate=config.run.accumulate,
         draw=config.draw,
     )
-    judges = Judges(config.judges, data, shape) if config.scored else None
+    judges = Judges(config.judges, data, shape, flags) if config.scored else None
     if judges and config.run.mode != "sample":
         judges.require()
     estimate = ImportanceSampling(model, pixels.likelihood, config.samples, classes)

@@ -11,8 +11,9 @@ FILES = [
 TREES = {path.relative_to(ROOT): ast.parse(path.read_text("utf-8")) for path in FILES}
 # From the ground up. A room imports rooms of lower floors only, none beside it.
 FLOORS = [
-    ["errors", "cache", "roles"],
-    ["order", "files"],
+    ["errors", "roles", "interrupts"],
+    ["order", "files", "cache"],
+    ["run_record"],
     ["protocol"],
     ["across"],
     ["ops"],
@@ -22,7 +23,7 @@ FLOORS = [
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # These read files of runs, so they start at once: without jax, and without rooms that import it.
 READERS = {"report", "launch"}
-FOR_READERS = {"errors", "cache", "files", "pictures", "roles"}
+FOR_READERS = {"errors", "cache", "files", "pictures", "roles", "run_record"}
 
 
 def _imports(tree):

@@ -58,5 +58,6 @@ def carve(name: str, splits: Mapping[str, Records], fraction: float) -> dict[str
 
 def _share(key: str) -> float:
     """Hashes a key to a number, uniform in [0, 1)."""
-    digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
+    # A file's name may hold bytes that are not text.
+    digest = hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64

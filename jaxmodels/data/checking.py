@@ -25,6 +25,7 @@ from jaxmodels.data.dataset import (
     Selection,
     evaluation_splits,
 )
+from jaxmodels.data.kept import save_array
 from jaxmodels.data.threads import in_threads, read_each
 from jaxmodels.errors import InputError
 
@@ -140,9 +141,9 @@ def keep_findings(
     bad = sorted(bad, key=lambda row: (stored.index(row.split), row.row))
     for split, table in tables.items():
         good = table["good"]
-        np.save(folder / f"{split}-rows.npy", parts[split].rows[good])
+        save_array(folder / f"{split}-rows.npy", parts[split].rows[good])
         for name in known:
-            np.save(folder / f"{split}-{name}.npy", table[name][good])
+            save_array(folder / f"{split}-{name}.npy", table[name][good])
     findings = {"bad": bad, "facts": facts, "known": list(known)}
     (folder / "findings.json").write_text(json.dumps(findings))
 
@@ -173,8 +174,10 @@ def check_policy(name: str, bad: Sequence[BadRow], skip_bad_records: int) -> Non
     if len(bad) > skip_bad_records:
         kinds = Counter(row.kind for row in bad)
         counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+        mend = "--image-size N brings images to one size. " if "size" in kinds else ""
+        mend += f"Mend the data, or leave them out: --skip-bad-records {len(bad)}"
         raise InputError(
             f"data '{name}' has {records} ({counts}); expected at most {skip_bad_records}:"
-            f" {listed}{more}. Mend the data, or leave them out: --skip-bad-records {len(bad)}"
+            f" {listed}{more}. {mend}"
         )
     print(f"note: skipped {records}: {listed}{more}", file=sys.stderr)

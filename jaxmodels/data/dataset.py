@@ -47,6 +47,20 @@ class Dataset(NamedTuple):
     splits: Mapping[str, Records]
     names: Mapping[str, tuple[str, ...]] = MappingProxyType({})  # by column, of its classes
     facts: Mapping[str, Any] = MappingProxyType({})  # by column, what is declared of it
+    older_fingerprint: str = ""  # the one in runs from before content was hashed
+
+
+class DataFacts(dict):
+    """What identifies data, for the record of a run: a dict with a "fingerprint".
+
+    older: the same facts with the fingerprint from before content was hashed, as older runs
+      recorded it; None: there was no other.
+    """
+
+    def __init__(self, facts: Mapping[str, Any], older_fingerprint: str = ""):
+        super().__init__(facts)
+        older = {**facts, "fingerprint": older_fingerprint}
+        self.older = older if older_fingerprint else None
 
 
 class Draw(NamedTuple):

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from jaxmodels.data.dataset import Columns, ColumnSpec, Decode, Records, common_length, put_decoded
+from jaxmodels.data.kept import kept, reserve
 from jaxmodels.data.threads import in_threads
-from jaxmodels.files import whole_folder
 from jaxmodels.order import Order
 from jaxmodels.protocol import Batch, BatchSpec
 
@@ -62,18 +62,20 @@ def decode_once(
 ) -> dict[str, np.ndarray]:
     """Returns the columns of all records, decoded as for evaluation and memory-mapped.
 
-    They are decoded at the first call and kept in `folder`, which appears only when it is complete.
+    They are decoded at the first call and `kept` in `folder`. Damaged columns are decoded again.
 
     name: that of the records, for a line on standard error.
 
     Raises:
       BadRecord: a record that cannot be read or decoded.
-      InputError: a column of another shape than `spec` says.
+      InputError: a column of another shape than `spec` says, or a cache that cannot be written.
     """
-    if not folder.exists():
+
+    def make(partial: Path) -> None:
         print(f"decoding {len(records):,} records of {name}, once", file=sys.stderr)
-        with whole_folder(folder) as partial:
-            _decode(records, decode, spec, partial)
+        _decode(records, decode, spec, partial)
+
+    folder = kept(folder, make)
     return {column: np.load(folder / f"{column}.npy", mmap_mode="r") for column in spec}
 
 
@@ -84,6 +86,8 @@ def _decode(records: Records, decode: Decode, spec: ColumnSpec, folder: Path) ->
         )
         for name, like in spec.items()
     }
+    for name in columns:
+        reserve(folder / f"{name}.npy")
 
     def fill(rows: np.ndarray) -> None:
         for row, record in zip(rows.tolist(), records.read(rows.tolist())):

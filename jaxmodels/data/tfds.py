@@ -1,8 +1,6 @@
 """Data sets of tensorflow-datasets, read without TensorFlow."""
 
 import contextlib
-import hashlib
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,11 +10,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxmodels.data.dataset import SPLITS, TRAIN, BadRecord, Dataset, Record
-from jaxmodels.errors import InputError, closest
+from jaxmodels.data.kinds import readers_of
+from jaxmodels.data.shards import fingerprint_of_shards, older_fingerprint, require_shards
+from jaxmodels.errors import InputError, Stopped, closest
 
 # The list of a tf.train.Feature that holds values of a numpy type, by the kind of the type.
 _LISTS = {"O": "bytes_list", "f": "float_list", "i": "int64_list", "u": "int64_list"}
 _LISTS |= {"b": "int64_list"}
+
+
+# The class in tfds of features of each kind of data. The first class that a data set has says its
+# kind, because text features are mostly names of files.
+_CLASSES = {"video": "Video", "sound": "Audio", "images": "Image", "text": "Text"}
 
 
 class _Value(NamedTuple):
@@ -99,23 +104,28 @@ def tfds_dataset(
     facts: those of the Dataset. splits: those to read, where they exist.
 
     Raises:
-      InputError: no training split, or no such feature.
+      InputError: no training split, no such feature, or a shard that is missing or cut.
     """
     found = builder.info.splits
-    records = {
-        split: TfdsRecords(builder, split, columns)
-        for split in splits
-        if split in found and found[split].num_examples
-    }
-    if TRAIN not in records:
+    there = [split for split in splits if split in found and found[split].num_examples]
+    if TRAIN not in there:
         raise InputError(
             f"data '{name}' has no training split; expected 'train'."
             f" Found: {', '.join(found) or 'none'}"
         )
+    require_shards(name, builder, there)
+    records = {split: TfdsRecords(builder, split, columns) for split in there}
     names = {column: _class_names(builder, feature) for column, feature in columns.items()}
     names = {column: found for column, found in names.items() if found}
-    fingerprint = _fingerprint(Path(builder.data_path))
-    return Dataset(name, str(builder.info.version), fingerprint, records, names, facts)
+    return Dataset(
+        name,
+        str(builder.info.version),
+        fingerprint_of_shards(name, builder, there),
+        records,
+        names,
+        facts,
+        older_fingerprint(Path(builder.data_path)),
+    )
 
 
 def prepared_builder(
@@ -154,7 +164,15 @@ def prepared_builder(
     except ImportError as error:
         raise InputError(
             f"data '{name}' has features that tfds reads only with '{error.name}' installed;"
-            f" expected {expected}"
+            f" expected {expected}{_other_kind(root / name.replace(':', '/'))}"
+        ) from None
+    except Stopped:
+        raise
+    except Exception as error:  # whatever tfds makes of a damaged description
+        first = (str(error).splitlines() or [""])[0]
+        raise InputError(
+            f"data '{name}' in {root} has a description (dataset_info.json, features.json) that"
+            f" cannot be read: {type(error).__name__}: {first}; copy or prepare it again"
         ) from None
     _require_array_record(name, builder, root)
     return builder
@@ -186,10 +204,24 @@ def _class_names(builder, feature: str) -> tuple[str, ...]:
     return tuple(getattr(found, "names", None) or ())
 
 
+def _other_kind(folder: Path) -> str:
+    """Says which experiments read a data set, by the features.json below a folder; for an error."""
+    try:
+        text = max(folder.rglob("features.json")).read_text("utf-8")
+    except (OSError, ValueError):
+        return ""
+    for kind, feature in _CLASSES.items():
+        if f'.{feature}"' in text:
+            return f". It holds {kind}: {readers_of(kind)}"
+    return ""
+
+
 def describe_features(builder) -> str:
-    """Lists the features of a data set with their kinds, for an error: "text (Text), ..."."""
+    """Lists the features of a data set with their kinds, for an error: "text (Text), ...", and says
+    which experiments read such data."""
     features = builder.info.features.items()
-    return ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features)
+    told = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features)
+    return told + _other_kind(Path(builder.data_path))
 
 
 def _stored_features(builder) -> dict[str, Any]:
@@ -227,14 +259,3 @@ def _as_array(feature: str, values, shape: tuple[int, ...], dtype: np.dtype) -> 
         raise BadRecord(
             f"has {len(values)} values of '{feature}'; expected shape {shape}", "unreadable"
         ) from None
-
-
-def _fingerprint(folder: Path) -> str:
-    """Hashes the description and the record files' names and sizes, so that a data set prepared
-    again under its old version counts as another one."""
-    records = sorted(
-        (p.name, p.stat().st_size) for p in folder.iterdir() if "array_record" in p.name
-    )
-    digest = hashlib.sha256((folder / "dataset_info.json").read_bytes())
-    digest.update(json.dumps(records).encode())
-    return digest.hexdigest()[:16]

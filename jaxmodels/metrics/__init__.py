@@ -1,6 +1,7 @@
 """Metrics: pure functions compute sums on the device, and ratios of the sums on the host.
 
-Scores of generated images are computed from features, on the host only, in float64.
+Scores of generated images are computed from features, on the host only, in float64. Underflow to
+zero is no error in them, whatever `np.seterr` says.
 """
 
 from jaxmodels.metrics.classification import (

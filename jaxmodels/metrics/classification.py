@@ -109,6 +109,7 @@ def calibration_bins(
     )
 
 
+@np.errstate(under="ignore")
 def expected_calibration_error(bins: CalibrationBins) -> float:
     """Computes the mean over examples of |accuracy - mean confidence| in their bins, in 0..1.
 
@@ -149,6 +150,7 @@ class ClassificationScores(NamedTuple):
     weighted: Scores
 
 
+@np.errstate(under="ignore")
 def classification_scores(confusion: Int[AnyArray, "label prediction"]) -> ClassificationScores:
     """Computes accuracy, and precision, recall and F1 per class and averaged in three ways.
 

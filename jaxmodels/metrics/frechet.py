@@ -22,6 +22,7 @@ class Moments(NamedTuple):
     count: int
 
 
+@np.errstate(under="ignore")
 def feature_moments(features: Num[np.ndarray, "count dims"]) -> Moments:
     """Computes mean and unbiased covariance (divided by count - 1), as numpy.cov does.
 
@@ -39,6 +40,7 @@ def feature_moments(features: Num[np.ndarray, "count dims"]) -> Moments:
     return Moments(mean, scatter / (len(features) - 1), len(features))
 
 
+@np.errstate(under="ignore")
 def frechet_distance(one: Moments, other: Moments) -> float:
     """Computes |m1 - m2|^2 + tr(S1) + tr(S2) - 2 tr (S1^1/2 S2 S1^1/2)^1/2, at least 0.
 

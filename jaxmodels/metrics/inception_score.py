@@ -17,6 +17,7 @@ class InceptionScore(NamedTuple):
     standard_deviation: float
 
 
+@np.errstate(under="ignore")
 def inception_score(logits: Num[np.ndarray, "count classes"], splits: int = 10) -> InceptionScore:
     """Computes exp of the mean KL divergence of predictions from their split's mean prediction.
 

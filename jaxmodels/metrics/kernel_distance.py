@@ -16,6 +16,7 @@ class KernelDistance(NamedTuple):
     standard_deviation: float
 
 
+@np.errstate(under="ignore")
 def kernel_distance(
     real: Num[np.ndarray, "real dims"],
     fake: Num[np.ndarray, "fake dims"],
@@ -51,6 +52,7 @@ def kernel_distance(
     return KernelDistance(float(np.mean(distances)), float(np.std(distances)))
 
 
+@np.errstate(under="ignore")
 def squared_mmd(real: Num[np.ndarray, "real dims"], fake: Num[np.ndarray, "fake dims"]) -> float:
     """Estimates the squared MMD under the kernel (x.y / dims + 1)^3.
 

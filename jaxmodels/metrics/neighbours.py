@@ -31,6 +31,7 @@ class NeighbourScores(NamedTuple):
     coverage: float  # of real balls that hold some fake example
 
 
+@np.errstate(under="ignore")
 def neighbour_scores(
     real: Num[np.ndarray, "real dims"],
     fake: Num[np.ndarray, "fake dims"],
@@ -91,6 +92,7 @@ class Nearest(NamedTuple):
     distance: Float[np.ndarray, "queries count"]
 
 
+@np.errstate(under="ignore")
 def nearest(
     queries: Num[np.ndarray, "queries dims"],
     references: Num[np.ndarray, "references dims"],

@@ -12,23 +12,23 @@ OUT, .safetensors or .npz, holds float32 arrays named "Conv2d_1a_3x3/conv/kernel
 import argparse
 import pickle
 import sys
-from collections.abc import Collection, Mapping, Sequence
+import warnings
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from zipfile import BadZipFile
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
-from safetensors import SafetensorError
 
 from jaxmodels.errors import InputError
 from jaxmodels.models.inception import FIDInception
+from jaxmodels.pretrained import SUFFIXES, check_weights, read_weights, require_stored
 
-SUFFIXES = (".safetensors", ".npz")
-_SHOWN = 10
+_NETWORK = "FID Inception"
 # The file leaves out a count of training steps, and the bias that scores do not use.
 _UNUSED = ("num_batches_tracked", "fc/bias")
 
@@ -37,21 +37,12 @@ def load_inception(path: str | Path) -> dict:
     """Loads the variables of `FIDInception` from a .safetensors or .npz file by `convert`.
 
     Raises:
-      InputError: no such file, another suffix, an unreadable file, or names or shapes that are not
-        those of the network.
+      InputError: no such file, another suffix, an unreadable file, names or shapes that are not
+        those of the network, or numbers that are not finite.
     """
     path = _with_known_suffix(path)
     _require_file(path)
-    try:
-        if path.suffix == ".npz":
-            # The file is opened here, because numpy does not close a file that it cannot read.
-            with open(path, "rb") as file, np.load(file) as archive:
-                weights = dict(archive)
-        else:
-            weights = safetensors.numpy.load_file(path)
-    except (OSError, ValueError, TypeError, EOFError, BadZipFile, SafetensorError) as error:
-        raise InputError(f"{path} is not readable as {path.suffix}: {_first_line(error)}") from None
-    _check(path, weights)
+    weights = read_weights(path, _shapes(), _NETWORK)
     weights = {name: jnp.asarray(value, jnp.float32) for name, value in weights.items()}
     return {"params": unflatten_dict(weights, sep="/")}
 
@@ -64,12 +55,26 @@ def convert(source: str | Path, target: str | Path) -> None:
     """
     source, target = Path(source), _with_known_suffix(target)
     _require_file(source)
-    weights = {}
-    for name, value in _read_torch(source).items():
-        name = name.replace(".", "/")
-        if not name.endswith(_UNUSED):
-            weights.update([_in_flax_layout(name, value)])
-    _check(source, weights)
+    tensors = {
+        name.replace(".", "/"): tensor
+        for name, tensor in _read_torch(source).items()
+        if not name.replace(".", "/").endswith(_UNUSED)
+    }
+    # Shapes first: a tensor may be a view that is larger than what is stored of it.
+    layout = {name: _flax_layout(name, tensor.ndim) for name, tensor in tensors.items()}
+    shapes = {
+        called: tuple(tensors[name].shape[axis] for axis in axes)
+        for name, (called, axes) in layout.items()
+    }
+    check_weights(source, shapes, _shapes(), _NETWORK)
+    # The arrays are made contiguous, because safetensors writes their memory and ignores strides.
+    weights = {
+        called: np.ascontiguousarray(tensors[name].float().numpy().transpose(axes))
+        for name, (called, axes) in layout.items()
+    }
+    for name, values in weights.items():
+        if not np.isfinite(values).all():
+            raise InputError(f"{source}: {name} has numbers that are not finite; expected weights")
     try:
         if target.suffix == ".npz":
             np.savez(target, **weights)
@@ -79,7 +84,8 @@ def convert(source: str | Path, target: str | Path) -> None:
         raise InputError(f"cannot write {target}: {error.strerror}") from None
 
 
-def _read_torch(path: Path) -> dict[str, np.ndarray]:
+def _read_torch(path: Path) -> dict[str, Any]:
+    """Reads the tensors of a PyTorch file by their names there."""
     try:
         import torch
     except ImportError:
@@ -87,22 +93,29 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
             f"reading {path} needs torch, which is not installed; pip install torch (any machine"
             " may convert)"
         ) from None
+    require_stored(path)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        return {name: value.float().numpy() for name, value in state.items()}
-    except (AttributeError, EOFError, RuntimeError, OSError, pickle.UnpicklingError) as error:
+        with warnings.catch_warnings(action="ignore"):
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        return {name: tensor.detach() for name, tensor in state.items()}
+    except pickle.UnpicklingError:
+        raise InputError(
+            f"{path} is not a PyTorch file of named tensors: it is damaged, or it holds other"
+            " objects, and making these could run any code"
+        ) from None
+    except Exception as error:  # a damaged file makes torch raise almost anything
         raise InputError(
             f"{path} is not a PyTorch file of named tensors: {_first_line(error)}"
         ) from None
 
 
-def _in_flax_layout(name: str, value: np.ndarray) -> tuple[str, np.ndarray]:
-    """Renames and transposes torch's kernels [outputs, inputs, (height, width)]; keeps the rest."""
-    if value.ndim < 2:
-        return name, value
-    axes = (2, 3, 1, 0) if value.ndim == 4 else range(value.ndim)[::-1]
-    # The array is made contiguous, because safetensors writes its memory and ignores strides.
-    return name.removesuffix("weight") + "kernel", np.ascontiguousarray(value.transpose(axes))
+def _flax_layout(name: str, dimensions: int) -> tuple[str, tuple[int, ...]]:
+    """Returns flax's name, and the places of its axes in torch's kernels [outputs, inputs, (height,
+    width)]."""
+    if dimensions < 2:
+        return name, tuple(range(dimensions))
+    axes = (2, 3, 1, 0) if dimensions == 4 else tuple(range(dimensions))[::-1]
+    return name.removesuffix("weight") + "kernel", axes
 
 
 @cache
@@ -110,25 +123,6 @@ def _shapes() -> dict[str, tuple[int, ...]]:
     image = jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32)
     variables = jax.eval_shape(FIDInception().init, jax.random.key(0), image)
     return {name: leaf.shape for name, leaf in flatten_dict(variables["params"], sep="/").items()}
-
-
-def _check(path: Path, weights: Mapping[str, np.ndarray]) -> None:
-    expected = _shapes()
-    wrong = {
-        "lacks": expected.keys() - weights.keys(),
-        "has unknown": weights.keys() - expected.keys(),
-    }
-    if any(wrong.values()):
-        problems = "; ".join(f"{verb} {_listed(names)}" for verb, names in wrong.items() if names)
-        raise InputError(f"{path} holds other weights than the FID Inception's: it {problems}")
-    for name, shape in expected.items():
-        if weights[name].shape != shape:
-            raise InputError(f"{path}: {name} has shape {weights[name].shape}; expected {shape}")
-
-
-def _listed(names: Collection[str]) -> str:
-    more = len(names) - _SHOWN
-    return ", ".join(sorted(names)[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _with_known_suffix(path: str | Path) -> Path:

@@ -58,7 +58,11 @@ class AugmentationConfig:
 
 
 def make_augmentation(
-    config: AugmentationConfig, classes: int = 0, white: float = 255.0, input_name: str = "image"
+    config: AugmentationConfig,
+    classes: int = 0,
+    white: float = 255.0,
+    input_name: str = "image",
+    channels: int | None = None,
 ) -> Change | None:
     """Makes the function that augments stored batches; None if the config changes nothing.
 
@@ -71,10 +75,17 @@ def make_augmentation(
     the split), not on the number of devices. Two keys give two views of a batch.
 
     classes: the number of labels; 0: there are none, and nothing can be mixed.
+    channels: of the images, if they are known.
 
     Raises:
-      InputError: mixing without classes.
+      InputError: mixing without classes, or RandAugment of images with transparency.
     """
+    if config.rand_augment_layers and channels not in (None, *augmentation.RAND_AUGMENT_CHANNELS):
+        raise InputError(
+            f"rand_augment_layers = {config.rand_augment_layers}; RandAugment takes grey or RGB"
+            f" images, and these have {channels} channels (the last one is transparency): give"
+            " --rand-augment-layers 0, or store the images without transparency"
+        )
     mixes = bool(config.mixup or config.cutmix)
     if mixes and classes < 1:
         raise InputError(

@@ -50,6 +50,7 @@ def elbo_terms(inference: Inference, log_likelihood: Float[Array, "samples batch
     return {"elbo": -reconstruction - kl, "reconstruction": reconstruction, "kl": kl}
 
 
+@np.errstate(under="ignore")
 def evaluation_scores(sums: VariationalSums, shape: tuple[int, int, int]) -> dict[str, float]:
     """Returns the scores of images of this shape; `SCORES` says what they mean."""
     scores = {name: getattr(sums, name).value() for name in ("elbo", "reconstruction", "kl")}

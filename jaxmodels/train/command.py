@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 import jaxmodels
 from jaxmodels.errors import InputError, RunError, Stopped
-from jaxmodels.interrupts import RESUMABLE, leaving_at_second_interrupt
+from jaxmodels.interrupts import RESUMABLE, leaving_at_interrupt
 from jaxmodels.train.config import Config, Preset, configure, from_record
 from jaxmodels.train.experiment import NOTHING, Experiment
 from jaxmodels.train.faults import (
     describe_fault,
     is_bad_path,
-    other_threads_wait,
     require_runtime,
 )
 from jaxmodels.train.flags import parse
@@ -46,11 +45,13 @@ def main(
         # A terminal of ASCII shows what it can of other letters.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    with leaving_at_second_interrupt():
+    with leaving_at_interrupt():
         code = _exit_code(config_class, build, presets, arguments)
-    if code == FAILED and arguments is None and other_threads_wait():
-        # A library that could not write would keep the program, and the lock of the run, for
-        # minutes.
+    if code == FAILED and arguments is None:
+        # Otherwise libraries would go on trying to write, or to stop processes that died, and
+        # hold the lock of the run for minutes.
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
         os._exit(code)
     return code
 

@@ -1,7 +1,6 @@
 """What the surroundings of a run do to it, as one line: full disks, missing devices, no memory."""
 
 import re
-import threading
 from typing import Any
 
 import jax
@@ -59,9 +58,3 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, jax.errors.JaxRuntimeError) and (
         "RESOURCE_EXHAUSTED" in text or "ut of memory" in text
     )
-
-
-def other_threads_wait() -> bool:
-    """Whether threads are left that would keep the program from ending."""
-    current = threading.current_thread()
-    return any(t is not current and not t.daemon for t in threading.enumerate())

@@ -6,6 +6,9 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from typing import Generic, TypeVar
 
+from jaxmodels.interrupts import keep_from_children
+from jaxmodels.train.children import Children
+
 Item = TypeVar("Item")
 _LOOK = 0.001  # seconds between looks at the device while an item is missing
 
@@ -23,6 +26,7 @@ class Feed(Generic[Item]):
         self._made: queue.Queue = queue.Queue(maxsize=1)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._make, daemon=True)
+        self._children = Children()
         self.waited = 0.0
 
     def __enter__(self) -> "Feed[Item]":
@@ -31,7 +35,8 @@ class Feed(Generic[Item]):
 
     def __exit__(self, *_) -> None:
         self._ended.set()
-        self._thread.join()
+        # A thread that waits for a process that died may do so until the program ends.
+        self._thread.join(timeout=1.0 if self._children.failed else None)
 
     def __iter__(self) -> Iterator[Item]:
         while True:
@@ -45,6 +50,7 @@ class Feed(Generic[Item]):
     def _next(self) -> tuple[Item | None, BaseException | None]:
         idle_since = None
         while True:
+            self._children.require_alive()
             try:
                 made = self._made.get(timeout=_LOOK)
             except queue.Empty:
@@ -56,6 +62,7 @@ class Feed(Generic[Item]):
             return made
 
     def _make(self) -> None:
+        keep_from_children()
         try:
             for item in self._items:
                 if not self._put((item, None)):

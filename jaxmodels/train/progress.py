@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+from jaxmodels.interrupts import meeting_interrupt
+
 
 class Progress:
     """A progress bar on standard error where that is a terminal; nothing elsewhere."""
@@ -64,15 +66,18 @@ class Interruption:
     def __init__(self):
         self.requested = False
         self._previous: dict = {}
+        self._met = contextlib.ExitStack()
 
     def __enter__(self) -> "Interruption":
         # Python allows handlers in the main thread only (a notebook may run us in another).
         if threading.current_thread() is threading.main_thread():
             for kind in (signal.SIGTERM, signal.SIGINT):
                 self._previous[kind] = signal.signal(kind, self._request)
+            self._met.enter_context(meeting_interrupt())
         return self
 
     def __exit__(self, *_) -> None:
+        self._met.close()
         for kind, handler in self._previous.items():
             signal.signal(kind, handler)
 

@@ -102,8 +102,11 @@ class RunFolder:
 
     def _check_facts(self, then: dict, facts: Mapping[str, Any] | None) -> None:
         now = then if facts is None else json.loads(json.dumps(dict(facts)))
+        # Of data that older records know by another kind of fingerprint.
+        older = {name: getattr(value, "older", None) for name, value in (facts or {}).items()}
         for name in sorted(then.keys() | now.keys()):
-            if not _are_the_same(then.get(name), now.get(name)):
+            known = [now.get(name), older[name]] if older.get(name) else [now.get(name)]
+            if not any(_are_the_same(then.get(name), fact) for fact in known):
                 raise InputError(
                     f"workdir {self.path}: {name} changed since the run began:"
                     f" {then.get(name)} -> {now.get(name)}; bring the old data back,"

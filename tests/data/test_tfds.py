@@ -1,6 +1,8 @@
 """Records of tensorflow-datasets in random access."""
 
+import json
 import multiprocessing
+import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +13,7 @@ from tensorflow_datasets import features as tfds_features
 from jaxmodels.data import BadRecord
 from jaxmodels.data.images import load_images
 from jaxmodels.data.images.stored import open_tfds_images
-from jaxmodels.data.tfds import prepared_builder, tfds_dataset
+from jaxmodels.data.tfds import TfdsRecords, prepared_builder, tfds_dataset
 from jaxmodels.errors import InputError
 from tests.tfds_folder import example, png, serialized, write_dataset, write_image_dataset
 
@@ -99,6 +101,82 @@ def test_a_damaged_file_says_so(tmp_path, images):
     assert encoded.read([4]) == [{"image": png(images[4])}]
     with pytest.raises(BadRecord, match=r"cannot be read: .*hash mismatch"):
         encoded.read([5])
+
+
+def _shards(folder):
+    return {path.name.split("-")[1].split(".")[0]: path for path in folder.glob("*array_record-*")}
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("damage", ["gone", "cut", "empty", "zeros", "fewer", "a FIFO"])
+def test_a_shard_that_is_missing_or_cut_is_named_before_anything_is_read(
+    tmp_path, images, split, damage, monkeypatch
+):
+    folder = write_image_dataset(tmp_path, "cut", {"train": images[:20], "test": images[20:]})
+    other = write_image_dataset(tmp_path, "other", {"train": images[:3], "test": images[:3]})
+    path, fewer = _shards(folder)[split], _shards(other)[split].read_bytes()
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "a FIFO":
+        os.mkfifo(path)
+    elif damage != "gone":
+        kinds = {"cut": content[: len(content) // 2], "empty": b"", "zeros": bytes(len(content))}
+        path.write_bytes((kinds | {"fewer": fewer})[damage])
+    monkeypatch.setattr(TfdsRecords, "read", None)
+    expected = {"train": 20, "test": 10}[split]
+    with pytest.raises(
+        InputError, match=rf"{path.name} of split {split} .*expected {expected} rec"
+    ):
+        load_images("cut", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["dataset_info.json", "features.json"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"splits": 3}'])
+def test_a_damaged_description_is_one_line(tmp_path, images, name, content):
+    folder = write_image_dataset(tmp_path, "described", {"train": images})
+    (folder / name).write_bytes(content)
+    with pytest.raises(InputError) as raised:
+        load_images("described", tmp_path)
+    assert "'described'" in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_the_fingerprint_is_of_the_content_of_the_shards(tmp_path, images):
+    found = set()
+    for name, some in {"a": images, "b": images, "c": [*images[:-1], images[-1] ^ 1]}.items():
+        folder = write_image_dataset(tmp_path / name, "same", {"train": some}, {"train": [0] * 30})
+        found.add(open_tfds_images("same", tmp_path / name).fingerprint)
+    assert len(found) == 2
+    (folder / "label.labels.txt").write_text("x\ny\nz\n")
+    found.add(open_tfds_images("same", tmp_path / "c").fingerprint)
+    assert len(found) == 3
+
+
+@pytest.mark.parametrize(
+    ("features", "kind"),
+    [
+        ({"audio": tfds_features.Tensor(shape=(None,), dtype=np.int16)}, ""),
+        ({"text": tfds_features.Text()}, "It holds text: .*text"),
+    ],
+)
+def test_data_of_another_kind_say_which(tmp_path, features, kind):
+    write_dataset(tmp_path, "words", features, {"train": [serialized({"text": [b"a"]})]})
+    with pytest.raises(InputError, match=rf"'words' has .*expected one.*{kind}"):
+        load_images("words", tmp_path)
+
+
+def test_sound_which_tfds_reads_only_with_tensorflow_is_named(tmp_path):
+    words = {"text": tfds_features.Text()}
+    folder = write_dataset(tmp_path, "sounds", words, {"train": [serialized({"text": [b"a"]})]})
+    path, package = folder / "features.json", "tensorflow_datasets.core.features"
+    sound = {"audio": {"shape": {"dimensions": ["-1"]}, "dtype": "int16", "encoding": "NONE"}}
+    described = json.loads(path.read_text())
+    described["featuresDict"]["features"]["audio"] = {
+        "pythonClassName": f"{package}.audio_feature.Audio",
+        **sound,
+    }
+    path.write_text(json.dumps(described))
+    with pytest.raises(InputError, match=r"expected one image .*It holds sound: .*read images"):
+        load_images("sounds", tmp_path)
 
 
 FEATURES = {

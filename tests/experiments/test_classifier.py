@@ -340,6 +340,14 @@ def test_a_run_in_the_old_format_still_opens(tmp_path):
     assert "is finished" in _run(*flags)[1]
 
 
+def test_a_single_class_is_nothing_to_classify(tmp_path):
+    for row in range(2):
+        (tmp_path / "photos" / "cat").mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), row).save(tmp_path / "photos" / "cat" / f"{row}.png")
+    code, _, error = _run("--data", tmp_path / "photos", "--workdir", tmp_path / "run", *SMALL)
+    assert code == 2 and "has one class, 'cat'; a classifier needs two or more" in error
+
+
 def test_help_explains_every_flag(capsys):
     with pytest.raises(SystemExit) as ended:
         main(ClassifierConfig, build, PRESETS, ["--help"])

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import shutil
 from functools import partial
 
 import jax
@@ -13,7 +14,7 @@ from PIL import Image
 
 from experiments import gan_report, judges
 from experiments.gan import PRESETS, GANConfig, build
-from jaxmodels.data.images import load_images
+from jaxmodels.data.images import load, load_images
 from jaxmodels.errors import InputError
 from jaxmodels.metrics.generative import NAMES
 from jaxmodels.train import configure, main, train
@@ -194,6 +195,57 @@ def test_judges_agree_with_the_run_they_come_from(judge):
         found.protocol["classifier_test_accuracy"], abs=0.006
     )
     assert seen.features.shape == (360, 32)
+
+
+def _photos(folder, classes=("circle", "square", "star"), sizes=(8,)):
+    """A folder of grey pictures with as many classes, each of its own brightness."""
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 12), ("test", 8)):
+        for number, name in enumerate(classes):
+            (folder / split / name).mkdir(parents=True)
+            for row in range(count):
+                size = sizes[row % len(sizes)]
+                pixels = generator.integers(80 * number, 80 * number + 60, (size, size))
+                picture = Image.fromarray(pixels.astype(np.uint8))
+                picture.save(folder / split / name / f"{row}.png")
+    return folder
+
+
+@pytest.mark.parametrize("sizes", [(8,), pytest.param((8, 9), marks=pytest.mark.slow)])
+def test_the_judge_learns_the_folder_that_is_given(sizes, tmp_path, monkeypatch):
+    """Of a folder that is called like an embedded data set, with its flags, whatever its path."""
+    monkeypatch.setenv("JAXMODELS_CACHE", str(tmp_path / "cache"))
+    quick = {"model": "mlp", "hidden": (16,), "steps": 40}
+    monkeypatch.setattr(
+        judges, "configure", lambda config, **flags: configure(config, **quick, **flags)
+    )
+    monkeypatch.chdir(tmp_path)
+    resize = 8 * (len(sizes) > 1)
+    _photos(tmp_path / "digits", sizes=sizes)
+    flags = {"data": "./digits", "validation_fraction": 0.2, "image_size": resize}
+    config = configure(GANConfig(), **flags, conditional=False)
+    data = load(config.data, varying=resize > 0)
+    found = judges.Judges(config.judges, data, (8, 8, 1), config.data).all
+    assert [judge.space for judge in found] == ["classifier"]
+    assert found[0].protocol["classifier"] == "digits-mlp"
+    logits = found[0](np.zeros((2, 8, 8, 1), np.uint8)).logits
+    assert logits.shape == (2, 3)
+    # The run is read back later, from another folder and without the data in hand.
+    (workdir,) = (tmp_path / "cache" / "judges").iterdir()
+    monkeypatch.chdir("/")
+    read = load_run(judges.classifier.ClassifierConfig, judges.classifier.build, workdir)
+    assert read.config.data.validation_fraction == 0.2
+    assert read.config.data.data == str(tmp_path / "digits")
+    # A copy elsewhere has the same judge, other pictures of that name have their own.
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree("digits", "copy/digits")
+    shutil.copytree("digits", "other/digits")
+    shutil.copy("other/digits/train/star/0.png", "other/digits/train/star/new.png")
+    for path, count in (("copy/digits", 1), ("other/digits", 2)):
+        moved = configure(config, data=path)
+        data = load(moved.data, varying=resize > 0)
+        assert judges.Judges(moved.judges, data, (8, 8, 1), moved.data).all
+        assert len(list((tmp_path / "cache" / "judges").iterdir())) == count
 
 
 @pytest.mark.parametrize(

@@ -143,3 +143,23 @@ def test_a_target_that_cannot_be_written(tmp_path, published):
     for suffix in ("npz", "safetensors"):
         with pytest.raises(InputError, match=r"cannot write .*: No such file"):
             convert(published, tmp_path / "nowhere" / f"weights.{suffix}")
+
+
+def test_a_pickle_that_would_run_code_and_a_view_that_would_grow_are_refused(tmp_path, capsys):
+    class Harm:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "harm"), "w"))
+
+    path, target = tmp_path / "weights.pth", str(tmp_path / "out.npz")
+    grown = torch.zeros(1).expand(1 << 40)
+    for state, said in (
+        ({"a": Harm()}, "could run any code"),
+        ({"fc.weight": grown}, "it lacks"),
+        ({"a": 3}, "not a PyTorch file of named tensors"),
+        ([1], "not a PyTorch file of named tensors"),
+    ):
+        torch.save(state, path)
+        assert main([str(path), target]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"error: {path}") and said in error and error.count("\n") == 1
+    assert not (tmp_path / "harm").exists()

@@ -53,6 +53,10 @@ def test_mixing_needs_classes():
     ALL.validate()
     with pytest.raises(InputError, match="mix labels"):
         make_augmentation(ALL, 0)
+    with pytest.raises(InputError, match=r"= 2; .* have 4 channels .*--rand-augment-layers 0"):
+        make_augmentation(AugmentationConfig(rand_augment_layers=2), CLASSES, channels=4)
+    assert make_augmentation(AugmentationConfig(rand_augment_layers=2), CLASSES, channels=1)
+    assert make_augmentation(AugmentationConfig(flip=True), CLASSES, channels=4)
 
 
 @pytest.mark.parametrize("flag", ["flip", "crop", "rand_augment_layers", "erasing"])

@@ -1,6 +1,7 @@
 """The run folder: whose it is, what may be deleted in it, and what a kill leaves usable."""
 
 import json
+from typing import ClassVar
 
 import jax.numpy as jnp
 import pytest
@@ -28,6 +29,27 @@ def test_another_run_in_the_folder_is_refused_by_field(tmp_path):
     anew = configure(CONFIG, batch_size=32, overwrite=True)
     assert train_toy(tmp_path, toy, anew).step == 60
     assert json.loads((tmp_path / "config.json").read_text())["config"]["batch_size"] == 32
+
+
+def test_data_known_by_an_older_fingerprint_are_the_same(tmp_path):
+    """A run from before content was hashed goes on with its data, as far as that can tell."""
+
+    class Facts(dict):
+        older: ClassVar = {"name": "x", "fingerprint": "by time", "splits": {"train": 3}}
+
+    def check(then, now):
+        folder._check_facts({"data": then}, {"data": now})
+
+    folder = RunFolder(tmp_path)
+    now = Facts(Facts.older, fingerprint="by content")
+    check(dict(now), now)
+    check(dict(Facts.older), now)
+    check(dict(Facts.older, name="renamed"), now)
+    for other in ({"fingerprint": "another"}, {"splits": {"train": 4}}):
+        with pytest.raises(InputError, match="data changed since the run began"):
+            check(dict(Facts.older, **other), now)
+    with pytest.raises(InputError, match="data changed"):
+        folder._check_facts({}, {"data": now})
 
 
 def test_overwrite_leaves_what_no_run_wrote(tmp_path):

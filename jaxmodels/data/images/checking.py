@@ -26,8 +26,8 @@ from jaxmodels.data.images.normalization import (
     normalization_from,
     normalization_of,
 )
+from jaxmodels.data.kept import kept
 from jaxmodels.data.threads import read_each
-from jaxmodels.files import whole_folder
 
 _MOST_PIXELS = 0xFFFF  # on a side: the limit of JPEG, and of a table's uint16
 
@@ -100,8 +100,9 @@ def examine(
     varying: bool,
     folder: Path,
 ) -> Findings:
-    """Checks every picture, unless `folder` holds earlier findings, whose facts are those of
-    `Pixels.to_json`.
+    """Checks every picture, unless `folder` holds earlier findings, which are `kept`. Their facts
+    are "pixels", those of `Pixels.to_json`, and "sizes", the number of pictures of each size before
+    any was left out for its size.
 
     A record is bad if it cannot be read or decoded; if its size differs from the declared one or,
     unless `varying`, from that of most pictures; if it has other channels, a label out of range or
@@ -110,10 +111,11 @@ def examine(
 
     classes: how many there are; 0: the images have no labels.
     """
-    if not folder.exists():
-        with whole_folder(folder) as partial:
-            _examine(name, parts, declared, classes, varying, partial)
-    return load_findings(folder, parts)
+
+    def make(partial: Path) -> None:
+        _examine(name, parts, declared, classes, varying, partial)
+
+    return load_findings(kept(folder, make), parts)
 
 
 def _examine(
@@ -131,12 +133,14 @@ def _examine(
         dtype = found[1] if dtype is None else dtype
     inspect = _inspection(size, channels, dtype, classes)
     tables, bad = inspect_parts(name, parts, inspect, _facts(channels, dtype))
+    sizes = [[f"{height}x{width}", n] for (height, width), n in _sizes(tables).most_common()]
     if not varying:
         bad += _of_another_size(tables, parts)
     bad += duplicates(tables, parts, "pixels")
     pixels = _summary(tables, channels, dtype)
     known = ("label",) if classes else ()
-    keep_findings(folder, parts, tables, bad, pixels.to_json(), known)
+    facts = {"pixels": pixels.to_json(), "sizes": sizes}
+    keep_findings(folder, parts, tables, bad, facts, known)
 
 
 def _facts(channels: int, dtype: np.dtype) -> list[tuple]:

@@ -34,8 +34,8 @@ def decode_image(
 
     channels: 1, 3 or 4; None: as stored. For 3, a grey channel is repeated, and an alpha channel
       that is opaque everywhere is dropped; nothing else is converted.
-    dtype: uint8, uint16, or float32 (as tfds stores it: the four bytes of a number as the channels
-      of an RGBA picture); None: uint8 or uint16, as stored.
+    dtype: uint8, uint16, or float32 (as in a TIFF, or as tfds stores it: the four bytes of a number
+      as the channels of an RGBA picture); None: as stored.
 
     Raises:
       BadRecord: it is no picture, is broken, or has other channels or another type.
@@ -47,9 +47,10 @@ def decode_image(
         image = decode_with(encoded, flags)  # JPEG has no alpha channel to lose
     else:
         image = _in_rgb_order(decode_with(encoded, cv2.IMREAD_UNCHANGED))
-    image = _with_channels(image, 4 if is_float else channels)
     if is_float and image.dtype == np.uint8:
-        image = np.ascontiguousarray(image).view(np.float32)
+        image = np.ascontiguousarray(_with_channels(image, 4)).view(np.float32)
+    else:
+        image = _with_channels(image, channels)
     if dtype is not None and image.dtype != dtype:
         raise BadRecord(f"has pixels of type {image.dtype}; expected {np.dtype(dtype)}", "type")
     return image
@@ -93,7 +94,8 @@ def _with_channels(image: np.ndarray, channels: int | None) -> np.ndarray:
     if channels == 3 and found == 1:
         return np.repeat(image, 3, axis=2)
     if channels == 3 and found == 4:
-        if (image[..., 3] == np.iinfo(image.dtype).max).all():
+        opaque = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1.0
+        if (image[..., 3] == opaque).all():
             return np.ascontiguousarray(image[..., :3])
         raise BadRecord("has transparent pixels; expected 3 opaque channels", "channels")
     raise BadRecord(f"has {found} channels; expected {channels}", "channels")

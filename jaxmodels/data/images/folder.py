@@ -4,16 +4,24 @@ import hashlib
 import json
 import os
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from jaxmodels.data.dataset import TEST, TRAIN, VALIDATION, BadRecord, Dataset, Record
+from jaxmodels.data.content import fingerprint_of
+from jaxmodels.data.dataset import TRAIN, BadRecord, Dataset, Record
+from jaxmodels.data.images.layout import Tree, find_splits, ignored_folders, place_of
+from jaxmodels.data.kinds import count_endings, kind_of_files, readers_of, told_endings
+from jaxmodels.data.walking import Walked, open_regular, walk
 from jaxmodels.errors import InputError
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-_SPLITS = {TRAIN: TRAIN, VALIDATION: VALIDATION, "val": VALIDATION, TEST: TEST}
+_FIRST = (".png", ".jpg", ".jpeg", ".bmp", ".webp")  # what the older fingerprint is of
+EXTENSIONS = (*_FIRST, ".jfif", ".tif", ".tiff", ".gif", ".avif", ".jp2", ".ppm", ".pgm")
+# Pictures that OpenCV does not decode.
+_UNREAD = (".heic", ".heif", ".svg", ".psd", ".ico", ".raw", ".dng", ".cr2", ".nef", ".arw")
+_UNREAD += (".jxl", ".eps", ".pdf", ".xcf", ".tga", ".exr", ".hdr", ".dcm", ".nii", ".npy")
 
 
 class FolderImages:
@@ -39,28 +47,48 @@ class FolderImages:
         return self._paths[row]
 
     def _bytes(self, row: int) -> bytes:
-        try:
-            return (self._folder / self._paths[row]).read_bytes()
-        except OSError as error:
-            raise BadRecord(f"cannot be read: {error.strerror}", "unreadable") from None
+        return read_picture(self._folder / self._paths[row])
+
+
+def read_picture(path: Path) -> bytes:
+    """Reads the bytes of a picture's file.
+
+    Raises:
+      BadRecord: it cannot be read.
+    """
+    try:
+        with open_regular(path) as file:
+            return file.read()
+    except OSError as error:
+        raise BadRecord(f"cannot be read: {error.strerror}", "unreadable") from None
 
 
 def open_image_folder(folder: Path) -> Dataset:
-    """Opens the images (.png .jpg .jpeg .bmp .webp) in folder/train/CLASS and, if they exist, in
-    validation (or val) and test; or those in folder/CLASS, all of them to train on. Without folders
-    of classes the images have no labels. Images in folders below a class belong to it.
+    """Opens the images in folder/train/CLASS and, if they exist, in validation and test; or those
+    in folder/CLASS, all of them to train on. Without folders of classes the images have no labels.
+    Images in folders below a class belong to it. Links are followed once. Files that OpenCV does
+    not decode are named on standard error and left out.
+
+    Splits may have other usual names (val, Valid, Training, testing, ...; see `layout`). The
+    fingerprint is of the content of the images and of their paths below the folder.
 
     Raises:
       InputError: no such folder, without images or without a training split, images beside folders
-        of classes, or splits that do not have the same classes.
+        of classes, folders that may be classes or splits, splits that do not have the same classes,
+        a class whose pictures cannot be read, or folders that cannot be listed.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InputError(f"data '{folder}' is no folder; expected one with images in train/CLASS")
-    files = _files(folder)
-    splits = _split_folders(folder) or {TRAIN: ""}
-    found = {split: _of_classes(folder, files, below) for split, below in splits.items()}
+    walked = walk(folder, place_of)
+    images = sorted(path for path in walked.files if path.lower().endswith(EXTENSIONS))
+    if not images:
+        raise InputError(_nothing_to_see(folder, walked))
+    tree = Tree(str(folder), images, walked.folders)
+    splits = find_splits(tree)
+    found = {split: _of_classes(folder, images, below) for split, below in splits.items()}
     names = sorted({name for name, _ in found[TRAIN]} - {""})
-    images = {}
+    _tell_what_is_left_out(tree, walked, splits, names)
+    records = {}
     for split, pairs in found.items():
         unknown = sorted({name for name, _ in pairs} - set(names or [""]))
         if unknown:
@@ -70,47 +98,35 @@ def open_image_folder(folder: Path) -> Dataset:
             )
         labels = np.array([names.index(name) for name, _ in pairs], np.int32) if names else None
         paths = tuple(path for _, path in pairs)
-        images[split] = FolderImages(folder.resolve(), paths, labels)
-    digest = hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()[:16]
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", folder.resolve().name).lstrip(".") or "images"
-    return Dataset(name, "folder", digest, images, {"label": tuple(names)})
+        records[split] = FolderImages(Path(os.path.realpath(folder)), paths, labels)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(os.path.realpath(folder)).name).lstrip(".")
+    name = name or "images"
+    used = {path: folder / path for pairs in found.values() for _, path in pairs}
+    return Dataset(
+        name,
+        "folder",
+        fingerprint_of(name, used, folder),
+        records,
+        {"label": tuple(names)},
+        older_fingerprint=_older_fingerprint(walked),
+    )
 
 
-def _files(folder: Path) -> dict[str, tuple[int, int]]:
-    """Finds size and time of change of every image file, by its path below the folder, sorted."""
-    files = {}
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            # Operating systems leave files with a dot in front beside those of the user.
-            if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
-                path = Path(parent, name)
-                try:
-                    stat = path.stat()
-                    files[path.relative_to(folder).as_posix()] = stat.st_size, stat.st_mtime_ns
-                except OSError:  # a dangling link, which becomes a bad record
-                    files[path.relative_to(folder).as_posix()] = -1, -1
-    return dict(sorted(files.items()))
+def _older_fingerprint(walked: Walked) -> str:
+    """Hashes paths, sizes and times, as runs did before content was hashed."""
+    files = {
+        path: (facts.st_size, facts.st_mtime_ns) if facts else (-1, -1)
+        for path, facts in walked.files.items()
+        if path.lower().endswith(_FIRST)
+    }
+    return hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()[:16]
 
 
-def _split_folders(folder: Path) -> dict[str, str]:
-    """Returns the name of each split's folder; none if the folder has no splits."""
-    there = [name for name in _SPLITS if (folder / name).is_dir()]
-    if {VALIDATION, "val"} <= set(there):
-        raise InputError(f"data '{folder}' has folders validation and val; expected one of them")
-    if there and TRAIN not in there:
-        raise InputError(
-            f"data '{folder}' has no training split; expected a folder train."
-            f" Found: {', '.join(there)}"
-        )
-    return {_SPLITS[name]: name for name in there}
-
-
-def _of_classes(folder: Path, files: dict[str, tuple], below: str) -> list[tuple[str, str]]:
+def _of_classes(folder: Path, images: Sequence[str], below: str) -> list[tuple[str, str]]:
     """Returns class ("": none) and path of every image of a split, whose folder is `below`."""
     start = f"{below}/" if below else ""
     pairs = []
-    for path in files:
+    for path in images:
         if path.startswith(start):
             name, slash, _ = path[len(start) :].partition("/")
             pairs.append((name if slash else "", path))
@@ -128,3 +144,64 @@ def _of_classes(folder: Path, files: dict[str, tuple], below: str) -> list[tuple
 
 def _called(name: str) -> str:
     return f"class '{name}'" if name else "images without a class"
+
+
+def _nothing_to_see(folder: Path, walked: Walked) -> str:
+    """Says what a folder without images has instead."""
+    counts = count_endings(walked.files)
+    message = f"data '{folder}' has no images; expected {', '.join(EXTENSIONS)}"
+    if counts:
+        message += f". It has {told_endings(counts)}"
+    if kind := kind_of_files(counts):
+        message += f": {readers_of(kind)}"
+    return message + _skipped(walked)
+
+
+def _tell_what_is_left_out(
+    tree: Tree, walked: Walked, splits: dict[str, str], names: Sequence[str]
+) -> None:
+    """Notes what is not read. A training class of which no picture can be read is an error."""
+    places = tuple(f"{below}/" if below else "" for below in splits.values())
+    unread = [
+        path
+        for path in walked.files
+        if path.startswith(places)
+        and ("/" in path or _is_picture(path))
+        and not path.lower().endswith(EXTENSIONS)
+    ]
+    counts = count_endings(unread)
+    train = f"{splits[TRAIN]}/" if splits[TRAIN] else ""
+    empty = []
+    for path in walked.folders:
+        name = path[len(train) :] if path.startswith(train) else ""
+        if name and "/" not in name and name not in names and names:
+            pictures = [p for p in unread if p.startswith(f"{path}/") and _is_picture(p)]
+            if pictures:
+                raise InputError(
+                    f"data '{tree.where}': {told_endings(count_endings(pictures))} were not read:"
+                    f" class {name} has no picture; expected {', '.join(EXTENSIONS)}. Convert them"
+                )
+            empty.append(path)
+    notes = []
+    if counts:
+        notes.append(
+            f"not read: {told_endings(counts)} (read are {', '.join(EXTENSIONS)}; convert pictures"
+            " of other kinds)"
+        )
+    notes += [f"class {path} has no picture and is none" for path in empty]
+    beside = ignored_folders(tree, splits.values())
+    notes += [f"folder {name} is none of a split and is not read" for name in beside]
+    if loose := [path for path in tree.images if not path.startswith(places)]:
+        loose = [path for path in loose if "/" not in path]
+        notes += [f"not read: {path}, which lies beside the splits" for path in loose[:3]]
+    notes += [f"skipped {what}" for what in walked.skipped]
+    for note in notes:
+        print(f"note: data '{tree.where}': {note}", file=sys.stderr)
+
+
+def _is_picture(path: str) -> bool:
+    return path.lower().endswith(_UNREAD)
+
+
+def _skipped(walked: Walked) -> str:
+    return f". Skipped: {', '.join(walked.skipped[:3])}" if walked.skipped else ""

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from jaxmodels.data.dataset import BadRow, Columns, ColumnSpec, Selection
+from jaxmodels.data.dataset import BadRow, Columns, ColumnSpec, DataFacts, Selection
 from jaxmodels.data.images.checking import Pixels
 from jaxmodels.data.images.decoder import ImageDecoder
 from jaxmodels.data.images.normalization import Normalization
@@ -30,6 +30,7 @@ class ImageData:
     name: str
     version: str
     fingerprint: str  # of the content
+    older_fingerprint: str = ""  # the one in runs from before content was hashed
     pixels: Pixels  # as they are stored, before any resizing
     class_names: tuple[str, ...] = ()
     arrays: Mapping[str, Columns] = field(default_factory=dict)  # of data in memory
@@ -39,9 +40,9 @@ class ImageData:
     validation_fraction: float = 0.0
     image_size: int = 0  # side of the square that images are resized to; 0: as they are stored
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> DataFacts:
         """Returns what identifies the data, for the record of a run."""
-        facts = {
+        facts: dict[str, Any] = {
             "name": self.name,
             "version": self.version,
             "fingerprint": self.fingerprint,
@@ -52,7 +53,7 @@ class ImageData:
             facts["skipped"] = {"count": len(records), "records": records}
         if self.validation_fraction:
             facts["validation_fraction"] = self.validation_fraction
-        return facts
+        return DataFacts(facts, self.older_fingerprint)
 
     @cached_property
     def splits(self) -> Mapping[str, Any]:

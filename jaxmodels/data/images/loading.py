@@ -1,12 +1,14 @@
 """Images by flags: what is loaded, and how it gets to the device."""
 
+import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from jaxmodels.cache import cache_folder
 from jaxmodels.data.carving import carve, check_fraction
-from jaxmodels.data.checking import check_policy
+from jaxmodels.data.checking import Findings, check_policy
 from jaxmodels.data.dataset import TRAIN, Dataset
 from jaxmodels.data.images.arrays import data_of_arrays
 from jaxmodels.data.images.checking import Format, examine, pixels_from_json
@@ -28,7 +30,7 @@ class DataConfig:
 
     data: str = "digits"
     """Data set: digits (embedded), a tfds image data set prepared as ArrayRecord, or a folder of
-    images, as ./photos with train/CLASS/*.jpg or CLASS/*.jpg."""
+    images, as ./photos with train/CLASS/*.jpg or CLASS/*.jpg (and validation, test)."""
     data_dir: Annotated[str | None, Role.HOW] = None
     """Folder of tfds data sets; None: tfds's own default."""
     skip_bad_records: Annotated[int, Role.HOW] = 0
@@ -111,6 +113,8 @@ def load_images(
     """
     _require_natural("skip_bad_records", skip_bad_records)
     if name == "digits":
+        if os.path.isdir(name):
+            print("note: data 'digits' is embedded; the folder is ./digits", file=sys.stderr)
         check_fraction(name, True, validation_fraction)
         splits, fingerprint = load_digits()
         return data_of_arrays(name, "1.0.0", fingerprint, splits, tuple("0123456789"))
@@ -129,6 +133,8 @@ def _checked(
     declared = stored.facts.get("image", Format())
     checked = folder / "records"
     findings = examine(stored.name, parts, declared, len(class_names), varying, checked)
+    if findings.bad:
+        _refuse_what_no_skipping_mends(name, findings)
     check_policy(name, findings.bad, skip_bad_records)
     if TRAIN not in findings.splits:
         raise InputError(f"data '{name}' has no good image in its training split; expected some")
@@ -136,13 +142,36 @@ def _checked(
         name=stored.name,
         version=stored.version,
         fingerprint=stored.fingerprint,
-        pixels=pixels_from_json(findings.facts),
+        older_fingerprint=stored.older_fingerprint,
+        pixels=pixels_from_json(findings.facts["pixels"]),
         class_names=class_names,
         records=findings.splits,
         folder=folder,
         skipped=findings.bad,
         validation_fraction=validation_fraction,
     )
+
+
+def _refuse_what_no_skipping_mends(name: str, findings: Findings) -> None:
+    """
+    Raises:
+      InputError: no record is good, or most are of other sizes than one.
+    """
+    good, sizes = sum(map(len, findings.splits.values())), findings.facts["sizes"]
+    if not good:
+        first = "; ".join(map(str, findings.bad[:3]))
+        raise InputError(
+            f"data '{name}': all {len(findings.bad):,} images are bad, the first: {first}. Mend the"
+            " data, or name other data"
+        )
+    most, total = sizes[0][1], sum(count for _, count in sizes)
+    if 2 * most < total and any(row.kind == "size" for row in findings.bad):
+        listed = ", ".join(f"{count:,} of {size}" for size, count in sizes[:5])
+        more = ", ..." if len(sizes) > 5 else ""
+        raise InputError(
+            f"image_size = 0; the images of data '{name}' have {len(sizes):,} sizes ({listed}{more}"
+            " pixels): expected images of one size, or --image-size N, which brings them to one"
+        )
 
 
 def is_streamed(data: ImageData, config: DataConfig, crop: int = 0) -> bool:
@@ -186,7 +215,7 @@ def make_source(
 
 def _folder(stored: Dataset, validation_fraction: float, varying: bool) -> Path:
     """Returns the folder of the findings and decoded images, which depend on all of these."""
-    name = f"{stored.name}-{stored.version}-{stored.fingerprint}-checked"
+    name = f"{stored.name[:100]}-{stored.version}-{stored.fingerprint}-checked"
     if validation_fraction:
         name += f"-validation{validation_fraction!r}"
     return cache_folder("data") / (name + "-varying" * varying)

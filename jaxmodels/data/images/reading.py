@@ -1,5 +1,7 @@
 """Pictures without labels, to predict for."""
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,8 +10,10 @@ import numpy as np
 from jaxmodels.data.dataset import BadRecord
 from jaxmodels.data.images.crops import central_crop
 from jaxmodels.data.images.decoding import decode_image
-from jaxmodels.data.images.folder import EXTENSIONS
+from jaxmodels.data.images.folder import EXTENSIONS, read_picture
 from jaxmodels.data.images.image_data import ImageData
+from jaxmodels.data.kinds import count_endings, told_endings
+from jaxmodels.data.walking import walk
 from jaxmodels.errors import InputError
 
 
@@ -25,25 +29,36 @@ def read_pictures(
     Raises:
       InputError: no such path, or a folder without pictures.
     """
-    if not path.exists():
-        raise InputError(f"input {path} does not exist; expected a picture or a folder of some")
-    paths = [path] if path.is_file() else sorted(path.rglob("*"))
-    paths = [p for p in paths if p.is_file() and p.suffix.lower() in EXTENSIONS]
-    if not paths:
-        raise InputError(f"input {path} has no picture; expected {', '.join(EXTENSIONS)}")
-    for each in paths:
-        name = each.name if path.is_file() else each.relative_to(path).as_posix()
+    for name, file in _pictures(path).items():
         try:
-            yield name, {"image": _read(each, data, size)}
+            yield name, {"image": _read(file, data, size)}
         except BadRecord as error:
             yield name, error
 
 
+def _pictures(path: Path) -> dict[str, Path]:
+    """Finds the files of pictures by their names, in their order."""
+    if not os.path.exists(path):
+        raise InputError(f"input {path} does not exist; expected a picture or a folder of some")
+    if not os.path.isdir(path):
+        files, skipped = ([path.name], []) if os.path.isfile(path) else ([], [str(path)])
+        folder = path.parent
+    else:
+        walked = walk(path)
+        files, skipped, folder = sorted(walked.files), walked.skipped, path
+    pictures = [name for name in files if name.lower().endswith(EXTENSIONS)]
+    if not pictures:
+        found = f". It has {told_endings(count_endings(files))}" if files else ""
+        found += f". Skipped: {', '.join(skipped[:3])}" if skipped else ""
+        raise InputError(f"input {path} has no picture; expected {', '.join(EXTENSIONS)}{found}")
+    for what in skipped:
+        print(f"note: input {path}: skipped {what}", file=sys.stderr)
+    # The order is that of pathlib, which compares paths part by part.
+    return {name: folder / name for name in sorted(pictures, key=lambda name: name.split("/"))}
+
+
 def _read(path: Path, data: ImageData, size: int) -> np.ndarray:
-    try:
-        encoded = path.read_bytes()
-    except OSError as error:
-        raise BadRecord(f"cannot be read: {error.strerror}", "unreadable") from None
+    encoded = read_picture(path)
     kind = data.pixels.channels, data.dtype
     if size:
         return central_crop(encoded, size, *kind)

@@ -24,7 +24,14 @@ def open_images(name: str, data_dir: str | Path | None) -> Dataset:
     path = Path(name).expanduser()
     if name.startswith((".", "~", os.sep)) or (os.sep in name and path.is_dir()):
         return open_image_folder(path)
-    return open_tfds_images(name, data_dir)
+    try:
+        return open_tfds_images(name, data_dir)
+    except InputError as error:
+        if path.is_dir():
+            raise InputError(f"{error}. For the folder of that name: --data ./{name}") from None
+        if os.sep in name:
+            raise InputError(f"{error}. There is no folder {path} either") from None
+        raise
 
 
 def open_tfds_images(name: str, data_dir: str | Path | None) -> Dataset:

@@ -8,11 +8,13 @@ the drawn numbers (`crop` for `random_crop`). Mixing draws once for the whole ba
 from jaxmodels.ops.augmentation.crops import crop, flip, random_crop, random_flip
 from jaxmodels.ops.augmentation.erasing import random_erasing
 from jaxmodels.ops.augmentation.mixing import cutmix, cutmix_box, mixup, random_mix
+from jaxmodels.ops.augmentation.rand_augment import CHANNELS as RAND_AUGMENT_CHANNELS
 from jaxmodels.ops.augmentation.rand_augment import OPERATIONS, rand_augment
 from jaxmodels.ops.augmentation.warps import warp
 
 __all__ = [
     "OPERATIONS",
+    "RAND_AUGMENT_CHANNELS",
     "crop",
     "cutmix",
     "cutmix_box",

@@ -26,6 +26,7 @@ OPERATIONS = (
     "equalize",
 )
 MOST = 30  # the largest magnitude
+CHANNELS = (1, 3)
 _WARPS = ("shear_x", "shear_y", "translate_x", "translate_y", "rotate")
 _BLENDS = ("brightness", "color", "contrast", "sharpness")
 
@@ -112,7 +113,7 @@ def rand_augment(
     Raises:
       ValueError: images that have neither one nor three channels.
     """
-    if images.shape[-1] not in (1, 3):
+    if images.shape[-1] not in CHANNELS:
         raise ValueError(f"images have {images.shape[-1]} channels; RandAugment needs 1 or 3")
 
     def draw(key):

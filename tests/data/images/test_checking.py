@@ -91,6 +91,28 @@ def test_the_first_ten_are_listed(tmp_path):
     assert "test[1]" not in str(raised.value)
 
 
+def test_all_bad_is_said_plainly(tmp_path):
+    bad = {("train", row): (b"\xff", 0, "") for row in range(10)}
+    bad |= {("test", row): (b"\xff", 0, "") for row in range(6)}
+    _write(tmp_path, "all_bad", bad)
+    for allowed in (0, 16):
+        with pytest.raises(
+            InputError, match=r"all 16 images are bad, the first: train\[0\]: is no"
+        ):
+            load_images("all_bad", tmp_path, skip_bad_records=allowed)
+
+
+def test_several_sizes_are_said_with_the_flag(tmp_path):
+    splits = {"train": [i for s in range(4, 9) for i in _images(2, s, (s, 5, 1))]}
+    write_image_dataset(tmp_path, "sizes", splits, shape=(-1, -1, 1))
+    with pytest.raises(InputError) as raised:
+        load_images("sizes", tmp_path)
+    assert "have 5 sizes (2 of 4x5, 2 of 5x5, 2 of 6x5, 2 of 7x5, 2 of 8x5 pixels)" in str(
+        raised.value
+    )
+    assert "--image-size N" in str(raised.value) and "skip" not in str(raised.value)
+
+
 def test_clean_data_says_nothing_of_bad_records(tmp_path):
     _write(tmp_path, "clean", {})
     data = load_images("clean", tmp_path, skip_bad_records=5)

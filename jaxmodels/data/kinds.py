@@ -1,0 +1,59 @@
+"""What kind of data lies somewhere, by its files or features, and which experiments read it."""
+
+import importlib.util
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+_ENDINGS = {
+    "sound": (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".aiff"),
+    "text": (".txt", ".text", ".md", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".parquet"),
+    "video": (".mp4", ".avi", ".mov", ".mkv", ".webm"),
+}
+_EXPERIMENTS = {
+    "images": ("classifier", "gan", "vae"),
+    "boxes": ("detection",),
+    "sound": ("speech_commands", "speech_recognition", "speech_synthesis"),
+    "text": ("language_model", "sentiment", "translation", "summarization"),
+    "video": (),
+}
+
+
+def count_endings(paths: Iterable[str]) -> Counter[str]:
+    """Counts the files of each ending, in small letters; "" stands for files without one."""
+    return Counter(PurePosixPath(path).suffix.lower() for path in paths)
+
+
+def told_endings(counts: Counter[str]) -> str:
+    """Lists endings by their counts: "8 files ending in .tif, 1 in .heic"."""
+    told = [
+        f"{count:,} {f'in {ending}' if ending else 'without an ending'}"
+        for ending, count in counts.most_common()
+    ]
+    number, _, rest = ", ".join(told).partition(" ")
+    files = "file" if number == "1" else "files"
+    return f"{number} {files} {'ending ' if rest.startswith('in') else ''}{rest}"
+
+
+def kind_of_files(counts: Counter[str]) -> str | None:
+    """Returns the kind of most files of a known ending; None without such files."""
+    kinds = Counter()
+    for kind, endings in _ENDINGS.items():
+        kinds[kind] = sum(counts[ending] for ending in endings)
+    [(kind, count)] = kinds.most_common(1)
+    return kind if count else None
+
+
+def readers_of(kind: str) -> str:
+    """Says which experiments of this project read a kind of data."""
+    names = [name for name in _EXPERIMENTS[kind] if _is_there(f"experiments.{name}")]
+    if names:
+        return f"{kind} is read by " + ", ".join(f"python -m experiments.{name}" for name in names)
+    return f"no experiment here reads {kind}; image experiments read images"
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
