@@ -8,6 +8,7 @@ from typing import NamedTuple
 from jaxmodels.errors import InputError
 from jaxmodels.files import read_json, read_lines
 from jaxmodels.report.scores import UNDECLARED, Score, declared_scores
+from jaxmodels.run_record import is_shallow, read_what_is_good
 
 SPLITS = ("train", "validation", "test")  # in the order in which they are shown
 BEST = "best"  # names a record in evaluation.json that belongs to no split
@@ -147,12 +148,13 @@ def read_run(path: str | Path) -> Run:
     if not path.is_dir():
         kind = "is a file" if path.exists() else "does not exist"
         raise InputError(f"run {path} {kind}; expected a run folder, as runs/EXPERIMENT/NAME")
-    record = _read_object(path / "config.json")
-    if not isinstance(record.get("config"), dict) or "experiment" not in record:
+    try:
+        record = read_what_is_good(path / "config.json", path / "checkpoints" / "config.json")
+    except InputError as error:
         raise InputError(
-            f"run {path} is no run folder (its config.json is missing or no run's);"
-            " name the folder that a run wrote, as runs/EXPERIMENT/NAME"
-        )
+            f"run {path} is no run folder: {error}; name the folder that a run wrote, as"
+            " runs/EXPERIMENT/NAME"
+        ) from None
     lines = [
         {"step": line["step"], "split": str(line["split"])}
         | {n: v for n, v in _numbers(line).items() if n not in ("step", "split")}
@@ -166,7 +168,11 @@ def read_run(path: str | Path) -> Run:
         if numbers.keys() >= needed and all(numbers[name] is not None for name in needed)
     ]
     evaluation = _read_object(path / "evaluation.json")
-    evaluation = {name: value for name, value in evaluation.items() if isinstance(value, dict)}
+    evaluation = {
+        name: value
+        for name, value in evaluation.items()
+        if isinstance(value, dict) and is_shallow(value)
+    }
     best = evaluation.pop(BEST, {})
     samples = sorted(file for file in path.glob("samples/*") if file.is_file())
     return Run(path, record, lines, speed, evaluation, best, samples)

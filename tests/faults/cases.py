@@ -115,7 +115,14 @@ class Case:
             assert judge.reference
             shutil.move(judge.whole, self.root / "judge")
 
-    def run(self, folder: Path, seed: int = 0, who: str = "", more: tuple[str, ...] = ()) -> Ended:
+    def run(
+        self,
+        folder: Path,
+        seed: int = 0,
+        who: str = "",
+        more: tuple[str, ...] = (),
+        data: Path | None = None,
+    ) -> Ended:
         """Runs the command in a folder, as `python -m experiments.NAME` does.
 
         who: another name for another process that runs at the same time.

@@ -25,9 +25,10 @@ from jaxmodels.errors import InputError, RunError
 from jaxmodels.models.inception_weights import _shapes, load_inception
 from jaxmodels.report.page import run_page
 from jaxmodels.report.run import read_run
-from jaxmodels.train import flags_of, main
+from jaxmodels.train import main
 from jaxmodels.train.checkpoint import Checkpoints
 from jaxmodels.train.command import parse
+from jaxmodels.train.config import flags_of
 from jaxmodels.train.lines import Lines
 from jaxmodels.train.run_folder import RunFolder
 from tests.faults import mutations
@@ -62,7 +63,10 @@ def run(tmp_path_factory):
     words = "--model mlp --hidden 8 --batch-size 16 --steps 4 --log-every 1 --eval-every 2"
     words += " --checkpoint-every 2 --mesh data=1 --workdir"
     with contextlib.redirect_stdout(None), contextlib.redirect_stderr(None):
-        assert main(classifier.ClassifierConfig, classifier.build, {}, [*words.split(), str(folder)]) == 0
+        assert (
+            main(classifier.ClassifierConfig, classifier.build, {}, [*words.split(), str(folder)])
+            == 0
+        )
     return folder
 
 

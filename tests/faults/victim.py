@@ -1,6 +1,6 @@
 """An experiment as `python -m experiments.NAME` runs it, that signals itself at one moment.
 
-    python -m tests.faults.victim MOMENT SIGNAL,... experiments.NAME FLAGS
+python -m tests.faults.victim MOMENT SIGNAL,... experiments.NAME FLAGS
 """
 
 import importlib
