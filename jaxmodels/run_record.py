@@ -129,8 +129,28 @@ def is_shallow(value: Any, depth: int = _DEEPEST) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value of JSON is a finite number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether a value of JSON is a finite number that a float can hold."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def is_step(value: Any) -> bool:
+    """Whether a value of JSON is a step that a script can hold exactly."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
+
+
+def is_line(line: dict[str, Any]) -> bool:
+    """Whether an object of metrics.jsonl is a line of scores, each a number or null."""
+    scores = (value for name, value in line.items() if name not in ("step", "split"))
+    return (
+        is_step(line.get("step"))
+        and isinstance(line.get("split"), str)
+        and all(value is None or is_number(value) for value in scores)
+    )
 
 
 def _shown(value: Any) -> str:

@@ -1,6 +1,5 @@
 """A run, read from the files of its folder."""
 
-import math
 import statistics
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +7,7 @@ from typing import NamedTuple
 from jaxmodels.errors import InputError
 from jaxmodels.files import read_json, read_lines
 from jaxmodels.report.scores import UNDECLARED, Score, declared_scores
-from jaxmodels.run_record import is_shallow, read_what_is_good
+from jaxmodels.run_record import is_number, is_shallow, is_step, read_what_is_good
 
 SPLITS = ("train", "validation", "test")  # in the order in which they are shown
 BEST = "best"  # names a record in evaluation.json that belongs to no split
@@ -159,7 +158,7 @@ def read_run(path: str | Path) -> Run:
         {"step": line["step"], "split": str(line["split"])}
         | {n: v for n, v in _numbers(line).items() if n not in ("step", "split")}
         for line in read_lines(path / "metrics.jsonl")
-        if _is_step(line.get("step")) and "split" in line
+        if is_step(line.get("step")) and "split" in line
     ]
     needed = {"step", "seconds", "steps_per_second"}
     speed = [
@@ -190,15 +189,10 @@ def declared_by(runs: list[Run], score: str) -> Score:
     return next((each for each in declared if each != UNDECLARED), UNDECLARED)
 
 
-def _is_step(value: object) -> bool:
-    """Tells whether a value is a step that a script can hold exactly."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
-
-
 def _numbers(line: dict) -> dict[str, float | None]:
     """Keeps the entries that are numbers, and null, which stands for one that was not finite."""
     return {
-        name: value if value is not None and math.isfinite(value) else None
+        name: value if is_number(value) else None
         for name, value in line.items()
         if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
     }

@@ -41,6 +41,9 @@ def main(
 
     build: takes the config, and optionally data to use in place of what the config names.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # a shell has closed it: >&-
+            setattr(sys, name, open(os.devnull, "w"))
     for stream in (sys.stdout, sys.stderr):
         # A terminal of ASCII shows what it can of other letters.
         if isinstance(stream, io.TextIOWrapper):

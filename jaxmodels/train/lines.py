@@ -10,6 +10,7 @@ from typing import Any
 
 from jaxmodels.errors import InputError
 from jaxmodels.files import append_text, read_lines, sync, write_atomically
+from jaxmodels.run_record import is_line
 
 
 class Lines:
@@ -54,14 +55,14 @@ class Lines:
 
     def restore_until(self, step: int) -> None:
         """Keeps the lines up to a step, for a checkpoint that does not know its lines."""
-        kept = [json.dumps(line) + "\n" for line in read_lines(self.path) if line["step"] <= step]
+        kept = [json.dumps(line) + "\n" for line in self.read() if line["step"] <= step]
         content = "".join(kept).encode()
         self._replace(content)
         self._count, self._hash = len(kept), hashlib.sha256(content)
 
     def read(self) -> list[dict[str, Any]]:
-        """All whole lines."""
-        return read_lines(self.path)
+        """All lines that are whole."""
+        return [line for line in read_lines(self.path) if is_line(line)]
 
     def holds(self, count: int, digest: str) -> bool:
         """Whether the file begins with the lines that a checkpoint stands for."""

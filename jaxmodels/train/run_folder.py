@@ -248,7 +248,7 @@ class RunFolder:
         scores = [
             (sign * line[name], line["step"])
             for line in self.lines()
-            if line["split"] == "validation" and line[name] is not None
+            if line["split"] == "validation" and line.get(name) is not None
         ]
         return max(scores, default=None)
 

@@ -62,11 +62,13 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fuzz") / "run"
     words = "--model mlp --hidden 8 --batch-size 16 --steps 4 --log-every 1 --eval-every 2"
     words += " --checkpoint-every 2 --mesh data=1 --workdir"
-    with contextlib.redirect_stdout(None), contextlib.redirect_stderr(None):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         assert (
             main(classifier.ClassifierConfig, classifier.build, {}, [*words.split(), str(folder)])
             == 0
         )
+    for path in ("samples", "tensorboard"):
+        shutil.rmtree(folder / path)
     return folder
 
 
