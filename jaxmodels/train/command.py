@@ -43,7 +43,7 @@ def main(
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # a shell has closed it: >&-
-            setattr(sys, name, open(os.devnull, "w"))
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # until the end
     for stream in (sys.stdout, sys.stderr):
         # A terminal of ASCII shows what it can of other letters.
         if isinstance(stream, io.TextIOWrapper):

@@ -14,7 +14,7 @@ import jax
 from jaxmodels.errors import InputError
 from jaxmodels.files import append_line, read_json, write_atomically, write_json
 from jaxmodels.protocol import Score
-from jaxmodels.run_record import FORMAT, read_record, seal_record
+from jaxmodels.run_record import FORMAT, is_line, read_record, seal_record
 from jaxmodels.train.checkpoint import Facts
 from jaxmodels.train.config import Config, flags_of, from_record, to_json
 from jaxmodels.train.identity import command_of, free_when_read, identity
@@ -204,7 +204,7 @@ class RunFolder:
 
     def lines(self) -> list[dict]:
         """Reads the complete lines of metrics.jsonl."""
-        return self.metrics.read()
+        return [line for line in self.metrics.read() if is_line(line)]
 
     def reports(self) -> dict[str, dict]:
         """Reads evaluation.json: a record by split."""

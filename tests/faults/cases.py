@@ -56,7 +56,8 @@ class Ended(NamedTuple):
 
 
 def _is_note(line: str) -> bool:
-    return line.startswith(("note: ", "stopping after")) or " training examples, " in line
+    said = ("note: ", "stopping after", "step ")  # the last are warnings of a GAN
+    return line.startswith(said) or " training examples, " in line
 
 
 class Result(NamedTuple):
