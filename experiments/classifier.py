@@ -38,6 +38,7 @@ from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import prepared, with_preprocessing
 from jaxmodels.pictures import confusion_figure, image_grid
 from jaxmodels.train import (
+    ComputeConfig,
     Config,
     Evaluation,
     Experiment,
@@ -56,6 +57,7 @@ class ClassifierConfig(Config):
 
     experiment: ClassVar[str] = "classifier"
 
+    compute: Section[ComputeConfig] = ComputeConfig()
     data: Section[DataConfig] = DataConfig()
     crop: Section[CropConfig] = CropConfig()
     model: ModelSection[ClassifierModels] = ClassifierModels()
@@ -83,13 +85,13 @@ class ClassifierConfig(Config):
 
 def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment:
     """Makes the experiment of a config, on the given data or on the data that the config names."""
-    if data is None:
-        data = load(config.data, varying=config.crop.image_size > 0)
-        if len(data.class_names) == 1:
-            raise InputError(
-                f"data '{config.data.data}' has one class, '{data.class_names[0]}'; a classifier"
-                " needs two or more: name the folder that holds the folders of classes"
-            )
+    named = data is None
+    data = load(config.data, varying=config.crop.image_size > 0, given=data)
+    if named and len(data.class_names) == 1:
+        raise InputError(
+            f"data '{config.data.data}' has one class, '{data.class_names[0]}'; a classifier"
+            " needs two or more: name the folder that holds the folders of classes"
+        )
     if not data.class_names:
         raise InputError(f"data '{data.name}' has no labels; a classifier needs a class label")
     classes, normalize = len(data.class_names), data.normalization()
@@ -97,14 +99,14 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
     if dropout is None:
         dropout = 0.4 if config.model.model in ("mlp", "cnn") else 0.0
     classifier = Classifier(
-        model=config.model.create(classes, jnp.dtype(config.run.precision)),
+        model=config.model.create(classes, jnp.dtype(config.compute.precision)),
         classes=classes,
         optimizer=config.optimizer,
         steps=config.run.steps,
         label_smoothing=config.label_smoothing,
         dropout=dropout,
         ema=config.ema,
-        accumulate=config.run.accumulate,
+        accumulate=config.compute.accumulate,
     )
 
     def prepare(batch, key):

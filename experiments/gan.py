@@ -34,6 +34,7 @@ from jaxmodels.objectives.gan import GAN
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import with_preprocessing
 from jaxmodels.train import (
+    ComputeConfig,
     Config,
     Experiment,
     ModelSection,
@@ -54,6 +55,7 @@ class GANConfig(Config):
     run: Section[RunConfig] = RunConfig(
         steps=10_000, batch_size=32, eval_every=2000, checkpoint_every=2000, log_every=200
     )
+    compute: Section[ComputeConfig] = ComputeConfig()
     data: Section[DataConfig] = DataConfig()
     resize: Section[ResizeConfig] = ResizeConfig()
     model: ModelSection[GANModels] = GANModels()
@@ -89,15 +91,14 @@ class GANConfig(Config):
 def build(config: GANConfig, data: ImageData | None = None) -> Experiment:
     """Makes the experiment of a config, on the given data or on the data that the config names."""
     flags = config.data if data is None else None
-    if data is None:
-        data = load(config.data, varying=config.resize.image_size > 0)
+    data = load(config.data, varying=config.resize.image_size > 0, given=data)
     classes = data.known_classes(config.conditional)
     resized = resize_images(data, config.resize.image_size)
     sources = {split: make_source(resized, split, config.data) for split in data.sizes}
     train = sources.pop("train")
     shape = train.spec(1)["image"].shape[1:]
     generator, discriminator = config.model.create(
-        shape=shape, classes=classes, dtype=jnp.dtype(config.run.precision)
+        shape=shape, classes=classes, dtype=jnp.dtype(config.compute.precision)
     )
     gan = GAN(
         generator,
@@ -108,7 +109,7 @@ def build(config: GANConfig, data: ImageData | None = None) -> Experiment:
         latent_size=config.latent_size,
         classes=classes,
         truncation=config.truncation,
-        accumulate=config.run.accumulate,
+        accumulate=config.compute.accumulate,
     )
     # This is the white of the data as stored, because resizing blurs the brightest pixel.
     white = data.white

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.judges import Judges, to_bytes
+from experiments.judges import Judges, stored_images, to_bytes
 from jaxmodels.errors import InputError
 from jaxmodels.metrics.generative import (
     NAMES,
@@ -43,11 +43,6 @@ def scores_of(objective: Mapping[str, Score]) -> dict[str, Score]:
         "commonest_class": Score("lower", "", "share of samples in the judge's commonest class"),
         "collapsed": Score("lower", "", "1: coverage is lost, or the discriminator is saturated"),
     }
-
-
-def stored_images(state, batch, key):
-    """Returns the images of a batch as they are stored."""
-    return batch["image"]
 
 
 class GANReport:

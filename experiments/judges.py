@@ -65,6 +65,11 @@ class Judge:
         return Features(seen["features"], seen.get("logits"))
 
 
+def stored_images(state, batch, key):
+    """Returns the images of a batch as they are stored."""
+    return batch["image"]
+
+
 def to_bytes(
     images: Num[np.ndarray, "count height width channels"], white: float
 ) -> UInt8[np.ndarray, "count height width channels"]:
@@ -94,7 +99,7 @@ class Judges:
         judge of a classifier."""
         config, channels = self._config, self._shape[2]
         if config.judge:
-            record = RunFolder(config.judge).record()
+            record = RunFolder(config.judge).record("judge")
             if record is None or record["experiment"] != "classifier":
                 raise InputError(
                     f"judge {config.judge} holds no run of 'classifier'; name one, or leave --judge"
@@ -134,7 +139,7 @@ def _load(path: str, data: ImageData | None = None) -> tuple[Run, ImageData]:
         loaded.append(data or load(config.data, varying=config.crop.image_size > 0))
         return classifier.build(config, loaded[-1])
 
-    return load_run(classifier.ClassifierConfig, build, path), loaded[-1]
+    return load_run(path, classifier.ClassifierConfig, build), loaded[-1]
 
 
 def _train_classifier(data: ImageData, flags: DataConfig | None, shape: tuple[int, ...]) -> str:

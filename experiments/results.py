@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import json
 import pkgutil
+import re
 import shlex
 import statistics
 import sys
@@ -121,8 +122,12 @@ def record_of(run: Run, known: Mapping[str, Mapping[str, Preset]]) -> dict[str, 
 def command_of(run: Run, known: Mapping[str, Preset]) -> str:
     """Writes the command of a run: by its preset if it has one, without its seed, and with
     placeholders for paths."""
-    words = shlex.split(run.record["command"])
-    start, flags = words[:3], _by_flag(words[3:])
+    command = run.record["command"]
+    if not command.startswith("python "):
+        return command  # a call in a notebook
+    words = shlex.split(command)
+    length = next((at for at, word in enumerate(words) if word.startswith("--")), len(words))
+    start, flags = words[:length], _by_flag(words[length:])
     preset = run.config.get("preset", "")
     kept: set[str] = set()
     if preset in known:
@@ -158,10 +163,9 @@ def _kept_flags(config: Mapping[str, Any], preset: Preset) -> set[str]:
 
 
 def _without_paths(name: str, parts: Sequence[str]) -> list[str]:
-    flag, *values = parts
     if name in PLACEHOLDERS:
-        return [flag.partition("=")[0], PLACEHOLDERS[name]]
-    return [flag, *("PATH" if value.startswith(("/", "~")) else value for value in values)]
+        return [parts[0].partition("=")[0], PLACEHOLDERS[name]]
+    return [re.sub(r"^(--[^=]*=)?[/~].*", r"\1PATH", part, flags=re.DOTALL) for part in parts]
 
 
 def _scores_in(line: Mapping[str, Any]) -> dict[str, float | None]:

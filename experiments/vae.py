@@ -40,6 +40,7 @@ from jaxmodels.objectives.vae import VariationalAutoencoder
 from jaxmodels.objectives.variational_config import VariationalConfig
 from jaxmodels.protocol import example_keys
 from jaxmodels.train import (
+    ComputeConfig,
     Config,
     Experiment,
     ModelSection,
@@ -60,6 +61,7 @@ class VAEConfig(Config):
     run: Section[RunConfig] = RunConfig(
         steps=3000, eval_every=1000, checkpoint_every=1000, log_every=100
     )
+    compute: Section[ComputeConfig] = ComputeConfig()
     data: Section[DataConfig] = DataConfig()
     resize: Section[ResizeConfig] = ResizeConfig()
     model: ModelSection[VAEModels] = VAEModels()
@@ -96,10 +98,11 @@ class VAEConfig(Config):
             raise InputError(
                 f"samples = {self.samples}; expected at least 1 importance sample per image"
             )
-        objective, run = self.variational.objective, self.run
-        if objective in ("beta_tc", "infovae", "wae") and run.batch_size < 2 * run.accumulate:
+        objective, size = self.variational.objective, self.run.batch_size
+        compared = objective in ("beta_tc", "infovae", "wae")
+        if compared and size < 2 * self.compute.accumulate:
             raise InputError(
-                f"batch_size = {run.batch_size}; {objective} compares the images of a batch:"
+                f"batch_size = {size}; {objective} compares the images of a batch:"
                 " at least 2 in each part"
             )
 
@@ -184,8 +187,7 @@ def pixels_of(config: VAEConfig, data: ImageData, channels: int) -> Pixels:
 def build(config: VAEConfig, data: ImageData | None = None) -> Experiment:
     """Makes the experiment of a config, on the given data or on the data that the config names."""
     flags = config.data if data is None else None
-    if data is None:
-        data = load(config.data, varying=config.resize.image_size > 0)
+    data = load(config.data, varying=config.resize.image_size > 0, given=data)
     classes = data.known_classes(config.conditional)
     resized = resize_images(data, config.resize.image_size)
     sources = {split: make_source(resized, split, config.data) for split in data.sizes}
@@ -196,7 +198,7 @@ def build(config: VAEConfig, data: ImageData | None = None) -> Experiment:
         shape=shape,
         parameters=pixels.likelihood.size,
         classes=classes,
-        dtype=jnp.dtype(config.run.precision),
+        dtype=jnp.dtype(config.compute.precision),
     )
     vae = VariationalAutoencoder(
         model,
@@ -207,7 +209,7 @@ def build(config: VAEConfig, data: ImageData | None = None) -> Experiment:
         shape=shape,
         dataset_size=train.size,
         classes=classes,
-        accumulate=config.run.accumulate,
+        accumulate=config.compute.accumulate,
         draw=config.draw,
     )
     judges = Judges(config.judges, data, shape, flags) if config.scored else None

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.judges import Judges, to_bytes
+from experiments.judges import Judges, stored_images, to_bytes
 from jaxmodels.metrics import feature_moments, frechet_distance
 from jaxmodels.metrics.generative import NAMES
 from jaxmodels.pictures import image_grid, in_pairs, scatter_figure
@@ -31,11 +31,6 @@ def scores_of(objective: Mapping[str, Score]) -> dict[str, Score]:
         distances[name] = Score("lower", "", f"{meaning}, of samples of the prior")
         distances[f"{name}_reconstructions"] = Score("lower", "", f"{meaning}, of reconstructions")
     return {**objective, **distances}
-
-
-def stored_images(state, batch, key):
-    """Returns the images of a batch as they are stored."""
-    return batch["image"]
 
 
 class VAEReport:
@@ -161,7 +156,11 @@ class VAEReport:
         weights = np.linspace(0, 1, 10, dtype=np.float32)
 
         def between(leaf):
-            one, other = leaf[:8, None], leaf[8:16, None]
+            # Of a split of fewer images, fewer rows.
+            count = max(1, min(8, len(leaf) // 2))
+            one, other = leaf[:count, None], leaf[-count:, None]
+            if len(leaf) > 2 * count:
+                other = leaf[count : 2 * count, None]
             weight = weights.reshape(1, -1, *[1] * (leaf.ndim - 1))
             mixed = (1 - weight) * one + weight * other
             return mixed.reshape(-1, *leaf.shape[1:])
@@ -199,5 +198,5 @@ def _on_two_axes(points: np.ndarray) -> tuple[np.ndarray, str]:
         return points, ""
     centred = points - points.mean(0)
     _, scale, axes = np.linalg.svd(centred, full_matrices=False)
-    share = np.square(scale[:2]).sum() / np.square(scale).sum()
+    share = np.square(scale[:2]).sum() / max(np.square(scale).sum(), 1e-30)
     return centred @ axes[:2].T, f", two principal axes ({share:.0%} of the variance)"

@@ -11,6 +11,9 @@ _EXPERIMENTS = Path(jaxmodels.__file__).parents[1] / "experiments"
 _COMMANDS = {
     "python -m experiments.NAME --help": "all flags of an experiment, by group, and its presets",
     "python -m jaxmodels.report RUN [RUN ...]": "the page of a run, or of several side by side",
+    "python -m jaxmodels.verify RUN [RUN ...]": "whether files are sound and steps are reproduced",
+    "python -m jaxmodels.diff A B": "what differs between two runs, and from which step on",
+    "python -m jaxmodels.replay RUN --step N": "the examples of a step, with loss and gradient",
 }
 
 
@@ -24,7 +27,8 @@ def experiments() -> Iterator[tuple[str, str]]:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
         }
         if "main" in calls:
-            yield path.stem, (ast.get_docstring(tree) or "").splitlines()[0]
+            lines = (ast.get_docstring(tree) or "").splitlines()
+            yield path.stem, lines[0] if lines else ""
 
 
 def main() -> int:

@@ -16,6 +16,12 @@ from jaxmodels.errors import InputError
 LARGEST_JSON = 1 << 28
 
 
+def is_path(data: str) -> bool:
+    """Whether a value of --data names a folder or file (with a dot in front, or with a separator
+    and there), not a data set."""
+    return data.startswith((".", "~", os.sep)) or (os.sep in data and Path(data).exists())
+
+
 def require_regular(path: Path) -> None:
     """
     Raises:

@@ -25,6 +25,8 @@ Hyperparameters = Mapping[
     str, float | Array
 ]  # traced in the state, so that one program sweeps them
 
+Losses = Callable[[PyTree], Float[Array, " batch"]]  # of parameters
+
 DATA_AXIS = "data"
 
 
@@ -37,6 +39,9 @@ class Objective(NamedTuple):
     for all batches; noise from `example_keys` does not depend on how the split is divided.
     summarize: computes ratios of sums on the host, in float64; takes metrics of step or evaluate.
     sample: draws samples for a key and conditions (labels, a count), in chunks where many.
+    losses: returns the parameters that a step changes, and the function of them that computes the
+    loss of each example of the step's batch; their mean is what the step minimises. It is for
+    `python -m jaxmodels.replay`.
     hyperparameters: the numbers that `init` puts into the state.
     """
 
@@ -45,6 +50,7 @@ class Objective(NamedTuple):
     evaluate: Callable[[State, Batch, Key], Metrics]
     summarize: Callable[[Metrics], dict[str, float]]
     sample: Callable[[State, Key, PyTree], PyTree] | None = None
+    losses: Callable[[State, Batch, Key], "tuple[PyTree, Losses]"] | None = None
     hyperparameters: Hyperparameters = MappingProxyType({})
 
     @classmethod
@@ -57,7 +63,10 @@ class Objective(NamedTuple):
 
 @runtime_checkable
 class Source(Protocol):
-    """Where batches come from: arrays on the device, and data that the host sends for each step."""
+    """Where batches come from: arrays on the device, and data that the host sends for each step.
+
+    A source may have a method `key(row) -> str`, the name of an example.
+    """
 
     arrays: Mapping[str, np.ndarray]  # what lies on the device
     size: int  # number of examples

@@ -75,6 +75,49 @@ def seal_record(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**unsealed, "checksum": _checksum(unsealed)}
 
 
+def seal_facts(facts: Mapping[str, Any]) -> dict[str, str]:
+    """What a checkpoint says of itself as JSON, beside its own checksum."""
+    content = json.dumps(facts)
+    return {"content": content, "sha256": _sha256(content)}
+
+
+def read_facts(checkpoint: Path) -> dict[str, Any] | None:
+    """Reads what a checkpoint says of itself: facts of the run at its step, and in "arrays" the
+    type and the checksum of each by name. None: a version wrote it that kept no facts.
+
+    Raises:
+      InputError: they cannot be read, or are not what was written.
+    """
+    path = checkpoint / "_CHECKPOINT_METADATA"
+    try:
+        sealed = json.loads(path.read_bytes())["custom_metadata"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise InputError(f"its file {path.name} cannot be read") from None
+    if not sealed:
+        return None
+    try:
+        content = sealed["content"]
+        if sealed["sha256"] == _sha256(content):
+            return json.loads(content)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        pass
+    raise InputError(f"its file {path.name} is not what was written")
+
+
+def states_of(lines: list[dict[str, Any]]) -> dict[int, str]:
+    """Returns the checksum of the state at each step that speed.jsonl has a line with one of; where
+    there are several, as after a resume, the last."""
+    return {
+        line["step"]: line["state"]
+        for line in lines
+        if isinstance(line.get("step"), int) and isinstance(line.get("state"), str)
+    }
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _checksum(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -1,6 +1,10 @@
 """The house stands as its picture says: imports point down, and nothing grows too long to read."""
 
 import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from itertools import chain
 from pathlib import Path
 
@@ -9,21 +13,26 @@ FILES = [
     path for top in ("jaxmodels", "experiments") for path in sorted((ROOT / top).rglob("*.py"))
 ]
 TREES = {path.relative_to(ROOT): ast.parse(path.read_text("utf-8")) for path in FILES}
+# absl and google are set up for grain and tfds, which bring them. Weights are converted once.
+BROUGHT = {"absl", "google"}
+CONVERTS = "inception_weights.py"
+OWN = {"jaxmodels", "experiments", *sys.stdlib_module_names}
 # From the ground up. A room imports rooms of lower floors only, none beside it.
 FLOORS = [
     ["errors", "roles", "interrupts"],
-    ["order", "files", "cache"],
+    ["order", "files", "cache", "commands"],
     ["run_record"],
     ["protocol"],
     ["across"],
     ["ops"],
     ["decoding", "metrics", "pictures", "pretrained"],
-    ["train", "objectives", "models", "data", "report", "launch"],
+    ["train", "objectives", "models", "data", "report", "launch", "diff"],
+    ["verify", "replay"],
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # These read files of runs, so they start at once: without jax, and without rooms that import it.
-READERS = {"report", "launch"}
-FOR_READERS = {"errors", "cache", "files", "pictures", "roles", "run_record"}
+READERS = {"report", "launch", "diff"}
+FOR_READERS = {"errors", "cache", "commands", "files", "pictures", "roles", "run_record"}
 
 
 def _imports(tree):
@@ -76,6 +85,26 @@ def test_readers_of_runs_import_no_jax():
         if name.partition(".")[0] in ("jax", "flax", "optax", "orbax")
     ]
     assert not wrong
+
+
+def test_what_is_imported_is_declared():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = chain(*project["optional-dependencies"].values())
+    always = {_distribution(line) for line in project["dependencies"]}
+    known = always | {_distribution(line) for line in extras}
+    providers = packages_distributions()
+    wrong = []
+    for path, tree in TREES.items():
+        declared = known if "benchmarks" in path.parts or path.name == CONVERTS else always
+        for name in {name.partition(".")[0] for name in _imports(tree)} - OWN - BROUGHT:
+            owners = {_distribution(owner) for owner in providers.get(name, [])}
+            if owners and not owners & declared:
+                wrong.append(f"{path} imports {name}")
+    assert not wrong
+
+
+def _distribution(requirement):
+    return re.split(r"[\[<>=~! ]", requirement)[0].lower().replace("_", "-")
 
 
 def test_benchmarks_are_imported_by_benchmarks_only():

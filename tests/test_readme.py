@@ -8,6 +8,7 @@ import runpy
 import shlex
 import sys
 import textwrap
+import types
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -18,13 +19,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tyro
+from PIL import Image
 
 from jaxmodels.data import Resident, Streamed, decode_once
 from jaxmodels.models.classifiers import ClassifierModels
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.report.__main__ import Arguments
+from jaxmodels.report.page import title_of
 from jaxmodels.report.run import read_run
-from jaxmodels.train import Config, ModelSection, RunConfig, Section, train
+from jaxmodels.train import ComputeConfig, Config, ModelSection, RunConfig, Section, main, train
 from jaxmodels.train.flags import parse
 
 ROOT = Path(__file__).parents[1]
@@ -63,6 +66,7 @@ def _run(code: str, **names: object) -> dict:
 
 @pytest.mark.parametrize("parallel", ["jit", "pmap"])
 def test_an_objective_of_ones_own_is_a_whole_experiment(parallel, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     script = tmp_path / "mine.py"
     script.write_text(_code(README, "def step("))
     flags = ["--steps", "20", "--parallel", parallel, "--workdir", str(tmp_path / "run")]
@@ -75,6 +79,14 @@ def test_an_objective_of_ones_own_is_a_whole_experiment(parallel, tmp_path, monk
     run = read_run(tmp_path / "run")
     assert run.last("test")["loss"] < 0.1
     assert (tmp_path / "run/report.html").exists()
+    assert run.record["command"].startswith("python mine.py --steps 20")
+    assert title_of(run) == "mine"
+    # The commit has no script of one's own.
+    assert (run.environment["git_commit"] or "+").endswith("+")
+    # What it would ignore is no flag.
+    for flag in ("--accumulate", "--precision"):
+        assert main(Config, print, {}, [flag, "2"]) == 2
+        assert f"Unrecognized options: {flag}" in capsys.readouterr().err
 
 
 def test_an_objective_of_ones_own_has_at_most_25_lines():
@@ -82,9 +94,10 @@ def test_an_objective_of_ones_own_has_at_most_25_lines():
     assert len([line for line in code.splitlines() if line.strip()]) <= 25
 
 
-def test_a_notebook_trains_on_its_own_arrays(tmp_path):
+def test_a_notebook_trains_on_its_own_arrays(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
     code = _code(README, "images_from_arrays")
-    assert code.count('"runs/mine"') == 1
+    assert code.count('"runs/mine"') == 2
     generator = np.random.default_rng(0)
     names = _run(
         code.replace('"runs/mine"', repr(str(tmp_path / "run"))),
@@ -93,6 +106,9 @@ def test_a_notebook_trains_on_its_own_arrays(tmp_path):
     )
     assert names["result"].step == 20
     assert 0 <= names["result"].scores["test"]["accuracy"] <= 1
+    run = read_run(tmp_path / "run")
+    assert run.record["command"] == "from a notebook: train(build, config, data)"
+    assert (title_of(run), run.config["data"]) == ("arrays · mlp", "arrays")
     resumed = train(names["build"], names["config"], names["data"])
     assert not resumed.trained and resumed.scores == names["result"].scores
 
@@ -138,9 +154,18 @@ def test_a_new_data_set_is_records_and_a_decoder(tmp_path):
 def test_a_new_config_has_the_flags_of_its_sections():
     given = {"dataclass": dataclass, "ClassVar": ClassVar, "Config": Config, "Section": Section}
     given |= {"RunConfig": RunConfig, "OptimizerConfig": OptimizerConfig}
+    given["ComputeConfig"] = ComputeConfig
     config_class = _run(_code(ARCHITECTURE, "class TableConfig"), **given)["TableConfig"]
     config = parse(config_class, {}, ["--learning-rate", "0.1", "--width", "8"])
     assert (config.optimizer.learning_rate, config.width, config.run.steps) == (0.1, 8, 200)
+
+
+def test_the_picture_of_a_report_keeps_its_colours():
+    path = ROOT / "experiments/report.png"
+    assert path.stat().st_size < 200_000
+    colours = np.array([c for _, c in Image.open(path).convert("RGB").getcolors(1 << 20)])
+    for line in ((0, 114, 178), (213, 94, 0)):  # validation and test
+        assert np.abs(colours - line).sum(axis=1).min() < 20
 
 
 # The links

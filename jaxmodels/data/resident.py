@@ -1,7 +1,7 @@
 """A split that is whole on the device and indexed inside the compiled step."""
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import jax
@@ -19,15 +19,18 @@ class Resident:
     """A source of batches (see `jaxmodels.protocol.Source`) whose columns, [example, ...], lie on
     the device, so that the host sends only row numbers.
 
+    key: names an example by its row; None: its row is its name.
+
     Raises:
       InputError: no column, no example, or columns of different lengths.
     """
 
     bytes_sent = 4
 
-    def __init__(self, columns: Columns):
+    def __init__(self, columns: Columns, key: Callable[[int], str] | None = None):
         self.size = common_length(columns)
         self.arrays = dict(columns)
+        self.key = key or str
 
     def spec(self, batch_size: int) -> BatchSpec:
         """Returns the shapes and types of a batch."""

@@ -40,6 +40,7 @@ class Streamed:
         self._decoder = _Decoder(records, decode, spec)
         sizes = [int(np.prod(like.shape)) * like.dtype.itemsize for like in spec.values()]
         self.bytes_sent = max(1, sum(sizes))
+        self.key = records.key
 
     def spec(self, batch_size: int) -> BatchSpec:
         """Returns the shapes and types of a batch."""

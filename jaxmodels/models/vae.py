@@ -1,6 +1,5 @@
 """Variational autoencoder with one layer of latents (Kingma & Welling 2014)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -20,7 +19,7 @@ from jaxmodels.models.vae_networks import (
     MLPEncoder,
     Shape,
 )
-from jaxmodels.ops.latents import Gaussian, Inference, normal_noise
+from jaxmodels.ops.latents import Gaussian, Inference, decode_samples, normal_noise
 from jaxmodels.ops.likelihoods import gaussian_kl, gaussian_log_likelihood
 
 
@@ -156,14 +155,3 @@ class VAE(nn.Module):
             kl=kl,
             posterior=None if self.flows else normal,
         )
-
-
-def decode_samples(
-    decode: Callable, latents: Float[Array, "samples batch size"], labels: Labels
-) -> Float[Array, "samples batch height width parameters"]:
-    """Decodes each sample of each image, with the image's label."""
-    samples, batch, size = latents.shape
-    if labels is not None:
-        labels = jnp.tile(labels, samples)
-    parameters = decode(latents.reshape(samples * batch, size), labels)
-    return parameters.reshape(samples, batch, *parameters.shape[1:])

@@ -57,6 +57,7 @@ State and update, `descent`:
 Gradients, `gradients`:
     gradients_of         computes the gradient of a mean loss over a batch, whole or in parts
     accumulate_gradients does so for gradients of your own (two losses, another estimator)
+    losses_in_parts      computes each example's loss in these parts, for an objective's `losses`
     split_batch          divides a batch into parts, of which each device holds a share
 Optimizers, `optimizers`:
     OptimizerConfig      the flags of an optimizer and its schedule

@@ -1,5 +1,6 @@
 """Classification: cross-entropy over any module that maps an input to logits."""
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -14,13 +15,14 @@ from jaxmodels import metrics
 from jaxmodels.errors import InputError
 from jaxmodels.metrics import CalibrationBins
 from jaxmodels.objectives.descent import descend, initial_state, learned_of
-from jaxmodels.objectives.gradients import gradients_of
+from jaxmodels.objectives.gradients import gradients_of, losses_in_parts
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.ops import softmax_cross_entropy
 from jaxmodels.protocol import (
     Batch,
     BatchSpec,
     Hyperparameters,
+    Losses,
     Mean,
     PyTree,
     Score,
@@ -93,8 +95,9 @@ class Classifier:
         """Creates the state before the first step.
 
         Raises:
-          InputError: logits that are not one per class.
+          InputError: logits that are not one per class, or dropout with a model that has none.
         """
+        self._require_dropout()
         column = spec[self.input_name]
         example = jnp.zeros((1, *column.shape[1:]), column.dtype)
         logits, variables = self.model.init_with_output(key, example, train=False)
@@ -105,6 +108,17 @@ class Classifier:
             )
         learned = {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
         return initial_state(self.optimizer, learned, hyperparameters, ema=bool(self.ema))
+
+    def _require_dropout(self) -> None:
+        arguments = inspect.signature(type(self.model).__call__).parameters
+        takes = "dropout_rate" in arguments or any(
+            argument.kind is argument.VAR_KEYWORD for argument in arguments.values()
+        )
+        if self.dropout and not takes:
+            raise InputError(
+                f"dropout = {self.dropout}; model {type(self.model).__name__} has none; expected an"
+                " argument dropout_rate of its __call__: give it one, or dropout 0"
+            )
 
     def step(
         self, state: State, batch: Batch, key: Key[Array, ""]
@@ -126,6 +140,33 @@ class Classifier:
         key: Key[Array, ""],
     ) -> tuple[Mean, PyTree, dict[str, Mean]]:
         """Computes the loss of a training batch, the batch statistics after it and its metrics."""
+        losses, logits, batch_stats = self._cross_entropies(
+            hyperparameters, params, batch_stats, batch, key
+        )
+        loss = mean_over(losses)
+        hits = jnp.argmax(logits, axis=-1) == batch["label"]
+        return loss, batch_stats, {"loss": loss, "accuracy": mean_over(hits.astype(jnp.float32))}
+
+    def losses(self, state: State, batch: Batch, key: Key[Array, ""]) -> tuple[PyTree, Losses]:
+        """Returns the parameters, and the function of them that computes each example's loss."""
+
+        def of_part(*given):
+            losses, _, batch_stats = self._cross_entropies(state["hyperparameters"], *given)
+            return losses, batch_stats
+
+        return state["params"], lambda params: losses_in_parts(
+            of_part, params, state["batch_stats"], batch, key, self.accumulate
+        )
+
+    def _cross_entropies(
+        self,
+        hyperparameters: Mapping[str, Float[Array, ""]],
+        params: PyTree,
+        batch_stats: PyTree,
+        batch: Batch,
+        key: Key[Array, ""],
+    ) -> tuple[Float[Array, " batch"], Float[Array, "batch classes"], PyTree]:
+        """Computes each example's loss, the logits, and the batch statistics after the batch."""
         rates: dict[str, Any] = {}
         if self.dropout:
             rates["dropout_rate"] = hyperparameters["dropout"]
@@ -139,10 +180,8 @@ class Classifier:
         )
         smoothing = hyperparameters["label_smoothing"] if self.label_smoothing else 0.0
         target = batch.get("target", batch["label"])
-        loss = mean_over(softmax_cross_entropy(logits, target, smoothing))
-        hits = jnp.argmax(logits, axis=-1) == batch["label"]
-        sums = {"loss": loss, "accuracy": mean_over(hits.astype(jnp.float32))}
-        return loss, changed.get("batch_stats", {}), sums
+        losses = softmax_cross_entropy(logits, target, smoothing)
+        return losses, logits, changed.get("batch_stats", {})
 
     def evaluate(self, state: State, batch: Batch, key: Key[Array, ""]) -> ClassifierSums:
         """Sums over the valid examples of a batch what `summarize` needs."""

@@ -43,16 +43,23 @@ def gradients_of(
     if parts > 1:
         return accumulate_gradients(differentiate(loss), params, carried, batch, key, parts)
 
-    def total(params):
-        mean, after, metrics = loss(params, carried, batch, key)
-        return mean.total, (mean.count, after, metrics)
-
+    total = _total_of(loss, carried, batch, key)
     value, pull_back, others = jax.vjp(total, params, has_aux=True)
     count, carried, metrics = others
     # Divides where the backward pass starts. Dividing the gradients would need an operation per
     # parameter, which XLA fuses with those of the optimizer and then rounds differently.
     (gradients,) = pull_back(1 / _divisor(across.total(count)).astype(value.dtype))
     return across.total(gradients), carried, metrics
+
+
+def _total_of(loss: Loss, carried: PyTree, batch: Batch, key: Key[Array, ""]) -> Callable:
+    """Makes the function of the parameters whose first output is differentiated."""
+
+    def total(params):
+        mean, after, metrics = loss(params, carried, batch, key)
+        return mean.total, (mean.count, after, metrics)
+
+    return total
 
 
 def _divisor(count: Int[Array, ""]) -> Float[Array, ""]:
@@ -64,10 +71,7 @@ def differentiate(loss: Loss) -> Differentiate:
     """Makes the function that computes the gradient of a loss's total."""
 
     def of_part(params, carried, batch, key):
-        def total(params):
-            mean, after, metrics = loss(params, carried, batch, key)
-            return mean.total, (mean.count, after, metrics)
-
+        total = _total_of(loss, carried, batch, key)
         gradients, others = jax.grad(total, has_aux=True)(params)
         return Differentiated(gradients, *others)
 
@@ -116,6 +120,31 @@ def _sum_over_parts(differentiate, params, carried, batch, key, parts: int) -> D
 
     start = zeros._replace(carried=carried)
     return jax.lax.scan(add_part, start, (jnp.arange(parts), split))[0]
+
+
+def losses_in_parts(
+    losses: Callable[[PyTree, PyTree, Batch, Key[Array, ""]], tuple[Float[Array, " part"], PyTree]],
+    params: PyTree,
+    carried: PyTree,
+    batch: Batch,
+    key: Key[Array, ""],
+    parts: int = 1,
+) -> Float[Array, " batch"]:
+    """Computes the loss of each example, in the parts and with the keys of `gradients_of`.
+
+    losses: (params, carried, batch, key) -> (loss of each example, carried).
+    """
+    if parts == 1:
+        return losses(params, carried, batch, key)[0]
+
+    def of_part(carried, index_and_part):
+        index, part = index_and_part
+        values, carried = losses(params, carried, part, jax.random.fold_in(key, index))
+        return carried, values
+
+    split = split_batch(batch, parts)
+    values = jax.lax.scan(of_part, carried, (jnp.arange(parts), split))[1]
+    return values.swapaxes(0, 1).reshape(-1)
 
 
 def split_batch(batch: Batch, parts: int) -> Batch:

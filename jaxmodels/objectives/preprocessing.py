@@ -28,18 +28,25 @@ def with_preprocessing(objective: Any, prepare: Change, augment: Change | None =
     evaluation sums or maps.
     """
     plain = Objective.of(objective)
-    prepared_step = prepared(plain.step, prepare)
+
+    def augmented(function: Function) -> Function:
+        on_prepared = prepared(function, prepare)
+
+        def call(state: State, batch: Batch, key: Key[Array, ""]) -> PyTree:
+            if augment is not None:
+                batch = augment(batch, jax.random.fold_in(key, _AUGMENT))
+            return on_prepared(state, batch, key)
+
+        return call
 
     def init(key: Key[Array, ""], spec: BatchSpec, hyperparameters: Hyperparameters) -> State:
         return plain.init(key, jax.eval_shape(prepare, spec, key), hyperparameters)
 
-    def augmented_step(state: State, batch: Batch, key: Key[Array, ""]) -> tuple[State, PyTree]:
-        if augment is not None:
-            batch = augment(batch, jax.random.fold_in(key, _AUGMENT))
-        return prepared_step(state, batch, key)
-
     return plain._replace(
-        init=init, step=augmented_step, evaluate=prepared(plain.evaluate, prepare)
+        init=init,
+        step=augmented(plain.step),
+        evaluate=prepared(plain.evaluate, prepare),
+        losses=augmented(plain.losses) if plain.losses else None,
     )
 
 

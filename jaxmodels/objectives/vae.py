@@ -14,7 +14,12 @@ from jaxmodels import across
 from jaxmodels.objectives.descent import descend, initial_state, learned_of
 from jaxmodels.objectives.doubly_reparameterized import doubly_reparameterized
 from jaxmodels.objectives.generation import in_chunks
-from jaxmodels.objectives.gradients import Differentiated, accumulate_gradients, gradients_of
+from jaxmodels.objectives.gradients import (
+    Differentiated,
+    accumulate_gradients,
+    gradients_of,
+    losses_in_parts,
+)
 from jaxmodels.objectives.likelihoods import Likelihood
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.variational_bounds import (
@@ -30,11 +35,12 @@ from jaxmodels.objectives.variational_scores import (
     elbo_terms,
     evaluation_scores,
 )
-from jaxmodels.ops.latents import Inference, call
+from jaxmodels.ops.latents import Inference, call, decode_samples
 from jaxmodels.protocol import (
     Batch,
     BatchSpec,
     Hyperparameters,
+    Losses,
     Mean,
     PyTree,
     Score,
@@ -133,6 +139,19 @@ class VariationalAutoencoder:
         sums = {name: mean_over(values) for name, values in terms.items()}
         return sums["loss"], collections, sums
 
+    def losses(self, state: State, batch: Batch, key: Key[Array, ""]) -> tuple[PyTree, Losses]:
+        """Returns the parameters, and the function of them that computes each image's loss. Its
+        gradient is the plain one of the bound, also for dreg."""
+        weights = self.weights(state)
+
+        def of_part(params, collections, part, key):
+            terms, collections = self.terms(params, collections, part, key, weights)
+            return terms["loss"], collections
+
+        return state["params"], lambda params: losses_in_parts(
+            of_part, params, state["collections"], batch, key, self.accumulate
+        )
+
     def terms(
         self,
         params: PyTree,
@@ -217,12 +236,8 @@ class VariationalAutoencoder:
         self, variables: PyTree, batch: Batch, latents: Float[Array, "samples batch size"]
     ) -> Float[Array, "samples batch"]:
         """Returns log p(x|z) of each image at samples of z."""
-        samples, count, size = latents.shape
-        labels = labels_of(batch, self.classes)
-        labels = None if labels is None else jnp.tile(labels, samples)
-        rows = latents.reshape(samples * count, size)
-        parameters = call(self.model, "decode", variables, rows, labels)
-        parameters = parameters.reshape(samples, count, *parameters.shape[1:])
+        decode = partial(call, self.model, "decode", variables)
+        parameters = decode_samples(decode, latents, labels_of(batch, self.classes))
         return self.likelihood.log_probability(parameters, batch["image"])
 
     def evaluate(self, state: State, batch: Batch, key: Key[Array, ""]) -> VariationalSums:

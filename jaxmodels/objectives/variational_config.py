@@ -48,8 +48,10 @@ class VariationalConfig:
                 raise InputError(f"{name} = {value}; expected a finite number >= 0")
         if not 0 <= self.ema < 1:
             raise InputError(f"ema = {self.ema}; expected 0 <= ema < 1")
-        if self.alpha >= 1 and self.objective == "infovae":
-            raise InputError(f"alpha = {self.alpha}; expected below 1; with 1, --objective wae")
+        if not 0 <= self.alpha < 1:
+            raise InputError(
+                f"alpha = {self.alpha}; expected 0 <= alpha < 1; for 1, --objective wae"
+            )
         for name, standard, bounds in (
             ("particles", 1, ("elbo", "iwae", "dreg")),
             ("free_bits", 0, ("elbo",)),

@@ -10,6 +10,7 @@ with one key per image. With keys = None there is no noise: `infer` follows the 
 Objectives know these methods and the types below, and import no model.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -55,3 +56,16 @@ def normal_noise(
         return jnp.zeros((samples, batch, *shape))
     noise = jax.vmap(lambda key: jax.random.normal(key, (samples, *shape)))(keys)
     return jnp.moveaxis(noise, 0, 1)
+
+
+def decode_samples(
+    decode: Callable,
+    latents: Float[Array, "samples batch size"],
+    labels: Int[Array, " batch"] | None,
+) -> Float[Array, "samples batch height width parameters"]:
+    """Decodes each sample of each image, with the image's label."""
+    samples, batch, size = latents.shape
+    if labels is not None:
+        labels = jnp.tile(labels, samples)
+    parameters = decode(latents.reshape(samples * batch, size), labels)
+    return parameters.reshape(samples, batch, *parameters.shape[1:])

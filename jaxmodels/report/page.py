@@ -1,5 +1,6 @@
 """The page of one run."""
 
+import re
 import shlex
 
 from jaxmodels.report.charts import chart, colour_of_split, curves_of, panels, series
@@ -23,7 +24,7 @@ from jaxmodels.report.summary import summary_of
 
 def run_page(run: Run) -> str:
     """Writes the whole page."""
-    title = " · ".join(str(run.config.get(name, "unknown")) for name in ("data", "model"))
+    title = title_of(run)
     charts, speed = curves_of(run), _speed_charts(run)
     classes, has_matrix = classes_of(run.evaluation)
     # The page has the matrix as a table, so its picture would repeat it.
@@ -43,6 +44,19 @@ def run_page(run: Run) -> str:
     head = heading(f"{run.record['experiment']} run", title, name, run.status)
     body = [head, *navigated([part for part in sections if part]), footer()]
     return document(f"{title} · {name}", body, {"curves": charts, "speed": speed})
+
+
+def title_of(run: Run) -> str:
+    """Names the data and the model of a run; without both, its script or its experiment."""
+    known = [str(run.config[name]) for name in ("data", "model") if name in run.config]
+    return " · ".join(known) or _script_of(run) or str(run.record["experiment"])
+
+
+def _script_of(run: Run) -> str | None:
+    """Returns the name of the program in the recorded command, of a module its last part."""
+    command = run.record.get("command")
+    found = re.match(r"python (?:-m (\S+)|.*?([^/ ]+)\.py(?= |$))", str(command))
+    return (found[1] or found[2]).rpartition(".")[2] if found else None
 
 
 def _speed_charts(run: Run) -> list[dict]:

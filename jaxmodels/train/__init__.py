@@ -1,7 +1,10 @@
 """The engine: everything that touches devices, time and files. It knows only the protocol."""
 
+from typing import TYPE_CHECKING, Any
+
 from jaxmodels.train.command import main, train
 from jaxmodels.train.config import (
+    ComputeConfig,
     Config,
     ModelSection,
     Preset,
@@ -13,7 +16,11 @@ from jaxmodels.train.config import (
 )
 from jaxmodels.train.experiment import Evaluation, Experiment, Findings, Prediction
 
+if TYPE_CHECKING:
+    from jaxmodels.train.modes import load_run
+
 __all__ = [
+    "ComputeConfig",
     "Config",
     "Evaluation",
     "Experiment",
@@ -25,7 +32,17 @@ __all__ = [
     "RunConfig",
     "Section",
     "configure",
+    "load_run",
     "main",
     "require_range",
     "train",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Its module takes seconds to import, which --help need not wait for.
+    if name == "load_run":
+        from jaxmodels.train import modes
+
+        return modes.load_run
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,8 +3,6 @@
 import contextlib
 import functools
 import gc
-import hashlib
-import json
 import logging
 import os
 import re
@@ -20,7 +18,7 @@ import jax
 from jaxmodels.errors import InputError, RunError
 from jaxmodels.files import read_json
 from jaxmodels.protocol import PyTree
-from jaxmodels.run_record import is_number
+from jaxmodels.run_record import is_number, read_facts, seal_facts
 from jaxmodels.train.digest import digests_by_name, names_of_leaves
 
 _FULL_OR_FORBIDDEN = (ENOSPC, EDQUOT, EACCES, EPERM, EROFS, EIO)
@@ -109,7 +107,7 @@ class Checkpoints:
             self._manager.save(
                 step,
                 args=self._args.StandardSave(tree),
-                custom_metadata=_sealed({**facts._asdict(), "arrays": arrays}),
+                custom_metadata=seal_facts({**facts._asdict(), "arrays": arrays}),
             )
 
     def facts(self, step: int) -> Facts | None:
@@ -133,21 +131,49 @@ class Checkpoints:
         saved, wanted = kept["arrays"], _types_by_name(like)
         for name in sorted(saved.keys() | wanted.keys()):
             there, here = saved.get(name, {}).get("type"), wanted.get(name)
+            if there and here and there != here and _without_width(there) == _without_width(here):
+                raise InputError(
+                    f"checkpoint {self._folder / str(step)} has other types than this process:"
+                    f" array {name} is {there} there and {here} here; set JAX_ENABLE_X64 as it was"
+                    " when the run began"
+                )
             if there != here:
                 raise self._misfit(step, f"array {name} is {there} there and {here} here")
-        try:
-            with _quiet():
-                tree = self._manager.restore(step, args=self._args.StandardRestore(like))
-        except MemoryError:
-            raise
-        except Exception as error:
-            # Orbax and TensorStore raise many types for files that are cut, gone or changed.
-            raise self._damage(step, _first_line(error)) from None
+        tree = self._restore_checked(step, self._args.StandardRestore(like))
         found = digests_by_name(tree)
         for name, array in saved.items():
             if found[name] != array["digest"]:
                 raise self._damage(step, f"array {name} is not what was written")
         return Restored(step, tree, _facts_of(kept))
+
+    def require_whole(self, step: int) -> int:
+        """Compares every array of a checkpoint, whatever its structure, with its checksum; returns
+        how many there are. 0: it was written by a version that kept no checksums.
+
+        Raises:
+          DamagedCheckpoint: its bytes are not those that were written.
+        """
+        kept = self._kept(step)
+        if kept is None:
+            return 0
+        one_device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        arguments = self._args.StandardRestore(fallback_sharding=one_device)
+        with jax.enable_x64(True):  # else jax would narrow what has 64 bits
+            found = digests_by_name(self._restore_checked(step, arguments))
+        arrays = kept["arrays"]
+        wrong = [name for name in arrays if found.get(name) != arrays[name]["digest"]]
+        if wrong:
+            more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
+            names = ", ".join(wrong[:4]) + more
+            raise self._damage(step, f"{len(wrong)} arrays are not what was written: {names}")
+        return len(arrays)
+
+    def digests(self, step: int) -> dict[str, str]:
+        """The checksums of the arrays of a checkpoint by name; {}: it kept none, or is damaged."""
+        with contextlib.suppress(DamagedCheckpoint):
+            kept = self._kept(step) or {"arrays": {}}
+            return {name: array["digest"] for name, array in kept["arrays"].items()}
+        return {}
 
     def restore_newest(self, like: PyTree) -> Restored | None:
         """The newest checkpoint that is whole; None where there is none at all. A note on standard
@@ -210,20 +236,21 @@ class Checkpoints:
 
     def _kept(self, step: int) -> dict[str, Any] | None:
         """The facts and the checksums that were saved with a checkpoint."""
-        path = self._folder / str(step) / "_CHECKPOINT_METADATA"
         try:
-            sealed = json.loads(path.read_bytes())["custom_metadata"]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            raise self._damage(step, f"its file {path.name} cannot be read") from None
-        if not sealed:
-            return None
+            return read_facts(self._folder / str(step))
+        except InputError as error:
+            raise self._damage(step, str(error)) from None
+
+    def _restore_checked(self, step: int, arguments: Any) -> PyTree:
+        """Restores a checkpoint that has checksums, so that what fails is damage."""
         try:
-            content = sealed["content"]
-            if sealed["sha256"] == _sha256(content):
-                return json.loads(content)
-        except (KeyError, TypeError, ValueError):
-            pass
-        raise self._damage(step, f"its file {path.name} is not what was written")
+            with _quiet():
+                return self._manager.restore(step, args=arguments)
+        except MemoryError:
+            raise
+        except Exception as error:
+            # Orbax and TensorStore raise many types for files that are cut, gone or changed.
+            raise self._damage(step, _first_line(error)) from None
 
     def _score_of(self, step: int) -> float | None:
         facts = self.facts(step)
@@ -264,18 +291,13 @@ def _types_by_name(tree: PyTree) -> dict[str, str]:
     return dict(zip(names_of_leaves(tree), types, strict=True))
 
 
-def _sealed(value: dict[str, Any]) -> dict[str, str]:
-    """A value as JSON beside its own checksum."""
-    content = json.dumps(value)
-    return {"content": content, "sha256": _sha256(content)}
+def _without_width(kind: str) -> str:
+    """A type without its bits, as "float[3]" of "float32[3]"."""
+    return re.sub(r"^([a-z]+)\d+", r"\1", kind)
 
 
 def _facts_of(kept: dict[str, Any]) -> Facts:
-    return Facts(**{name: kept[name] for name in Facts._fields})
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return Facts(**{name: kept[name] for name in Facts._fields if name in kept})
 
 
 def _first_line(error: Exception) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import jaxmodels
 from jaxmodels.errors import InputError, RunError, Stopped
 from jaxmodels.interrupts import RESUMABLE, leaving_at_interrupt
-from jaxmodels.train.config import Config, Preset, configure, from_record
+from jaxmodels.train.config import C, Config, Preset, configure, flags_of, from_record
 from jaxmodels.train.experiment import NOTHING, Experiment
 from jaxmodels.train.faults import (
     describe_fault,
@@ -19,9 +19,10 @@ from jaxmodels.train.faults import (
     require_runtime,
 )
 from jaxmodels.train.flags import parse
-from jaxmodels.train.identity import workdir_of
+from jaxmodels.train.identity import command_of, workdir_of
+from jaxmodels.train.origin import Origin, call_of, program_of
 from jaxmodels.train.run_folder import RunFolder
-from jaxmodels.train.source import source_hash
+from jaxmodels.train.source import files_of, source_hash
 
 if TYPE_CHECKING:
     from jaxmodels.train.loop import Result
@@ -66,11 +67,13 @@ def _exit_code(
     arguments: Sequence[str] | None,
 ) -> int:
     try:
+        program = program_of(build, arguments) or ""
         arguments = list(sys.argv[1:] if arguments is None else arguments)
         if "--version" in arguments:
             print(version())
             return FINISHED
-        code = _run(parse(config_class, presets, arguments), build, arguments)
+        config = parse(config_class, presets, arguments, program=program)
+        code = _run(config, build, arguments, program)
         sys.stdout.flush()
         return code
     except Stopped as stopped:
@@ -117,12 +120,12 @@ def version() -> str:
     return f"jaxmodels {jaxmodels.__version__}, Python {python}, jax {metadata.version('jax')}"
 
 
-def _run(config: Config, build: Callable, arguments: Sequence[str]) -> int:
+def _run(config: Config, build: Callable, arguments: Sequence[str], program: str) -> int:
     config.validate()
     require_runtime()
     folder = RunFolder(workdir_of(config))
     if config.run.mode == "train" and not config.run.debug:
-        result = train(build, config)
+        result = _train(build, config, command_of(config, program))
         if not result.trained:
             extend = "" if config.schedule_ends else "; a larger --steps extends it"
             print(f"the run in {folder.path} is finished{extend}")
@@ -138,7 +141,7 @@ def _run(config: Config, build: Callable, arguments: Sequence[str]) -> int:
     if config.run.mode != "train" or record:
         config = _config_of_run(config, folder, record, arguments)
     config.validate()
-    experiment = build(config)
+    experiment = modes.rebuilt(build, config, folder, record) if record else build(config)
     if record:
         lenient = configure(config, accept_code_change=True)
         folder.check(record, lenient, source_hash(build), experiment.facts)
@@ -156,6 +159,20 @@ def train(build: Callable[..., Experiment], config: Config, *data: object) -> "R
       InputError: bad input; nothing has been written.
       RunError: the run failed.
     """
+    if data:
+        config = _with_name_of(data[0], config)
+    return _train(build, config, call_of(build, bool(data)), *data)
+
+
+def _with_name_of(data: object, config: C) -> C:
+    """Names the given data in the config, which would speak of its default instead."""
+    name = getattr(data, "name", None)
+    if isinstance(name, str) and "data" in flags_of(config):
+        return configure(config, data=name)
+    return config
+
+
+def _train(build: Callable, config: Config, command: str, *data: object) -> "Result":
     from jaxmodels.train import loop
 
     config.validate()
@@ -166,7 +183,8 @@ def train(build: Callable[..., Experiment], config: Config, *data: object) -> "R
     record = folder.record()
     if record and not config.run.overwrite:
         folder.check(record, config, source)  # before the data is loaded
-    return loop.train(build(config, *data), config, folder, source)
+    origin = Origin(command, files_of(build))
+    return loop.train(build(config, *data), config, folder, source, origin)
 
 
 def _config_of_run(
@@ -177,6 +195,7 @@ def _config_of_run(
         raise InputError(
             f"workdir {folder.path} holds no run; name one with --workdir, or train it"
         )
+    folder.require_run_of(config.experiment, record)
     recorded = from_record(type(config), record)
     if config.run.preset not in ("", recorded.run.preset):
         raise InputError(

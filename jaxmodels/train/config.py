@@ -13,12 +13,13 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 
 import tyro
 
 from jaxmodels.errors import InputError, closest, require_known
 from jaxmodels.roles import Role
+from jaxmodels.train.fitting import fit
 
 T = TypeVar("T")
 C = TypeVar("C", bound="Config")
@@ -26,9 +27,9 @@ Section = tyro.conf.OmitArgPrefixes  # Section[RunConfig]: its fields are flags 
 ModelSection = Annotated[T, tyro.conf.arg(name="")]  # the same for a choice among models
 
 
-MODES = ("train", "evaluate", "sample", "predict")
 Mode = Literal["train", "evaluate", "sample", "predict"]
 Precision = Literal["float32", "bfloat16"]
+Nonfinite = Literal["stop", "skip", "rollback"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ class RunConfig:
     """Steps between checkpoints."""
     keep: Annotated[int, Role.HOW] = 2
     """How many of the newest checkpoints are kept, beside the best one."""
-    on_nonfinite: Annotated[Literal["stop", "skip", "rollback"], Role.BITS] = "stop"
+    on_nonfinite: Annotated[Nonfinite, Role.BITS] = "stop"
     """When loss or state is not finite: stop, skip the update of that step, or roll back to the
     last checkpoint and leave out the batches since."""
     log_every: Annotated[int, Role.HOW] = 50
@@ -74,10 +75,6 @@ class RunConfig:
     """How the step is spread over devices: jit over a mesh, or pmap; the results are the same."""
     mesh: Annotated[str, Role.BITS] = ""
     """Axes of devices, as data=4; empty: data over all devices."""
-    precision: Precision = "float32"
-    """Type of activations; parameters stay float32."""
-    accumulate: int = 1
-    """Compute a batch's gradient in this many parts, to save memory; BatchNorm sees each alone."""
     overwrite: Annotated[bool, Role.VERB] = False
     """Start anew in a workdir that holds another run."""
     accept_code_change: Annotated[bool, Role.VERB] = False
@@ -88,20 +85,30 @@ class RunConfig:
     def validate(self) -> None:
         """Raises InputError for a number out of range."""
         at_least_one = ("steps", "batch_size", "count", "eval_every", "eval_batch_size")
-        more = ("checkpoint_every", "keep", "log_every", "steps_per_dispatch", "accumulate")
+        more = ("checkpoint_every", "keep", "log_every", "steps_per_dispatch")
         for name in (*at_least_one, *more):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} = {getattr(self, name)}; expected at least 1")
-        require_known("precision", self.precision, ("float32", "bfloat16"))
-        require_known("mode", self.mode, MODES)
-        require_known("on_nonfinite", self.on_nonfinite, ("stop", "skip", "rollback"))
+        require_known("mode", self.mode, get_args(Mode))
+        require_known("on_nonfinite", self.on_nonfinite, get_args(Nonfinite))
         if not 0 <= self.seed < 2**32:
             raise InputError(f"seed = {self.seed}; expected 0 <= seed < 2^32")
-        if self.batch_size % self.accumulate:
-            raise InputError(
-                f"accumulate = {self.accumulate}; expected a divisor of batch_size"
-                f" = {self.batch_size}"
-            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeConfig:
+    """How a step computes, for the config of a script whose objective heeds it."""
+
+    precision: Precision = "float32"
+    """Type of activations; parameters stay float32."""
+    accumulate: int = 1
+    """Compute a batch's gradient in this many parts, to save memory; BatchNorm sees each alone."""
+
+    def validate(self) -> None:
+        """Raises InputError for a number out of range."""
+        require_known("precision", self.precision, get_args(Precision))
+        if self.accumulate < 1:
+            raise InputError(f"accumulate = {self.accumulate}; expected at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,11 +122,16 @@ class Config:
     def validate(self) -> None:
         """Validates all sections, which raise InputError; experiments extend it."""
         for flag in flags_of(self).values():
+            fit(flag.name, flag.value, flag.kind)
             if isinstance(flag.value, str) and re.match(r"[A-Za-z0-9]+://", flag.value):
                 raise InputError(
                     f"{flag.name} = {flag.value}; expected a path of this machine: copy or mount"
                     " what lies elsewhere"
                 )
+        size, flags = self.run.batch_size, flags_of(self)
+        parts = flags["accumulate"].value if "accumulate" in flags else 1
+        if parts > 0 and size % parts:
+            raise InputError(f"accumulate = {parts}; expected a divisor of batch_size = {size}")
         for section in sections_of(self):
             if hasattr(section, "validate"):
                 section.validate()
@@ -190,12 +202,13 @@ def sections_of(config: Any) -> Iterator[Any]:
 
 
 def configure(config: C, **flags: Any) -> C:
-    """Returns the config with these flags, in whichever section each stands.
+    """Returns the config with these flags, in whichever section each stands, fitted to the types
+    of their fields (see `fit`).
 
     An option of a model that is not chosen is given with the model's name: **{"vit.patch": 8}.
 
     Raises:
-      InputError: no such flag.
+      InputError: no such flag, or a value of another type.
     """
     # The model comes first, because it decides which options are flags.
     for name in sorted(flags, key=lambda name: name != "model"):
@@ -206,11 +219,12 @@ def configure(config: C, **flags: Any) -> C:
 def _with_flag(config: C, name: str, value: Any) -> C:
     known = flags_of(config)
     if name in known:
-        return _replaced(config, known[name].path, value)
+        return _replaced(config, known[name].path, fit(name, value, known[name].kind))
     for path, options in _all_options(config, ()):
         model, _, option = name.partition(".")
         if model == path[-1] and option in {field.name for field in dataclasses.fields(options)}:
-            return _replaced(config, (*path, option), value)
+            hint = get_type_hints(type(options), include_extras=True)[option]
+            return _replaced(config, (*path, option), fit(name, value, hint))
     raise InputError(f"unknown flag '{name}'{closest(name, known)}")
 
 
@@ -259,22 +273,30 @@ def to_json(config: Config) -> dict[str, Any]:
 
 def from_json(config_class: type[Config], values: dict[str, Any]) -> Config:
     """Inverts `to_json`. Flags that `values` lacks have their default; values that are no flags any
-    more are ignored."""
+    more are ignored.
+
+    Raises:
+      InputError: a value of another type.
+    """
     config = config_class()
     for name in sorted(values, key=lambda name: name != "model"):
-        value = values[name]
-        known = flags_of(config)
-        if name in known:
-            value = tuple(value) if isinstance(value, list) else value
-            config = _replaced(config, known[name].path, value)
+        if name in flags_of(config):
+            config = _with_flag(config, name, values[name])
     return config
 
 
 def from_record(config_class: type[Config], record: dict[str, Any]) -> Config:
-    """Reads the config of a run's record, of any format."""
+    """Reads the config of a run's record, of any format.
+
+    Raises:
+      InputError: a value of another type.
+    """
     values = record["config"]
-    if record.get("format", 1) < 2:
+    if fit("format", record.get("format", 1), int) < 2:
         # In format 1 an empty value stood for the architecture's default.
         own = {"variant", "hidden", "activation", "norm", "patch"}
         values = {n: v for n, v in values.items() if n not in own or v not in ("", [], 0)}
-    return from_json(config_class, values)
+    try:
+        return from_json(config_class, values)
+    except InputError as error:
+        raise InputError(f"the run's record has {error}") from None

@@ -1,7 +1,6 @@
 """What a script gives to the engine, and what the engine gives to it at an evaluation."""
 
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -56,14 +55,14 @@ class Findings(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """How --mode predict serves a path that the user names.
+    """How --mode predict serves a path that the user names, and `Run.predict` arrays too.
 
-    read: yields the name and the columns of each example at a path; in place of the columns the
-    error of one that cannot be read. write: makes the JSON line, but for "input", of one example's
-    outputs.
+    read: yields the name and the columns of each example at a path (or in arrays, of whatever kind
+    it takes); in place of the columns the error of one that cannot be read. write: makes the JSON
+    line, but for "input", of one example's outputs.
     """
 
-    read: Callable[[Path], Iterable[tuple[str, Mapping[str, np.ndarray] | Exception]]]
+    read: Callable[[Any], Iterable[tuple[str, Mapping[str, np.ndarray] | Exception]]]
     predict: PerBatch
     write: Callable[[PyTree], dict[str, Any]]
 

@@ -17,8 +17,9 @@ from jaxmodels.train.config import (
     from_record,
     models_with,
 )
+from jaxmodels.train.fitting import fit
 
-_FLOAT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
+_FLOAT = re.compile(r"^[+-]?\d+(\.\d*)?[eE][+-]?\d+$")
 _POWER = re.compile(r"[+-]?\d+(\.\d*)?[eE]\+?\d+")
 
 
@@ -27,9 +28,12 @@ def parse(
     presets: Mapping[str, Preset],
     arguments: Sequence[str],
     default: Config | None = None,
+    program: str | None = None,
 ) -> Config:
     """Parses flags into a config. They are laid over `default`; without one, over the preset that
     they name and then the file that --config names (a run's config.json, or flags as YAML).
+
+    program: how it was started, for --help; None: python -m experiments.NAME.
 
     Raises:
       InputError: an unknown flag, preset or option, a value of another type, or a file that is
@@ -40,7 +44,8 @@ def parse(
         default = config_class()
         preset = _value_of(arguments, "preset")
         recorded = {} if path is None else _read(config_class, Path(path))
-        preset = recorded.pop("preset", "") if preset is None else preset
+        kept = fit("preset", recorded.pop("preset", ""), str)
+        preset = kept if preset is None else preset
         if preset:
             require_known("preset", preset, presets)
             default = configure(default, **presets[preset].flags, preset=preset)
@@ -49,7 +54,8 @@ def parse(
     if model is not None and "model" in flags_of(default):
         default = configure(default, model=model)
     arguments = _with_whole_numbers(_with_full_names(arguments, default), default)
-    return _parse(config_class, presets, arguments, default)
+    program = program or f"python -m experiments.{config_class.experiment}"
+    return _parse(config_class, presets, arguments, default, program)
 
 
 def _value_of(arguments: Sequence[str], name: str) -> str | None:
@@ -82,12 +88,16 @@ def _read(config_class: type[Config], path: Path) -> dict[str, Any]:
     """Reads the flags in a file."""
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        """Reads 1e3, which has no point, as a number; the others of YAML take it for text."""
+
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("+-0123456789"))
     try:
         text = path.read_text("utf-8")
-        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        content = json.loads(text) if path.suffix == ".json" else yaml.load(text, Loader)
     except OSError as error:
         raise InputError(f"config {path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         first = str(error).splitlines()[0]
         raise InputError(f"config {path} is neither JSON nor YAML: {first}") from None
     if not isinstance(content, dict):
@@ -101,16 +111,7 @@ def _read(config_class: type[Config], path: Path) -> dict[str, Any]:
         flags = {n: f.value for n, f in flags_of(from_record(config_class, content)).items()}
         # A new run gets a folder of its own.
         return flags | {"workdir": None}
-    flags = {str(name).replace("-", "_"): value for name, value in content.items()}
-    return {name: _plain(value) for name, value in flags.items()}
-
-
-def _plain(value: Any) -> Any:
-    """Converts a value of YAML to that of a flag."""
-    if isinstance(value, list):
-        return tuple(map(_plain, value))
-    # YAML reads 1e-3, which has no point, as text.
-    return float(value) if isinstance(value, str) and _FLOAT.fullmatch(value) else value
+    return {str(name).replace("-", "_"): value for name, value in content.items()}
 
 
 def _with_full_names(arguments: Sequence[str], default: Config) -> list[str]:
@@ -168,6 +169,7 @@ def _parse(
     presets: Mapping[str, Preset],
     arguments: Sequence[str],
     default: Config,
+    program: str,
 ) -> Config:
     import tyro
 
@@ -177,9 +179,8 @@ def _parse(
         description += f"\n\nPresets: {', '.join(presets)}"
     try:
         with contextlib.redirect_stderr(printed):
-            name = f"python -m experiments.{config_class.experiment}"
             return tyro.cli(
-                config_class, prog=name, args=arguments, default=default, description=description
+                config_class, prog=program, args=arguments, default=default, description=description
             )
     except SystemExit as ended:
         if not ended.code:

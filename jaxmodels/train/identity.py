@@ -7,12 +7,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from jaxmodels.files import is_path
 from jaxmodels.train.config import Config, Flag, Role, configure, flags_of, to_json
-
-
-def is_path(data: str) -> bool:
-    """Whether a value of --data names a folder or file, not a data set."""
-    return data.startswith((".", "~", os.sep)) or (os.sep in data and Path(data).exists())
 
 
 def identity(config: Config) -> dict[str, Any]:
@@ -54,22 +50,25 @@ def workdir_of(config: Config) -> Path:
     return Path("runs") / config.experiment / "-".join([*parts, str(config.run.seed), digest])
 
 
-def command_of(config: Config) -> str:
-    """Writes python -m experiments.NAME with the flags that differ from their defaults, for a
-    shell. Flags of `Role.VERB` are left out, the preset among them: its flags are in the command.
+def command_of(config: Config, program: str = "") -> str:
+    """Writes the program with the flags that differ from their defaults, for a shell. Flags of
+    `Role.VERB` are left out, the preset among them: its flags are in the command.
+
+    program: how it is started; empty: python -m experiments.NAME.
     """
     standard = type(config)()
     flags = flags_of(config)
     if "model" in flags:
         standard = configure(standard, model=flags["model"].value)
     defaults = flags_of(standard)
-    words = ["python", "-m", f"experiments.{config.experiment}"]
+    words = []
     if "model" in flags and flags["model"].value != flags_of(type(config)())["model"].value:
         words += ["--model", str(flags["model"].value)]
     for name, flag in flags.items():
         if flag.role is not Role.VERB and flag.value != defaults[name].value:
             words += _written(flag)
-    return shlex.join(words)
+    program = program or f"python -m experiments.{config.experiment}"
+    return " ".join([program, *([shlex.join(words)] if words else [])])
 
 
 def _written(flag: Flag) -> list[str]:

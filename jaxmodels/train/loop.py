@@ -22,6 +22,7 @@ from jaxmodels.train.findings import write_findings
 from jaxmodels.train.layout import make_mesh, use_compilation_cache
 from jaxmodels.train.log import Log
 from jaxmodels.train.memory import require_memory
+from jaxmodels.train.origin import UNKNOWN, Origin
 from jaxmodels.train.program import TrainProgram
 from jaxmodels.train.progress import Interruption
 from jaxmodels.train.run_folder import RunFolder
@@ -183,9 +184,15 @@ class Trainer:
         Raises:
           InputError: it cannot be sampled from.
         """
-        if self.sampler is None:
-            raise InputError(f"mode = sample; {self.config.experiment} has nothing to sample")
+        require_sample(self.experiment, self.config.experiment)
+        assert self.sampler
         return self.sampler(state, key, conditions)
+
+
+def require_sample(experiment: Experiment, name: str) -> None:
+    """Raises InputError for an objective without samples."""
+    if experiment.objective.sample is None:
+        raise InputError(f"{name} has nothing to sample: its objective has no function 'sample'")
 
 
 def _monitor_of(experiment: Experiment) -> tuple[str, str]:
@@ -210,10 +217,16 @@ def _require_declared(experiment: Experiment, scores: dict[str, float]) -> None:
         raise ValueError(f"monitor = {experiment.monitor}; expected one of {list(scores)}")
 
 
-def train(experiment: Experiment, config: Config, folder: RunFolder, source: str) -> Result:
+def train(
+    experiment: Experiment,
+    config: Config,
+    folder: RunFolder,
+    source: str,
+    origin: Origin = UNKNOWN,
+) -> Result:
     """Trains or resumes the run in `folder`; of a finished run it only reads the state.
 
-    source: hash of the code (see `source_hash`).
+    source: hash of the code (see `source_hash`). origin: for the run's record.
 
     Raises:
       InputError: the folder holds another run, or the config does not fit data and devices; nothing
@@ -227,14 +240,16 @@ def train(experiment: Experiment, config: Config, folder: RunFolder, source: str
     with Interruption() as interruption:
         require_memory(trainer.program.compile(), config)
         with folder.locked():
-            return _train_locked(trainer, interruption, source)
+            return _train_locked(trainer, interruption, source, origin)
 
 
-def _train_locked(trainer: Trainer, interruption: Interruption, source: str) -> Result:
+def _train_locked(
+    trainer: Trainer, interruption: Interruption, source: str, origin: Origin
+) -> Result:
     """Trains in a folder that no other process changes: what is read here is still so when it is
     acted upon."""
     experiment, config, folder = trainer.experiment, trainer.config, trainer.folder
-    now = environment()
+    now = environment(origin.files)
     folder.recover()
     record = folder.record()
     if config.run.overwrite:
@@ -245,9 +260,8 @@ def _train_locked(trainer: Trainer, interruption: Interruption, source: str) -> 
         now = record["environment"]
 
     def write_record() -> None:
-        folder.write_record(
-            config, source, experiment.facts, now, trainer.monitor, experiment.scores
-        )
+        monitor, scores, command = trainer.monitor, experiment.scores, origin.command
+        folder.write_record(config, source, experiment.facts, now, monitor, scores, command)
 
     if record and not config.run.overwrite:
         return trainer.train(write_record, interruption)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from jaxmodels.errors import InputError
-from jaxmodels.train.config import Config
+from jaxmodels.train.config import Config, flags_of
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -37,10 +37,11 @@ def require_memory(compiled: jax.stages.Compiled, config: Config) -> None:
             f"the model does not fit the memory: {needed}, of which"
             f" {_readable(fixed)} for parameters, optimizer and data; expected a smaller model"
         )
-    parts = -(-run.batch_size // fitting)
+    parts, flag = -(-run.batch_size // fitting), flags_of(config).get("accumulate")
+    accumulate = f", or --accumulate {max(parts, 2 * flag.value)}" if flag else ""
     raise InputError(
         f"batch_size = {run.batch_size} does not fit the memory: {needed}; expected about"
-        f" --batch-size {fitting}, or --accumulate {max(parts, 2 * run.accumulate)}"
+        f" --batch-size {fitting}{accumulate}"
     )
 
 

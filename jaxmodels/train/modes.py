@@ -1,6 +1,7 @@
 """The modes besides training: evaluate, sample, predict, debug."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,8 +17,10 @@ from jaxmodels.train.config import Config, configure, from_record
 from jaxmodels.train.debug import all_finite, first_non_finite
 from jaxmodels.train.evaluation import map_examples
 from jaxmodels.train.experiment import Experiment, PerBatch, Prediction
-from jaxmodels.train.loop import Trainer
+from jaxmodels.train.loop import Trainer, require_sample
+from jaxmodels.train.origin import was_given_data
 from jaxmodels.train.run_folder import RunFolder, score_fields
+from jaxmodels.train.script import find_script
 
 
 def evaluate(experiment: Experiment, config: Config, folder: RunFolder) -> str:
@@ -45,14 +48,12 @@ def sample(experiment: Experiment, config: Config, folder: RunFolder) -> str:
       InputError: nothing to sample, no output, or no checkpoint.
     """
     run = config.run
-    if experiment.objective.sample is None:
-        raise InputError(f"mode = sample; {config.experiment} has nothing to sample")
-    if not run.output or not run.output.endswith(".npz"):
-        raise InputError(f"output = {run.output}; expected a file to write, --output FILE.npz")
+    require_sample(experiment, config.experiment)
+    output = _output_of(run.output, ".npz")
     trainer = Trainer(experiment, config, folder)
     step, state = _restored(trainer)
     samples = trainer.sample(state, trainer.program.keys.sample, run.count)
-    write_atomically(Path(run.output), lambda file: np.savez(file, **samples))
+    write_atomically(output, lambda file: np.savez(file, **samples))
     return f"step={step} count={run.count} output={run.output} workdir={folder.path}"
 
 
@@ -62,17 +63,15 @@ def predict(experiment: Experiment, config: Config, folder: RunFolder) -> str:
 
     Raises:
       InputError: nothing to predict, no input or output, or no checkpoint.
+      RunError: no example could be read; the lines say why.
     """
-    run, prediction = config.run, experiment.prediction
-    if prediction is None:
-        raise InputError(f"mode = predict; {config.experiment} has nothing to predict")
+    run, prediction = config.run, _prediction_of(experiment, config)
     if not run.input:
         raise InputError("input = None; expected what to predict for, --input PATH")
-    if not run.output or not run.output.endswith(".jsonl"):
-        raise InputError(f"output = {run.output}; expected a file to write, --output FILE.jsonl")
+    output = _output_of(run.output, ".jsonl")
     trainer = Trainer(experiment, config, folder)
     step, state = _restored(trainer)
-    lines = _predicted(prediction, state, Path(run.input), run.eval_batch_size)
+    lines = _predicted(prediction, _on_one_device(state), Path(run.input), run.eval_batch_size)
     count, failed = 0, 0
 
     def write(file) -> None:
@@ -81,12 +80,36 @@ def predict(experiment: Experiment, config: Config, folder: RunFolder) -> str:
             file.write(json.dumps(line).encode() + b"\n")
             count, failed = count + 1, failed + ("error" in line)
 
-    write_atomically(Path(run.output), write)
+    write_atomically(output, write)
+    if count and failed == count:
+        raise RunError(f"none of {count} inputs could be read; {output} says why of each")
     return f"step={step} count={count} failed={failed} output={run.output} workdir={folder.path}"
 
 
+def _output_of(output: str | None, ending: str) -> Path:
+    """Returns the file to write.
+
+    Raises:
+      InputError: none is named, or none that can be written.
+    """
+    if not output or not output.endswith(ending):
+        raise InputError(f"output = {output}; expected a file to write, --output FILE{ending}")
+    folder = Path(output).parent
+    if not folder.is_dir():
+        raise InputError(
+            f"output = {output}; there is no folder {folder}: make it, or name another file"
+        )
+    return Path(output)
+
+
+def _prediction_of(experiment: Experiment, config: Config) -> Prediction:
+    if experiment.prediction is None:
+        raise InputError(f"{config.experiment} has nothing to predict")
+    return experiment.prediction
+
+
 def _predicted(
-    prediction: Prediction, state: State, path: Path, batch_size: int
+    prediction: Prediction, state: State, inputs: Any, batch_size: int
 ) -> Iterator[dict[str, Any]]:
     """Yields the lines of all examples, computed a batch at a time."""
     names: list[str] = []
@@ -107,7 +130,7 @@ def _predicted(
             yield {"input": name, **prediction.write(row)}
             at += 1
 
-    for name, columns in prediction.read(path):
+    for name, columns in prediction.read(inputs):
         names.append(name)
         read.append(columns)
         if len(names) == batch_size:
@@ -115,6 +138,9 @@ def _predicted(
             names.clear()
             read.clear()
     yield from lines()
+
+
+_HINT = "give its config class and its build, load_run(workdir, ConfigClass, build)"
 
 
 class Run(NamedTuple):
@@ -130,34 +156,85 @@ class Run(NamedTuple):
         """Returns the outputs of a function (state, batch, key) for examples in memory."""
         return map_examples(function, self.state, columns)
 
+    def predict(self, inputs: Any) -> list[dict[str, Any]]:
+        """Returns the lines that --mode predict writes, for a path or for arrays (images as the
+        run's data has them; see `read_arrays`).
+
+        Raises:
+          InputError: nothing to predict, or no example can be read.
+        """
+        if isinstance(inputs, (str, os.PathLike)):
+            inputs = Path(inputs)
+        prediction = _prediction_of(self.experiment, self.config)
+        size = self.config.run.eval_batch_size
+        lines = list(_predicted(prediction, self.state, inputs, size))
+        if lines and all("error" in line for line in lines):
+            raise InputError(f"none of {len(lines)} inputs could be read: {lines[0]['error']}")
+        return lines
+
 
 def load_run(
-    config_class: type[Config],
-    build: Callable[[Config], Experiment],
     workdir: str | Path,
+    config_class: type[Config] | None = None,
+    build: Callable[..., Experiment] | None = None,
+    *,
+    data: object = None,
     **changes: object,
 ) -> Run:
     """Loads the run in a folder, with the state of its last checkpoint, on one device.
 
-    changes: flags that replace recorded ones: data_dir="..." where the data has moved,
-    checkpoint="best".
+    config_class, build: None: those of experiments.NAME. data: what `train` was given besides the
+    config; as text the flag, where the data has moved. changes: other flags that replace recorded
+    ones, as checkpoint="best".
 
     Raises:
       InputError: the folder holds no run of this experiment or no checkpoint, or the data changed.
     """
     folder = RunFolder(workdir)
     record = folder.record()
-    if record is None or record["experiment"] != config_class.experiment:
-        found = f"one of '{record['experiment']}'" if record else "none"
-        raise InputError(f"{workdir} holds no run of '{config_class.experiment}' but {found}")
+    if record is None:
+        raise InputError(f"workdir {workdir} holds no run; name one, as runs/EXPERIMENT/NAME")
+    if config_class is None or build is None:
+        config_class, build = find_script(folder.path, record["experiment"], _HINT)
+    folder.require_run_of(config_class.experiment, record)
+    if isinstance(data, (str, os.PathLike)):
+        changes, data = {"data": data, **changes}, None
     defaults = {"workdir": str(workdir), "mesh": "data=1", "accept_code_change": True}
     config = configure(from_record(config_class, record), **defaults | changes)
-    experiment = build(config)
+    config.validate()
+    experiment = rebuilt(build, config, folder, record, *([] if data is None else [data]))
     folder.check(record, config, record["source"], experiment.facts)
     trainer = Trainer(experiment, config, folder)
     step, state = _restored(trainer)
-    state = jax.device_put(jax.device_get(state), jax.local_devices()[0])
+    state = _on_one_device(state)
     return Run(config, experiment, step, state, trainer.result(state, step, False).scores)
+
+
+def rebuilt(
+    build: Callable[..., Experiment],
+    config: Config,
+    folder: RunFolder,
+    record: dict,
+    *data: object,
+) -> Experiment:
+    """Builds the experiment of a recorded run.
+
+    Raises:
+      InputError: as `build`; it says so where the run's data came from a notebook.
+    """
+    try:
+        return build(config, *data)
+    except InputError as error:
+        if data or not was_given_data(record):
+            raise
+        raise InputError(
+            f"the run in {folder.path} was given its data by a notebook or script: give them again,"
+            f" load_run('{folder.path}', data=data) ({error})"
+        ) from None
+
+
+def _on_one_device(state: State) -> State:
+    return jax.device_put(jax.device_get(state), jax.local_devices()[0])
 
 
 def debug(experiment: Experiment, config: Config, folder: RunFolder) -> str:
@@ -185,7 +262,8 @@ def debug(experiment: Experiment, config: Config, folder: RunFolder) -> str:
         (following, _), finite = compiled(state, batch, key)
         if not finite:
             culprit = first_non_finite(step_function, state, batch, key)
-            raise RunError(f"step {step} is not finite: {culprit or 'only as compiled'}")
+            found = culprit or "only as compiled; one operation at a time it is finite"
+            raise RunError(f"step {step} is not finite: {found}")
         state = following
     return f"steps {first}..{until - 1} are finite in state and metrics"
 

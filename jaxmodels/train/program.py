@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Key
+from jaxtyping import Array, Int, Key
 
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.ops import cpu_compiler_options
@@ -248,10 +248,11 @@ class TrainProgram:
         return state, window
 
     def advance(
-        self, state: State, window: Metrics, start: int, stop: int
+        self, state: State, window: Metrics, start: int, stop: int, skipped: int = 0
     ) -> tuple[State, Metrics]:
-        """Runs steps start..stop-1, without a feed."""
-        for chunk in self._chunks(start, [*range(start + self.length, stop, self.length), stop]):
+        """Runs steps start..stop-1, without a feed. skipped: see `feed`."""
+        ends = [*range(start + self.length, stop, self.length), stop]
+        for chunk in self._chunks(start, ends, skipped):
             state, window = self.run(state, window, chunk)
         return state, window
 
@@ -261,6 +262,10 @@ class TrainProgram:
         return self._source.batch(
             self._arrays, {name: jnp.asarray(part[0]) for name, part in sent.items()}
         )
+
+    def rows(self, step: int) -> Int[np.ndarray, " batch"]:
+        """Returns the rows, in the training split, of the batch of one step."""
+        return self._order.rows(step, step + 1)[0]
 
     def text(self) -> str:
         """Returns the optimised program as text (HLO)."""

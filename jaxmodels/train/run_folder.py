@@ -42,8 +42,10 @@ class RunFolder:
         self._found = self.path / "evaluation.json"
         self._found_copy = self.checkpoints / "evaluation.json"
 
-    def record(self) -> dict | None:
+    def record(self, flag: str = "workdir") -> dict | None:
         """Reads config.json; None when there is none.
+
+        flag: which one named the folder.
 
         Raises:
           InputError: it is not a run's or damaged, or the folder has files but no config.json.
@@ -51,7 +53,7 @@ class RunFolder:
         if not self.path.exists():
             return None
         if not self.path.is_dir():
-            raise InputError(f"workdir {self.path} is a file; expected a folder")
+            raise InputError(f"{flag} {self.path} is a file; expected a folder")
         path = self.path / RECORD
         if path.exists() or self._copy.exists():
             return read_record(path, self._copy)
@@ -66,10 +68,18 @@ class RunFolder:
         )
         if found:
             raise InputError(
-                f"workdir {self.path} is no run folder and not empty (it holds {found[0]});"
-                " name another --workdir"
+                f"{flag} {self.path} is no run folder and not empty (it holds {found[0]});"
+                f" name another --{flag}"
             )
         return None
+
+    def require_run_of(self, experiment: str, record: dict) -> None:
+        """Raises InputError for a run of another experiment."""
+        if record["experiment"] != experiment:
+            raise InputError(
+                f"workdir {self.path} is a run of '{record['experiment']}', not of '{experiment}';"
+                " name another --workdir"
+            )
 
     def check(
         self, record: dict, config: Config, source: str, facts: Mapping[str, Any] | None = None
@@ -78,6 +88,7 @@ class RunFolder:
 
         facts: those of the data; None while the data is not loaded.
         """
+        self.require_run_of(config.experiment, record)
         # Both identities come from today's flags; a flag that the record lacks has its default.
         then, now = identity(from_record(type(config), record)), identity(config)
         free = set() if config.run.mode == "train" else free_when_read(config)
@@ -121,15 +132,17 @@ class RunFolder:
         environment: dict,
         monitor: tuple[str, str],
         scores: Mapping[str, Score],
+        command: str = "",
     ) -> None:
         """Writes config.json, whole or not at all.
 
         monitor: name of the score that picks the best checkpoint, and "min" or "max"; for readers.
+        command: how the run was started; empty: as python -m experiments.NAME.
         """
         record = {
             "format": FORMAT,
             "experiment": config.experiment,
-            "command": command_of(config),
+            "command": command or command_of(config),
             "monitor": monitor,
             "scores": {name: score._asdict() for name, score in scores.items()},
             "config": to_json(config),
@@ -193,10 +206,8 @@ class RunFolder:
         return self.samples / name
 
     def append(self, step: int, split: str, scores: dict[str, float]) -> None:
-        """Adds a line to metrics.jsonl. A number that is not finite is written as null."""
-        line: dict[str, Any] = {"step": step, "split": split}
-        line |= {name: value if math.isfinite(value) else None for name, value in scores.items()}
-        self.metrics.append(line)
+        """Adds a line to metrics.jsonl."""
+        self.metrics.append(line_of(step, split, scores))
 
     def append_speed(self, **values: float | int | str) -> None:
         """Adds a line to speed.jsonl."""
@@ -264,6 +275,12 @@ class RunFolder:
                 parts += score_fields(split, last[split])
                 break
         return " ".join([*parts, f"workdir={self.path}"])
+
+
+def line_of(step: int, split: str, scores: Mapping[str, float]) -> dict[str, Any]:
+    """Makes a line of metrics.jsonl. A number that is not finite is written as null."""
+    line: dict[str, Any] = {"step": step, "split": split}
+    return line | {name: value if math.isfinite(value) else None for name, value in scores.items()}
 
 
 def score_fields(split: str, scores: Mapping[str, Any]) -> list[str]:

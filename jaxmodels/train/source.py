@@ -23,13 +23,21 @@ def source_hash(build: Callable) -> str:
     For a `build` that is in no file, as in a notebook, its own text enters instead, and the files
     of the functions and classes that it names.
     """
-    texts, roots = _texts_and_roots(_unwrapped(build))
+    texts, roots = _texts_and_roots(unwrapped(build))
     digest = hashlib.sha256()
     for text in texts:
         digest.update(_normal(text).encode() + b"\0")
     for name, path in sorted(reached(roots).items()):
         digest.update(name.encode() + b"\0" + _normal_file(path).encode() + b"\0")
     return digest.hexdigest()[:16]
+
+
+def files_of(build: Callable) -> list[Path]:
+    """Returns the project's files that can take part in a run. A part of `build` that is in no
+    file, as in a notebook, counts as a file of the name of its cell."""
+    texts, roots = _texts_and_roots(unwrapped(build))
+    cell = Path(getattr(getattr(unwrapped(build), "__code__", None), "co_filename", "cell"))
+    return [*([cell] if texts else []), *sorted(reached(roots).values())]
 
 
 def reached(roots: dict[str, Path]) -> dict[str, Path]:
@@ -51,7 +59,8 @@ def reached(roots: dict[str, Path]) -> dict[str, Path]:
     return found
 
 
-def _unwrapped(build: Callable) -> Callable:
+def unwrapped(build: Callable) -> Callable:
+    """Returns the function that decorators and partial functions are around."""
     while isinstance(build, functools.partial):
         build = build.func
     return inspect.unwrap(build)

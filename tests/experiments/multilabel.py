@@ -17,7 +17,16 @@ from jaxmodels.objectives.descent import descend, initial_state, learned_of
 from jaxmodels.objectives.gradients import gradients_of
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.protocol import Mean, Objective, Score, mean_over
-from jaxmodels.train import Config, Evaluation, Experiment, Findings, RunConfig, Section, main
+from jaxmodels.train import (
+    ComputeConfig,
+    Config,
+    Evaluation,
+    Experiment,
+    Findings,
+    RunConfig,
+    Section,
+    main,
+)
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,7 @@ class MultiLabelConfig(Config):
     experiment: ClassVar[str] = "multilabel"
 
     run: Section[RunConfig] = RunConfig(steps=60, batch_size=16, eval_every=30, checkpoint_every=20)
+    compute: Section[ComputeConfig] = ComputeConfig()
     optimizer: Section[OptimizerConfig] = OptimizerConfig(optimizer="sgd", learning_rate=0.5)
 
 
@@ -87,7 +97,7 @@ def build(config: MultiLabelConfig, data: dict[str, dict[str, np.ndarray]]) -> E
     """The experiment on splits of arrays."""
     labels = data["train"]["labels"].shape[1]
     run = config.run
-    objective = MultiLabel(labels, config.optimizer, run.steps, run.accumulate)
+    objective = MultiLabel(labels, config.optimizer, run.steps, config.compute.accumulate)
 
     def after_evaluation(evaluation: Evaluation) -> Findings:
         """F1 needs all predictions: they are mapped, and counted on the host."""

@@ -218,7 +218,7 @@ BAD = {
     "bad records": (["--skip-bad-records", "-1"], "skip_bad_records = -1; expected at least 0"),
     "fraction": (["--validation-fraction", "1"], "expected at least 0 and below 1"),
     "has validation": (["--validation-fraction", "0.1"], "has a validation split already"),
-    "folder": (["--data", "./nothing"], "nothing"),
+    "folder": (["--data", "./nothing"], "data './nothing' is no folder"),
     "variant": (["--model", "resnet", "--variant", "19"], "unknown variant '19'"),
     "option": (["--model", "resnet", "--hidden", "5"], "model 'resnet' has no such option"),
     "no variant": (["--variant", "18"], "'cnn' has no such option: --model resnet or vit"),

@@ -88,7 +88,7 @@ def test_a_longer_run_and_an_interrupted_one_agree(run, judge, tmp_path):
     """The engine's resume, with the lines of all evaluations and their scores."""
     flags = ["--schedule", "constant", "--judge", judge, *SMALL]
     assert _run(*flags, "--workdir", tmp_path / "whole")[0] == 0
-    config = load_run(GANConfig, build, tmp_path / "whole").config
+    config = load_run(tmp_path / "whole").config
     parts = configure(config, workdir=str(tmp_path / "parts"), steps=2, mesh="data=1")
     train(build, parts)
     result = train(build, configure(parts, steps=4))
@@ -275,6 +275,15 @@ def test_bad_input_is_one_line(flags, message, judge, tmp_path):
     assert message in error
     assert (out, error.count("\n")) == ("", 1)
     assert not workdir.exists()
+
+
+def test_a_judge_that_is_no_run_is_named_as_judge(tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/notes.txt").write_text("mine")
+    code, _, error = _run("--workdir", tmp_path / "run", "--judge", tmp_path / "other")
+    assert code == 2
+    assert error.startswith(f"error: judge {tmp_path}/other is no run folder")
+    assert error.endswith("name another --judge\n")
 
 
 def test_weights_that_lack_keys_are_refused_by_name(judge, tmp_path):

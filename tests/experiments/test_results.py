@@ -87,6 +87,19 @@ def test_a_preset_whose_value_was_set_back_is_written_out(tmp_path):
     assert parse(ClassifierConfig, PRESETS, words).run.batch_size == 32
 
 
+@pytest.mark.parametrize("flag", ["--data=/home/me/x", "--data /home/me/x", "--data ~/x"])
+def test_paths_of_one_machine_are_left_out(tmp_path, flag):
+    folder = write_run(tmp_path / "run", command=f"python lab/mine.py {flag} --steps 5")
+    words = results.command_of(read_run(folder), {})
+    expected = flag.partition("/")[0].rstrip("~") + "PATH"
+    assert words == f"python lab/mine.py {expected} --steps 5"
+
+
+def test_a_call_in_a_notebook_is_no_command(tmp_path):
+    call = "from a notebook: train(build, config, data)"
+    assert results.command_of(read_run(write_run(tmp_path / "run", command=call)), {}) == call
+
+
 def test_runs_without_an_end_and_folders_without_a_run_are_refused(tmp_path, capsys):
     folder = write_run(tmp_path / "run", config={"steps": 500})
     for path, message in ((folder, "at step 100 of 500"), (tmp_path / "none", "does not exist")):

@@ -15,7 +15,7 @@ from jaxmodels.data.images import images_from_arrays, load_images
 from jaxmodels.errors import InputError
 from jaxmodels.objectives.preprocessing import with_preprocessing
 from jaxmodels.protocol import Objective
-from jaxmodels.train import configure, main
+from jaxmodels.train import configure, main, train
 from jaxmodels.train.program import keys_of
 
 MLP = ["--model", "mlp", "--hidden", "8", "--latent-size", "3", "--likelihood", "bernoulli"]
@@ -86,6 +86,20 @@ def test_pictures(run):
         pixels = np.asarray(Image.open(folder / f"samples/{name}.png").convert("L"))
         assert pixels.std() > 5
     assert (folder / "curves.png").exists()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_test_split_of_few_images_has_pictures_too(tmp_path, count):
+    generator = np.random.default_rng(0)
+    splits = {
+        split: {"image": generator.integers(0, 2, (size, 8, 8, 1), np.uint8)}
+        for split, size in (("train", 16), ("test", count))
+    }
+    flags = {"model": "mlp", "hidden": [8], "latent_size": 3, "steps": 1, "batch_size": 16}
+    config = configure(VAEConfig(), **flags, samples=2, scored=0, workdir=tmp_path, mesh="data=1")
+    train(build, config, images_from_arrays(splits))
+    names = {path.stem for path in (tmp_path / "samples").iterdir()}
+    assert {"interpolations", "traversals", "latents"} <= names
 
 
 def test_evaluation_is_the_same_whenever_it_is_made(run):

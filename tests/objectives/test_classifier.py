@@ -13,6 +13,7 @@ from sklearn import metrics as sklearn_metrics
 from jaxmodels.errors import InputError
 from jaxmodels.models.classifiers import create_model
 from jaxmodels.models.layers import Dense
+from jaxmodels.models.mlp import MLP
 from jaxmodels.objectives.averaging import update_average
 from jaxmodels.objectives.classifier import Classifier
 from jaxmodels.objectives.optimizers import OptimizerConfig
@@ -245,6 +246,26 @@ def test_features_come_from_the_model_and_its_average():
     head = state["ema"]["params"]["head"]
     logits = objective.predict(state, batch, key)["logits"]
     np.testing.assert_allclose(features @ head["kernel"] + head["bias"], logits, rtol=1e-5)
+
+
+def test_dropout_of_a_model_without_is_refused():
+    class Plain(nn.Module):
+        @nn.compact
+        def __call__(self, x, *, train=False):
+            return nn.Dense(3)(x.reshape(len(x), -1))
+
+    class Passing(Plain):
+        @nn.compact
+        def __call__(self, x, **options):
+            return nn.Dense(3)(x.reshape(len(x), -1))
+
+    spec = {"image": jax.ShapeDtypeStruct((4, 2, 2, 1), jnp.float32)}
+    for model, dropout in ((Plain(), 0.0), (Passing(), 0.1), (MLP(3, (4,), False), 0.1)):
+        objective = Classifier(model, 3, OptimizerConfig(), 1, dropout=dropout)
+        objective.init(jax.random.key(0), spec, objective.hyperparameters)
+    objective = Classifier(Plain(), 3, OptimizerConfig(), 1, dropout=0.1)
+    with pytest.raises(InputError, match=r"dropout = 0.1; model Plain has none; .*dropout_rate"):
+        objective.init(jax.random.key(0), spec, objective.hyperparameters)
 
 
 def test_a_model_without_features_is_named():

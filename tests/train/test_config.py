@@ -149,3 +149,10 @@ def test_a_path_of_data_is_the_folder_however_it_is_written(tmp_path, monkeypatc
     (tmp_path / "more/photos").mkdir(parents=True)
     assert workdir_of(toy(data="./more/photos")) != workdir_of(relative)
     assert identity(toy(data="mnist")) != identity(toy())
+
+
+def test_a_config_without_a_section_for_it_has_no_accumulation():
+    with pytest.raises(InputError, match="unknown flag 'accumulate'"):
+        toy(accumulate=2)
+    with pytest.raises(InputError, match="--precision"):
+        parse(ToyConfig, {}, ["--precision", "bfloat16"])

@@ -88,7 +88,7 @@ def test_draws_are_the_same_on_any_number_of_devices(tmp_path):
 
 def test_what_has_nothing_to_draw_says_so(tmp_path):
     toy = experiment(regression(), after_evaluation=lambda e: e.draw(jax.random.key(0), 2))
-    with pytest.raises(InputError, match="nothing to sample"):
+    with pytest.raises(InputError, match=r"^experiment has nothing to sample"):
         train_toy(tmp_path, toy, configure(CONFIG, steps=1))
 
 

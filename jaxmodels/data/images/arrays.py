@@ -1,13 +1,15 @@
 """Images that lie in arrays in memory, say those of a notebook, as a data set."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, Num
 
-from jaxmodels.data.dataset import TRAIN, Columns, common_length, evaluation_splits
+from jaxmodels.data.dataset import TRAIN, BadRecord, Columns, common_length, evaluation_splits
 from jaxmodels.data.images.checking import pixels_of
+from jaxmodels.data.images.crops import central_crop_of
 from jaxmodels.data.images.image_data import ImageData
 from jaxmodels.errors import InputError
 
@@ -168,3 +170,43 @@ def _fingerprint(splits: Mapping[str, Columns], class_names: tuple[str, ...]) ->
             digest.update(f"{split}/{name} {column.dtype} {column.shape}".encode())
             digest.update(np.ascontiguousarray(column).data)
     return digest.hexdigest()[:16]
+
+
+def read_arrays(
+    images: Any, data: ImageData, size: int = 0
+) -> Iterator[tuple[str, dict[str, np.ndarray] | BadRecord]]:
+    """Yields name and columns, as `data` has them, of images in memory, to predict for. The names
+    count from "0". For an image that cannot be used, a BadRecord takes the place of its columns.
+
+    images: [example, height, width, channels], a list of [height, width, channels], or
+      {"image": one of these}. size: as in `read_pictures`.
+
+    Raises:
+      InputError: they are of another type than those of `data`, or are no numbers.
+    """
+    if isinstance(images, Mapping):
+        images = _columns("images", images)["image"]
+    for row, image in enumerate(images):
+        image = np.asarray(image)
+        image = _in_32_bits(f"image {row}", image if image.ndim else image[None])
+        if image.dtype != data.dtype:
+            raise InputError(
+                f"image {row} has pixels of {image.dtype}; expected {data.dtype}, as the run's data"
+            )
+        try:
+            yield str(row), {"image": _fitting(image, data, size)}
+        except BadRecord as error:
+            yield str(row), error
+
+
+def _fitting(image: np.ndarray, data: ImageData, size: int) -> np.ndarray:
+    """Returns an image of the size that a model takes."""
+    channels = data.pixels.channels
+    if image.ndim != 3 or 0 in image.shape or image.shape[2] != channels:
+        expected = f"[height, width, {channels}]"
+        raise BadRecord(f"has shape {image.shape}; expected {expected}", "channels")
+    if size:
+        return central_crop_of(image, size)
+    if image.shape != data.shape:
+        raise BadRecord(f"has shape {image.shape}; expected {data.shape}", "size")
+    return image

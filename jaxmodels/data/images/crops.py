@@ -63,6 +63,13 @@ def central_crop(
     return _crop(encoded, size, central_box, channels, dtype)
 
 
+def central_crop_of(
+    image: Shaped[np.ndarray, "height width channels"], size: int
+) -> Shaped[np.ndarray, "size size channels"]:
+    """Makes the crop of `central_crop` of pixels that are decoded already."""
+    return _resized(image, central_box(*image.shape[:2]), size)
+
+
 def random_box(height: int, width: int, seed: int, position: int) -> Box:
     """Draws the box of torchvision's `RandomResizedCrop`: a share of the area uniform in 8-100 %,
     an aspect log-uniform in 3/4-4/3, and a place uniform among those that fit. After ten tries that

@@ -77,8 +77,21 @@ class ResizeConfig:
         _require_natural("image_size", self.image_size)
 
 
-def load(config: DataConfig, varying: bool = False) -> ImageData:
-    """Loads the images that a config describes (see `load_images`)."""
+def load(config: DataConfig, varying: bool = False, given: object = None) -> ImageData:
+    """Loads the images that a config describes (see `load_images`).
+
+    given: images to return in their place.
+
+    Raises:
+      InputError: as `load_images`, or what is given are no images.
+    """
+    if isinstance(given, ImageData):
+        return given
+    if given is not None:
+        raise InputError(
+            f"data is a {type(given).__name__}; expected images_from_arrays({{'train': {{'image':"
+            " ..., 'label': ...}, 'test': ...})"
+        )
     return load_images(
         config.data,
         config.data_dir,
@@ -208,7 +221,8 @@ def make_source(
       InputError: as `is_streamed`; images of several sizes that are not brought to one.
     """
     if not is_streamed(data, config, crop):
-        return Resident(data.splits[split])
+        key = data.records[split].key if data.records else None
+        return Resident(data.splits[split], key)
     spec = data.spec(split, crop)
     return Streamed(data.records[split], data.decoder(crop), spec, config.workers)
 

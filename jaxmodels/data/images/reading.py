@@ -4,10 +4,12 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jaxmodels.data.dataset import BadRecord
+from jaxmodels.data.images.arrays import read_arrays
 from jaxmodels.data.images.crops import central_crop
 from jaxmodels.data.images.decoding import decode_image
 from jaxmodels.data.images.folder import EXTENSIONS, read_picture
@@ -18,17 +20,21 @@ from jaxmodels.errors import InputError
 
 
 def read_pictures(
-    path: Path, data: ImageData, size: int = 0
+    path: Any, data: ImageData, size: int = 0
 ) -> Iterator[tuple[str, dict[str, np.ndarray] | BadRecord]]:
     """Yields name and columns, as `data` has them, of one picture, or of all in a folder and the
     folders below, sorted by path. For a picture that cannot be used, a BadRecord takes the place of
     its columns.
 
-    size: side of the square that a model's pictures are cut to; 0: they are of one size.
+    path: arrays in its place go to `read_arrays`. size: side of the square that a model's pictures
+      are cut to; 0: they are of one size.
 
     Raises:
       InputError: no such path, or a folder without pictures.
     """
+    if not isinstance(path, Path):
+        yield from read_arrays(path, data, size)
+        return
     for name, file in _pictures(path).items():
         try:
             yield name, {"image": _read(file, data, size)}

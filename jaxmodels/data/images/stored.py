@@ -11,6 +11,7 @@ from jaxmodels.data.images.checking import Format
 from jaxmodels.data.images.folder import open_image_folder
 from jaxmodels.data.tfds import describe_features, prepared_builder, tfds_dataset
 from jaxmodels.errors import InputError
+from jaxmodels.files import is_path
 
 
 def open_images(name: str, data_dir: str | Path | None) -> Dataset:
@@ -22,7 +23,9 @@ def open_images(name: str, data_dir: str | Path | None) -> Dataset:
       InputError: as `open_image_folder` and `open_tfds_images`.
     """
     path = Path(name).expanduser()
-    if name.startswith((".", "~", os.sep)) or (os.sep in name and path.is_dir()):
+    if is_path(name):
+        if not path.is_dir():
+            raise InputError(f"data '{name}' is no folder; expected one with images in train/CLASS")
         return open_image_folder(path)
     try:
         return open_tfds_images(name, data_dir)

@@ -1,0 +1,142 @@
+"""Prediction: the command line and a notebook say the same of the same pictures."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import classifier, vae
+from jaxmodels.data.images import images_from_arrays
+from jaxmodels.errors import InputError
+from jaxmodels.train import configure, load_run, main, train
+
+QUICK = {"model": "mlp", "hidden": [8], "steps": 2, "batch_size": 16}
+
+
+def _run(capsys, *flags, script=classifier):
+    config_class = {classifier: classifier.ClassifierConfig, vae: vae.VAEConfig}[script]
+    code = main(config_class, script.build, script.PRESETS, [str(flag) for flag in flags])
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
+def _pictures(folder, images):
+    folder.mkdir(parents=True)
+    for number, image in enumerate(images):
+        Image.fromarray(image.squeeze()).save(folder / f"{number}.png")
+    return folder
+
+
+def _lines(path):
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{**line, "input": line["input"].removesuffix(".png")} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """A run on the digits."""
+    folder = tmp_path_factory.mktemp("digits") / "run"
+    config = configure(classifier.ClassifierConfig(), **QUICK, workdir=folder)
+    train(classifier.build, config)
+    return folder
+
+
+def test_a_notebook_predicts_what_the_command_line_does(digits, tmp_path, capsys):
+    images = np.random.default_rng(0).integers(0, 17, (9, 8, 8, 1), np.uint8)
+    pictures = _pictures(tmp_path / "new", images)
+    flags = ["--mode", "predict", "--input", pictures, "--output", tmp_path / "new.jsonl"]
+    code, out, _ = _run(capsys, "--workdir", digits, *flags)
+    assert code == 0 and "count=9 failed=0" in out
+    run = load_run(digits)
+    assert run.predict(images) == run.predict({"image": images}) == _lines(tmp_path / "new.jsonl")
+    assert [line["label"] for line in run.predict(pictures)] == [
+        line["label"] for line in _lines(tmp_path / "new.jsonl")
+    ]
+
+
+def test_images_are_cut_as_pictures_are(tmp_path, capsys):
+    generator = np.random.default_rng(0)
+    images = [generator.integers(0, 255, (20 + n, 30, 3), np.uint8) for n in range(24)]
+    for at, name in ((0, "test/day"), (4, "test/night"), (8, "train/day"), (16, "train/night")):
+        _pictures(tmp_path / "sky" / name, images[at : at + (4 if at < 8 else 8)])
+    config = configure(
+        classifier.ClassifierConfig(),
+        **QUICK,
+        data=tmp_path / "sky",
+        image_size=8,
+        workdir=tmp_path / "run",
+        mesh="data=1",
+    )
+    train(classifier.build, config)
+    flags = ["--mode", "predict", "--input", tmp_path / "sky/test/day"]
+    code, _, _ = _run(
+        capsys, "--workdir", tmp_path / "run", *flags, "--output", tmp_path / "new.jsonl"
+    )
+    assert code == 0
+    assert load_run(tmp_path / "run").predict(images[:4]) == _lines(tmp_path / "new.jsonl")
+
+
+def test_images_that_do_not_fit_are_named(digits):
+    run = load_run(digits)
+    good = np.zeros((8, 8, 1), np.uint8)
+    first, second = run.predict([good, good[:4]])
+    assert "label" in first and "expected (8, 8, 1)" in second["error"]
+    for images, message in (
+        (good[None] / 16, "expected uint8, as the run's data"),
+        (good, r"none of 8 inputs could be read: has shape \(8, 1\)"),
+        (["a"], "expected numbers"),
+    ):
+        with pytest.raises(InputError, match=message):
+            run.predict(images)
+
+
+def test_data_from_a_notebook_are_given_again(tmp_path, capsys):
+    images = np.random.default_rng(0).integers(0, 255, (16, 6, 6, 1), np.uint8)
+    split = {"image": images, "label": np.arange(16) % 3}
+    data = images_from_arrays({"train": split, "test": split})
+    config = configure(classifier.ClassifierConfig(), **QUICK, workdir=tmp_path / "run")
+    train(classifier.build, config, data)
+    assert len(load_run(tmp_path / "run", data=data).predict(images)[0]["probabilities"]) == 3
+    with pytest.raises(InputError, match=r"give them again, load_run\('.*', data=data\)"):
+        load_run(tmp_path / "run")
+    capsys.readouterr()
+    code, _, error = _run(capsys, "--workdir", tmp_path / "run", "--mode", "evaluate")
+    assert (code, "give them again" in error, error.count("\n")) == (2, True, 1)
+
+
+def test_a_run_of_another_experiment_is_named(digits, tmp_path, capsys):
+    for flags in (["--mode", "evaluate"], ["--mode", "sample"], ["--debug"], []):
+        code, _, error = _run(capsys, "--workdir", digits, *flags, script=vae)
+        assert code == 2 and error.count("\n") == 1
+        assert f"{digits} is a run of 'classifier', not of 'vae'" in error
+    with pytest.raises(InputError, match="is a run of 'classifier', not of 'vae'"):
+        load_run(digits, vae.VAEConfig, vae.build)
+    with pytest.raises(InputError, match="holds no run"):
+        load_run(tmp_path)
+
+
+def test_a_run_of_a_script_of_ones_own_needs_it(digits, tmp_path):
+    from tests.train.toys import CONFIG, experiment, regression, train_toy
+
+    train_toy(tmp_path / "toy", experiment(regression()), configure(CONFIG, steps=1))
+    with pytest.raises(InputError, match=r"'experiment'; module experiments.experiment cannot .* give its config"):
+        load_run(tmp_path / "toy")
+    build = lambda config: experiment(regression())  # noqa: E731
+    run = load_run(tmp_path / "toy", type(CONFIG), build)
+    assert run.step == 1
+    with pytest.raises(InputError, match="experiment has nothing to predict"):
+        run.predict(np.zeros((1, 5)))
+
+
+def test_a_prediction_that_fails_says_so(digits, tmp_path, capsys):
+    for name in "ab":
+        (tmp_path / f"{name}.png").write_text("no picture")
+    flags = ["--workdir", digits, "--mode", "predict", "--input", tmp_path, "--output"]
+    code, out, error = _run(capsys, *flags, tmp_path / "new.jsonl")
+    assert (code, out, error.count("\n")) == (1, "", 1)
+    assert "none of 2 inputs could be read" in error
+    assert all("error" in line for line in _lines(tmp_path / "new.jsonl"))
+    code, _, error = _run(capsys, *flags, tmp_path / "nowhere/deep/new.jsonl")
+    assert (code, "there is no folder" in error) == (2, True)
+    assert not (tmp_path / "nowhere").exists()
