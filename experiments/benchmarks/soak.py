@@ -99,6 +99,7 @@ def _worker(flags: Sequence[str]) -> None:
     def timed_run(self, *arguments):
         state = run(self, *arguments)
         found.setdefault("first_step", time.time() - started)
+        found.setdefault("first_step_cpu", time.process_time())
         return state
 
     Checkpoints.save, Course.go, TrainProgram.run = timed_save, timed_go, timed_run

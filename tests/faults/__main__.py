@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import shutil
 import sys
 import tempfile
@@ -63,4 +64,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    # The threads of saves that failed would wait for minutes.
+    os._exit(code)
