@@ -240,6 +240,8 @@ class Case:
             return
         with (
             mock.patch.object(loop, "Trainer", trainer_of),
+            # A signal that comes too late to be met would end the campaign.
+            mock.patch("jaxmodels.interrupts._leave", lambda line: None),
             mock.patch("jaxmodels.train.command.source_hash", _source_hash),
             mock.patch("jaxmodels.train.findings._draw", _draw_nothing),
             mock.patch("jaxmodels.train.drawing.save_figure", _save_nothing),
