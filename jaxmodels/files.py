@@ -44,6 +44,17 @@ def _kind(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "a device")
 
 
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Gives an error of writing the name of the file, which it has not once the file is open."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno and not error.filename:
+            error.filename = str(path)
+        raise
+
+
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Replaces a file by what `write` puts into it: a kill leaves the old or the new one.
 
@@ -56,7 +67,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     with contextlib.suppress(FileNotFoundError):
         partial.unlink()
     # Exclusively: nothing that somebody has put there is written through.
-    with open(partial, "xb") as file:
+    with _named(path), open(partial, "xb") as file:
         write(file)
         file.flush()
         os.fsync(file.fileno())
@@ -92,7 +103,7 @@ def append_text(path: Path, text: str) -> None:
       OSError: it cannot be written, or it is a link.
     """
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
-    with open(os.open(path, flags, 0o666), "ab") as file:
+    with _named(path), open(os.open(path, flags, 0o666), "ab") as file:
         file.write(text.encode("utf-8", "replace"))
 
 
@@ -125,7 +136,7 @@ def parse_line(text: bytes) -> dict | None:
 def sync(path: Path) -> None:
     """Waits until what was written to a file is on the disk; does nothing without a file."""
     if path.exists():
-        with open(path, "rb") as file:
+        with _named(path), open(path, "rb") as file:
             os.fsync(file.fileno())
 
 

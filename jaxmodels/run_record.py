@@ -17,6 +17,7 @@ from jaxmodels.files import read_json
 # 1 had every flag of every model; 2 has the options of the chosen model alone; 3 has a checksum,
 # and checkpoints that know their checksums and lines.
 FORMAT = 3
+_FIRST_SEALED = 3
 
 _DEEPEST = 32
 _TEXT, _OBJECT = (str,), (dict,)
@@ -46,6 +47,26 @@ def read_record(path: Path, copy: Path | None = None) -> dict[str, Any]:
     if problem:
         raise InputError(f"{path} is not the record of a run: {problem}")
     return record
+
+
+def read_what_is_good(path: Path, copy: Path) -> dict[str, Any]:
+    """Reads config.json for those who only show a run: of an older version's, which had no
+    checksum, the fields that are missing or damaged are left out.
+
+    Raises:
+      InputError: it is no run's, damaged, or written by a newer version.
+    """
+    record = read_json(path)
+    if isinstance(record, dict) and record.get("format", 1) in range(1, _FIRST_SEALED):
+        kinds = _REQUIRED | _OPTIONAL
+        good = {n: v for n, v in record.items() if n not in kinds or _is_of(v, kinds[n])}
+        if "scores" in good:
+            good["scores"] = {n: s for n, s in good["scores"].items() if _is_score(s)}
+        if _problem_of_monitor(good):
+            del good["monitor"]
+        if {"experiment", "config"} <= good.keys() and is_shallow(good):
+            return good
+    return read_record(path, copy)
 
 
 def seal_record(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,7 +130,7 @@ def _problem(record: Any) -> str | None:
         if name not in record:
             if name in _REQUIRED:
                 return f"it has no '{name}'"
-        elif not isinstance(record[name], kinds) or isinstance(record[name], bool):
+        elif not _is_of(record[name], kinds):
             return f"'{name}' is {_shown(record[name])}"
     if record.get("format", 1) > FORMAT:
         return f"its format is {record['format']}; this version reads up to {FORMAT}"
@@ -117,21 +138,29 @@ def _problem(record: Any) -> str | None:
         return f"it is nested more than {_DEEPEST} deep"
     unsealed = {name: value for name, value in record.items() if name != "checksum"}
     # Only a record of an older version has none.
-    if record.get("format", 1) >= FORMAT and record.get("checksum") != _checksum(unsealed):
+    if record.get("format", 1) >= _FIRST_SEALED and record.get("checksum") != _checksum(unsealed):
         return "it was changed since it was written; bring the old one back"
-    return _problem_of_scores(record)
+    for name, score in record.get("scores", {}).items():
+        if not _is_score(score):
+            return f"score '{name}' is {_shown(score)}"
+    return _problem_of_monitor(record)
 
 
-def _problem_of_scores(record: dict[str, Any]) -> str | None:
+def _problem_of_monitor(record: dict[str, Any]) -> str | None:
     monitor = record.get("monitor")
     if monitor is not None and (
         len(monitor) != 2 or not isinstance(monitor[0], str) or monitor[1] not in ("min", "max")
     ):
         return f"'monitor' is {_shown(monitor)}"
-    for name, score in record.get("scores", {}).items():
-        if not isinstance(score, dict) or not all(isinstance(v, str) for v in score.values()):
-            return f"score '{name}' is {_shown(score)}"
     return None
+
+
+def _is_of(value: Any, kinds: tuple[type, ...]) -> bool:
+    return isinstance(value, kinds) and not isinstance(value, bool)
+
+
+def _is_score(score: Any) -> bool:
+    return isinstance(score, dict) and all(isinstance(part, str) for part in score.values())
 
 
 def is_shallow(value: Any, depth: int = _DEEPEST) -> bool:
@@ -143,8 +172,28 @@ def is_shallow(value: Any, depth: int = _DEEPEST) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value of JSON is a finite number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether a value of JSON is a finite number that a float can hold."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def is_step(value: Any) -> bool:
+    """Whether a value of JSON is a step that a script can hold exactly."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
+
+
+def is_line(line: dict[str, Any]) -> bool:
+    """Whether an object of metrics.jsonl is a line of scores, each a number or null."""
+    scores = (value for name, value in line.items() if name not in ("step", "split"))
+    return (
+        is_step(line.get("step"))
+        and isinstance(line.get("split"), str)
+        and all(value is None or is_number(value) for value in scores)
+    )
 
 
 def _shown(value: Any) -> str:

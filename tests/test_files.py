@@ -1,5 +1,6 @@
 """Files are whole or not there; lines of JSON are read as far as they are whole."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -31,6 +32,20 @@ def test_a_file_is_replaced_as_a_whole_or_stays(tmp_path):
     assert read_json(tmp_path / "none.json") is None
     path.write_text("{")
     assert read_json(path) is None
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_an_error_of_an_open_file_has_its_name(tmp_path):
+    """Python names the file only where opening it fails."""
+
+    def fail(file):
+        with open("/dev/full", "wb", buffering=0) as full:
+            full.write(b"a")
+
+    with pytest.raises(OSError) as caught:
+        write_atomically(tmp_path / "file.json", fail)
+    assert caught.value.filename == str(tmp_path / "file.json")
+    assert caught.value.errno == errno.ENOSPC
 
 
 def test_lines_that_are_not_whole_are_left_out(tmp_path):

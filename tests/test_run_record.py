@@ -5,7 +5,14 @@ import json
 import pytest
 
 from jaxmodels.errors import InputError
-from jaxmodels.run_record import FORMAT, read_record, seal_record
+from jaxmodels.run_record import (
+    FORMAT,
+    is_line,
+    is_number,
+    read_record,
+    read_what_is_good,
+    seal_record,
+)
 
 GOOD = {
     "format": FORMAT,
@@ -61,3 +68,24 @@ def test_a_record_of_an_older_version_has_no_checksum(tmp_path):
     old = {name: GOOD[name] for name in ("experiment", "config", "identity", "source")}
     old |= {"facts": {}, "environment": {}}
     assert read_record(_write(tmp_path / "a.json", old)) == old
+
+
+def test_who_only_shows_a_run_reads_what_is_good_of_an_older_one(tmp_path):
+    old = {"experiment": "vae", "config": {}, "facts": 3, "monitor": ["loss", "up"]}
+    old |= {"scores": {"loss": 3, "elbo": {"better": "higher"}}, "own": [1]}
+    path, copy = _write(tmp_path / "config.json", old), tmp_path / "copy.json"
+    good = {"experiment": "vae", "config": {}, "scores": {"elbo": {"better": "higher"}}, "own": [1]}
+    assert read_what_is_good(path, copy) == good
+    for bad in ({"config": {}}, {**old, "config": 1}, seal_record(GOOD) | {"source": "edited"}):
+        with pytest.raises(InputError, match="is not the record of a run"):
+            read_what_is_good(_write(path, bad), copy)
+    assert read_what_is_good(path, _write(copy, seal_record(GOOD))) == seal_record(GOOD)
+
+
+def test_numbers_and_lines_are_what_a_run_writes():
+    numbers = [0, -1.5, 10**400, float("nan"), True, "1", None]
+    assert [is_number(value) for value in numbers] == [True, True, *[False] * 5]
+    assert is_line({"step": 3, "split": "train", "loss": 0.5, "accuracy": None})
+    for bad in ({"step": -1}, {"step": True}, {"step": 2**60}, {"split": 3}, {"loss": "low"}):
+        assert not is_line({"step": 3, "split": "train"} | bad)
+    assert not is_line({"step": 3, "loss": 1.0})

@@ -1,6 +1,5 @@
 """A run, read from the files of its folder."""
 
-import math
 import statistics
 from pathlib import Path
 from typing import NamedTuple
@@ -8,6 +7,7 @@ from typing import NamedTuple
 from jaxmodels.errors import InputError
 from jaxmodels.files import read_json, read_lines
 from jaxmodels.report.scores import UNDECLARED, Score, declared_scores
+from jaxmodels.run_record import is_number, is_shallow, is_step, read_what_is_good
 
 SPLITS = ("train", "validation", "test")  # in the order in which they are shown
 BEST = "best"  # names a record in evaluation.json that belongs to no split
@@ -147,17 +147,18 @@ def read_run(path: str | Path) -> Run:
     if not path.is_dir():
         kind = "is a file" if path.exists() else "does not exist"
         raise InputError(f"run {path} {kind}; expected a run folder, as runs/EXPERIMENT/NAME")
-    record = _read_object(path / "config.json")
-    if not isinstance(record.get("config"), dict) or "experiment" not in record:
+    try:
+        record = read_what_is_good(path / "config.json", path / "checkpoints" / "config.json")
+    except InputError as error:
         raise InputError(
-            f"run {path} is no run folder (its config.json is missing or no run's);"
-            " name the folder that a run wrote, as runs/EXPERIMENT/NAME"
-        )
+            f"run {path} is no run folder: {error}; name the folder that a run wrote, as"
+            " runs/EXPERIMENT/NAME"
+        ) from None
     lines = [
         {"step": line["step"], "split": str(line["split"])}
         | {n: v for n, v in _numbers(line).items() if n not in ("step", "split")}
         for line in read_lines(path / "metrics.jsonl")
-        if _is_step(line.get("step")) and "split" in line
+        if is_step(line.get("step")) and "split" in line
     ]
     needed = {"step", "seconds", "steps_per_second"}
     speed = [
@@ -166,7 +167,11 @@ def read_run(path: str | Path) -> Run:
         if numbers.keys() >= needed and all(numbers[name] is not None for name in needed)
     ]
     evaluation = _read_object(path / "evaluation.json")
-    evaluation = {name: value for name, value in evaluation.items() if isinstance(value, dict)}
+    evaluation = {
+        name: value
+        for name, value in evaluation.items()
+        if isinstance(value, dict) and is_shallow(value)
+    }
     best = evaluation.pop(BEST, {})
     samples = sorted(file for file in path.glob("samples/*") if file.is_file())
     return Run(path, record, lines, speed, evaluation, best, samples)
@@ -184,15 +189,10 @@ def declared_by(runs: list[Run], score: str) -> Score:
     return next((each for each in declared if each != UNDECLARED), UNDECLARED)
 
 
-def _is_step(value: object) -> bool:
-    """Tells whether a value is a step that a script can hold exactly."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
-
-
 def _numbers(line: dict) -> dict[str, float | None]:
     """Keeps the entries that are numbers, and null, which stands for one that was not finite."""
     return {
-        name: value if value is not None and math.isfinite(value) else None
+        name: value if is_number(value) else None
         for name, value in line.items()
         if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
     }

@@ -1,6 +1,7 @@
 """Checkpoints by Orbax: written while training goes on, whole or not at all, checked when read."""
 
 import contextlib
+import functools
 import gc
 import logging
 import os
@@ -58,6 +59,8 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         self._failure: RunError | None = None
+        if write:
+            _hide_late_reports()
         self._args = ocp.args
         self._folder, self._keep = folder, keep
         self._manager = ocp.CheckpointManager(
@@ -308,6 +311,19 @@ def _cause(error: Exception) -> str:
         return said.group()
     number = error.errno if isinstance(error, OSError) else None
     return os.strerror(number) if number else _first_line(error)
+
+
+@functools.cache
+def _hide_late_reports() -> None:
+    """Keeps TensorStore from printing a page for each array of a save that failed: it reports them
+    to an event loop that Orbax has closed by then, at any time until the program ends."""
+    shown = sys.unraisablehook
+
+    def show(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            shown(unraisable)
+
+    sys.unraisablehook = show
 
 
 @contextlib.contextmanager

@@ -42,6 +42,9 @@ def main(
 
     build: takes the config, and optionally data to use in place of what the config names.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # a shell has closed it: >&-
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # until the end
     for stream in (sys.stdout, sys.stderr):
         # A terminal of ASCII shows what it can of other letters.
         if isinstance(stream, io.TextIOWrapper):
@@ -105,7 +108,8 @@ def _say(line: str, code: int) -> int:
 
 def _close_output() -> None:
     """Drops what standard output still holds; Python would complain again when it flushes it."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with contextlib.suppress(OSError):  # a notebook's output is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def version() -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from jaxmodels.errors import InputError
 from jaxmodels.files import append_text, read_lines, sync, write_atomically
+from jaxmodels.run_record import is_step
 
 
 class Lines:
@@ -54,7 +55,7 @@ class Lines:
 
     def restore_until(self, step: int) -> None:
         """Keeps the lines up to a step, for a checkpoint that does not know its lines."""
-        kept = [json.dumps(line) + "\n" for line in read_lines(self.path) if line["step"] <= step]
+        kept = [json.dumps(line) + "\n" for line in self.read() if _is_until(line, step)]
         content = "".join(kept).encode()
         self._replace(content)
         self._count, self._hash = len(kept), hashlib.sha256(content)
@@ -90,6 +91,10 @@ class Lines:
         for path in (self.path, self._copy):
             if _content(path) != content and (content or path.exists()):
                 write_atomically(path, lambda file: file.write(content))
+
+
+def _is_until(line: dict[str, Any], step: int) -> bool:
+    return is_step(line.get("step")) and line["step"] <= step
 
 
 def _content(path: Path) -> bytes | None:

@@ -14,12 +14,18 @@ import jax
 from jaxmodels.errors import InputError
 from jaxmodels.files import append_line, read_json, write_atomically, write_json
 from jaxmodels.protocol import Score
-from jaxmodels.run_record import FORMAT, read_record, seal_record
+from jaxmodels.run_record import FORMAT, is_line, read_record, seal_record
 from jaxmodels.train.checkpoint import Facts
 from jaxmodels.train.config import Config, flags_of, from_record, to_json
 from jaxmodels.train.identity import command_of, free_when_read, identity
 from jaxmodels.train.lines import Lines
-from jaxmodels.train.replaced import RECORD, Replaced, note_written, require_own_folders
+from jaxmodels.train.replaced import (
+    FOLDERS,
+    RECORD,
+    Replaced,
+    note_written,
+    require_own_folders,
+)
 
 
 class RunFolder:
@@ -53,10 +59,13 @@ class RunFolder:
             return read_record(path, self._copy)
         if self.replaced.is_whole:
             return read_record(self.path / ".replaced" / RECORD)
-        names = (entry.name for entry in self.path.iterdir())
         # What a kill leaves of a run that had no record yet.
         own = (".lock", ".replaced", ".written")
-        found = sorted(n for n in names if n not in own and not n.endswith(".partial"))
+        found = sorted(
+            entry.name
+            for entry in self.path.iterdir()
+            if entry.name not in own and not _is_unwritten(entry)
+        )
         if found:
             raise InputError(
                 f"{flag} {self.path} is no run folder and not empty (it holds {found[0]});"
@@ -206,7 +215,7 @@ class RunFolder:
 
     def lines(self) -> list[dict]:
         """Reads the complete lines of metrics.jsonl."""
-        return self.metrics.read()
+        return [line for line in self.metrics.read() if is_line(line)]
 
     def reports(self) -> dict[str, dict]:
         """Reads evaluation.json: a record by split."""
@@ -250,7 +259,7 @@ class RunFolder:
         scores = [
             (sign * line[name], line["step"])
             for line in self.lines()
-            if line["split"] == "validation" and line[name] is not None
+            if line["split"] == "validation" and line.get(name) is not None
         ]
         return max(scores, default=None)
 
@@ -289,6 +298,13 @@ def _are_the_same(then: Any, now: Any) -> bool:
     if isinstance(then, dict) and isinstance(now, dict) and "fingerprint" in then:
         then, now = ({k: v for k, v in facts.items() if k != "name"} for facts in (then, now))
     return then == now
+
+
+def _is_unwritten(path: Path) -> bool:
+    """Whether a write was begun here and never ended: a partial file, or a folder of only these."""
+    if path.is_dir() and not path.is_symlink():
+        return path.name in FOLDERS and all(map(_is_unwritten, path.iterdir()))
+    return path.name.endswith(".partial")
 
 
 def _content(path: Path) -> bytes | None:

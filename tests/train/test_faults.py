@@ -4,14 +4,16 @@ import errno
 import multiprocessing
 import os
 import signal
+import sys
 import time
+import types
 
 import jax
 import jax.numpy as jnp
 import pytest
 
 from jaxmodels.errors import InputError, RunError
-from jaxmodels.train import configure, main, memory
+from jaxmodels.train import checkpoint, configure, main, memory
 from jaxmodels.train.children import Children
 from jaxmodels.train.faults import describe_fault, is_bad_path, require_runtime
 from jaxmodels.train.memory import available_memory, require_memory
@@ -44,6 +46,21 @@ def test_each_is_one_line_and_a_code(capsys, tmp_path, error, code, says):
     assert main(type(CONFIG), build, arguments=["--workdir", str(tmp_path)]) == code
     said = capsys.readouterr().err
     assert says in said and said.count("\n") == 1
+
+
+def test_an_output_that_a_shell_has_closed_is_done_without(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(type(CONFIG), _build, arguments=["--version"]) == 0
+    sys.stdout.close()
+
+
+def test_what_a_library_reports_too_late_is_hidden(monkeypatch):
+    seen = []
+    monkeypatch.setattr(sys, "unraisablehook", seen.append)
+    checkpoint._hide_late_reports.__wrapped__()
+    for text in ("Event loop is closed", "another"):
+        sys.unraisablehook(types.SimpleNamespace(exc_value=RuntimeError(text)))
+    assert [str(unraisable.exc_value) for unraisable in seen] == ["another"]
 
 
 def test_an_error_of_the_program_keeps_its_traceback(tmp_path):

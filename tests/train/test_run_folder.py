@@ -172,3 +172,23 @@ def test_a_checkpoint_of_other_code_changes_nothing(tmp_path):
         train_toy(tmp_path, experiment(objective._replace(init=init)), longer, source="edited")
     after = (tmp_path / "config.json").read_bytes(), (tmp_path / "metrics.jsonl").read_bytes()
     assert before == after
+
+
+def test_folders_that_a_run_made_before_its_record_are_no_obstacle(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / ".config.json.partial").write_text("{")
+    assert RunFolder(tmp_path).record() is None
+    (tmp_path / "checkpoints" / "mine").write_text("a")
+    with pytest.raises(InputError, match="not empty"):
+        RunFolder(tmp_path).record()
+
+
+def test_lines_that_no_run_writes_are_not_read(tmp_path):
+    good = {"step": 2, "split": "validation", "loss": 0.5}
+    lines = [good, {"step": 3}, good | {"loss": "x"}, good | {"step": "4"}, {**good, "split": 1}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    folder = RunFolder(tmp_path)
+    assert folder.lines() == [good] and folder.best(("loss", "min")) == (-0.5, 2)
+    assert folder.best(("accuracy", "max")) is None
+    folder.restore(3, None)
+    assert folder.lines() == [good]
