@@ -24,6 +24,7 @@ from jaxmodels.train import configure, loop, main
 from jaxmodels.train.checkpoint import Checkpoints
 from jaxmodels.train.digest import digests_by_name
 from jaxmodels.train.source import source_hash
+from tests.faults.operations import Operation, watched
 from tests.tfds_folder import write_image_dataset
 
 PERIODS = "--log-every 2 --eval-every 4 --checkpoint-every 3 --steps 8 --mesh data=1"
@@ -206,6 +207,13 @@ class Case:
         ended = self.run(folder, seed=1)
         assert ended.code == 0, ended.error
         return self.result(folder)
+
+    @functools.cached_property
+    def operations(self) -> list[Operation]:
+        """The changes of files of an undisturbed run."""
+        with watched(self.root / f"watched-{self.name}", lambda _: None) as seen:
+            self.run(self.root / f"watched-{self.name}")
+        return seen
 
     def stop(self) -> None:
         """Asks the run that goes on here to stop, as a signal would."""

@@ -41,7 +41,7 @@ def main(moment: str, names: str, module: str, *flags: str) -> None:
         for name in names.split(","):
             os.kill(os.getpid(), getattr(signal, name))
 
-    sys.argv = [module, *flags]
+    sys.argv = ["-m", *flags]  # what Python says while it imports the packages of a module
     if moment == IMPORT:
         sys.meta_path.insert(0, _AtImport("optax", send))
     else:
