@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from jaxmodels.data.images.decoding import decode_image, decode_with, is_jpeg, opencv
+from jaxmodels.data.images.orientation import UPRIGHT, orientation_of, upright, upright_sides
 
 _AREA = (0.08, 1.0)
 _LOG_ASPECT = (math.log(3 / 4), math.log(4 / 3))
@@ -98,18 +99,20 @@ def central_box(height: int, width: int) -> Box:
 
 def _crop(encoded, size: int, box_of: Callable[[int, int], Box], channels, dtype) -> np.ndarray:
     sides = _sides_of_jpeg(encoded) if channels in (1, 3) else None
+    orientation = orientation_of(encoded) if sides else UPRIGHT
+    sides = sides and upright_sides(*sides, orientation)
     box = box_of(*sides) if sides else None
     if box:
         for factor in (8, 4, 2):
             if min(box.height, box.width) >= factor * size:
-                image = _decode_reduced(encoded, factor, channels)
+                image = upright(_decode_reduced(encoded, factor, channels), orientation)
                 return _resized(image, _reduced(box, factor, *image.shape[:2]), size)
     image = decode_image(encoded, channels, dtype)
     return _resized(image, box or box_of(*image.shape[:2]), size)
 
 
 def _sides_of_jpeg(encoded: bytes) -> tuple[int, int] | None:
-    """Reads height and width from the header; None if that fails or it is no JPEG."""
+    """Reads height and width, as stored, from the header; None if that fails or it is no JPEG."""
     from PIL import Image
 
     if not is_jpeg(encoded):
