@@ -114,7 +114,8 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
         return {**batch, "image": normalize(jnp.pad(batch["image"], sides))}
 
     def source(split):
-        return make_source(data, split, config.data, crop=config.crop.image_size)
+        crop = config.crop
+        return make_source(data, split, config.data, crop.image_size, crop.crop_scale)
 
     channels = data.pixels.channels
     augment = make_augmentation(config.augmentation, classes, data.white, channels=channels)
