@@ -22,6 +22,12 @@ from jaxmodels.data.streamed import Streamed
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.roles import Role
 
+_MENDS = {
+    "size": "--image-size N brings images to one size",
+    "channels": "ImageMagick gives files a ground and three colours: mogrify -background white"
+    " -alpha remove -alpha off -colorspace sRGB -type TrueColor FILE (grey: -colorspace Gray)",
+    "type": "ImageMagick gives files 8 bits: mogrify -depth 8 FILE",
+}
 _LOADING = ("auto", "resident", "streamed")
 
 
@@ -163,7 +169,7 @@ def _checked(
     findings = examine(stored.name, parts, declared, len(class_names), varying, checked)
     if findings.bad:
         _refuse_what_no_skipping_mends(name, findings)
-    check_policy(name, findings.bad, skip_bad_records)
+    check_policy(name, findings.bad, skip_bad_records, checked, _MENDS)
     if TRAIN not in findings.splits:
         raise InputError(f"data '{name}' has no good image in its training split; expected some")
     return ImageData(
