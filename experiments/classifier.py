@@ -11,7 +11,7 @@ The run folder then holds config.json, metrics.jsonl, speed.jsonl, curves.png, e
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -28,6 +28,7 @@ from jaxmodels.data.images import (
     load,
     make_source,
     read_pictures,
+    sources_elsewhere,
 )
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.metrics import classification_report, expected_calibration_error
@@ -40,6 +41,7 @@ from jaxmodels.pictures import confusion_figure, image_grid
 from jaxmodels.train import (
     ComputeConfig,
     Config,
+    Elsewhere,
     Evaluation,
     Experiment,
     Findings,
@@ -143,7 +145,15 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
             predict=lambda *given: {**predict(*given), "features": features(*given)},
             write=partial(prediction_line, data.class_names),
         ),
+        elsewhere=partial(elsewhere, data),
     )
+
+
+def elsewhere(data: ImageData, config: ClassifierConfig) -> Elsewhere:
+    """Opens the images that a config names, to evaluate a classifier of `data` on."""
+    flags, crop = replace(config.data, validation_fraction=0.0), config.crop.image_size
+    other = load(flags, varying=crop > 0)
+    return Elsewhere(other.name, other.fingerprint, sources_elsewhere(data, other, crop))
 
 
 def _class_weights(config: ClassifierConfig, data: ImageData) -> tuple[float, ...]:
