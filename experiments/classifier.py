@@ -11,9 +11,9 @@ The run folder then holds config.json, metrics.jsonl, speed.jsonl, curves.png, e
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -28,18 +28,20 @@ from jaxmodels.data.images import (
     load,
     make_source,
     read_pictures,
+    sources_elsewhere,
 )
-from jaxmodels.errors import InputError
+from jaxmodels.errors import InputError, require_known
 from jaxmodels.metrics import classification_report, expected_calibration_error
 from jaxmodels.models.classifiers import ClassifierModels
 from jaxmodels.objectives.augmentation import AugmentationConfig, make_augmentation
-from jaxmodels.objectives.classifier import Classifier
+from jaxmodels.objectives.classifier import Classifier, balanced_weights
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import prepared, with_preprocessing
 from jaxmodels.pictures import confusion_figure, image_grid
 from jaxmodels.train import (
     ComputeConfig,
     Config,
+    Elsewhere,
     Evaluation,
     Experiment,
     Findings,
@@ -68,6 +70,9 @@ class ClassifierConfig(Config):
     """Share of hidden units left out in training; None: 0.4 for mlp and cnn, else 0."""
     label_smoothing: float = 0.0
     """Share of the target spread evenly over all classes."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: an example's loss weighs images / (classes * images of its class) of the training
+    split, and the mean is over the weights, so that rare classes count as much as common ones."""
     ema: float = 0.0
     """Decay of the average of parameters and batch statistics for evaluation; 0: no average."""
     pad: int = 0
@@ -81,6 +86,7 @@ class ClassifierConfig(Config):
         if self.dropout is not None:
             require_range(self, ("dropout",), 0, 1)
         require_range(self, ("pad",))
+        require_known("class_weights", self.class_weights, ("none", "balanced"))
 
 
 def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment:
@@ -107,14 +113,18 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
         dropout=dropout,
         ema=config.ema,
         accumulate=config.compute.accumulate,
+        class_weights=_class_weights(config, data),
     )
+    if config.run.mode == "train" and named:
+        print(f"classes: {class_balance(data)}", file=sys.stderr)
 
     def prepare(batch, key):
         sides = ((0, 0), (config.pad, config.pad), (config.pad, config.pad), (0, 0))
         return {**batch, "image": normalize(jnp.pad(batch["image"], sides))}
 
     def source(split):
-        return make_source(data, split, config.data, crop=config.crop.image_size)
+        crop = config.crop
+        return make_source(data, split, config.data, crop.image_size, crop.crop_scale)
 
     channels = data.pixels.channels
     augment = make_augmentation(config.augmentation, classes, data.white, channels=channels)
@@ -135,7 +145,34 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
             predict=lambda *given: {**predict(*given), "features": features(*given)},
             write=partial(prediction_line, data.class_names),
         ),
+        elsewhere=partial(elsewhere, data),
     )
+
+
+def elsewhere(data: ImageData, config: ClassifierConfig) -> Elsewhere:
+    """Opens the images that a config names, to evaluate a classifier of `data` on."""
+    flags, crop = replace(config.data, validation_fraction=0.0), config.crop.image_size
+    other = load(flags, varying=crop > 0)
+    return Elsewhere(other.name, other.fingerprint, sources_elsewhere(data, other, crop))
+
+
+def _class_weights(config: ClassifierConfig, data: ImageData) -> tuple[float, ...]:
+    labels = data.labels("train")
+    if config.class_weights == "none" or labels is None:
+        return ()
+    return balanced_weights(np.asarray(labels), len(data.class_names))
+
+
+def class_balance(data: ImageData, most: int = 10) -> str:
+    """Lists how many training images each class has, most first; of many classes the commonest and
+    the range of the others."""
+    counts = np.bincount(np.asarray(data.labels("train")), minlength=len(data.class_names))
+    order = np.argsort(-counts, kind="stable")
+    listed = ", ".join(f"{data.class_names[row]} {counts[row]:,}" for row in order[:most])
+    others = counts[order[most:]]
+    if not len(others):
+        return listed
+    return f"{listed} and {len(others):,} more, {others.min():,} to {others.max():,} images each"
 
 
 def report(data: ImageData, predict, evaluation: Evaluation) -> Findings | None:

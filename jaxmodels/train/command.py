@@ -141,6 +141,9 @@ def _run(config: Config, build: Callable, arguments: Sequence[str], program: str
     if config.run.mode != "train" or record:
         config = _config_of_run(config, folder, record, arguments)
     config.validate()
+    if record and (line := _evaluated_elsewhere(config, build, folder, record)):
+        print(line)
+        return FINISHED
     experiment = modes.rebuilt(build, config, folder, record) if record else build(config)
     if record:
         lenient = configure(config, accept_code_change=True)
@@ -148,6 +151,24 @@ def _run(config: Config, build: Callable, arguments: Sequence[str], program: str
     mode = modes.debug if config.run.debug else getattr(modes, config.run.mode)
     print(mode(experiment, config, folder))
     return FINISHED
+
+
+def _evaluated_elsewhere(
+    config: Config, build: Callable, folder: RunFolder, record: dict
+) -> str | None:
+    """Returns the line of an evaluation on other data than the run's; None where none is asked."""
+    from jaxmodels.train import elsewhere, modes
+
+    own = elsewhere.own_config(config, record)
+    if own is None:
+        return None
+    try:
+        experiment = modes.rebuilt(build, own, folder, record)
+    except InputError:
+        return None  # the run's data are not where they were; the flags may say where they are
+    lenient = configure(own, accept_code_change=True)
+    folder.check(record, lenient, source_hash(build), experiment.facts)
+    return elsewhere.evaluate_elsewhere(experiment, own, config, folder)
 
 
 def train(build: Callable[..., Experiment], config: Config, *data: object) -> "Result":

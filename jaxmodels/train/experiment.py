@@ -67,6 +67,14 @@ class Prediction(NamedTuple):
     write: Callable[[PyTree], dict[str, Any]]
 
 
+class Elsewhere(NamedTuple):
+    """Other data to evaluate a run on, prepared as the run's own."""
+
+    name: str
+    fingerprint: str
+    sources: Mapping[str, Source]  # by split
+
+
 class Experiment(NamedTuple):
     """An objective, its data and what to show of them."""
 
@@ -80,3 +88,5 @@ class Experiment(NamedTuple):
     # Formats a line of metrics for the screen; None shows nothing.
     describe: Callable[[int, str, dict[str, float]], str | None] | None = None
     prediction: Prediction | None = None
+    # Opens the data that a config names, which are others than the run's, for --mode evaluate.
+    elsewhere: Callable[[Any], Elsewhere] | None = None
