@@ -120,7 +120,9 @@ def test_a_run_of_a_script_of_ones_own_needs_it(digits, tmp_path):
     from tests.train.toys import CONFIG, experiment, regression, train_toy
 
     train_toy(tmp_path / "toy", experiment(regression()), configure(CONFIG, steps=1))
-    with pytest.raises(InputError, match=r"'experiment'; module experiments.experiment cannot .* give its config"):
+    with pytest.raises(
+        InputError, match=r"'experiment'; module experiments.experiment cannot .* give its config"
+    ):
         load_run(tmp_path / "toy")
     build = lambda config: experiment(regression())  # noqa: E731
     run = load_run(tmp_path / "toy", type(CONFIG), build)
