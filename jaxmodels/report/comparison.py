@@ -36,6 +36,9 @@ from jaxmodels.report.summary import device_of, duration
 _MOST_SCORES = 5  # columns of other scores in the table
 
 
+_AT_BEST = "the metric at the checkpoint that validation chose"
+
+
 class Comparison(NamedTuple):
     """Groups of runs that are compared by a metric, the best first.
 
@@ -222,11 +225,13 @@ def _table(groups: list[Group], metric: str) -> Html:
     others = dict.fromkeys(name for run in runs for name in run.scores(split) if name != score)
     others = list(others)[:_MOST_SCORES]
     validated = split != "validation" and any(run.best_validation() for run in runs)
+    tested = split == "test" and any(score in run.best_scores for run in runs)
     has_seeds = any(len(group.runs) > 1 for group in groups)
     headings = [
         (metric, declared_by(runs, score)),
         *([("95% interval", Score())] if has_seeds else []),
         *([("best validation", Score())] if validated else []),
+        *([("test at best", Score(None, "", _AT_BEST))] if tested else []),
         *((other, declared_by(runs, other)) for other in others),
         *((name, Score()) for name in ("steps", "training time", "steps/s")),
     ]
@@ -238,6 +243,7 @@ def _table(groups: list[Group], metric: str) -> Html:
             _mean(spread),
             *interval,
             *([_best_validation(group)] if validated else []),
+            *([_mean(group.best(score))] if tested else []),
             *(_mean(group.last(f"{split}/{other}")) for other in others),
             *_effort(group),
         ]

@@ -97,6 +97,11 @@ class Group(NamedTuple):
         lines = [run.last(split) or {} for run in self.counted]
         return spread_of([line[score] for line in lines if score in line])
 
+    def best(self, score: str) -> Spread:
+        """Sums up a test score at the checkpoints that validation chose."""
+        found = [run.best_scores for run in self.counted]
+        return spread_of([scores[score] for scores in found if score in scores])
+
     def points(self, split: str, score: str) -> list[tuple[int, Spread]]:
         """Sums up a score at each step at which all of these runs that have it, have it."""
         courses = [dict(run.points(split, score)) for run in self.runs]

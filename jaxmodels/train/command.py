@@ -124,7 +124,12 @@ def _run(config: Config, build: Callable, arguments: Sequence[str], program: str
     folder = RunFolder(workdir_of(config))
     if config.run.mode == "train" and not config.run.debug:
         result = _train(build, config, command_of(config, program))
-        if not result.trained:
+        if result.reason:
+            print(
+                f"ended at step {result.step:,} of {config.run.steps:,}: {result.reason};"
+                " a larger --patience, or 0, goes on"
+            )
+        elif not result.trained:
             extend = "" if config.schedule_ends else "; a larger --steps extends it"
             print(f"the run in {folder.path} is finished{extend}")
         elif not result.finished:

@@ -63,6 +63,9 @@ class RunConfig:
     """Steps between evaluations."""
     eval_batch_size: Annotated[int, Role.BITS] = 500
     """Examples per batch of an evaluation; rounded up to a multiple of the devices."""
+    patience: Annotated[int, Role.HOW] = 0
+    """Stop after so many evaluations in which the monitored score of validation is no better than
+    its best before; 0: only at --steps."""
     checkpoint_every: Annotated[int, Role.HOW] = 500
     """Steps between checkpoints."""
     keep: Annotated[int, Role.HOW] = 2
@@ -92,6 +95,8 @@ class RunConfig:
         for name in (*at_least_one, *more):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} = {getattr(self, name)}; expected at least 1")
+        if self.patience < 0:
+            raise InputError(f"patience = {self.patience}; expected evaluations, or 0 for no end")
         require_known("mode", self.mode, get_args(Mode))
         require_known("on_nonfinite", self.on_nonfinite, get_args(Nonfinite))
         if not 0 <= self.seed < 2**32:

@@ -75,6 +75,8 @@ def train_seeds(config: Config, train: Callable[[Config], "Result"]) -> tuple[st
             )
             outcome = STOPPED
             break
+        if result.reason:
+            print(f"ended at step {result.step:,} of {each.run.steps:,}: {result.reason}")
         print(RunFolder(result.workdir).summary(result.step), flush=True)
         finished.append(result.workdir)
     folder = repeats_folder_of(config)
@@ -103,6 +105,8 @@ def summary(folder: Path, count: int, finished: list[Path]) -> str:
                 f"{first.judged}/{name}={_written(group.last(f'{first.judged}/{name}'))}"
                 for name in first.scores(first.judged)
             ]
+        if first.monitor in first.best_scores:
+            parts.append(f"best/{first.monitor}={_written(group.best(first.monitor))}")
     return " ".join([*parts, f"workdir={folder}"])
 
 
