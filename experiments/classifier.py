@@ -115,8 +115,6 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
         accumulate=config.compute.accumulate,
         class_weights=_class_weights(config, data),
     )
-    if config.run.mode == "train" and named:
-        print(f"classes: {class_balance(data)}", file=sys.stderr)
 
     def prepare(batch, key):
         sides = ((0, 0), (config.pad, config.pad), (config.pad, config.pad), (0, 0))
@@ -146,6 +144,7 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
             write=partial(prediction_line, data.class_names),
         ),
         elsewhere=partial(elsewhere, data),
+        introduction=f"classes: {class_balance(data)}",
     )
 
 

@@ -65,6 +65,7 @@ class GANReport:
         self._real: dict[str, list[Features]] = {}
         self._samples: tuple[int, np.ndarray] = (-1, np.zeros(0))
         self._fake: list[Features] = []
+        self._shown: tuple[int, str] = (-1, "")  # step and occasion that have their pictures
 
     def __call__(self, evaluation: Evaluation) -> Findings:
         self._require_same_judges(evaluation)
@@ -88,7 +89,9 @@ class GANReport:
             "protocol": self._protocol(evaluation)
             | {"reference": evaluation.split, "judges": protocols},
         }
-        shown = is_new and evaluation.occasion != "asked"
+        asked_for = (evaluation.step, evaluation.occasion)
+        shown = self._shown != asked_for and evaluation.occasion != "asked"
+        self._shown = asked_for
         pictures = self._pictures(evaluation) if shown else {}
         return Findings(scores, record, pictures)
 

@@ -48,6 +48,10 @@ def _tiles_of_monitor(run: Run) -> list[Tile]:
     if best := run.best_validation():
         note = f"step {best['step']:,}, the best checkpoint"
         tiles.append((f"best validation {name}", [number(best[name]), unit], note))
+    if run.best_step not in (None, last["step"]) and name in run.best_scores:
+        note = f"step {run.best_step:,}, which validation chose"
+        value = [number(run.best_scores[name]), unit]
+        tiles.append((f"test {name} at the best checkpoint", value, note))
     return tiles
 
 
@@ -112,6 +116,8 @@ def _scores(run: Run) -> Html | None:
     columns = []
     for split in reversed(run.splits):
         columns.append((split, run.last(split)))
+        if split == "test" and run.best_scores and run.best_step is not None:
+            columns.append(("test, best checkpoint", {"step": run.best_step} | run.best_scores))
         if split == "validation" and (best := run.best_validation()):
             columns.append(("best validation", best))
     names = list(

@@ -123,10 +123,17 @@ def version() -> str:
 def _run(config: Config, build: Callable, arguments: Sequence[str], program: str) -> int:
     config.validate()
     require_runtime()
+    if config.run.repeat > 1:
+        return _repeat(config, build, program)
     folder = RunFolder(workdir_of(config))
     if config.run.mode == "train" and not config.run.debug:
         result = _train(build, config, command_of(config, program))
-        if not result.trained:
+        if result.reason:
+            print(
+                f"ended at step {result.step:,} of {config.run.steps:,}: {result.reason};"
+                " a larger --patience, or 0, goes on"
+            )
+        elif not result.trained:
             extend = "" if config.schedule_ends else "; a larger --steps extends it"
             print(f"the run in {folder.path} is finished{extend}")
         elif not result.finished:
@@ -171,6 +178,18 @@ def _evaluated_elsewhere(
     return elsewhere.evaluate_elsewhere(experiment, own, config, folder)
 
 
+def _repeat(config: Config, build: Callable, program: str) -> int:
+    """Trains several seeds; returns the exit code."""
+    from jaxmodels.train import repeat
+
+    outcome, line = repeat.train_seeds(
+        config, lambda each: _train(build, each, command_of(each, program))
+    )
+    print(line)
+    codes = {repeat.FINISHED: FINISHED, repeat.FAILED: FAILED, repeat.STOPPED: RESUMABLE}
+    return codes[outcome]
+
+
 def train(build: Callable[..., Experiment], config: Config, *data: object) -> "Result":
     """Trains or resumes the run that a config describes, as the command line does.
 
@@ -204,6 +223,11 @@ def _train(build: Callable, config: Config, command: str, *data: object) -> "Res
     mode, debug = config.run.mode, config.run.debug
     if mode != "train" or debug:
         raise InputError(f"mode = {mode}, debug = {debug}; train() only trains")
+    if config.run.repeat > 1:
+        raise InputError(
+            f"repeat = {config.run.repeat}; train() trains one run: call it for each seed, as"
+            " configure(config, seed=1, workdir=...)"
+        )
     folder, source = RunFolder(workdir_of(config)), source_hash(build)
     record = folder.record()
     if record and not config.run.overwrite:

@@ -88,5 +88,6 @@ class Experiment(NamedTuple):
     # Formats a line of metrics for the screen; None shows nothing.
     describe: Callable[[int, str, dict[str, float]], str | None] | None = None
     prediction: Prediction | None = None
+    introduction: str = ""  # a line about the data, shown where training begins
     # Opens the data that a config names, which are others than the run's, for --mode evaluate.
     elsewhere: Callable[[Any], Elsewhere] | None = None

@@ -144,8 +144,10 @@ def test_the_command_line(tmp_path, capsys):
     runs = [str(write_run(tmp_path / name)) for name in ("a", "b")]
     assert main(runs[:1]) == 0 and (tmp_path / "a" / "report.html").exists()
     assert main([*runs, "--output", str(tmp_path / "new" / "all.html")]) == 0
-    assert capsys.readouterr().out.split() == [
+    assert capsys.readouterr().out.splitlines() == [
         str(tmp_path / "a" / "report.html"),
+        "a: test/accuracy 0.9, seed 0",
+        "b: test/accuracy 0.9, seed 0",
         str(tmp_path / "new" / "all.html"),
     ]
     (tmp_path / "other").mkdir()
