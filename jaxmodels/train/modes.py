@@ -1,4 +1,4 @@
-"""The modes besides training: evaluate, sample, predict, debug."""
+"""The modes besides training: evaluate, predict, debug, and `sample` of sampling.py."""
 
 import json
 import os
@@ -17,9 +17,11 @@ from jaxmodels.train.config import Config, configure, from_record
 from jaxmodels.train.debug import all_finite, first_non_finite
 from jaxmodels.train.evaluation import map_examples
 from jaxmodels.train.experiment import Experiment, PerBatch, Prediction
-from jaxmodels.train.loop import Trainer, require_sample
+from jaxmodels.train.loop import Trainer
 from jaxmodels.train.origin import was_given_data
 from jaxmodels.train.run_folder import RunFolder, score_fields
+from jaxmodels.train.sampling import on_one_device, output_of, restored_of
+from jaxmodels.train.sampling import sample as sample  # a mode too, found by its name
 from jaxmodels.train.script import find_script
 
 
@@ -31,7 +33,7 @@ def evaluate(experiment: Experiment, config: Config, folder: RunFolder) -> str:
       InputError: there is no checkpoint.
     """
     trainer = Trainer(experiment, config, folder)
-    step, state = _restored(trainer)
+    step, state = restored_of(trainer)
     fields, earlier = [f"step={step}"], folder.reports()
     for split in reversed(trainer.splits):
         scores, findings = trainer.score(split, state, step, "asked", earlier)
@@ -39,22 +41,6 @@ def evaluate(experiment: Experiment, config: Config, folder: RunFolder) -> str:
         if findings.record is not None:
             print(json.dumps({split: findings.record}, indent=1), file=sys.stderr)
     return " ".join([*fields, f"workdir={folder.path}"])
-
-
-def sample(experiment: Experiment, config: Config, folder: RunFolder) -> str:
-    """Draws `count` samples with a checkpoint into the file `output`; returns a line that says so.
-
-    Raises:
-      InputError: nothing to sample, no output, or no checkpoint.
-    """
-    run = config.run
-    require_sample(experiment, config.experiment)
-    output = _output_of(run.output, ".npz")
-    trainer = Trainer(experiment, config, folder)
-    step, state = _restored(trainer)
-    samples = trainer.sample(state, trainer.program.keys.sample, run.count)
-    write_atomically(output, lambda file: np.savez(file, **samples))
-    return f"step={step} count={run.count} output={run.output} workdir={folder.path}"
 
 
 def predict(experiment: Experiment, config: Config, folder: RunFolder) -> str:
@@ -68,10 +54,10 @@ def predict(experiment: Experiment, config: Config, folder: RunFolder) -> str:
     run, prediction = config.run, _prediction_of(experiment, config)
     if not run.input:
         raise InputError("input = None; expected what to predict for, --input PATH")
-    output = _output_of(run.output, ".jsonl")
+    output = output_of(run.output, ".jsonl")
     trainer = Trainer(experiment, config, folder)
-    step, state = _restored(trainer)
-    lines = _predicted(prediction, _on_one_device(state), Path(run.input), run.eval_batch_size)
+    step, state = restored_of(trainer)
+    lines = _predicted(prediction, on_one_device(state), Path(run.input), run.eval_batch_size)
     count, failed = 0, 0
 
     def write(file) -> None:
@@ -84,22 +70,6 @@ def predict(experiment: Experiment, config: Config, folder: RunFolder) -> str:
     if count and failed == count:
         raise RunError(f"none of {count} inputs could be read; {output} says why of each")
     return f"step={step} count={count} failed={failed} output={run.output} workdir={folder.path}"
-
-
-def _output_of(output: str | None, ending: str) -> Path:
-    """Returns the file to write.
-
-    Raises:
-      InputError: none is named, or none that can be written.
-    """
-    if not output or not output.endswith(ending):
-        raise InputError(f"output = {output}; expected a file to write, --output FILE{ending}")
-    folder = Path(output).parent
-    if not folder.is_dir():
-        raise InputError(
-            f"output = {output}; there is no folder {folder}: make it, or name another file"
-        )
-    return Path(output)
 
 
 def _prediction_of(experiment: Experiment, config: Config) -> Prediction:
@@ -205,8 +175,8 @@ def load_run(
     experiment = rebuilt(build, config, folder, record, *([] if data is None else [data]))
     folder.check(record, config, record["source"], experiment.facts)
     trainer = Trainer(experiment, config, folder)
-    step, state = _restored(trainer)
-    state = _on_one_device(state)
+    step, state = restored_of(trainer)
+    state = on_one_device(state)
     return Run(config, experiment, step, state, trainer.result(state, step, False).scores)
 
 
@@ -231,10 +201,6 @@ def rebuilt(
             f"the run in {folder.path} was given its data by a notebook or script: give them again,"
             f" load_run('{folder.path}', data=data) ({error})"
         ) from None
-
-
-def _on_one_device(state: State) -> State:
-    return jax.device_put(jax.device_get(state), jax.local_devices()[0])
 
 
 def debug(experiment: Experiment, config: Config, folder: RunFolder) -> str:
@@ -266,10 +232,3 @@ def debug(experiment: Experiment, config: Config, folder: RunFolder) -> str:
             raise RunError(f"step {step} is not finite: {found}")
         state = following
     return f"steps {first}..{until - 1} are finite in state and metrics"
-
-
-def _restored(trainer: Trainer) -> tuple[int, State]:
-    restored = trainer.restored()
-    if restored is None:
-        raise InputError(f"workdir {trainer.folder.path} has no checkpoint; train the run first")
-    return restored.step, restored.tree["state"]
