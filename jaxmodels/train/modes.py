@@ -19,6 +19,7 @@ from jaxmodels.train.evaluation import map_examples
 from jaxmodels.train.experiment import Experiment, PerBatch, Prediction
 from jaxmodels.train.loop import Trainer
 from jaxmodels.train.origin import was_given_data
+from jaxmodels.train.predictions import WRITERS
 from jaxmodels.train.run_folder import RunFolder, score_fields
 from jaxmodels.train.sampling import on_one_device, output_of, restored_of
 from jaxmodels.train.sampling import sample as sample  # a mode too, found by its name
@@ -44,8 +45,8 @@ def evaluate(experiment: Experiment, config: Config, folder: RunFolder) -> str:
 
 
 def predict(experiment: Experiment, config: Config, folder: RunFolder) -> str:
-    """Writes a line of JSON for each example that `input` names, in order; returns a line that says
-    so. The line of an example that cannot be read holds its error.
+    """Writes a line, of JSON or of CSV, for each example that `input` names, in order; returns a line
+    that says so. The line of an example that cannot be read holds its error.
 
     Raises:
       InputError: nothing to predict, no input or output, or no checkpoint.
@@ -54,19 +55,19 @@ def predict(experiment: Experiment, config: Config, folder: RunFolder) -> str:
     run, prediction = config.run, _prediction_of(experiment, config)
     if not run.input:
         raise InputError("input = None; expected what to predict for, --input PATH")
-    output = output_of(run.output, ".jsonl")
+    output = output_of(run.output, WRITERS)
     trainer = Trainer(experiment, config, folder)
     step, state = restored_of(trainer)
     lines = _predicted(prediction, on_one_device(state), Path(run.input), run.eval_batch_size)
     count, failed = 0, 0
 
-    def write(file) -> None:
+    def counted() -> Iterator[dict[str, Any]]:
         nonlocal count, failed
         for line in lines:
-            file.write(json.dumps(line).encode() + b"\n")
             count, failed = count + 1, failed + ("error" in line)
+            yield line
 
-    write_atomically(output, write)
+    write_atomically(output, lambda file: WRITERS[output.suffix](file, counted()))
     if count and failed == count:
         raise RunError(f"none of {count} inputs could be read; {output} says why of each")
     return f"step={step} count={count} failed={failed} output={run.output} workdir={folder.path}"
@@ -81,7 +82,7 @@ def _prediction_of(experiment: Experiment, config: Config) -> Prediction:
 def _predicted(
     prediction: Prediction, state: State, inputs: Any, batch_size: int
 ) -> Iterator[dict[str, Any]]:
-    """Yields the lines of all examples, computed a batch at a time."""
+    """Yields the lines of all examples; no more than a batch of them is in memory at once."""
     names: list[str] = []
     read: list[Mapping[str, np.ndarray] | Exception] = []
 
