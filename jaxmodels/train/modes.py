@@ -45,7 +45,7 @@ def evaluate(experiment: Experiment, config: Config, folder: RunFolder) -> str:
 
 
 def predict(experiment: Experiment, config: Config, folder: RunFolder) -> str:
-    """Writes a line, of JSON or of CSV, for each example that `input` names, in order; returns a line
+    """Writes a line, of JSON or CSV, for each example that `input` names, in order; returns a line
     that says so. The line of an example that cannot be read holds its error.
 
     Raises:
