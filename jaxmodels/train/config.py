@@ -56,9 +56,10 @@ class RunConfig:
     count: Annotated[int, Role.VERB] = 64
     """Samples to draw (sample)."""
     input: Annotated[str | None, Role.VERB] = None
-    """What to predict for: a folder or file (predict)."""
+    """What to predict for, or to make anew: a folder or file (predict; sample, of a VAE)."""
     output: Annotated[str | None, Role.VERB] = None
-    """File to write: samples as FILE.npz (sample), a JSON object a line as FILE.jsonl (predict)."""
+    """What to write: samples as FILE.npz or as a folder of PNGs (sample); predictions as
+    FILE.jsonl, a JSON object a line, or as FILE.csv (predict)."""
     eval_every: Annotated[int, Role.HOW] = 250
     """Steps between evaluations."""
     eval_batch_size: Annotated[int, Role.BITS] = 500

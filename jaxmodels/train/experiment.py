@@ -65,6 +65,8 @@ class Prediction(NamedTuple):
     read: Callable[[Any], Iterable[tuple[str, Mapping[str, np.ndarray] | Exception]]]
     predict: PerBatch
     write: Callable[[PyTree], dict[str, Any]]
+    # Makes bytes of images anew from each example, for --mode sample --input; None: it makes none.
+    rebuild: PerBatch | None = None
 
 
 class Elsewhere(NamedTuple):
@@ -89,5 +91,7 @@ class Experiment(NamedTuple):
     describe: Callable[[int, str, dict[str, float]], str | None] | None = None
     prediction: Prediction | None = None
     introduction: str = ""  # a line about the data, shown where training begins
+    # Makes the conditions of --mode sample from its key; None: the number of samples.
+    conditions: Callable[[Key[Array, ""]], PyTree] | None = None
     # Opens the data that a config names, which are others than the run's, for --mode evaluate.
     elsewhere: Callable[[Any], Elsewhere] | None = None

@@ -118,14 +118,7 @@ def test_a_new_run_in_the_folder_leaves_no_scores_of_the_old(tmp_path):
 
 
 def test_an_experiment_that_has_no_scores_elsewhere_says_so(tmp_path, capsys):
-    flags = {
-        "steps": 1,
-        "batch_size": 8,
-        "hidden": [4],
-        "latent_size": 2,
-        "scored": 0,
-        "samples": 1,
-    }
+    flags = {"steps": 1, "batch_size": 8, "scored": 0, "samples": 1}
     config = configure(vae.VAEConfig(), **flags, workdir=tmp_path / "run", mesh="data=1")
     train(vae.build, config)
     words = ["--workdir", str(tmp_path / "run"), "--mode", "evaluate", "--data", "mnist"]

@@ -35,7 +35,7 @@ def _photos(tmp_path):
 
 def test_a_classifier_of_photos(photos, tmp_path, capsys):
     run = tmp_path / "run"
-    flags = "--crop-scale 0.5 1 --color-jitter 0.4 0.4 0.4 0.1 --class-weights balanced"
+    flags = "--ema 0.5 --crop-scale 0.5 1 --color-jitter 0.4 0.4 0.4 0.1 --class-weights balanced"
     assert _run("--data", photos, SMALL, flags, "--workdir", run) == 0
     said = capsys.readouterr().err
     assert "classes: cat 18, dog 6\n" in said
