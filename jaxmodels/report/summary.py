@@ -44,6 +44,8 @@ def _tiles_of_monitor(run: Run) -> list[Tile]:
     note = f"step {last['step']:,}"
     if declared.better:
         note += f", {direction(declared.better)}"
+    if declared.meaning:
+        note += f". {declared.meaning[:1].upper()}{declared.meaning[1:]}"
     tiles: list[Tile] = [(f"{run.judged} {name}", [number(last.get(name)), unit], note)]
     if best := run.best_validation():
         note = f"step {best['step']:,}, the best checkpoint"
@@ -77,6 +79,10 @@ def _command(run: Run) -> Html:
         text = "This run was recorded before commands were; its flags are under Config."
         return element("p", text, class_="note")
     parts = [element("span", part) for part in _by_flag(command)]
+    directory = run.record.get("directory")
+    if isinstance(directory, str) and directory and command.startswith("python "):
+        # A module is found, and a path means the same, from the folder where the run began.
+        parts.insert(0, element("span", f"cd {shlex.quote(directory)} &&"))
     spaced = [piece for part in parts for piece in (part, " ")][:-1]
     button = element("button", "Copy", type="button", class_="tool", data_copy="command")
     code = element("pre", element("code", spaced, id="command"), tabindex="0")
