@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 DPI = 110
 _INK = "#7b818b"  # text that is read on white and on black
-_GAP = 0.5  # grey between images
 
 
 def save_figure(figure: "matplotlib.figure.Figure", path: Path) -> None:
@@ -124,12 +123,12 @@ def _mosaic(
 
     count, height, width, channels = pictures.shape
     rows = -(-count // columns)
-    cells = np.full((rows * columns, height + 1, width + 1, channels), _GAP)
-    cells[:count, 1:, 1:] = pictures
-    mosaic = cells.reshape(rows, columns, height + 1, width + 1, channels).swapaxes(1, 2)
-    mosaic = mosaic.reshape(rows * (height + 1), columns * (width + 1), channels)
-    if channels == 1:
-        mosaic = mosaic.squeeze(-1)
+    # What lies between the pictures has no colour.
+    cells = np.zeros((rows * columns, height + 1, width + 1, 4))
+    cells[:count, 1:, 1:, :3] = pictures if channels == 3 else pictures[..., :1]
+    cells[:count, 1:, 1:, 3] = 1
+    mosaic = cells.reshape(rows, columns, height + 1, width + 1, 4).swapaxes(1, 2)
+    mosaic = mosaic.reshape(rows * (height + 1), columns * (width + 1), 4)
     zoom = max(1, 64 // height)
     size = np.array([mosaic.shape[1], mosaic.shape[0]]) * zoom / DPI
     heading = (0.3 if title else 0) + (0.25 if names else 0)

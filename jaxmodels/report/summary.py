@@ -11,7 +11,13 @@ Tile = tuple[str, object, str]  # label, value, note
 
 def summary_of(run: Run) -> list[Html | None]:
     """Shows numbers at a glance, the command and the table of scores."""
-    return [_tiles(run), _command(run), _scores(run)]
+    return [_tiles(run), _meaning(run), _command(run), _scores(run)]
+
+
+def _meaning(run: Run) -> Html | None:
+    """Says what the score that matters most means."""
+    meaning = run.declared(run.monitor).meaning if run.monitor else ""
+    return element("p", f"{run.monitor}: {meaning}", class_="note") if meaning else None
 
 
 def _tiles(run: Run) -> Html:
@@ -44,8 +50,6 @@ def _tiles_of_monitor(run: Run) -> list[Tile]:
     note = f"step {last['step']:,}"
     if declared.better:
         note += f", {direction(declared.better)}"
-    if declared.meaning:
-        note += f". {declared.meaning[:1].upper()}{declared.meaning[1:]}"
     tiles: list[Tile] = [(f"{run.judged} {name}", [number(last.get(name)), unit], note)]
     if best := run.best_validation():
         note = f"step {best['step']:,}, the best checkpoint"
