@@ -13,11 +13,12 @@ The run folder then holds config.json, metrics.jsonl, speed.jsonl, curves.png, e
 import sys
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
+from jaxtyping import Float, Int
 
 from experiments.presets.classifier import PRESETS
 from jaxmodels.data.dataset import evaluation_splits
@@ -186,29 +187,63 @@ def report(data: ImageData, predict, evaluation: Evaluation) -> Findings | None:
         "ece": expected_calibration_error(sums.calibration),
         **classification_report(sums.confusion, names),
     }
+    mistakes = mistakes_of(data, predict, evaluation)
+    if named := named_mistakes(mistakes, data, evaluation.split):
+        record["misclassified"] = named
     title = f"{evaluation.split}, step {evaluation.step}"
     pictures = {
         "confusion": partial(confusion_figure, sums.confusion, names, title),
-        "misclassified": misclassified(data, predict, evaluation, title),
+        "misclassified": misclassified(mistakes, evaluation, title),
     }
     return Findings(record=record, pictures=pictures)
 
 
-def misclassified(data: ImageData, predict, evaluation: Evaluation, title: str, most: int = 40):
-    """Makes a function that draws wrong predictions, most confident first; None without any."""
+class Mistakes(NamedTuple):
+    """Wrong predictions of a split, the most confident first."""
+
+    rows: Int[np.ndarray, " mistake"]
+    true: list[str]
+    predicted: list[str]
+    confidence: Float[np.ndarray, " mistake"]
+    of: int  # examples of the split
+
+
+def mistakes_of(data: ImageData, predict, evaluation: Evaluation) -> Mistakes:
+    """Finds the wrong predictions of a split."""
     logits, labels = evaluation.map(predict)["logits"], data.labels(evaluation.split)
     confidence = _softmax(logits).max(-1)
     wrong = np.flatnonzero(logits.argmax(-1) != labels)
-    if not len(wrong):
-        return None
-    title += f": {len(wrong)} of {len(labels)} wrong (true > predicted, confidence)"
-    shown = wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
+    rows = wrong[np.argsort(-confidence[wrong], kind="stable")]
     names = data.class_names
-    titles = [
-        f"{names[labels[row]]} > {names[logits[row].argmax()]}\n{confidence[row]:.2f}"
-        for row in shown
-    ]
+    true = [names[labels[row]] for row in rows]
+    predicted = [names[logits[row].argmax()] for row in rows]
+    return Mistakes(rows, true, predicted, confidence[rows], len(labels))
+
+
+def misclassified(mistakes: Mistakes, evaluation: Evaluation, title: str, most: int = 40):
+    """Makes a function that draws wrong predictions; None without any."""
+    count = len(mistakes.rows)
+    if not count:
+        return None
+    title += f": {count} of {mistakes.of} wrong (true > predicted, confidence)"
+    shown = mistakes.rows[:most]
+    columns = zip(mistakes.true, mistakes.predicted, mistakes.confidence)
+    titles = [f"{true} > {guess}\n{sure:.2f}" for true, guess, sure in columns][:most]
     return lambda: image_grid(evaluation.examples(shown)["image"], titles, title=title)
+
+
+def named_mistakes(
+    mistakes: Mistakes, data: ImageData, split: str, most: int = 200
+) -> list[dict[str, Any]]:
+    """Lists wrong predictions by the names of their records; images in memory have none."""
+    if not data.records:
+        return []
+    key = data.records[split].key
+    columns = zip(mistakes.rows, mistakes.true, mistakes.predicted, mistakes.confidence)
+    return [
+        {"input": key(int(row)), "true": true, "predicted": guess, "confidence": float(sure)}
+        for row, true, guess, sure in columns
+    ][:most]
 
 
 def prediction_line(names: tuple[str, ...], outputs: dict[str, np.ndarray]) -> dict:

@@ -33,7 +33,13 @@ _REQUIRED = {
     "facts": _OBJECT,
     "environment": _OBJECT,
 }
-_OPTIONAL = {"format": (int,), "command": _TEXT, "monitor": (list,), "scores": _OBJECT}
+_OPTIONAL = {
+    "format": (int,),
+    "command": _TEXT,
+    "directory": _TEXT,
+    "monitor": (list,),
+    "scores": _OBJECT,
+}
 
 
 def read_record(path: Path, copy: Path | None = None) -> dict[str, Any]:

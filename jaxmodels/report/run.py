@@ -38,6 +38,15 @@ class Run(NamedTuple):
         return self.record["config"]
 
     @property
+    def data_folder(self) -> Path | None:
+        """The folder that --data named; None where it is none on this machine."""
+        begun, data = self.record.get("directory"), self.config.get("data")
+        if not isinstance(begun, str) or not isinstance(data, str) or "/" not in data:
+            return None
+        folder = Path(begun) / Path(data).expanduser()
+        return folder if folder.is_dir() else None
+
+    @property
     def facts(self) -> dict:
         """The recorded facts of the data; empty if there are none."""
         facts = self.record.get("facts")

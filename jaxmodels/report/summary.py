@@ -11,7 +11,13 @@ Tile = tuple[str, object, str]  # label, value, note
 
 def summary_of(run: Run) -> list[Html | None]:
     """Shows numbers at a glance, the command and the table of scores."""
-    return [_tiles(run), _command(run), _scores(run)]
+    return [_tiles(run), _meaning(run), _command(run), _scores(run)]
+
+
+def _meaning(run: Run) -> Html | None:
+    """Says what the score that matters most means."""
+    meaning = run.declared(run.monitor).meaning if run.monitor else ""
+    return element("p", f"{run.monitor}: {meaning}", class_="note") if meaning else None
 
 
 def _tiles(run: Run) -> Html:
@@ -77,6 +83,10 @@ def _command(run: Run) -> Html:
         text = "This run was recorded before commands were; its flags are under Config."
         return element("p", text, class_="note")
     parts = [element("span", part) for part in _by_flag(command)]
+    directory = run.record.get("directory")
+    if isinstance(directory, str) and directory and command.startswith("python "):
+        # A module is found, and a path means the same, from the folder where the run began.
+        parts.insert(0, element("span", f"cd {shlex.quote(directory)} &&"))
     spaced = [piece for part in parts for piece in (part, " ")][:-1]
     button = element("button", "Copy", type="button", class_="tool", data_copy="command")
     code = element("pre", element("code", spaced, id="command"), tabindex="0")

@@ -143,6 +143,7 @@ class RunFolder:
             "format": FORMAT,
             "experiment": config.experiment,
             "command": command or command_of(config),
+            "directory": str(Path.cwd()),
             "monitor": monitor,
             "scores": {name: score._asdict() for name, score in scores.items()},
             "config": to_json(config),
