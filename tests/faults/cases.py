@@ -289,11 +289,12 @@ def limited(seconds: int) -> Iterator[None]:
         raise HangError(f"no end after {seconds} seconds")
 
     previous = signal.signal(signal.SIGALRM, hang)
-    left = signal.alarm(seconds)
+    # Again and again, since what ends a command may wait too.
+    left, again = signal.setitimer(signal.ITIMER_REAL, seconds, 5)
     try:
         yield
     finally:
-        signal.alarm(left)
+        signal.setitimer(signal.ITIMER_REAL, left, again)
         signal.signal(signal.SIGALRM, previous)
 
 

@@ -106,7 +106,7 @@ def _copies(
             states.add(state)
             copies.append((operation, copy))
 
-    with watched(run, keep):
+    with watched(run, keep, alone=True):
         ended = start(run)
     assert ended.code == 0, ended.error
     for at in _some(len(copies), most):

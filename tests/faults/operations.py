@@ -34,9 +34,13 @@ class Operation:
 
 
 @contextlib.contextmanager
-def watched(folder: Path, before: Callable[[Operation], object]) -> Iterator[list[Operation]]:
+def watched(
+    folder: Path, before: Callable[[Operation], object], alone: bool = False
+) -> Iterator[list[Operation]]:
     """Calls `before` ahead of every change below a folder; what it raises, the change raises. Where
     it returns a path, a file that is opened is that one instead.
+
+    alone: whether other changes wait while `before` is called.
 
     TensorStore writes the arrays of a checkpoint by itself and is not seen; what Orbax does around
     it is.
@@ -52,7 +56,9 @@ def watched(folder: Path, before: Callable[[Operation], object]) -> Iterator[lis
         with lock:
             operation = Operation(len(seen), name, below[0].removeprefix(root))
             seen.append(operation)
-            return before(operation)
+            if alone:
+                return before(operation)
+        return before(operation)
 
     def changing(name: str) -> Callable:
         def change(*arguments: Any, **named: Any) -> Any:
