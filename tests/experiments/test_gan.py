@@ -56,7 +56,7 @@ def test_scores_and_their_protocol(run):
     for name in SCORES:
         assert np.isfinite(float(summary[f"test/{name}"]))
     report = json.loads((folder / "evaluation.json").read_text())
-    assert set(report) == {"validation", "test", "best"}
+    assert set(report) == {"validation", "test", "best", "best/test"}
     protocol = report["test"]["protocol"]
     assert protocol["reference"] == "test"
     assert protocol["checkpoint"] == "last"
