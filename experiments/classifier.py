@@ -115,7 +115,7 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
         accumulate=config.compute.accumulate,
         class_weights=_class_weights(config, data),
     )
-    if config.run.mode == "train" and named:
+    if config.run.mode == "train" and named and data.records:  # the embedded digits are known
         print(f"classes: {class_balance(data)}", file=sys.stderr)
 
     def prepare(batch, key):
