@@ -127,7 +127,7 @@ def _run(config: Config, build: Callable, arguments: Sequence[str], program: str
         return _repeat(config, build, program)
     folder = RunFolder(workdir_of(config))
     if config.run.mode == "train" and not config.run.debug:
-        result = _train(build, config, command_of(config, program))
+        result = _train(build, config, command_of(config, program), summarized=True)
         if result.reason:
             print(
                 f"ended at step {result.step:,} of {config.run.steps:,}: {result.reason};"
@@ -183,7 +183,7 @@ def _repeat(config: Config, build: Callable, program: str) -> int:
     from jaxmodels.train import repeat
 
     outcome, line = repeat.train_seeds(
-        config, lambda each: _train(build, each, command_of(each, program))
+        config, lambda each: _train(build, each, command_of(each, program), summarized=True)
     )
     print(line)
     codes = {repeat.FINISHED: FINISHED, repeat.FAILED: FAILED, repeat.STOPPED: RESUMABLE}
@@ -216,7 +216,10 @@ def _with_name_of(data: object, config: C) -> C:
     return configure(config, data=name)
 
 
-def _train(build: Callable, config: Config, command: str, *data: object) -> "Result":
+def _train(
+    build: Callable, config: Config, command: str, *data: object, summarized: bool = False
+) -> "Result":
+    """Trains or resumes a run. summarized: whether its last scores are printed afterwards."""
     from jaxmodels.train import loop
 
     config.validate()
@@ -229,6 +232,7 @@ def _train(build: Callable, config: Config, command: str, *data: object) -> "Res
             " configure(config, seed=1, workdir=...)"
         )
     folder, source = RunFolder(workdir_of(config)), source_hash(build)
+    folder.is_summarized = summarized
     record = folder.record()
     if record and not config.run.overwrite:
         folder.check(record, config, source)  # before the data is loaded

@@ -153,7 +153,8 @@ class Trainer:
             if split != "validation" and "validation" in self.splits and occasion == "due":
                 continue
             scores, found[split] = self.score(split, state, step, occasion, earlier)
-            log.write(step, split, scores)
+            judged = "test" if "test" in self.splits else "validation"
+            log.write(step, split, scores, occasion == "last" and split == judged)
             if split == "validation" and occasion == "due" and self._is_out_of_patience(step):
                 # This evaluation turns out to be the last, of which more is shown.
                 occasion = "last"

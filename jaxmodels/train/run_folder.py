@@ -38,6 +38,7 @@ class RunFolder:
         self.samples = self.path / "samples"
         self.tensorboard = self.path / "tensorboard"
         self.replaced = Replaced(self.path)
+        self.is_summarized = False  # whether a line of the last scores is printed at the end
         self._copy = self.checkpoints / RECORD
         self._found = self.path / "evaluation.json"
         self._found_copy = self.checkpoints / "evaluation.json"

@@ -60,6 +60,12 @@ def test_the_last_line_has_mean_and_deviation_and_a_page_shows_them(whole, capsy
     assert "3 seeds (3–5) · finished" in (whole / "comparison.html").read_text()
 
 
+def test_the_last_scores_are_printed_once(tmp_path, capsys):
+    assert main(ToyConfig, build, arguments=["--workdir", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert out.count("step=24 test/loss=") == 1 and out.splitlines()[-1].startswith("step=24 test/")
+
+
 def test_a_stopped_repeat_goes_on_where_it_was(tmp_path, whole, capsys):
     def stops(config):
         made = build(config)
@@ -88,10 +94,10 @@ def test_a_stopped_repeat_goes_on_where_it_was(tmp_path, whole, capsys):
 def test_a_seed_that_fails_does_not_keep_the_others(tmp_path, monkeypatch, capsys):
     trained = command._train
 
-    def fails(build, config, *rest):
+    def fails(build, config, *rest, **options):
         if config.run.seed == 4:
             raise RunError("it diverged")
-        return trained(build, config, *rest)
+        return trained(build, config, *rest, **options)
 
     monkeypatch.setattr(command, "_train", fails)
     assert run(tmp_path) == 1
