@@ -76,24 +76,35 @@ def _titled_grid(
     columns: int,
     title: str,
 ) -> "matplotlib.figure.Figure":
-    """Draws each picture in a panel of its own under its title."""
+    """Draws each picture under its title, all in one panel, whose units are inches."""
     from matplotlib.figure import Figure
 
-    rows = -(-len(pictures) // columns)
-    if pictures.shape[-1] == 1:
+    count, pixels_high, pixels_wide, channels = pictures.shape
+    rows = -(-count // columns)
+    if channels == 1:
         pictures = pictures[..., 0]
     titles = [_broken(name) for name in titles]
     lines = max(1 + name.count("\n") for name in titles)
-    height = 1.375 + 0.14 * max(lines - 2, 0)
-    size = (max(1.1 * columns, 6.0 if title else 0), height * rows + (0.3 if title else 0))
-    figure = Figure(figsize=size, layout="constrained")
+    scale = 1 / max(pixels_high, pixels_wide)
+    half, size = scale * pixels_wide / 2, scale * pixels_high
+    cell = 1.1, size + 0.1 + 0.14 * lines
+    wide = max(cell[0] * columns, 6.0 if title else 0)
+    high = cell[1] * rows + (0.3 if title else 0)
+    figure = Figure(figsize=(wide, high))
+    panel = figure.add_axes((0, 0, 1, 1))
+    panel.axis("off")
+    left = (wide - cell[0] * columns) / 2
+    for at, (picture, name) in enumerate(zip(pictures, titles)):
+        middle = left + cell[0] * (at % columns + 0.5)
+        bottom = cell[1] * (rows - 1 - at // columns) + 0.05
+        extent = (middle - half, middle + half, bottom, bottom + size)
+        shown = {"vmin": 0, "vmax": 1, "cmap": "gray", "interpolation": "nearest"}
+        panel.imshow(picture, extent=extent, aspect="auto", **shown)
+        panel.text(middle, bottom + size + 0.03, name, fontsize=8, ha="center", va="bottom")
+    panel.set_xlim(0, wide)
+    panel.set_ylim(0, high)
     if title:
-        figure.suptitle(title, fontsize=9)
-    for panel in figure.subplots(rows, columns, squeeze=False).flat:
-        panel.axis("off")
-    for panel, picture, name in zip(figure.axes, pictures, titles):
-        panel.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        panel.set_title(name, fontsize=8, pad=2)
+        panel.text(wide / 2, high - 0.08, title, fontsize=9, ha="center", va="top")
     return figure
 
 

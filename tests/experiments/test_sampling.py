@@ -16,10 +16,10 @@ def _run(script, config_class, *flags):
 
 
 @pytest.fixture(name="gan_run", scope="module")
-def _gan(tmp_path_factory):
+def _gan(judge, tmp_path_factory):
     run = tmp_path_factory.mktemp("gan") / "run"
     flags = {"steps": 1, "batch_size": 8, "width": 8, "latent_size": 6, "mesh": "data=1"}
-    config = configure(gan.GANConfig(), **flags, samples=20, inception="", workdir=run)
+    config = configure(gan.GANConfig(), **flags, samples=20, judge=str(judge), workdir=run)
     train(gan.build, config)
     return run
 
