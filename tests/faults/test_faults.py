@@ -11,7 +11,12 @@ from tests.faults.kinds import KINDS, Fault
 from tests.faults.operations import watched
 from tests.marks import slow
 
-pytestmark = pytest.mark.faults
+pytestmark = [
+    pytest.mark.faults,
+    # A save that fails leaves objects of libraries behind.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:coroutine '.*' was never awaited:RuntimeWarning"),
+]
 
 
 def _bad(faults):
