@@ -36,7 +36,7 @@ def test_a_few_of_each_kind(tmp_path):
 FEW = dict.fromkeys(KINDS, 2) | {"errors": 3, "damage": 4, "processes": 1}
 
 
-@pytest.mark.parametrize("name", map(slow, FLAGS))
+@pytest.mark.parametrize("name", [*map(slow, FLAGS)])
 def test_many_of_each_kind(tmp_path, name):
     case = Case(name, tmp_path / "cases")
     for kind, inject in KINDS.items():
