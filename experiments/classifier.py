@@ -11,13 +11,14 @@ The run folder then holds config.json, metrics.jsonl, speed.jsonl, curves.png, e
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
+from jaxtyping import Float, Int
 
 from experiments.presets.classifier import PRESETS
 from jaxmodels.data.dataset import evaluation_splits
@@ -28,18 +29,20 @@ from jaxmodels.data.images import (
     load,
     make_source,
     read_pictures,
+    sources_elsewhere,
 )
-from jaxmodels.errors import InputError
+from jaxmodels.errors import InputError, require_known
 from jaxmodels.metrics import classification_report, expected_calibration_error
 from jaxmodels.models.classifiers import ClassifierModels
 from jaxmodels.objectives.augmentation import AugmentationConfig, make_augmentation
-from jaxmodels.objectives.classifier import Classifier
+from jaxmodels.objectives.classifier import Classifier, balanced_weights
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import prepared, with_preprocessing
 from jaxmodels.pictures import confusion_figure, image_grid
 from jaxmodels.train import (
     ComputeConfig,
     Config,
+    Elsewhere,
     Evaluation,
     Experiment,
     Findings,
@@ -68,6 +71,9 @@ class ClassifierConfig(Config):
     """Share of hidden units left out in training; None: 0.4 for mlp and cnn, else 0."""
     label_smoothing: float = 0.0
     """Share of the target spread evenly over all classes."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: an example's loss weighs images / (classes * images of its class) of the training
+    split, and the mean is over the weights, so that rare classes count as much as common ones."""
     ema: float = 0.0
     """Decay of the average of parameters and batch statistics for evaluation; 0: no average."""
     pad: int = 0
@@ -81,6 +87,7 @@ class ClassifierConfig(Config):
         if self.dropout is not None:
             require_range(self, ("dropout",), 0, 1)
         require_range(self, ("pad",))
+        require_known("class_weights", self.class_weights, ("none", "balanced"))
 
 
 def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment:
@@ -107,6 +114,7 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
         dropout=dropout,
         ema=config.ema,
         accumulate=config.compute.accumulate,
+        class_weights=_class_weights(config, data),
     )
 
     def prepare(batch, key):
@@ -114,7 +122,8 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
         return {**batch, "image": normalize(jnp.pad(batch["image"], sides))}
 
     def source(split):
-        return make_source(data, split, config.data, crop=config.crop.image_size)
+        crop = config.crop
+        return make_source(data, split, config.data, crop.image_size, crop.crop_scale)
 
     channels = data.pixels.channels
     augment = make_augmentation(config.augmentation, classes, data.white, channels=channels)
@@ -135,7 +144,35 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
             predict=lambda *given: {**predict(*given), "features": features(*given)},
             write=partial(prediction_line, data.class_names),
         ),
+        elsewhere=partial(elsewhere, data),
+        introduction=f"classes: {class_balance(data)}",
     )
+
+
+def elsewhere(data: ImageData, config: ClassifierConfig) -> Elsewhere:
+    """Opens the images that a config names, to evaluate a classifier of `data` on."""
+    flags, crop = replace(config.data, validation_fraction=0.0), config.crop.image_size
+    other = load(flags, varying=crop > 0)
+    return Elsewhere(other.name, other.fingerprint, sources_elsewhere(data, other, crop))
+
+
+def _class_weights(config: ClassifierConfig, data: ImageData) -> tuple[float, ...]:
+    labels = data.labels("train")
+    if config.class_weights == "none" or labels is None:
+        return ()
+    return balanced_weights(np.asarray(labels), len(data.class_names))
+
+
+def class_balance(data: ImageData, most: int = 10) -> str:
+    """Lists how many training images each class has, most first; of many classes the commonest and
+    the range of the others."""
+    counts = np.bincount(np.asarray(data.labels("train")), minlength=len(data.class_names))
+    order = np.argsort(-counts, kind="stable")
+    listed = ", ".join(f"{data.class_names[row]} {counts[row]:,}" for row in order[:most])
+    others = counts[order[most:]]
+    if not len(others):
+        return listed
+    return f"{listed} and {len(others):,} more, {others.min():,} to {others.max():,} images each"
 
 
 def report(data: ImageData, predict, evaluation: Evaluation) -> Findings | None:
@@ -150,29 +187,63 @@ def report(data: ImageData, predict, evaluation: Evaluation) -> Findings | None:
         "ece": expected_calibration_error(sums.calibration),
         **classification_report(sums.confusion, names),
     }
+    mistakes = mistakes_of(data, predict, evaluation)
+    if named := named_mistakes(mistakes, data, evaluation.split):
+        record["misclassified"] = named
     title = f"{evaluation.split}, step {evaluation.step}"
     pictures = {
         "confusion": partial(confusion_figure, sums.confusion, names, title),
-        "misclassified": misclassified(data, predict, evaluation, title),
+        "misclassified": misclassified(mistakes, evaluation, title),
     }
     return Findings(record=record, pictures=pictures)
 
 
-def misclassified(data: ImageData, predict, evaluation: Evaluation, title: str, most: int = 40):
-    """Makes a function that draws wrong predictions, most confident first; None without any."""
+class Mistakes(NamedTuple):
+    """Wrong predictions of a split, the most confident first."""
+
+    rows: Int[np.ndarray, " mistake"]
+    true: list[str]
+    predicted: list[str]
+    confidence: Float[np.ndarray, " mistake"]
+    of: int  # examples of the split
+
+
+def mistakes_of(data: ImageData, predict, evaluation: Evaluation) -> Mistakes:
+    """Finds the wrong predictions of a split."""
     logits, labels = evaluation.map(predict)["logits"], data.labels(evaluation.split)
     confidence = _softmax(logits).max(-1)
     wrong = np.flatnonzero(logits.argmax(-1) != labels)
-    if not len(wrong):
-        return None
-    title += f": {len(wrong)} of {len(labels)} wrong (true > predicted, confidence)"
-    shown = wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
+    rows = wrong[np.argsort(-confidence[wrong], kind="stable")]
     names = data.class_names
-    titles = [
-        f"{names[labels[row]]} > {names[logits[row].argmax()]}\n{confidence[row]:.2f}"
-        for row in shown
-    ]
+    true = [names[labels[row]] for row in rows]
+    predicted = [names[logits[row].argmax()] for row in rows]
+    return Mistakes(rows, true, predicted, confidence[rows], len(labels))
+
+
+def misclassified(mistakes: Mistakes, evaluation: Evaluation, title: str, most: int = 40):
+    """Makes a function that draws wrong predictions; None without any."""
+    count = len(mistakes.rows)
+    if not count:
+        return None
+    title += f": {count} of {mistakes.of} wrong (true > predicted, confidence)"
+    shown = mistakes.rows[:most]
+    columns = zip(mistakes.true, mistakes.predicted, mistakes.confidence)
+    titles = [f"{true} > {guess}\n{sure:.2f}" for true, guess, sure in columns][:most]
     return lambda: image_grid(evaluation.examples(shown)["image"], titles, title=title)
+
+
+def named_mistakes(
+    mistakes: Mistakes, data: ImageData, split: str, most: int = 200
+) -> list[dict[str, Any]]:
+    """Lists wrong predictions by the names of their records; images in memory have none."""
+    if not data.records:
+        return []
+    key = data.records[split].key
+    columns = zip(mistakes.rows, mistakes.true, mistakes.predicted, mistakes.confidence)
+    return [
+        {"input": key(int(row)), "true": true, "predicted": guess, "confidence": float(sure)}
+        for row, true, guess, sure in columns
+    ][:most]
 
 
 def prediction_line(names: tuple[str, ...], outputs: dict[str, np.ndarray]) -> dict:

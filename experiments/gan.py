@@ -4,6 +4,7 @@
     python -m experiments.gan --data mnist --data-dir DIR
     python -m experiments.gan --preset r3gan --data fashion_mnist --data-dir DIR
     python -m experiments.gan --workdir DIR --mode sample --count 1000 --output samples.npz
+    python -m experiments.gan --workdir DIR --mode sample --label 7 --interpolate 8 --output sevens
 
 The run folder then holds config.json, metrics.jsonl, speed.jsonl, curves.png, evaluation.json
 (scores with their protocol), checkpoints/ and samples/ (a grid per evaluation, always from the same
@@ -19,6 +20,7 @@ import jax.numpy as jnp
 from experiments.gan_report import GANReport, scores_of
 from experiments.judges import JudgeConfig, Judges
 from experiments.presets.gan import PRESETS
+from experiments.sampling import SamplingConfig, conditions_of
 from jaxmodels.data.images import (
     DataConfig,
     ImageData,
@@ -31,6 +33,7 @@ from jaxmodels.errors import InputError
 from jaxmodels.models.gans import GANModels
 from jaxmodels.objectives.adversarial_config import AdversarialConfig
 from jaxmodels.objectives.gan import GAN
+from jaxmodels.objectives.generation import draw_latents
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import with_preprocessing
 from jaxmodels.train import (
@@ -62,6 +65,7 @@ class GANConfig(Config):
     adversarial: Section[AdversarialConfig] = AdversarialConfig()
     optimizer: Section[OptimizerConfig] = OptimizerConfig(learning_rate=2e-3, momentum=0.5)
     judges: Section[JudgeConfig] = JudgeConfig()
+    sampling: Section[SamplingConfig] = SamplingConfig()
 
     latent_size: int = 64
     """Normal random numbers from which an image is made."""
@@ -130,6 +134,13 @@ def build(config: GANConfig, data: ImageData | None = None) -> Experiment:
         scores=scores_of(GAN.scores),
         facts={"data": data.facts(), "scaling": [0.0, white], "norm": config.model.chosen_norm},
         after_evaluation=report,
+        conditions=conditions_of(
+            config.sampling,
+            data.class_names if classes else (),
+            config.run.count,
+            config.latent_size,
+            lambda key, count: draw_latents(key, count, config.latent_size, config.truncation),
+        ),
     )
 
 

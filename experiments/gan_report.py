@@ -61,10 +61,12 @@ class GANReport:
     ):
         self.monitor = NAMES[config.judges.space(bool(class_names))][0]
         self._config, self._train, self._judges, self._white = config, train, judges, white
-        self._classes = len(class_names) if config.conditional else 0
+        self._names = class_names if config.conditional else ()
+        self._classes = len(self._names)
         self._real: dict[str, list[Features]] = {}
         self._samples: tuple[int, np.ndarray] = (-1, np.zeros(0))
         self._fake: list[Features] = []
+        self._shown: tuple[int, str] = (-1, "")  # step and occasion that have their pictures
 
     def __call__(self, evaluation: Evaluation) -> Findings:
         self._require_same_judges(evaluation)
@@ -88,7 +90,9 @@ class GANReport:
             "protocol": self._protocol(evaluation)
             | {"reference": evaluation.split, "judges": protocols},
         }
-        shown = is_new and evaluation.occasion != "asked"
+        asked_for = (evaluation.step, evaluation.occasion)
+        shown = self._shown != asked_for and evaluation.occasion != "asked"
+        self._shown = asked_for
         pictures = self._pictures(evaluation) if shown else {}
         return Findings(scores, record, pictures)
 
@@ -171,7 +175,9 @@ class GANReport:
             latents, labels = jnp.repeat(fixed[:8], columns, axis=0), np.tile(np.arange(columns), 8)
             images = self._images(evaluation, latents, labels)
             title = "a column per class, a row per latent"
-            pictures["classes"] = partial(grid, images, columns=columns, title=title)
+            pictures["classes"] = partial(
+                grid, images, columns=columns, title=title, names=self._names
+            )
         pictures["nearest"] = partial(self._nearest, self._samples[1][:16])
         return pictures
 

@@ -7,12 +7,13 @@ classifier may have to be trained.
 
 import contextlib
 import hashlib
+import io
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +30,9 @@ from jaxmodels.train.evaluation import map_examples
 from jaxmodels.train.identity import is_path, workdir_of
 from jaxmodels.train.modes import Run, load_run
 from jaxmodels.train.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from jaxmodels.train.loop import Result
 
 Images = UInt8[np.ndarray, "count height width channels"]
 
@@ -167,12 +171,44 @@ def _train_classifier(data: ImageData, flags: DataConfig | None, shape: tuple[in
         config = configure(config, workers=flags.workers)
         if flags.data_dir:
             config = configure(config, data_dir=str(Path(flags.data_dir).expanduser().resolve()))
-    # Standard output is for the experiment itself.
-    with contextlib.redirect_stdout(sys.stderr):
-        result = train(classifier.build, configure(config, workdir=workdir), data)
+    result = _trained(configure(config, workdir=workdir), data)
     if not result.finished:
         raise Stopped(f"stopped while training the judge in {workdir}; run it again")
     return workdir
+
+
+def _trained(config: classifier.ClassifierConfig, data: ImageData) -> "Result":
+    """Trains the judge, as a step of its own: a heading and, indented, a line for each evaluation.
+    Standard output is for the experiment itself."""
+    begun = (Path(str(config.run.workdir)) / "config.json").exists()
+    if not begun:
+        print(f"judge: training a classifier of {data.name}, which is kept", file=sys.stderr)
+    said = Indented(sys.stderr)
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        result = train(classifier.build, config, data)
+    if not begun:
+        accuracy = result.scores.get("test", {}).get("accuracy")
+        reached = "" if accuracy is None else f", test accuracy {accuracy:.4g}"
+        print(f"judge: ready at step {result.step:,}{reached}", file=sys.stderr)
+    return result
+
+
+class Indented(io.TextIOBase):
+    """A stream that indents lines, of scores the first two of each evaluation."""
+
+    def __init__(self, stream: TextIO):
+        self._stream, self._line = stream, ""
+
+    def write(self, text: str) -> int:
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            words = line.split(" ")
+            if line.startswith("step="):
+                line = "" if "train/" in words[1] else " ".join(words[:3])
+            if line:
+                self._stream.write(f"  {line}\n")
+        self._stream.flush()
+        return len(text)
 
 
 def _absolute(data: str) -> str:

@@ -5,6 +5,8 @@
     python -m experiments.vae --preset burda-iwae-50 --data-dir DIR
     python -m experiments.vae --workdir DIR --mode evaluate --samples 5000
     python -m experiments.vae --workdir DIR --mode sample --count 1000 --output samples.npz
+    python -m experiments.vae --workdir DIR --mode predict --input ./new --output new.jsonl
+    python -m experiments.vae --workdir DIR --mode sample --input ./new --output reconstructions
 
 The run folder then holds config.json, metrics.jsonl, speed.jsonl, curves.png, evaluation.json
 (scores with their protocol), checkpoints/ and samples/ (prior samples at every evaluation,
@@ -13,6 +15,7 @@ reconstructions, interpolations, traversals and a map of the latents).
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import jax
@@ -20,6 +23,7 @@ import jax.numpy as jnp
 
 from experiments.judges import JudgeConfig, Judges
 from experiments.presets.vae import PRESETS
+from experiments.sampling import SamplingConfig, conditions_of
 from experiments.vae_report import VAEReport, scores_of
 from jaxmodels import across
 from jaxmodels.data.images import (
@@ -28,10 +32,13 @@ from jaxmodels.data.images import (
     ResizeConfig,
     load,
     make_source,
+    read_pictures,
     resize_images,
 )
 from jaxmodels.errors import InputError, require_known
+from jaxmodels.models.vae import VAE
 from jaxmodels.models.vaes import VAEModels
+from jaxmodels.objectives.generation import draw_latents
 from jaxmodels.objectives.importance_sampling import ImportanceSampling
 from jaxmodels.objectives.likelihoods import LIKELIHOODS, Likelihood, make_likelihood
 from jaxmodels.objectives.optimizers import OptimizerConfig
@@ -44,6 +51,7 @@ from jaxmodels.train import (
     Config,
     Experiment,
     ModelSection,
+    Prediction,
     Role,
     RunConfig,
     Section,
@@ -68,6 +76,7 @@ class VAEConfig(Config):
     variational: Section[VariationalConfig] = VariationalConfig(ema=0.995)
     optimizer: Section[OptimizerConfig] = OptimizerConfig()
     judges: Section[JudgeConfig] = JudgeConfig()
+    sampling: Section[SamplingConfig] = SamplingConfig()
 
     conditional: bool = False
     """Tell encoder and decoder the class."""
@@ -233,7 +242,38 @@ def build(config: VAEConfig, data: ImageData | None = None) -> Experiment:
         scores=scores_of(VariationalAutoencoder.scores),
         facts={"data": data.facts(), "scaling": [0.0, pixels.white], "levels": pixels.levels},
         after_evaluation=report,
+        prediction=_prediction(vae, pixels, resized),
+        conditions=conditions_of(
+            config.sampling,
+            data.class_names if classes else (),
+            config.run.count,
+            getattr(model, "latent_size", None) if isinstance(model, VAE) else None,
+            lambda key, count: draw_latents(key, count, model.latent_size),
+            straight=True,
+        ),
     )
+
+
+def _prediction(vae: VariationalAutoencoder, pixels: Pixels, data: ImageData) -> Prediction | None:
+    """Makes the prediction of ELBO and latents, and the reconstruction of pictures; None for a
+    model that is told the class, which pictures do not say."""
+    if vae.classes:
+        return None
+    elbo = prepared(vae.elbo, pixels.prepare)
+    infer = prepared(vae.predict, pixels.prepare)
+
+    def predict(state, batch, key):
+        latents = jax.tree.leaves(infer(state, batch, key)["latents"])
+        flat = [leaf.reshape(len(leaf), -1) for leaf in latents]
+        return {"elbo": elbo(state, batch, key), "latent": jnp.concatenate(flat, axis=1)}
+
+    def write(outputs):
+        return {"elbo": float(outputs["elbo"]), "latent": outputs["latent"].tolist()}
+
+    def rebuild(state, batch, key):
+        return jnp.round(255 * infer(state, batch, key)["reconstruction"]).astype(jnp.uint8)
+
+    return Prediction(partial(read_pictures, data=data), predict, write, rebuild)
 
 
 if __name__ == "__main__":

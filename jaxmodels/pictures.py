@@ -1,5 +1,6 @@
 """Figures of matplotlib that experiments draw of their evaluations."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,11 +14,30 @@ if TYPE_CHECKING:
     import matplotlib.figure  # slow, so only the functions that draw import it at run time
 
 DPI = 110
+_INK = "#7b818b"  # text that is read on white and on black
 
 
 def save_figure(figure: "matplotlib.figure.Figure", path: Path) -> None:
-    """Writes a figure as a PNG file, whole or not at all."""
+    """Writes a figure as a PNG file, whole or not at all. What is around its pictures has no
+    colour, so that it looks well on a page of any."""
+    _make_transparent(figure)
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=DPI))
+
+
+def _make_transparent(figure: "matplotlib.figure.Figure") -> None:
+    """Takes the white away behind a figure, and makes black text and frames readable without."""
+    from matplotlib.colors import to_hex
+    from matplotlib.text import Text
+
+    figure.patch.set_alpha(0)
+    for panel in figure.axes:
+        panel.patch.set_alpha(0)
+        panel.tick_params(colors=_INK)
+        for side in panel.spines.values():
+            side.set_edgecolor(_INK)
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and to_hex(text.get_color()) == "#000000":
+            text.set_color(_INK)
 
 
 def image_grid(
@@ -26,10 +46,12 @@ def image_grid(
     columns: int = 8,
     limits: tuple[int | float, int | float] | None = None,
     title: str = "",
+    names: Sequence[str] = (),
 ) -> "matplotlib.figure.Figure":
     """Draws a grid of grey or RGB images, left to right.
 
     titles: one above each image; None: the images lie side by side, a pixel apart.
+    names: of the columns of a grid without titles.
     limits: the values that are black and white; None: the extremes of all the images.
     title: stands above the grid.
     """
@@ -37,7 +59,7 @@ def image_grid(
     pictures = np.clip((images.astype(np.float64) - low) / max(high - low, 1e-12), 0, 1)
     columns = min(columns, len(pictures))
     if titles is None:
-        return _mosaic(pictures, columns, title)
+        return _mosaic(pictures, columns, title, names)
     return _titled_grid(pictures, titles, columns, title)
 
 
@@ -60,7 +82,10 @@ def _titled_grid(
     rows = -(-len(pictures) // columns)
     if pictures.shape[-1] == 1:
         pictures = pictures[..., 0]
-    size = (max(1.1 * columns, 6.0 if title else 0), 1.375 * rows + (0.3 if title else 0))
+    titles = [_broken(name) for name in titles]
+    lines = max(1 + name.count("\n") for name in titles)
+    height = 1.375 + 0.14 * max(lines - 2, 0)
+    size = (max(1.1 * columns, 6.0 if title else 0), height * rows + (0.3 if title else 0))
     figure = Figure(figsize=size, layout="constrained")
     if title:
         figure.suptitle(title, fontsize=9)
@@ -72,26 +97,49 @@ def _titled_grid(
     return figure
 
 
+def _broken(title: str, width: int = 15) -> str:
+    """Breaks each line of a title to the width of its picture, so that neighbours do not overlap;
+    of a name that is longer yet the beginning is kept."""
+    lines = []
+    for line in title.splitlines():
+        words = [shortened(word, width) for word in line.split(" ")]
+        lines += textwrap.wrap(" ".join(words), width) or [""]
+    return "\n".join(lines)
+
+
+def shortened(name: str, width: int) -> str:
+    """Shortens a name to so many letters."""
+    return name if len(name) <= width else name[: width - 1] + "…"
+
+
 def _mosaic(
-    pictures: Float[np.ndarray, "count height width channels"], columns: int, title: str
+    pictures: Float[np.ndarray, "count height width channels"],
+    columns: int,
+    title: str,
+    names: Sequence[str],
 ) -> "matplotlib.figure.Figure":
     """Draws all pictures in one panel, since a panel for each would take seconds."""
     from matplotlib.figure import Figure
 
     count, height, width, channels = pictures.shape
     rows = -(-count // columns)
-    cells = np.ones((rows * columns, height + 1, width + 1, channels))
-    cells[:count, 1:, 1:] = pictures
-    mosaic = cells.reshape(rows, columns, height + 1, width + 1, channels).swapaxes(1, 2)
-    mosaic = mosaic.reshape(rows * (height + 1), columns * (width + 1), channels)
-    if channels == 1:
-        mosaic = mosaic.squeeze(-1)
+    # What lies between the pictures has no colour.
+    cells = np.zeros((rows * columns, height + 1, width + 1, 4))
+    cells[:count, 1:, 1:, :3] = pictures if channels == 3 else pictures[..., :1]
+    cells[:count, 1:, 1:, 3] = 1
+    mosaic = cells.reshape(rows, columns, height + 1, width + 1, 4).swapaxes(1, 2)
+    mosaic = mosaic.reshape(rows * (height + 1), columns * (width + 1), 4)
     zoom = max(1, 64 // height)
     size = np.array([mosaic.shape[1], mosaic.shape[0]]) * zoom / DPI
-    figure = Figure(figsize=(max(size[0], 4.0), size[1] + (0.3 if title else 0)))
+    heading = (0.3 if title else 0) + (0.25 if names else 0)
+    figure = Figure(figsize=(max(size[0], 4.0), size[1] + heading))
     panel = figure.add_axes((0, 0, 1, size[1] / figure.get_figheight()))
     panel.axis("off")
     panel.imshow(mosaic, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    room = max(2, int((width + 1) * zoom / DPI * 72 / 4.5))  # letters above a column
+    for column, name in enumerate(names[:columns]):
+        place = (column + 0.5) * (width + 1) - 0.5, -1.5
+        panel.text(*place, shortened(name, room), fontsize=7, ha="center", va="bottom")
     if title:
         figure.suptitle(title, fontsize=9, y=0.995, va="top")
     return figure
@@ -116,10 +164,11 @@ def confusion_figure(
     panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     if classes <= 30:
         ticks = range(classes)
-        panel.set_xticks(ticks, class_names, rotation=45, ha="right", fontsize=8)
-        panel.set_yticks(ticks, class_names, fontsize=8)
+        shown = [shortened(name, 24) for name in class_names]
+        panel.set_xticks(ticks, shown, rotation=45, ha="right", fontsize=8)
+        panel.set_yticks(ticks, shown, fontsize=8)
         for row, column in np.argwhere(confusion):
-            colour = "white" if shares[row, column] > 0.5 else "black"
+            colour = "white" if shares[row, column] > 0.5 else "#101010"
             count = str(confusion[row, column])
             panel.text(column, row, count, ha="center", va="center", color=colour, fontsize=7)
     panel.set_xlabel("predicted")

@@ -94,10 +94,13 @@ class Source(Protocol):
 
 
 class Mean(NamedTuple):
-    """A mean kept as a sum and a count, so that it adds exactly over batches and devices."""
+    """A mean kept as a sum and a count, so that it adds exactly over batches and devices.
+
+    The count of a weighted mean is the sum of the weights.
+    """
 
     total: Float[Array, ""]
-    count: Int[Array, ""]
+    count: Int[Array, ""] | Float[Array, ""]
 
     def value(self) -> float:
         """Computes the mean in float64 on the host; NaN when nothing was counted."""

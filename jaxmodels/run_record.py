@@ -7,7 +7,7 @@ said in one line that names it.
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,10 @@ from jaxmodels.files import read_json
 FORMAT = 3
 _FIRST_SEALED = 3
 
+# The entry of evaluation.json with the test scores of the checkpoint that validation chose:
+# {"step", "last_step" of the run, "monitor", "scores"}.
+BEST_TEST = "best/test"
+
 _DEEPEST = 32
 _TEXT, _OBJECT = (str,), (dict,)
 _REQUIRED = {
@@ -29,7 +33,13 @@ _REQUIRED = {
     "facts": _OBJECT,
     "environment": _OBJECT,
 }
-_OPTIONAL = {"format": (int,), "command": _TEXT, "monitor": (list,), "scores": _OBJECT}
+_OPTIONAL = {
+    "format": (int,),
+    "command": _TEXT,
+    "directory": _TEXT,
+    "monitor": (list,),
+    "scores": _OBJECT,
+}
 
 
 def read_record(path: Path, copy: Path | None = None) -> dict[str, Any]:
@@ -112,6 +122,49 @@ def states_of(lines: list[dict[str, Any]]) -> dict[int, str]:
         for line in lines
         if isinstance(line.get("step"), int) and isinstance(line.get("state"), str)
     }
+
+
+def stale_since(lines: list[dict[str, Any]], name: str, better: str) -> tuple[int, int] | None:
+    """Counts the evaluations of validation since the best score, and returns that one's step; None
+    before the first. An equal score is no better one, nor is one that is not finite.
+
+    better: "min" or "max".
+    """
+    sign = {"max": 1, "min": -1}[better]
+    best, step, count = None, 0, 0
+    for line in lines:
+        if line["split"] != "validation":
+            continue
+        value = line.get(name)
+        if value is not None and (best is None or sign * value > best):
+            best, step, count = sign * value, line["step"], 0
+        else:
+            count += 1
+    return None if best is None else (count, step)
+
+
+def reason_to_end(
+    lines: list[dict[str, Any]],
+    step: int,
+    monitor: Sequence[str],
+    patience: int,
+    splits: Iterable[str] = ("validation",),
+) -> str | None:
+    """Says why a run has ended at a step before its last; None where it has not.
+
+    It has ended where the score of validation has not improved in `patience` evaluations, the last
+    of them at this step, and all `splits` have been scored there. patience: 0: it never does.
+    """
+    if patience < 1:
+        return None
+    stale = stale_since([line for line in lines if line["step"] <= step], monitor[0], monitor[1])
+    here = {line["split"] for line in lines if line["step"] == step}
+    if stale is None or stale[0] < patience or not set(splits) <= here:
+        return None
+    return (
+        f"validation {monitor[0]} has not improved in {stale[0]} evaluations, since step"
+        f" {stale[1]:,} (patience {patience})"
+    )
 
 
 def _sha256(text: str) -> str:

@@ -13,8 +13,8 @@ FILES = [
     path for top in ("jaxmodels", "experiments") for path in sorted((ROOT / top).rglob("*.py"))
 ]
 TREES = {path.relative_to(ROOT): ast.parse(path.read_text("utf-8")) for path in FILES}
-# absl and google are set up for grain and tfds, which bring them. Weights are converted once.
-BROUGHT = {"absl", "google"}
+# Parts of grain and tfds, which bring them. Published weights are converted once, with torch.
+BROUGHT = {"absl", "array_record", "google"}
 CONVERTS = "inception_weights.py"
 OWN = {"jaxmodels", "experiments", *sys.stdlib_module_names}
 # From the ground up. A room imports rooms of lower floors only, none beside it.

@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +31,7 @@ from jaxmodels.data.threads import in_threads, read_each
 from jaxmodels.errors import InputError
 
 _LISTED = 10
+BAD_RECORDS = "bad-records.txt"  # beside the findings: all of them, one a line
 
 Table = Shaped[np.ndarray, " record"]  # a line of facts per record; the fact "good" is a bool
 
@@ -146,6 +148,8 @@ def keep_findings(
             save_array(folder / f"{split}-{name}.npy", table[name][good])
     findings = {"bad": bad, "facts": facts, "known": list(known)}
     (folder / "findings.json").write_text(json.dumps(findings))
+    lines = "".join(f"{row}\n" for row in bad)
+    (folder / BAD_RECORDS).write_text(lines, "utf-8", "surrogateescape")
 
 
 def load_findings(folder: Path, parts: Mapping[str, Part]) -> Findings:
@@ -160,8 +164,17 @@ def load_findings(folder: Path, parts: Mapping[str, Part]) -> Findings:
     return Findings(splits, tuple(BadRow(*row) for row in found["bad"]), found["facts"])
 
 
-def check_policy(name: str, bad: Sequence[BadRow], skip_bad_records: int) -> None:
+def check_policy(
+    name: str,
+    bad: Sequence[BadRow],
+    skip_bad_records: int,
+    folder: Path | None = None,
+    mends: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Notes on standard error which records are left out, if any.
+
+    folder: that of the findings, where the whole list lies; None: it is kept nowhere.
+    mends: by kind, sentences that say how to mend such records.
 
     Raises:
       InputError: more records are bad than `skip_bad_records`.
@@ -170,11 +183,13 @@ def check_policy(name: str, bad: Sequence[BadRow], skip_bad_records: int) -> Non
         return
     listed = "; ".join(map(str, bad[:_LISTED]))
     more = f"; and {len(bad) - _LISTED:,} more" if len(bad) > _LISTED else ""
+    if folder is not None:
+        more += f". The whole list: {folder / BAD_RECORDS}"
     records = f"{len(bad):,} bad record{'s' if len(bad) > 1 else ''}"
     if len(bad) > skip_bad_records:
         kinds = Counter(row.kind for row in bad)
         counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
-        mend = "--image-size N brings images to one size. " if "size" in kinds else ""
+        mend = "".join(f"{mends[kind]}. " for kind in kinds if kind in mends)
         mend += f"Mend the data, or leave them out: --skip-bad-records {len(bad)}"
         raise InputError(
             f"data '{name}' has {records} ({counts}); expected at most {skip_bad_records}:"

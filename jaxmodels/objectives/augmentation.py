@@ -26,6 +26,10 @@ class AugmentationConfig:
     """Mirror half of the images left to right."""
     crop: int = 0
     """Shift each image by up to this many pixels each way and fill in black."""
+    color_jitter: tuple[float, ...] = ()
+    """Change brightness, contrast and saturation by random factors of 1 +- this strength, in a
+    random order; four strengths: of brightness, contrast, saturation and hue (at most 0.5, of the
+    circle), as torchvision's ColorJitter."""
     rand_augment_layers: int = 0
     """RandAugment: operations per image, of 14 (usually 2); 0: none."""
     rand_augment_magnitude: float = 9.0
@@ -45,6 +49,7 @@ class AugmentationConfig:
                 f"crop = {self.crop}, rand_augment_layers = {self.rand_augment_layers};"
                 " expected at least 0"
             )
+        self.jitter_strengths()
         for name, most in (
             ("rand_augment_magnitude", 30),
             ("erasing", 1),
@@ -55,6 +60,23 @@ class AugmentationConfig:
             if not (0 <= value <= most and math.isfinite(value)):
                 limit = f"0 <= {name} <= {most}" if most < math.inf else "a finite number >= 0"
                 raise InputError(f"{name} = {value}; expected {limit}")
+
+    def jitter_strengths(self) -> augmentation.Strengths:
+        """Returns the strengths of the color jitter; all are 0 without one.
+
+        Raises:
+          InputError: other than one or four numbers, or one out of range.
+        """
+        given = self.color_jitter
+        wrong = len(given) not in (0, 1, 4) or not all(0 <= s < math.inf for s in given)
+        strengths = augmentation.Strengths(*(given * 3 if len(given) == 1 else given[:4]))
+        if wrong or strengths.hue > 0.5:
+            shown = " ".join(f"{strength:g}" for strength in given)
+            raise InputError(
+                f"color_jitter = {shown}; expected one strength or four (brightness, contrast,"
+                " saturation, hue), all >= 0 and hue <= 0.5, as --color-jitter 0.4 0.4 0.4 0.1"
+            )
+        return strengths
 
 
 def make_augmentation(
@@ -78,8 +100,17 @@ def make_augmentation(
     channels: of the images, if they are known.
 
     Raises:
-      InputError: mixing without classes, or RandAugment of images with transparency.
+      InputError: mixing without classes, or RandAugment or ColorJitter of images with transparency.
     """
+    if any(config.jitter_strengths()) and channels not in (
+        None,
+        *augmentation.COLOR_JITTER_CHANNELS,
+    ):
+        raise InputError(
+            f"color_jitter = {config.color_jitter}; it takes grey or RGB images, and these have"
+            f" {channels} channels (the last one is transparency): leave out --color-jitter, or"
+            " store the images without transparency"
+        )
     if config.rand_augment_layers and channels not in (None, *augmentation.RAND_AUGMENT_CHANNELS):
         raise InputError(
             f"rand_augment_layers = {config.rand_augment_layers}; RandAugment takes grey or RGB"
@@ -114,7 +145,7 @@ def make_augmentation(
 
 
 # The number of a change is folded into its keys, so that no flag alters the draws of another.
-_FLIP, _CROP, _RAND_AUGMENT, _ERASE, _MIX = range(5)
+_FLIP, _CROP, _RAND_AUGMENT, _ERASE, _MIX, _JITTER = range(6)
 
 
 def _image_changes(config: AugmentationConfig, white: float) -> dict[int, Callable]:
@@ -125,6 +156,8 @@ def _image_changes(config: AugmentationConfig, white: float) -> dict[int, Callab
     # Cropping comes after flipping, because XLA's CPU backend is slower the other way round.
     if config.crop:
         changes[_CROP] = partial(augmentation.random_crop, padding=config.crop)
+    if any(strengths := config.jitter_strengths()):
+        changes[_JITTER] = partial(augmentation.color_jitter, strengths=strengths, white=white)
     if config.rand_augment_layers:
         changes[_RAND_AUGMENT] = partial(
             augmentation.rand_augment,

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, cast
 
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key
 
@@ -66,6 +67,9 @@ class Classifier:
       the program, so that changing it in the state has no effect.
     ema: with a decay above zero, evaluation and prediction use averages of the parameters *and* of
       the running batch statistics, which one rate updates at every step.
+    class_weights: of the loss of each example, by its class (or its targets); empty: all are 1. The
+      loss of a batch is the sum of the weighted losses over the sum of the weights, as in torch's
+      `cross_entropy(weight=...)`; a smoothed target weighs as its label.
     accumulate: the number of parts of a batch, which are computed one after another.
     """
 
@@ -77,6 +81,7 @@ class Classifier:
     dropout: float = 0.0
     ema: float = 0.0
     accumulate: int = 1
+    class_weights: tuple[float, ...] = ()
     input_name: str = "image"
 
     scores: ClassVar[Mapping[str, Score]] = MappingProxyType(SCORES)
@@ -144,6 +149,9 @@ class Classifier:
             hyperparameters, params, batch_stats, batch, key
         )
         loss = mean_over(losses)
+        if self.class_weights:
+            weights = self._weights(batch)
+            loss = Mean(jnp.sum(weights * losses), jnp.sum(weights))
         hits = jnp.argmax(logits, axis=-1) == batch["label"]
         return loss, batch_stats, {"loss": loss, "accuracy": mean_over(hits.astype(jnp.float32))}
 
@@ -154,9 +162,21 @@ class Classifier:
             losses, _, batch_stats = self._cross_entropies(state["hyperparameters"], *given)
             return losses, batch_stats
 
-        return state["params"], lambda params: losses_in_parts(
-            of_part, params, state["batch_stats"], batch, key, self.accumulate
-        )
+        def compute(params: PyTree) -> Float[Array, " batch"]:
+            losses = losses_in_parts(
+                of_part, params, state["batch_stats"], batch, key, self.accumulate
+            )
+            if not self.class_weights:
+                return losses
+            # Scaled so that their mean is the loss of the batch.
+            weights = self._weights(batch)
+            return losses * weights / jnp.mean(weights)
+
+        return state["params"], compute
+
+    def _weights(self, batch: Batch) -> Float[Array, " batch"]:
+        weights = jnp.asarray(self.class_weights, jnp.float32)
+        return batch["target"] @ weights if "target" in batch else weights[batch["label"]]
 
     def _cross_entropies(
         self,
@@ -236,3 +256,11 @@ class Classifier:
     def _logits(self, state: State, batch: Batch) -> Float[Array, "batch classes"]:
         learned = learned_of(state, "batch_stats")
         return cast(Array, self.model.apply(learned, batch[self.input_name], train=False))
+
+
+def balanced_weights(labels: Int[np.ndarray, " example"], classes: int) -> tuple[float, ...]:
+    """Computes weights that give all classes the same sum: examples / (classes * examples of the
+    class), as scikit-learn's "balanced". A class without examples weighs nothing."""
+    counts = np.bincount(labels, minlength=classes)
+    present = np.count_nonzero(counts)
+    return tuple(len(labels) / (present * n) if n else 0.0 for n in counts.tolist())

@@ -191,7 +191,7 @@ class GAN:
         statistics recomputed for these (see `with_recomputed_statistics`).
 
         conditions: the number of images, with random latents and labels 0, 1, ..., classes - 1,
-          0, ...; or {"latents": ..., "labels": ...}.
+          0, ...; or {"latents": ..., "labels": ...}, of which the latents may be left out.
         """
         params = state["ema"] or state["params"]["generator"]
         variables = with_recomputed_statistics(
@@ -205,7 +205,11 @@ class GAN:
             latents = draw_latents(key, conditions, self.latent_size, self.truncation)
             conditions = {"latents": latents, **labels}
         labels = {"labels": conditions["labels"]} if self.classes else {}
-        images = generate(self.generator, variables, conditions["latents"], labels.get("labels"))
+        latents = conditions.get("latents")
+        if latents is None:
+            count = len(conditions["labels"])
+            latents = draw_latents(key, count, self.latent_size, self.truncation)
+        images = generate(self.generator, variables, latents, labels.get("labels"))
         return {"images": images, **labels}
 
     def training_latents(

@@ -21,7 +21,7 @@ class Differentiated(NamedTuple):
     """The gradient of the total loss of one part of a batch, and the other results."""
 
     gradients: PyTree  # of the total
-    count: Int[Array, ""]
+    count: Int[Array, ""] | Float[Array, ""]
     carried: PyTree  # updated without a gradient, such as batch statistics
     metrics: Metrics
 
@@ -62,8 +62,10 @@ def _total_of(loss: Loss, carried: PyTree, batch: Batch, key: Key[Array, ""]) ->
     return total
 
 
-def _divisor(count: Int[Array, ""]) -> Float[Array, ""]:
+def _divisor(count: Int[Array, ""] | Float[Array, ""]) -> Float[Array, ""]:
     """Returns the count to divide by; 1 if it is 0, so that the gradient is zero."""
+    if jnp.issubdtype(count.dtype, jnp.floating):  # a sum of weights, which may be below 1
+        return jnp.where(count > 0, count, 1).astype(jnp.float32)
     return jnp.maximum(count, 1).astype(jnp.float32)
 
 

@@ -285,16 +285,22 @@ class VariationalAutoencoder:
     ) -> dict[str, PyTree]:
         """Draws "images" as bytes, and with classes their "labels".
 
-        conditions: the number of images, with labels in turn; or {"latents": ..., "labels": ...}.
+        conditions: the number of images, with labels in turn; or {"latents": ..., "labels": ...},
+          of which the latents may be left out.
         """
         variables = variables_of(state)
+        labels = None
         if isinstance(conditions, int):
-            keys = example_keys(key, jnp.arange(conditions))
-            labels = jnp.arange(conditions) % self.classes if self.classes else None
+            count, latents = conditions, None
+            if self.classes:
+                labels = jnp.arange(count) % self.classes
+        else:
+            latents, labels = conditions.get("latents"), conditions.get("labels")
+            count = len(jax.tree.leaves(conditions)[0])
+        keys = example_keys(key, jnp.arange(count))
+        if latents is None:
             images = in_chunks(lambda rows: self.images_of_prior(variables, *rows), (keys, labels))
         else:
-            latents, labels = conditions["latents"], conditions.get("labels")
-            keys = example_keys(key, jnp.arange(len(jax.tree.leaves(latents)[0])))
             rows = (latents, labels, keys)
             images = in_chunks(lambda rows: self.images_of(variables, *rows), rows)
         return {"images": images, **({"labels": labels} if self.classes else {})}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxmodels.files import write_text
-from jaxmodels.report.comparison import comparison_page
+from jaxmodels.report.comparison import compare, comparison_page
 from jaxmodels.report.page import run_page
 from jaxmodels.report.run import read_run
 from jaxmodels.report.scores import Better
@@ -39,6 +39,8 @@ def write_comparison(
 ) -> Path:
     """Draws several runs on one page; returns the path of the page.
 
+    Runs that differ in their seed alone are one result.
+
     metric: SPLIT/SCORE that sorts them; None: see `comparison.choose_metric`.
     better: which values of the metric come first; None: those that the runs recorded as better.
 
@@ -46,5 +48,5 @@ def write_comparison(
       InputError: a folder holds no run, or no run has the metric.
     """
     runs = [read_run(folder) for folder in folders]
-    write_text(Path(output), comparison_page(runs, metric, better))
+    write_text(Path(output), comparison_page(compare(runs, metric, better)))
     return Path(output)

@@ -39,6 +39,12 @@ class Chart {
     return this.spec.series.filter((line) => !this.group.hidden.has(line.name));
   }
 
+  // Finds the ends of a line's band at a point; a logarithm has none below zero.
+  band(line, index) {
+    const [y, spread] = [line.y[index], (line.spread && line.spread[index]) || 0];
+    return [this.isLog && y <= spread ? y : y - spread, y + spread];
+  }
+
   // Finds the values that a vertical axis must reach for the points between two steps.
   extent([from, to]) {
     let [low, high] = [Infinity, -Infinity];
@@ -46,8 +52,9 @@ class Chart {
       line.x.forEach((x, index) => {
         const y = line.y[index];
         if (y === null || x < from || x > to || (this.isLog && y <= 0)) return;
-        low = Math.min(low, y);
-        high = Math.max(high, y);
+        const [least, most] = this.band(line, index);
+        low = Math.min(low, y, least);
+        high = Math.max(high, y, most);
       });
     }
     if (low > high) return null;
@@ -122,8 +129,21 @@ class Chart {
     });
   }
 
+  drawBand(line, parent) {
+    const edges = [[], []];
+    line.x.forEach((x, index) => {
+      if (line.y[index] === null || (this.isLog && line.y[index] <= 0)) return;
+      this.band(line, index).forEach((end, side) => {
+        edges[side].push(`${this.x(x).toFixed(1)} ${this.y(end).toFixed(1)}`);
+      });
+    });
+    const points = [...edges[0], ...edges[1].reverse()];
+    if (points.length) svg("path", { d: `M${points.join("L")}Z`, class: "band" }, parent);
+  }
+
   drawLine(line, parent) {
     const group = svg("g", { class: `line ${line.colour}` }, parent);
+    if (line.spread) this.drawBand(line, group);
     let path = "";
     let pen = "M";
     line.x.forEach((x, index) => {
@@ -182,16 +202,18 @@ class Chart {
         const place = { cx: this.x(x), cy: this.y(y), r: 3.6, class: "mark" };
         svg("circle", place, svg("g", { class: `line ${line.colour}` }, this.cursor));
       }
-      if (chart === this) this.describe(line, x, y, step);
+      if (chart === this) this.describe(line, index, step);
     }
     if (chart === this) this.placeTip(this.x(step));
   }
 
-  describe(line, x, y, step) {
+  describe(line, index, step) {
+    const [x, y] = [line.x[index], line.y[index]];
+    const spread = line.spread && y !== null ? ` ± ${words(line.spread[index], 2)}` : "";
     const row = html("div", {}, this.tip);
     html("span", { class: `swatch ${line.colour}` }, row);
     html("span", { class: "name" }, row, line.name);
-    html("b", {}, row, words(y));
+    html("b", {}, row, words(y) + spread);
     if (x !== step) html("small", {}, row, `at ${words(x, 15)}`);
   }
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from jaxmodels.report.groups import Group
 from jaxmodels.report.html import Html, element, number
 from jaxmodels.report.run import SPLITS, Run, declared_by
 from jaxmodels.report.scores import UNDECLARED, Score
@@ -28,9 +29,13 @@ def series(name: str, colour: str, points: Points) -> dict:
         "name": name,
         "colour": colour,
         "x": [step for step, _ in kept],
-        # Six digits are more than a screen or a reader tells apart.
-        "y": [None if value is None else float(f"{value:.6g}") for _, value in kept],
+        "y": [_six_digits(value) for _, value in kept],
     }
+
+
+def _six_digits(value: float | None) -> float | None:
+    """Rounds to six digits, more than a screen or a reader tells apart."""
+    return None if value is None else float(f"{value:.6g}")
 
 
 def chart(title: str, lines: list[dict], declared: Score = UNDECLARED) -> dict:
@@ -80,13 +85,25 @@ def curves_of(run: Run) -> list[dict]:
     return charts
 
 
-def compared_curves(names: list[str], runs: list[Run], first: str) -> list[dict]:
-    """Makes a chart for each score of a split with a line for each run.
+def banded(name: str, colour: str, group: Group, split: str, score: str) -> dict | None:
+    """Makes the line of a group: of several seeds their mean, in a band of ± the deviation; None
+    where the group has no such score."""
+    spreads = dict(group.points(split, score))
+    if not spreads:
+        return None
+    line = series(name, colour, [(step, spread.mean) for step, spread in spreads.items()])
+    if len(group.runs) > 1:
+        line["spread"] = [_six_digits(spreads[step].deviation) for step in line["x"]]
+    return line
 
-    `first` stands before the others. A score of which no run has two points has no chart.
+
+def compared_curves(groups: list[Group], first: str) -> list[dict]:
+    """Makes a chart for each score of a split with a line for each group.
+
+    `first` stands before the others. A score of which no group has two points has no chart.
     """
     keys = {}
-    for run in runs:
+    for run in (run for group in groups for run in group.runs):
         keys |= {f"{s}/{n}": (s, n) for s in run.splits for n in run.scores(s)}
     score = first.split("/", 1)[1]
     order = sorted(
@@ -95,13 +112,13 @@ def compared_curves(names: list[str], runs: list[Run], first: str) -> list[dict]
     charts = []
     for key in order:
         split, score = keys[key]
-        curves = [run.points(split, score) for run in runs]
-        if max(map(len, curves)) > 1:
-            lines = [
-                series(name, colour_of_run(index), points)
-                for index, (name, points) in enumerate(zip(names, curves))
-                if points
-            ]
+        lines = [
+            banded(group.name, colour_of_run(index), group, split, score)
+            for index, group in enumerate(groups)
+        ]
+        lines = [line for line in lines if line]
+        if any(len(line["x"]) > 1 for line in lines):
+            runs = [run for group in groups for run in group.runs]
             charts.append(chart(key, lines, declared_by(runs, score)))
     return charts
 

@@ -1,5 +1,7 @@
 """The confusion matrix and the scores per class of a classifier's evaluation."""
 
+from pathlib import Path
+
 from jaxmodels.report.html import Html, cell_of, element, plain_number, scrolling, table
 
 MOST_CLASSES = 40
@@ -7,8 +9,10 @@ _MANY_CLASSES = 16
 _MOST_PAIRS = 30
 
 
-def classes_of(evaluation: dict[str, dict]) -> tuple[Html | None, bool]:
+def classes_of(evaluation: dict[str, dict], folder: Path | None = None) -> tuple[Html | None, bool]:
     """Shows the matrix and the table of each split; also tells whether a matrix shows all classes.
+
+    folder: where the files of the data lie, for links to those that were taken for another class.
 
     Test comes first and the other splits are folded away.
     """
@@ -33,7 +37,29 @@ def classes_of(evaluation: dict[str, dict]) -> tuple[Html | None, bool]:
             parts.append(element("details", element("summary", title), columns))
         else:
             parts += [element("h3", title), columns]
+        if mistakes := _mistakes(report, folder):
+            parts.append(mistakes)
     return element("div", parts), complete
+
+
+def _mistakes(report: dict, folder: Path | None) -> Html | None:
+    """Lists the files that were taken for another class, linked where they still lie there."""
+    found = report.get("misclassified")
+    found = [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+    if not found:
+        return None
+    rows = []
+    for each in found:
+        name, confidence = str(each.get("input")), each.get("confidence")
+        path = folder / name if folder else None
+        is_there = path is not None and path.is_file()
+        shown = element("a", name, href=path.resolve().as_uri()) if path and is_there else name
+        sure = f"{confidence:.2f}" if isinstance(confidence, float) else "–"
+        cells = [cell_of(str(each.get(n)), "td") for n in ("true", "predicted")]
+        rows.append([element("th", shown, scope="row"), *cells, sure])
+    title = element("summary", f"{len(rows):,} misclassified files, most confidently wrong first")
+    header = ["file", "true", "predicted", "confidence"]
+    return element("details", title, table(header, rows, "misclassified files"))
 
 
 def _step(report: dict) -> str:

@@ -26,7 +26,7 @@ def run_page(run: Run) -> str:
     """Writes the whole page."""
     title = title_of(run)
     charts, speed = curves_of(run), _speed_charts(run)
-    classes, has_matrix = classes_of(run.evaluation)
+    classes, has_matrix = classes_of(run.evaluation, run.data_folder)
     # The page has the matrix as a table, so its picture would repeat it.
     samples = samples_of(run.samples, {"confusion.png"} if has_matrix else set())
     legend = [(split, colour_of_split(split, index)) for index, split in enumerate(run.splits)]

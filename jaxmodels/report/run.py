@@ -7,7 +7,14 @@ from typing import NamedTuple
 from jaxmodels.errors import InputError
 from jaxmodels.files import read_json, read_lines
 from jaxmodels.report.scores import UNDECLARED, Score, declared_scores
-from jaxmodels.run_record import is_number, is_shallow, is_step, read_what_is_good
+from jaxmodels.run_record import (
+    BEST_TEST,
+    is_number,
+    is_shallow,
+    is_step,
+    read_what_is_good,
+    reason_to_end,
+)
 
 SPLITS = ("train", "validation", "test")  # in the order in which they are shown
 BEST = "best"  # names a record in evaluation.json that belongs to no split
@@ -22,12 +29,22 @@ class Run(NamedTuple):
     speed: list[dict]  # speed.jsonl
     evaluation: dict[str, dict]  # evaluation.json: the record of each split
     best: dict  # evaluation.json: the record of the best checkpoint; empty where there is none
+    best_test: dict  # evaluation.json: the test scores of the best checkpoint; or empty
     samples: list[Path]  # the files in samples/
 
     @property
     def config(self) -> dict:
         """The values of all flags."""
         return self.record["config"]
+
+    @property
+    def data_folder(self) -> Path | None:
+        """The folder that --data named; None where it is none on this machine."""
+        begun, data = self.record.get("directory"), self.config.get("data")
+        if not isinstance(begun, str) or not isinstance(data, str) or "/" not in data:
+            return None
+        folder = Path(begun) / Path(data).expanduser()
+        return folder if folder.is_dir() else None
 
     @property
     def facts(self) -> dict:
@@ -100,6 +117,32 @@ class Run(NamedTuple):
         return max(lines, key=lambda line: (sign * line[name], line["step"]), default=None)
 
     @property
+    def best_scores(self) -> dict[str, float | None]:
+        """The scores of test at the checkpoint that validation chose; empty where there are none of
+        the end that the run has reached."""
+        scores = self.best_test.get("scores")
+        if self.best_test.get("last_step") != self.step or not isinstance(scores, dict):
+            return {}
+        return _numbers(scores)
+
+    @property
+    def best_step(self) -> int | None:
+        """The step of the checkpoint that `best_scores` are of."""
+        step = self.best_test.get("step")
+        return step if is_step(step) else None
+
+    @property
+    def _ended(self) -> bool:
+        """Whether the run ended before its last step for want of patience."""
+        patience, monitor = self.config.get("patience"), self.record.get("monitor")
+        if not isinstance(patience, int) or not isinstance(monitor, list) or len(monitor) != 2:
+            return False
+        if monitor[1] not in ("min", "max"):
+            return False
+        splits = {"validation", self.judged or "validation"}
+        return reason_to_end(self.lines, self.step, monitor, patience, splits) is not None
+
+    @property
     def seconds(self) -> float | None:
         """The seconds of training over all calls of the run; the file counts each from zero."""
         total, before = 0.0, 0.0
@@ -134,6 +177,8 @@ class Run(NamedTuple):
         steps = self.config.get("steps")
         if not isinstance(steps, int) or self.step >= steps:
             return "finished", "good"
+        if self._ended:
+            return f"finished early, at step {self.step:,} of {steps:,}", "good"
         return f"at step {self.step:,} of {steps:,}", "plain"
 
 
@@ -172,9 +217,9 @@ def read_run(path: str | Path) -> Run:
         for name, value in evaluation.items()
         if isinstance(value, dict) and is_shallow(value)
     }
-    best = evaluation.pop(BEST, {})
+    best, best_test = evaluation.pop(BEST, {}), evaluation.pop(BEST_TEST, {})
     samples = sorted(file for file in path.glob("samples/*") if file.is_file())
-    return Run(path, record, lines, speed, evaluation, best, samples)
+    return Run(path, record, lines, speed, evaluation, best, best_test, samples)
 
 
 def _read_object(path: Path) -> dict:

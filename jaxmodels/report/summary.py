@@ -11,7 +11,13 @@ Tile = tuple[str, object, str]  # label, value, note
 
 def summary_of(run: Run) -> list[Html | None]:
     """Shows numbers at a glance, the command and the table of scores."""
-    return [_tiles(run), _command(run), _scores(run)]
+    return [_tiles(run), _meaning(run), _command(run), _scores(run)]
+
+
+def _meaning(run: Run) -> Html | None:
+    """Says what the score that matters most means."""
+    meaning = run.declared(run.monitor).meaning if run.monitor else ""
+    return element("p", f"{run.monitor}: {meaning}", class_="note") if meaning else None
 
 
 def _tiles(run: Run) -> Html:
@@ -48,6 +54,10 @@ def _tiles_of_monitor(run: Run) -> list[Tile]:
     if best := run.best_validation():
         note = f"step {best['step']:,}, the best checkpoint"
         tiles.append((f"best validation {name}", [number(best[name]), unit], note))
+    if run.best_step not in (None, last["step"]) and name in run.best_scores:
+        note = f"step {run.best_step:,}, which validation chose"
+        value = [number(run.best_scores[name]), unit]
+        tiles.append((f"test {name} at the best checkpoint", value, note))
     return tiles
 
 
@@ -73,6 +83,10 @@ def _command(run: Run) -> Html:
         text = "This run was recorded before commands were; its flags are under Config."
         return element("p", text, class_="note")
     parts = [element("span", part) for part in _by_flag(command)]
+    directory = run.record.get("directory")
+    if isinstance(directory, str) and directory and command.startswith("python "):
+        # A module is found, and a path means the same, from the folder where the run began.
+        parts.insert(0, element("span", f"cd {shlex.quote(directory)} &&"))
     spaced = [piece for part in parts for piece in (part, " ")][:-1]
     button = element("button", "Copy", type="button", class_="tool", data_copy="command")
     code = element("pre", element("code", spaced, id="command"), tabindex="0")
@@ -112,6 +126,8 @@ def _scores(run: Run) -> Html | None:
     columns = []
     for split in reversed(run.splits):
         columns.append((split, run.last(split)))
+        if split == "test" and run.best_scores and run.best_step is not None:
+            columns.append(("test, best checkpoint", {"step": run.best_step} | run.best_scores))
         if split == "validation" and (best := run.best_validation()):
             columns.append(("best validation", best))
     names = list(

@@ -14,7 +14,7 @@ from jaxmodels.train.config import (
     configure,
     require_range,
 )
-from jaxmodels.train.experiment import Evaluation, Experiment, Findings, Prediction
+from jaxmodels.train.experiment import Elsewhere, Evaluation, Experiment, Findings, Prediction
 
 if TYPE_CHECKING:
     from jaxmodels.train.modes import load_run
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ComputeConfig",
     "Config",
+    "Elsewhere",
     "Evaluation",
     "Experiment",
     "Findings",

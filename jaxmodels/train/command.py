@@ -123,10 +123,17 @@ def version() -> str:
 def _run(config: Config, build: Callable, arguments: Sequence[str], program: str) -> int:
     config.validate()
     require_runtime()
+    if config.run.repeat > 1:
+        return _repeat(config, build, program)
     folder = RunFolder(workdir_of(config))
     if config.run.mode == "train" and not config.run.debug:
-        result = _train(build, config, command_of(config, program))
-        if not result.trained:
+        result = _train(build, config, command_of(config, program), summarized=True)
+        if result.reason:
+            print(
+                f"ended at step {result.step:,} of {config.run.steps:,}: {result.reason};"
+                " a larger --patience, or 0, goes on"
+            )
+        elif not result.trained:
             extend = "" if config.schedule_ends else "; a larger --steps extends it"
             print(f"the run in {folder.path} is finished{extend}")
         elif not result.finished:
@@ -141,6 +148,9 @@ def _run(config: Config, build: Callable, arguments: Sequence[str], program: str
     if config.run.mode != "train" or record:
         config = _config_of_run(config, folder, record, arguments)
     config.validate()
+    if record and (line := _evaluated_elsewhere(config, build, folder, record)):
+        print(line)
+        return FINISHED
     experiment = modes.rebuilt(build, config, folder, record) if record else build(config)
     if record:
         lenient = configure(config, accept_code_change=True)
@@ -148,6 +158,36 @@ def _run(config: Config, build: Callable, arguments: Sequence[str], program: str
     mode = modes.debug if config.run.debug else getattr(modes, config.run.mode)
     print(mode(experiment, config, folder))
     return FINISHED
+
+
+def _evaluated_elsewhere(
+    config: Config, build: Callable, folder: RunFolder, record: dict
+) -> str | None:
+    """Returns the line of an evaluation on other data than the run's; None where none is asked."""
+    from jaxmodels.train import elsewhere, modes
+
+    own = elsewhere.own_config(config, record)
+    if own is None:
+        return None
+    try:
+        experiment = modes.rebuilt(build, own, folder, record)
+    except InputError:
+        return None  # the run's data are not where they were; the flags may say where they are
+    lenient = configure(own, accept_code_change=True)
+    folder.check(record, lenient, source_hash(build), experiment.facts)
+    return elsewhere.evaluate_elsewhere(experiment, own, config, folder)
+
+
+def _repeat(config: Config, build: Callable, program: str) -> int:
+    """Trains several seeds; returns the exit code."""
+    from jaxmodels.train import repeat
+
+    outcome, line = repeat.train_seeds(
+        config, lambda each: _train(build, each, command_of(each, program), summarized=True)
+    )
+    print(line)
+    codes = {repeat.FINISHED: FINISHED, repeat.FAILED: FAILED, repeat.STOPPED: RESUMABLE}
+    return codes[outcome]
 
 
 def train(build: Callable[..., Experiment], config: Config, *data: object) -> "Result":
@@ -165,21 +205,34 @@ def train(build: Callable[..., Experiment], config: Config, *data: object) -> "R
 
 
 def _with_name_of(data: object, config: C) -> C:
-    """Names the given data in the config, which would speak of its default instead."""
-    name = getattr(data, "name", None)
-    if isinstance(name, str) and "data" in flags_of(config):
-        return configure(config, data=name)
-    return config
+    """Names the given data in a config that names none, and would speak of its default instead."""
+    name, flag = getattr(data, "name", None), flags_of(config).get("data")
+    if (
+        not isinstance(name, str)
+        or not flag
+        or flag.value != flags_of(type(config)())["data"].value
+    ):
+        return config
+    return configure(config, data=name)
 
 
-def _train(build: Callable, config: Config, command: str, *data: object) -> "Result":
+def _train(
+    build: Callable, config: Config, command: str, *data: object, summarized: bool = False
+) -> "Result":
+    """Trains or resumes a run. summarized: whether its last scores are printed afterwards."""
     from jaxmodels.train import loop
 
     config.validate()
     mode, debug = config.run.mode, config.run.debug
     if mode != "train" or debug:
         raise InputError(f"mode = {mode}, debug = {debug}; train() only trains")
+    if config.run.repeat > 1:
+        raise InputError(
+            f"repeat = {config.run.repeat}; train() trains one run: call it for each seed, as"
+            " configure(config, seed=1, workdir=...)"
+        )
     folder, source = RunFolder(workdir_of(config)), source_hash(build)
+    folder.is_summarized = summarized
     record = folder.record()
     if record and not config.run.overwrite:
         folder.check(record, config, source)  # before the data is loaded

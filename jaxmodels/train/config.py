@@ -44,6 +44,9 @@ class RunConfig:
     """Examples per step (per update, where a step has several), over all devices."""
     seed: int = 0
     """Root of all randomness: initial parameters, sample order, noise."""
+    repeat: Annotated[int, Role.VERB] = 1
+    """Train so many seeds, seed, seed + 1, ..., one after another, each in WORKDIR/seed-N; the last
+    line and comparison.html have their mean and standard deviation."""
     workdir: Annotated[str | None, Role.VERB] = None
     """Run folder; None: runs/EXPERIMENT/DATA-MODEL-SEED-HASH."""
     mode: Annotated[Mode, Role.VERB] = "train"
@@ -53,13 +56,17 @@ class RunConfig:
     count: Annotated[int, Role.VERB] = 64
     """Samples to draw (sample)."""
     input: Annotated[str | None, Role.VERB] = None
-    """What to predict for: a folder or file (predict)."""
+    """What to predict for, or to make anew: a folder or file (predict; sample, of a VAE)."""
     output: Annotated[str | None, Role.VERB] = None
-    """File to write: samples as FILE.npz (sample), a JSON object a line as FILE.jsonl (predict)."""
+    """What to write: samples as FILE.npz or as a folder of PNGs (sample); predictions as
+    FILE.jsonl, a JSON object a line, or as FILE.csv (predict)."""
     eval_every: Annotated[int, Role.HOW] = 250
     """Steps between evaluations."""
     eval_batch_size: Annotated[int, Role.BITS] = 500
     """Examples per batch of an evaluation; rounded up to a multiple of the devices."""
+    patience: Annotated[int, Role.HOW] = 0
+    """Stop after so many evaluations in which the monitored score of validation is no better than
+    its best before; 0: only at --steps."""
     checkpoint_every: Annotated[int, Role.HOW] = 500
     """Steps between checkpoints."""
     keep: Annotated[int, Role.HOW] = 2
@@ -85,14 +92,20 @@ class RunConfig:
     def validate(self) -> None:
         """Raises InputError for a number out of range."""
         at_least_one = ("steps", "batch_size", "count", "eval_every", "eval_batch_size")
-        more = ("checkpoint_every", "keep", "log_every", "steps_per_dispatch")
+        more = ("checkpoint_every", "keep", "log_every", "steps_per_dispatch", "repeat")
         for name in (*at_least_one, *more):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} = {getattr(self, name)}; expected at least 1")
+        if self.patience < 0:
+            raise InputError(f"patience = {self.patience}; expected evaluations, or 0 for no end")
         require_known("mode", self.mode, get_args(Mode))
         require_known("on_nonfinite", self.on_nonfinite, get_args(Nonfinite))
         if not 0 <= self.seed < 2**32:
             raise InputError(f"seed = {self.seed}; expected 0 <= seed < 2^32")
+        if self.seed + self.repeat > 2**32:
+            raise InputError(
+                f"repeat = {self.repeat} with seed = {self.seed}; expected seeds below 2^32"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

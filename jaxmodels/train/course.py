@@ -84,16 +84,24 @@ class Course:
 
     def _go_once(self) -> None:
         trainer, program = self._trainer, self._trainer.program
+        is_evaluated = self.facts is None or self.facts.evaluated
+        if self.step and is_evaluated and trainer.is_finished(self.step):
+            return
         ends = chunk_ends(trainer.config, self.step, program.length)
         feed = program.feed(self.step, ends, self._skipped)
         with Progress(self._run.steps, self.step) as progress, feed:
             devices = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
             size = trainer.experiment.train.size
             print(f"{self._folder.path}: {size:,} training examples, {devices}", file=sys.stderr)
+            if trainer.experiment.introduction:
+                print(trainer.experiment.introduction, file=sys.stderr)
             log = Log(trainer.experiment, trainer.config, self._folder, progress, self.step)
             log.waited = lambda: feed.waited
-            if self.facts and not self.facts.evaluated:
+            if not is_evaluated:
                 self._save(log, self._evaluate(log))
+                if self._is_last():
+                    draw(self._folder)
+                    return
             for chunk in feed:
                 self.state, self._window = program.run(self.state, self._window, chunk)
                 self.step = chunk.stop
@@ -101,10 +109,15 @@ class Course:
                 self._log_if_due(log)
                 improved = self._evaluate_if_due(log)
                 # Read after the evaluation, so that a request during it ends the run here.
-                stopping = self._interruption.requested and self.step != self._run.steps
+                is_last = self._is_last()
+                stopping = self._interruption.requested and not is_last
                 self._save_if_due(log, improved, stopping)
-                if stopping:
+                if stopping or is_last:
                     return
+
+    def _is_last(self) -> bool:
+        """Whether no step follows: all are done, or patience is at its end."""
+        return self._trainer.is_finished(self.step)
 
     def _log_if_due(self, log: Log) -> None:
         """Hands a full window to the log, and begins another."""
@@ -125,7 +138,10 @@ class Course:
             before = self._folder.seal()
             try:
                 occasion = "last" if self.step == self._run.steps else "due"
-                return self._trainer.evaluate(self.state, self.step, occasion, log)
+                improved = self._trainer.evaluate(self.state, self.step, occasion, log)
+                if self._is_last():
+                    self._trainer.score_best(self._checkpoints, self.step)
+                return improved
             except Exception:
                 # The steps since the last checkpoint are kept, whatever is wrong with the
                 # evaluation, which the same command makes again.
@@ -134,7 +150,7 @@ class Course:
                 raise
 
     def _save_if_due(self, log: Log, improved: float | None, stopping: bool) -> None:
-        is_last = self.step == self._run.steps
+        is_last = self._is_last()
         if (
             self.step % self._run.checkpoint_every == 0
             or is_last

@@ -65,6 +65,16 @@ class Prediction(NamedTuple):
     read: Callable[[Any], Iterable[tuple[str, Mapping[str, np.ndarray] | Exception]]]
     predict: PerBatch
     write: Callable[[PyTree], dict[str, Any]]
+    # Makes bytes of images anew from each example, for --mode sample --input; None: it makes none.
+    rebuild: PerBatch | None = None
+
+
+class Elsewhere(NamedTuple):
+    """Other data to evaluate a run on, prepared as the run's own."""
+
+    name: str
+    fingerprint: str
+    sources: Mapping[str, Source]  # by split
 
 
 class Experiment(NamedTuple):
@@ -80,3 +90,8 @@ class Experiment(NamedTuple):
     # Formats a line of metrics for the screen; None shows nothing.
     describe: Callable[[int, str, dict[str, float]], str | None] | None = None
     prediction: Prediction | None = None
+    introduction: str = ""  # a line about the data, shown where training begins
+    # Makes the conditions of --mode sample from its key; None: the number of samples.
+    conditions: Callable[[Key[Array, ""]], PyTree] | None = None
+    # Opens the data that a config names, which are others than the run's, for --mode evaluate.
+    elsewhere: Callable[[Any], Elsewhere] | None = None

@@ -29,6 +29,17 @@ def write_findings(folder: RunFolder, found: Mapping[str, Findings], best: str |
             _draw(folder.own(f"{name}.png"), draw)
 
 
+def joined(first: Findings, second: Findings) -> Findings:
+    """Joins findings of one state; what both have is the second's."""
+    return Findings(
+        scores={**first.scores, **second.scores},
+        record=first.record if second.record is None else second.record,
+        pictures={**first.pictures, **second.pictures},
+        texts={**first.texts, **second.texts},
+        sounds={**first.sounds, **second.sounds},
+    )
+
+
 def _write(path: Path, content: bytes | None) -> None:
     if content is None:
         path.unlink(missing_ok=True)

@@ -193,8 +193,18 @@ def _one_line(text: str, default: Config) -> str:
     text = re.sub(r"\x1b\[[0-9;]*m", "", text)
     text = re.sub(r"╭.*╮|For full helptext.*|[\u2500-\u257f]+", " ", text)
     text = " ".join(text.split())
+    wrong = re.search(r"Error parsing (--[\w.-]+): (.*?) Argument helptext: \1 (.*)", text)
+    if wrong:
+        flag, reason, expected = wrong.groups()
+        value = re.search(r"'([^']*)'$", reason)
+        given = f"{flag} {value[1]}" if value else f"{flag}: {reason}"
+        kind, _, helptext = expected.removeprefix(f"{flag} ").partition(" ")
+        return f"{given}; expected {kind}: {helptext}"
     unknown = re.search(r"Unrecognized options: --([\w.-]+)", text)
-    if unknown and "Perhaps you meant" not in text and "imilar" not in text:
-        known = [name.replace("_", "-") for name in flags_of(default)]
-        text += closest(unknown[1], known).rstrip(".")
-    return text
+    if unknown is None or "imilar" in text:
+        return text
+    meant = re.search(r"Perhaps you meant: (--\S+) (.*)", text)
+    if meant:
+        return f"unknown flag --{unknown[1]}; did you mean {meant[1]}? {meant[1]} {meant[2]}"
+    known = [name.replace("_", "-") for name in flags_of(default)]
+    return f"unknown flag --{unknown[1]}{closest(unknown[1], known).rstrip('.')}"

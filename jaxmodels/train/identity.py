@@ -33,9 +33,19 @@ def free_when_read(config: Config) -> set[str]:
 
 def workdir_of(config: Config) -> Path:
     """Returns the run folder: as named, or runs/EXPERIMENT/DATA-MODEL-SEED-HASH."""
-    if config.run.workdir:
-        return Path(config.run.workdir)
-    named = identity(config)
+    return Path(config.run.workdir or _folder_of(config, identity(config), str(config.run.seed)))
+
+
+def repeats_folder_of(config: Config) -> Path:
+    """Returns the folder of several seeds: as named, or runs/EXPERIMENT/DATA-MODEL-seeds-HASH, the
+    same for any seeds."""
+    named = {name: value for name, value in identity(config).items() if name != "seed"}
+    return Path(config.run.workdir or _folder_of(config, named, "seeds"))
+
+
+def _folder_of(config: Config, named: dict[str, Any], seed: str) -> Path:
+    """Makes the default folder of an identity."""
+    named = dict(named)
     flags = flags_of(config)
     parts = []
     if "data" in flags:
@@ -47,7 +57,7 @@ def workdir_of(config: Config) -> Path:
     if "model" in flags:
         parts.append(str(flags["model"].value))
     digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:8]
-    return Path("runs") / config.experiment / "-".join([*parts, str(config.run.seed), digest])
+    return Path("runs") / config.experiment / "-".join([*parts, seed, digest])
 
 
 def command_of(config: Config, program: str = "") -> str:

@@ -86,9 +86,14 @@ class Log:
             yield
         self._paused += time.perf_counter() - began
 
-    def write(self, step: int, split: str, scores: dict[str, float]) -> None:
-        """Adds a line to metrics.jsonl and prints it as the experiment describes it."""
+    def write(self, step: int, split: str, scores: dict[str, float], is_last: bool = False) -> None:
+        """Adds a line to metrics.jsonl and prints it as the experiment describes it.
+
+        is_last: the scores are those of the run, which a summary may print.
+        """
         self._folder.append(step, split, scores)
+        if is_last and self._folder.is_summarized:
+            return
         describe = self._experiment.describe or self._describe
         line = describe(step, split, scores)
         if line is not None:

@@ -10,6 +10,7 @@ import jax
 
 from jaxmodels.errors import InputError, RunError, Stopped
 from jaxmodels.protocol import State
+from jaxmodels.run_record import BEST_TEST, reason_to_end
 from jaxmodels.train.checkpoint import Checkpoints, Restored
 from jaxmodels.train.config import Config, Role, configure, flags_of, from_record
 from jaxmodels.train.course import Course
@@ -18,14 +19,15 @@ from jaxmodels.train.drawing import draw
 from jaxmodels.train.environment import changed_bits, environment
 from jaxmodels.train.evaluation import Sampler, SplitProgram
 from jaxmodels.train.experiment import Evaluation, Experiment, Findings, Occasion
-from jaxmodels.train.findings import write_findings
+from jaxmodels.train.faults import describe_fault
+from jaxmodels.train.findings import joined, write_findings
 from jaxmodels.train.layout import make_mesh, use_compilation_cache
 from jaxmodels.train.log import Log
 from jaxmodels.train.memory import require_memory
 from jaxmodels.train.origin import UNKNOWN, Origin
 from jaxmodels.train.program import TrainProgram
 from jaxmodels.train.progress import Interruption
-from jaxmodels.train.run_folder import RunFolder
+from jaxmodels.train.run_folder import RunFolder, line_of
 
 DIRECTIONS = {"lower": "min", "higher": "max"}
 
@@ -39,6 +41,7 @@ class Result(NamedTuple):
     workdir: Path
     finished: bool  # False when training was asked to stop before the end
     trained: bool  # False when the run was finished already, so that nothing was trained
+    reason: str | None = None  # why it ended before its last step
 
 
 class Trainer:
@@ -49,6 +52,7 @@ class Trainer:
         self.experiment, self.config, self.folder = experiment, config, folder
         self.monitor = _monitor_of(experiment)
         run = config.run
+        require_validation(experiment, config)
         mesh = make_mesh(run.mesh)
         self.program = TrainProgram(
             experiment.objective,
@@ -93,7 +97,7 @@ class Trainer:
         try:
             yield
             checkpoints.wait()
-            status = "finished" if course.step == self.config.run.steps else "stopped"
+            status = "finished" if self.is_finished(course.step) else "stopped"
         except RunError:
             draw(self.folder)
             raise
@@ -103,7 +107,18 @@ class Trainer:
         finally:
             # Waits even after an error, because the state being saved was checked before.
             checkpoints.wait()
-            self.folder.write_status(status, course.step)
+            reason = self.reason_to_end(course.step) if status == "finished" else None
+            self.folder.write_status(status, course.step, reason)
+
+    def reason_to_end(self, step: int) -> str | None:
+        """Says why the run has ended at a step before its last; None where it has not."""
+        if step == self.config.run.steps:
+            return None
+        return reason_of(self.experiment, self.config, self.folder, step)
+
+    def is_finished(self, step: int) -> bool:
+        """Whether nothing remains to be done after a step."""
+        return step == self.config.run.steps or self.reason_to_end(step) is not None
 
     def result(self, state: State, step: int, trained: bool) -> Result:
         """Returns the outcome at a step, with the last scores in metrics.jsonl."""
@@ -112,8 +127,8 @@ class Trainer:
             split: {name: value for name, value in line.items() if name != "step"}
             for split, line in lines.items()
         }
-        finished = step == self.config.run.steps
-        return Result(state, step, scores, self.folder.path, finished, trained)
+        finished, reason = self.is_finished(step), self.reason_to_end(step)
+        return Result(state, step, scores, self.folder.path, finished, trained, reason)
 
     def restored(self) -> Restored | None:
         """Reads the checkpoint that the config names; None without one. Where the last is damaged,
@@ -138,13 +153,64 @@ class Trainer:
             if split != "validation" and "validation" in self.splits and occasion == "due":
                 continue
             scores, found[split] = self.score(split, state, step, occasion, earlier)
-            log.write(step, split, scores)
+            judged = "test" if "test" in self.splits else "validation"
+            log.write(step, split, scores, occasion == "last" and split == judged)
+            if split == "validation" and occasion == "due" and self._is_out_of_patience(step):
+                # This evaluation turns out to be the last, of which more is shown.
+                occasion = "last"
+                more = self.score(split, state, step, occasion, earlier)[1]
+                found[split] = joined(found[split], more)
         best = self.folder.best(self.monitor)
         improved = best[0] if best and best[1] == step else None
         # Without a validation split nothing is selected: the best checkpoint is the last.
         chosen = "validation" if improved is not None else None
         write_findings(self.folder, found, chosen if "validation" in self.splits else "test")
         return improved
+
+    def _is_out_of_patience(self, step: int) -> bool:
+        lines, patience = self.folder.lines(), self.config.run.patience
+        return reason_to_end(lines, step, self.monitor, patience) is not None
+
+    def score_best(self, checkpoints: Checkpoints, step: int) -> None:
+        """Scores test at the checkpoint that validation chose, into evaluation.json, after the last
+        step of a run.
+
+        Where the memory does not hold a second state, or that checkpoint is damaged, a note says so
+        and the scores are left out.
+        """
+        best = self.folder.best(self.monitor)
+        if "test" not in self.splits or best is None:
+            return
+        scores = None
+        if best[1] == step:
+            lines = [line for line in self.folder.lines() if line["split"] == "test"]
+            scores = {n: value for n, value in lines[-1].items() if n not in ("step", "split")}
+        else:
+            try:
+                scores = self._test_scores_of(checkpoints, best[1])
+            except (InputError, MemoryError, jax.errors.JaxRuntimeError) as error:
+                reason = describe_fault(error)
+                if reason is None and not isinstance(error, InputError):
+                    raise
+                print(
+                    f"note: test is not scored at the best checkpoint: {reason or error}",
+                    file=sys.stderr,
+                )
+        if scores is not None:
+            record = {"step": best[1], "last_step": step, "monitor": self.monitor[0]}
+            record["scores"] = scores
+            self.folder.write_reports({BEST_TEST: record})
+
+    def _test_scores_of(self, checkpoints: Checkpoints, step: int) -> dict[str, float | None]:
+        """Returns the scores that --mode evaluate gives of a checkpoint, in JSON's numbers."""
+        checkpoints.wait()
+        if step not in checkpoints.steps():
+            raise InputError(f"there is no checkpoint of step {step} any more")
+        state = checkpoints.restore(step, self.program.like).tree["state"]
+        scores, _ = self.score("test", state, step, "asked", self.folder.reports())
+        return {
+            n: v for n, v in line_of(step, "test", scores).items() if n not in ("step", "split")
+        }
 
     def score(
         self, split: str, state: State, step: int, occasion: Occasion, earlier: dict[str, dict]
@@ -195,6 +261,28 @@ def require_sample(experiment: Experiment, name: str) -> None:
         raise InputError(f"{name} has nothing to sample: its objective has no function 'sample'")
 
 
+def reason_of(experiment: Experiment, config: Config, folder: RunFolder, step: int) -> str | None:
+    """Says why a run ended for want of patience at a step; None where it did not."""
+    monitor, patience = _monitor_of(experiment), config.run.patience
+    if patience < 1:
+        return None
+    return reason_to_end(folder.lines(), step, monitor, patience, experiment.evaluation)
+
+
+def require_validation(experiment: Experiment, config: Config) -> None:
+    """Raises InputError for patience without a split to be patient with."""
+    patience = config.run.patience
+    if patience and "validation" not in experiment.evaluation:
+        carve = (
+            "--validation-fraction 0.1, or " if "validation_fraction" in flags_of(config) else ""
+        )
+        known = ", ".join(experiment.evaluation) or "none"
+        raise InputError(
+            f"patience = {patience}; expected a validation split, as test may choose nothing; those"
+            f" to evaluate are {known}: give {carve}data with validation, or leave --patience out"
+        )
+
+
 def _monitor_of(experiment: Experiment) -> tuple[str, str]:
     """Returns the name of the score that picks the best checkpoint, and "min" or "max"."""
     score = experiment.scores.get(experiment.monitor)
@@ -238,13 +326,13 @@ def train(
         return finished
     trainer = Trainer(experiment, config, folder)
     with Interruption() as interruption:
-        require_memory(trainer.program.compile(), config)
+        require_memory(trainer.program.compile(), config, trainer.program.bytes_on_device)
         with folder.locked():
             return _train_locked(trainer, interruption, source, origin)
 
 
 def _train_locked(
-    trainer: Trainer, interruption: Interruption, source: str, origin: Origin
+    trainer: Trainer, interruption: Interruption, source: str, origin: Origin = UNKNOWN
 ) -> Result:
     """Trains in a folder that no other process changes: what is read here is still so when it is
     acted upon."""
@@ -283,7 +371,7 @@ def _finished(
     if record is None or config.run.overwrite or folder.replaced.exists:
         return None
     reached = _check(record, experiment, config, folder, source)
-    if reached != config.run.steps:
+    if reached != config.run.steps and not reason_of(experiment, config, folder, reached):
         return None
     trainer = Trainer(experiment, configure(config, checkpoint="last"), folder)
     restored = trainer.restored()

@@ -13,8 +13,10 @@ from jaxmodels.train.config import Config, flags_of
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-def require_memory(compiled: jax.stages.Compiled, config: Config) -> None:
-    """Compares what the compiler says a step needs with what there is.
+def require_memory(compiled: jax.stages.Compiled, config: Config, there: int = 0) -> None:
+    """Compares what the compiler says a step needs with what is free.
+
+    there: bytes of its arguments that lie on each device already.
 
     Raises:
       InputError: it does not fit; it names the bytes and a batch size that would.
@@ -23,6 +25,7 @@ def require_memory(compiled: jax.stages.Compiled, config: Config) -> None:
     if stats is None:
         return
     fixed = stats.argument_size_in_bytes + stats.output_size_in_bytes - stats.alias_size_in_bytes
+    fixed = max(fixed - there, 0)
     varying = stats.temp_size_in_bytes
     available = available_memory()
     if available is None or fixed + varying <= available:

@@ -1,4 +1,4 @@
-"""The modes besides training: evaluate, sample, predict, debug."""
+"""The modes besides training: evaluate, predict, debug, and `sample` of sampling.py."""
 
 import json
 import os
@@ -17,9 +17,12 @@ from jaxmodels.train.config import Config, configure, from_record
 from jaxmodels.train.debug import all_finite, first_non_finite
 from jaxmodels.train.evaluation import map_examples
 from jaxmodels.train.experiment import Experiment, PerBatch, Prediction
-from jaxmodels.train.loop import Trainer, require_sample
+from jaxmodels.train.loop import Trainer
 from jaxmodels.train.origin import was_given_data
+from jaxmodels.train.predictions import WRITERS
 from jaxmodels.train.run_folder import RunFolder, score_fields
+from jaxmodels.train.sampling import on_one_device, output_of, restored_of
+from jaxmodels.train.sampling import sample as sample  # a mode too, found by its name
 from jaxmodels.train.script import find_script
 
 
@@ -31,7 +34,7 @@ def evaluate(experiment: Experiment, config: Config, folder: RunFolder) -> str:
       InputError: there is no checkpoint.
     """
     trainer = Trainer(experiment, config, folder)
-    step, state = _restored(trainer)
+    step, state = restored_of(trainer)
     fields, earlier = [f"step={step}"], folder.reports()
     for split in reversed(trainer.splits):
         scores, findings = trainer.score(split, state, step, "asked", earlier)
@@ -41,25 +44,9 @@ def evaluate(experiment: Experiment, config: Config, folder: RunFolder) -> str:
     return " ".join([*fields, f"workdir={folder.path}"])
 
 
-def sample(experiment: Experiment, config: Config, folder: RunFolder) -> str:
-    """Draws `count` samples with a checkpoint into the file `output`; returns a line that says so.
-
-    Raises:
-      InputError: nothing to sample, no output, or no checkpoint.
-    """
-    run = config.run
-    require_sample(experiment, config.experiment)
-    output = _output_of(run.output, ".npz")
-    trainer = Trainer(experiment, config, folder)
-    step, state = _restored(trainer)
-    samples = trainer.sample(state, trainer.program.keys.sample, run.count)
-    write_atomically(output, lambda file: np.savez(file, **samples))
-    return f"step={step} count={run.count} output={run.output} workdir={folder.path}"
-
-
 def predict(experiment: Experiment, config: Config, folder: RunFolder) -> str:
-    """Writes a line of JSON for each example that `input` names, in order; returns a line that says
-    so. The line of an example that cannot be read holds its error.
+    """Writes a line, of JSON or CSV, for each example that `input` names, in order; returns a line
+    that says so. The line of an example that cannot be read holds its error.
 
     Raises:
       InputError: nothing to predict, no input or output, or no checkpoint.
@@ -68,38 +55,22 @@ def predict(experiment: Experiment, config: Config, folder: RunFolder) -> str:
     run, prediction = config.run, _prediction_of(experiment, config)
     if not run.input:
         raise InputError("input = None; expected what to predict for, --input PATH")
-    output = _output_of(run.output, ".jsonl")
+    output = output_of(run.output, WRITERS)
     trainer = Trainer(experiment, config, folder)
-    step, state = _restored(trainer)
-    lines = _predicted(prediction, _on_one_device(state), Path(run.input), run.eval_batch_size)
+    step, state = restored_of(trainer)
+    lines = _predicted(prediction, on_one_device(state), Path(run.input), run.eval_batch_size)
     count, failed = 0, 0
 
-    def write(file) -> None:
+    def counted() -> Iterator[dict[str, Any]]:
         nonlocal count, failed
         for line in lines:
-            file.write(json.dumps(line).encode() + b"\n")
             count, failed = count + 1, failed + ("error" in line)
+            yield line
 
-    write_atomically(output, write)
+    write_atomically(output, lambda file: WRITERS[output.suffix](file, counted()))
     if count and failed == count:
         raise RunError(f"none of {count} inputs could be read; {output} says why of each")
     return f"step={step} count={count} failed={failed} output={run.output} workdir={folder.path}"
-
-
-def _output_of(output: str | None, ending: str) -> Path:
-    """Returns the file to write.
-
-    Raises:
-      InputError: none is named, or none that can be written.
-    """
-    if not output or not output.endswith(ending):
-        raise InputError(f"output = {output}; expected a file to write, --output FILE{ending}")
-    folder = Path(output).parent
-    if not folder.is_dir():
-        raise InputError(
-            f"output = {output}; there is no folder {folder}: make it, or name another file"
-        )
-    return Path(output)
 
 
 def _prediction_of(experiment: Experiment, config: Config) -> Prediction:
@@ -111,7 +82,7 @@ def _prediction_of(experiment: Experiment, config: Config) -> Prediction:
 def _predicted(
     prediction: Prediction, state: State, inputs: Any, batch_size: int
 ) -> Iterator[dict[str, Any]]:
-    """Yields the lines of all examples, computed a batch at a time."""
+    """Yields the lines of all examples; no more than a batch of them is in memory at once."""
     names: list[str] = []
     read: list[Mapping[str, np.ndarray] | Exception] = []
 
@@ -205,8 +176,8 @@ def load_run(
     experiment = rebuilt(build, config, folder, record, *([] if data is None else [data]))
     folder.check(record, config, record["source"], experiment.facts)
     trainer = Trainer(experiment, config, folder)
-    step, state = _restored(trainer)
-    state = _on_one_device(state)
+    step, state = restored_of(trainer)
+    state = on_one_device(state)
     return Run(config, experiment, step, state, trainer.result(state, step, False).scores)
 
 
@@ -231,10 +202,6 @@ def rebuilt(
             f"the run in {folder.path} was given its data by a notebook or script: give them again,"
             f" load_run('{folder.path}', data=data) ({error})"
         ) from None
-
-
-def _on_one_device(state: State) -> State:
-    return jax.device_put(jax.device_get(state), jax.local_devices()[0])
 
 
 def debug(experiment: Experiment, config: Config, folder: RunFolder) -> str:
@@ -266,10 +233,3 @@ def debug(experiment: Experiment, config: Config, folder: RunFolder) -> str:
             raise RunError(f"step {step} is not finite: {found}")
         state = following
     return f"steps {first}..{until - 1} are finite in state and metrics"
-
-
-def _restored(trainer: Trainer) -> tuple[int, State]:
-    restored = trainer.restored()
-    if restored is None:
-        raise InputError(f"workdir {trainer.folder.path} has no checkpoint; train the run first")
-    return restored.step, restored.tree["state"]

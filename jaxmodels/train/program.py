@@ -198,6 +198,11 @@ class TrainProgram:
         """Compiles the steps now; otherwise the first `run` would."""
         return self._compiled
 
+    @property
+    def bytes_on_device(self) -> int:
+        """Bytes of the data that lie on each device."""
+        return sum(column.nbytes for column in self._arrays.values())
+
     def create(self) -> State:
         """Computes the initial state."""
         return jax.jit(self._init, out_shardings=self.shardings.whole)(self.keys.init)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jaxmodels.errors import InputError
-from jaxmodels.files import append_text, require_regular
+from jaxmodels.files import append_text, read_json, require_regular
 from jaxmodels.train.tensorboard import FILE as EVENTS
 
 RECORD = "config.json"
@@ -52,7 +52,14 @@ def own_files(folder: Path) -> Iterator[Path]:
         names = [path.name for end in SAMPLES for path in (folder / "samples").glob(f"*{end}")]
     yield from (folder / "samples" / name for name in names if name == Path(name).name)
     yield from (folder / "tensorboard").glob(f"*/{EVENTS}")
+    yield from (path for path in folder.glob("evaluation-*.json") if _is_elsewhere(path))
     yield from (folder / name for name in (*FILES, WRITTEN, RECORD))
+
+
+def _is_elsewhere(path: Path) -> bool:
+    """Whether a file has the scores of an evaluation on other data (see `elsewhere`)."""
+    found = read_json(path)
+    return isinstance(found, dict) and {"format", "data", "splits"} <= found.keys()
 
 
 def remove_run(folder: Path) -> None:

@@ -14,7 +14,7 @@ import jax
 from jaxmodels.errors import InputError
 from jaxmodels.files import append_line, read_json, write_atomically, write_json
 from jaxmodels.protocol import Score
-from jaxmodels.run_record import FORMAT, is_line, read_record, seal_record
+from jaxmodels.run_record import BEST_TEST, FORMAT, is_line, read_record, seal_record
 from jaxmodels.train.checkpoint import Facts
 from jaxmodels.train.config import Config, flags_of, from_record, to_json
 from jaxmodels.train.identity import command_of, free_when_read, identity
@@ -38,6 +38,7 @@ class RunFolder:
         self.samples = self.path / "samples"
         self.tensorboard = self.path / "tensorboard"
         self.replaced = Replaced(self.path)
+        self.is_summarized = False  # whether a line of the last scores is printed at the end
         self._copy = self.checkpoints / RECORD
         self._found = self.path / "evaluation.json"
         self._found_copy = self.checkpoints / "evaluation.json"
@@ -143,6 +144,7 @@ class RunFolder:
             "format": FORMAT,
             "experiment": config.experiment,
             "command": command or command_of(config),
+            "directory": str(Path.cwd()),
             "monitor": monitor,
             "scores": {name: score._asdict() for name, score in scores.items()},
             "config": to_json(config),
@@ -157,11 +159,18 @@ class RunFolder:
             write_json(path, seal_record(record), indent=2)
 
     def write_status(
-        self, status: Literal["running", "stopped", "finished", "failed"], step: int
+        self,
+        status: Literal["running", "stopped", "finished", "failed"],
+        step: int,
+        reason: str | None = None,
     ) -> None:
-        """Writes status.json for whatever launched the run."""
+        """Writes status.json for whatever launched the run.
+
+        reason: why it finished before its last step.
+        """
         values = {"status": status, "step": step, "time": time.time()}
-        write_json(self.path / "status.json", values | {"processes": jax.process_count()})
+        values |= {"processes": jax.process_count()} | ({"reason": reason} if reason else {})
+        write_json(self.path / "status.json", values)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -274,6 +283,10 @@ class RunFolder:
                     parts.append(f"{split}/step={last[split]['step']}")
                 parts += score_fields(split, last[split])
                 break
+        best = self.reports().get(BEST_TEST, {})
+        if best.get("last_step") == step:
+            chosen = {best["monitor"]: best["scores"].get(best["monitor"])}
+            parts += [f"best/step={best['step']}", *score_fields("best", chosen)]
         return " ".join([*parts, f"workdir={self.path}"])
 
 

@@ -61,7 +61,8 @@ def test_the_default_command_as_a_module(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     summary = _summary(done.stdout)
-    assert list(summary) == ["step", *(f"test/{k}" for k in KEYS), "workdir"]
+    best = ["best/step", "best/accuracy"]
+    assert list(summary) == ["step", *(f"test/{k}" for k in KEYS), *best, "workdir"]
     assert re.fullmatch(r"runs/classifier/digits-mlp-0-[0-9a-f]{8}", summary["workdir"])
     assert (tmp_path / summary["workdir"] / "config.json").exists()
 

@@ -56,7 +56,7 @@ def test_scores_and_their_protocol(run):
     for name in SCORES:
         assert np.isfinite(float(summary[f"test/{name}"]))
     report = json.loads((folder / "evaluation.json").read_text())
-    assert set(report) == {"validation", "test", "best"}
+    assert set(report) == {"validation", "test", "best", "best/test"}
     protocol = report["test"]["protocol"]
     assert protocol["reference"] == "test"
     assert protocol["checkpoint"] == "last"
@@ -233,7 +233,7 @@ def test_the_judge_learns_the_folder_that_is_given(sizes, tmp_path, monkeypatch)
     # The run is read back later, from another folder and without the data in hand.
     (workdir,) = (tmp_path / "cache" / "judges").iterdir()
     monkeypatch.chdir("/")
-    read = load_run(judges.classifier.ClassifierConfig, judges.classifier.build, workdir)
+    read = load_run(workdir)
     assert read.config.data.validation_fraction == 0.2
     assert read.config.data.data == str(tmp_path / "digits")
     # A copy elsewhere has the same judge, other pictures of that name have their own.

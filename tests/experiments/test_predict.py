@@ -1,5 +1,7 @@
 """Prediction: the command line and a notebook say the same of the same pictures."""
 
+import csv
+import itertools
 import json
 
 import numpy as np
@@ -9,7 +11,7 @@ from PIL import Image
 from experiments import classifier, vae
 from jaxmodels.data.images import images_from_arrays
 from jaxmodels.errors import InputError
-from jaxmodels.train import configure, load_run, main, train
+from jaxmodels.train import configure, load_run, main, modes, train
 
 QUICK = {"model": "mlp", "hidden": [8], "steps": 2, "batch_size": 16}
 
@@ -77,6 +79,43 @@ def test_images_are_cut_as_pictures_are(tmp_path, capsys):
     assert load_run(tmp_path / "run").predict(images[:4]) == _lines(tmp_path / "new.jsonl")
 
 
+def test_a_table_has_the_same_predictions(digits, tmp_path, capsys):
+    images = np.random.default_rng(0).integers(0, 17, (5, 8, 8, 1), np.uint8)
+    pictures = _pictures(tmp_path / "new", images)
+    (pictures / "0.png").write_text("no picture")
+    for ending in ("jsonl", "csv"):
+        flags = ["--mode", "predict", "--input", pictures, "--output", tmp_path / f"new.{ending}"]
+        assert _run(capsys, "--workdir", digits, *flags)[0] == 0
+    with open(tmp_path / "new.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    first, *lines = [json.loads(line) for line in (tmp_path / "new.jsonl").read_text().splitlines()]
+    assert rows[0]["input"] == "0.png" and rows[0]["error"] == first["error"]
+    assert rows[0]["label"] == rows[0]["probabilities.3"] == ""
+    for row, line in zip(rows[1:], lines, strict=True):
+        assert (row["input"], row["label"], row["error"]) == (line["input"], line["label"], "")
+        for name, probability in line["probabilities"].items():
+            assert float(row[f"probabilities.{name}"]) == probability
+    flags = ["--mode", "predict", "--input", pictures, "--output", tmp_path / "new.txt"]
+    code, _, error = _run(capsys, "--workdir", digits, *flags)
+    assert code == 2 and "--output FILE.jsonl or --output FILE.csv" in error
+
+
+def test_no_more_than_a_batch_is_read_ahead(digits):
+    read = []
+
+    def endless(inputs):
+        for number in itertools.count():
+            read.append(number)
+            yield str(number), {"image": np.zeros((8, 8, 1), np.uint8)}
+
+    run = load_run(digits)
+    prediction = run.experiment.prediction._replace(read=endless)
+    lines = modes._predicted(prediction, run.state, None, 4)
+    for number in range(11):
+        assert next(lines)["input"] == str(number)
+        assert len(read) <= number + 4
+
+
 def test_images_that_do_not_fit_are_named(digits):
     run = load_run(digits)
     good = np.zeros((8, 8, 1), np.uint8)
@@ -120,7 +159,7 @@ def test_a_run_of_a_script_of_ones_own_needs_it(digits, tmp_path):
     from tests.train.toys import CONFIG, experiment, regression, train_toy
 
     train_toy(tmp_path / "toy", experiment(regression()), configure(CONFIG, steps=1))
-    with pytest.raises(InputError, match=r"'experiment'; module experiments.experiment cannot .* give its config"):
+    with pytest.raises(InputError, match=r"module experiments.experiment cannot .* give its"):
         load_run(tmp_path / "toy")
     build = lambda config: experiment(regression())  # noqa: E731
     run = load_run(tmp_path / "toy", type(CONFIG), build)

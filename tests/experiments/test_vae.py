@@ -61,7 +61,7 @@ def test_scores_and_their_protocol(run):
     assert scores["bits_per_dim"] == pytest.approx(-scores["elbo"] / 64 / np.log(2), rel=1e-3)
     assert scores["nll"] < -scores["elbo"] + 0.5
     report = json.loads((folder / "evaluation.json").read_text())
-    assert set(report) == {"validation", "test", "best"}
+    assert set(report) == {"validation", "test", "best", "best/test"}
     assert report["test"]["scores"]["nll"] == pytest.approx(scores["nll"], rel=1e-4)
     assert "nll" not in report["validation"]["scores"]
     protocol = report["test"]["protocol"]

@@ -1,4 +1,4 @@
-"""Nothing is lost, whatever befalls a run: a few faults of each kind; all of them with -m faults.
+"""Nothing is lost, whatever befalls a run: some faults of each kind, with -m faults.
 
 `python -m tests.faults` injects the same faults and prints the table.
 """

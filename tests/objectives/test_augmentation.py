@@ -24,7 +24,13 @@ BATCH = {
     "label": jnp.asarray(GENERATOR.integers(0, CLASSES, 12), jnp.int32),
 }
 ALL = AugmentationConfig(
-    flip=True, crop=1, rand_augment_layers=1, erasing=0.5, mixup=0.2, cutmix=1.0
+    flip=True,
+    crop=1,
+    color_jitter=(0.4,),
+    rand_augment_layers=1,
+    erasing=0.5,
+    mixup=0.2,
+    cutmix=1.0,
 )
 
 
@@ -41,6 +47,9 @@ def test_no_flags_are_no_augmentation():
         ({"erasing": 1.5}, "erasing = 1.5; expected 0 <= erasing <= 1"),
         ({"mixup": float("nan")}, "mixup = nan; expected a finite number"),
         ({"cutmix": float("inf")}, "cutmix = inf"),
+        ({"color_jitter": (0.4, 0.4)}, r"color_jitter = 0\.4 0\.4; expected one strength or four"),
+        ({"color_jitter": (-1.0,)}, "color_jitter = -1"),
+        ({"color_jitter": (0.4, 0.4, 0.4, 0.6)}, r"hue <= 0\.5"),
         ({"rand_augment_magnitude": 31.0}, "expected 0 <= rand_augment_magnitude <= 30"),
     ],
 )
@@ -55,15 +64,19 @@ def test_mixing_needs_classes():
         make_augmentation(ALL, 0)
     with pytest.raises(InputError, match=r"= 2; .* have 4 channels .*--rand-augment-layers 0"):
         make_augmentation(AugmentationConfig(rand_augment_layers=2), CLASSES, channels=4)
+    with pytest.raises(InputError, match=r"color_jitter = .* have 4 channels .*leave out"):
+        make_augmentation(AugmentationConfig(color_jitter=(0.4,)), CLASSES, channels=4)
     assert make_augmentation(AugmentationConfig(rand_augment_layers=2), CLASSES, channels=1)
     assert make_augmentation(AugmentationConfig(flip=True), CLASSES, channels=4)
 
 
-@pytest.mark.parametrize("flag", ["flip", "crop", "rand_augment_layers", "erasing"])
+@pytest.mark.parametrize("flag", ["flip", "crop", "color_jitter", "rand_augment_layers", "erasing"])
 def test_a_flag_changes_pictures_and_neither_type_nor_labels(flag):
     augment = jax.jit(
         make_augmentation(
-            AugmentationConfig(**{flag: {"flip": True, "erasing": 1.0}.get(flag, 1)}),
+            AugmentationConfig(
+                **{flag: {"flip": True, "erasing": 1.0, "color_jitter": (0.5,)}.get(flag, 1)}
+            ),
             CLASSES,
             white=16.0,
         )

@@ -7,7 +7,7 @@ import pytest
 from jaxmodels.errors import InputError
 from jaxmodels.report import write_comparison
 from jaxmodels.report.__main__ import main
-from jaxmodels.report.comparison import short_names
+from jaxmodels.report.groups import short_names
 from tests.report.folders import SCORES, write_lines, write_run
 from tests.report.page import Page
 
@@ -21,7 +21,10 @@ def test_runs_are_sorted_and_only_what_differs_is_shown(tmp_path):
     text = page.rows()
     assert "Sorted by the last test/accuracy; higher is better." in text
     table = text.split("Sorted by", 1)[1].split("Differences")[0]
-    assert table.index("high cnn") < table.index("middle cnn") < table.index("low cnn")
+    rows = [
+        f"learning_rate {r} {n} · cnn" for n, r in (("high", 0.2), ("middle", 0.3), ("low", 0.1))
+    ]
+    assert table.index(rows[0]) < table.index(rows[1]) < table.index(rows[2])
     differences = text.split("Config", 1)[1]
     assert "learning_ rate 0.2 0.3 0.1" in differences and "dropout" not in differences
     curves = json.loads(page.scripts[0])["curves"]
@@ -30,10 +33,12 @@ def test_runs_are_sorted_and_only_what_differs_is_shown(tmp_path):
         "validation/loss",
         "train/loss",
     ]
-    assert [line["name"] for line in curves[0]["series"]] == ["high", "middle", "low"]
+    assert [line["name"] for line in curves[0]["series"]] == [
+        f"learning_rate {rate}" for rate in (0.2, 0.3, 0.1)
+    ]
     text = Page(write_comparison(runs, tmp_path / "all.html", "test/accuracy", "lower")).rows()
     table = text.split("lower is better", 1)[1]
-    assert table.index("low cnn") < table.index("high cnn")
+    assert table.index(rows[2]) < table.index(rows[0])
 
 
 def test_the_metric_of_a_comparison_must_be_there(tmp_path):

@@ -17,6 +17,7 @@ from tests.report.folders import (
     QUOTES,
     hostile_run,
     write_lines,
+    write_picture,
     write_run,
 )
 from tests.report.page import Page
@@ -144,8 +145,10 @@ def test_the_command_line(tmp_path, capsys):
     runs = [str(write_run(tmp_path / name)) for name in ("a", "b")]
     assert main(runs[:1]) == 0 and (tmp_path / "a" / "report.html").exists()
     assert main([*runs, "--output", str(tmp_path / "new" / "all.html")]) == 0
-    assert capsys.readouterr().out.split() == [
+    assert capsys.readouterr().out.splitlines() == [
         str(tmp_path / "a" / "report.html"),
+        "a: test/accuracy 0.9, seed 0",
+        "b: test/accuracy 0.9, seed 0",
         str(tmp_path / "new" / "all.html"),
     ]
     (tmp_path / "other").mkdir()
@@ -212,3 +215,18 @@ def test_the_best_checkpoint_is_no_split(tmp_path):
     text = Page(write_report(folder)).rows()
     assert text.count("Confusion matrix") == 1
     assert "How the scores were taken. best, step 80 accuracy 0.89375 samples 64" in text
+
+
+def test_misclassified_files_are_named_and_linked_where_they_are(tmp_path):
+    run = write_run(tmp_path / "run", config={"data": "./photos"}, directory=str(tmp_path))
+    write_picture(tmp_path / "photos" / "cat" / "1.png")
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    mistake = {"true": "cat", "predicted": "dog", "confidence": 0.987}
+    names = ("cat/1.png", "cat/gone.png", "<b>")
+    evaluation["test"]["misclassified"] = [{"input": name} | mistake for name in names]
+    (run / "evaluation.json").write_text(json.dumps(evaluation))
+    page = Page(write_report(run))
+    assert "3 misclassified files" in page.text and "cat/gone.png cat dog 0.99" in page.rows()
+    links = [a["href"] for tag, a in page.elements if tag == "a" and "file:" in a["href"]]
+    assert links == [(tmp_path / "photos" / "cat" / "1.png").as_uri()]
+    assert f"cd {tmp_path} && python -m experiments.classifier" in page.rows()

@@ -105,7 +105,7 @@ def test_a_step_that_does_not_fit_is_refused_with_one_that_does(monkeypatch):
     stats = compiled.memory_analysis()
     fixed = stats.argument_size_in_bytes + stats.output_size_in_bytes
     monkeypatch.setattr(memory, "available_memory", lambda: fixed + stats.temp_size_in_bytes // 4)
-    expected = r"batch_size = 4096 does not fit the memory: .* expected about --batch-size 1024,"
+    expected = r"batch_size = 4096 does not fit the memory: .* expected about --batch-size 1024"
     with pytest.raises(InputError, match=expected):
         require_memory(compiled, config)
     monkeypatch.setattr(memory, "available_memory", lambda: fixed // 2)

@@ -95,3 +95,6 @@ def test_data_that_were_given_name_the_default_folder(tmp_path, monkeypatch):
     data = images_from_arrays({"train": split, "test": split})
     result = train(classifier.build, config, data)
     assert str(result.workdir).startswith("runs/classifier/arrays-mlp-0-")
+    # A name that the config gives stays.
+    result = train(classifier.build, configure(config, data="./mine"), data)
+    assert str(result.workdir).startswith("runs/classifier/mine-mlp-0-")

@@ -5,6 +5,7 @@ from jaxmodels.data.images.checking import Pixels
 from jaxmodels.data.images.crops import central_crop, random_resized_crop
 from jaxmodels.data.images.decoder import ImageDecoder
 from jaxmodels.data.images.decoding import decode_image
+from jaxmodels.data.images.elsewhere import sources_elsewhere
 from jaxmodels.data.images.image_data import ImageData, resize_images
 from jaxmodels.data.images.loading import (
     CropConfig,
@@ -39,4 +40,5 @@ __all__ = [
     "read_pictures",
     "resize_image",
     "resize_images",
+    "sources_elsewhere",
 ]

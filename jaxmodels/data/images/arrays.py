@@ -11,6 +11,7 @@ from jaxmodels.data.dataset import TRAIN, BadRecord, Columns, common_length, eva
 from jaxmodels.data.images.checking import pixels_of
 from jaxmodels.data.images.crops import central_crop_of
 from jaxmodels.data.images.image_data import ImageData
+from jaxmodels.data.images.resize import resize_image
 from jaxmodels.errors import InputError
 
 _LAYOUT = "[example, height, width, channels]"
@@ -207,6 +208,8 @@ def _fitting(image: np.ndarray, data: ImageData, size: int) -> np.ndarray:
         raise BadRecord(f"has shape {image.shape}; expected {expected}", "channels")
     if size:
         return central_crop_of(image, size)
+    if data.image_size:
+        return resize_image(image, data.image_size)
     if image.shape != data.shape:
         raise BadRecord(f"has shape {image.shape}; expected {data.shape}", "size")
     return image

@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Shaped
 
 from jaxmodels.data.images.decoding import decode_image, decode_with, is_jpeg, opencv
+from jaxmodels.data.images.orientation import UPRIGHT, orientation_of, upright, upright_sides
 
-_AREA = (0.08, 1.0)
+AREA = (0.08, 1.0)  # smallest and largest share of a picture that a random crop keeps
 _LOG_ASPECT = (math.log(3 / 4), math.log(4 / 3))
 _TRIES = 10
 
@@ -31,10 +32,13 @@ def random_resized_crop(
     position: int,
     channels: int | None = None,
     dtype: np.dtype | type | None = None,
+    scale: tuple[float, float] = AREA,
 ) -> Shaped[np.ndarray, "size size channels"]:
     """Makes the random crop of Inception (Szegedy et al. 2015), the usual one for ImageNet.
 
     It depends only on the picture, seed and position (of the example in the training run).
+
+    scale: the smallest and largest share of the area.
 
     Raises:
       BadRecord: as `decode_image`.
@@ -42,7 +46,7 @@ def random_resized_crop(
     return _crop(
         encoded,
         size,
-        lambda height, width: random_box(height, width, seed, position),
+        lambda height, width: random_box(height, width, seed, position, scale),
         channels,
         dtype,
     )
@@ -70,8 +74,10 @@ def central_crop_of(
     return _resized(image, central_box(*image.shape[:2]), size)
 
 
-def random_box(height: int, width: int, seed: int, position: int) -> Box:
-    """Draws the box of torchvision's `RandomResizedCrop`: a share of the area uniform in 8-100 %,
+def random_box(
+    height: int, width: int, seed: int, position: int, scale: tuple[float, float] = AREA
+) -> Box:
+    """Draws the box of torchvision's `RandomResizedCrop`: a share of the area uniform in `scale`,
     an aspect log-uniform in 3/4-4/3, and a place uniform among those that fit. After ten tries that
     do not fit, it is the central largest box of an allowed aspect."""
     # Raw bits are the same in every version of numpy. `sample_order` may use the same key, so the
@@ -79,7 +85,7 @@ def random_box(height: int, width: int, seed: int, position: int) -> Box:
     bits = np.random.Philox(key=(seed, position), counter=(0, 0, 0, 1)).random_raw(4 * _TRIES)
     uniforms = ((bits >> 11) * 2.0**-53).reshape(_TRIES, 4).tolist()
     for area, aspect, down, right in uniforms:
-        pixels = height * width * (_AREA[0] + (_AREA[1] - _AREA[0]) * area)
+        pixels = height * width * (scale[0] + (scale[1] - scale[0]) * area)
         ratio = math.exp(_LOG_ASPECT[0] + (_LOG_ASPECT[1] - _LOG_ASPECT[0]) * aspect)
         h, w = round(math.sqrt(pixels / ratio)), round(math.sqrt(pixels * ratio))
         if 0 < h <= height and 0 < w <= width:
@@ -98,18 +104,20 @@ def central_box(height: int, width: int) -> Box:
 
 def _crop(encoded, size: int, box_of: Callable[[int, int], Box], channels, dtype) -> np.ndarray:
     sides = _sides_of_jpeg(encoded) if channels in (1, 3) else None
+    orientation = orientation_of(encoded) if sides else UPRIGHT
+    sides = sides and upright_sides(*sides, orientation)
     box = box_of(*sides) if sides else None
     if box:
         for factor in (8, 4, 2):
             if min(box.height, box.width) >= factor * size:
-                image = _decode_reduced(encoded, factor, channels)
+                image = upright(_decode_reduced(encoded, factor, channels), orientation)
                 return _resized(image, _reduced(box, factor, *image.shape[:2]), size)
     image = decode_image(encoded, channels, dtype)
     return _resized(image, box or box_of(*image.shape[:2]), size)
 
 
 def _sides_of_jpeg(encoded: bytes) -> tuple[int, int] | None:
-    """Reads height and width from the header; None if that fails or it is no JPEG."""
+    """Reads height and width, as stored, from the header; None if that fails or it is no JPEG."""
     from PIL import Image
 
     if not is_jpeg(encoded):

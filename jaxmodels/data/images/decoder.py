@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from jaxmodels.data.dataset import Draw, Record
-from jaxmodels.data.images.crops import central_crop, random_resized_crop
+from jaxmodels.data.images.crops import AREA, central_crop, random_resized_crop
 from jaxmodels.data.images.decoding import decode_image
 from jaxmodels.data.images.resize import resize_image
 
@@ -17,6 +17,7 @@ class ImageDecoder:
     """A `Decode` of encoded pictures: columns "image" and, where they have classes, "label".
 
     crop: side of the square that is cut out, at random in training and else the centre; 0: none is.
+    scale: smallest and largest share of the area that a random crop keeps.
     resize: side of the square that the whole image is resized to; 0: it is not resized.
     """
 
@@ -25,6 +26,7 @@ class ImageDecoder:
     labelled: bool
     resize: int = 0
     crop: int = 0
+    scale: tuple[float, float] = AREA
 
     def __call__(self, record: Record, draw: Draw | None = None) -> dict[str, Any]:
         """Decodes a record.
@@ -46,4 +48,6 @@ class ImageDecoder:
             return resize_image(image, self.resize) if self.resize else image
         if draw is None:
             return central_crop(encoded, self.crop, *kind)
-        return random_resized_crop(encoded, self.crop, draw.seed, draw.position, *kind)
+        return random_resized_crop(
+            encoded, self.crop, draw.seed, draw.position, *kind, scale=self.scale
+        )

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from jaxmodels.data.dataset import BadRecord
+from jaxmodels.data.images.orientation import UPRIGHT, orientation_of, upright
 
 _JPEG = b"\xff\xd8"
 
@@ -30,7 +31,7 @@ def opencv():
 def decode_image(
     encoded: bytes, channels: int | None = None, dtype: np.dtype | type | None = None
 ) -> Shaped[np.ndarray, "height width channels"]:
-    """Decodes the pixels in the order RGB (RGBA), as stored: no orientation of EXIF is applied.
+    """Decodes the pixels in the order RGB (RGBA), turned upright by the orientation of EXIF.
 
     channels: 1, 3 or 4; None: as stored. For 3, a grey channel is repeated, and an alpha channel
       that is opaque everywhere is dropped; nothing else is converted.
@@ -46,7 +47,9 @@ def decode_image(
         flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
         image = decode_with(encoded, flags)  # JPEG has no alpha channel to lose
     else:
-        image = _in_rgb_order(decode_with(encoded, cv2.IMREAD_UNCHANGED))
+        image = _in_rgb_order(decode_with(encoded, cv2.IMREAD_UNCHANGED))  # not turned either
+    if (orientation := orientation_of(encoded)) != UPRIGHT:
+        image = upright(image, orientation)
     if is_float and image.dtype == np.uint8:
         image = np.ascontiguousarray(_with_channels(image, 4)).view(np.float32)
     else:

@@ -12,6 +12,7 @@ from jaxtyping import Int
 
 from jaxmodels.data.dataset import BadRow, Columns, ColumnSpec, DataFacts, Selection
 from jaxmodels.data.images.checking import Pixels
+from jaxmodels.data.images.crops import AREA
 from jaxmodels.data.images.decoder import ImageDecoder
 from jaxmodels.data.images.normalization import Normalization
 from jaxmodels.data.images.resize import resize_image
@@ -126,10 +127,19 @@ class ImageData:
         """Returns the statistics of the stored training split (see `normalization_of`)."""
         return self.pixels.normalization
 
-    def decoder(self, crop: int = 0) -> ImageDecoder:
-        """Makes the decoder of encoded records. crop: side of the square to cut; 0: none."""
-        labelled = bool(self.class_names)
-        return ImageDecoder(self.pixels.channels, self.dtype, labelled, self.image_size, crop)
+    def decoder(self, crop: int = 0, scale: tuple[float, float] = AREA) -> ImageDecoder:
+        """Makes the decoder of encoded records.
+
+        crop: side of the square to cut; 0: none. scale: see `ImageDecoder`.
+        """
+        kind = self.pixels.channels, self.dtype, bool(self.class_names)
+        return ImageDecoder(*kind, self.image_size, crop, scale)
+
+    def central_crops(self, split: str, size: int) -> Columns:
+        """Returns the columns of an encoded split cut as for evaluation; they are decoded at the
+        first call, and then kept."""
+        arguments = self.records[split], self.decoder(size), self.spec(split, size)
+        return decode_once(f"{self.name}/{split}", *arguments, self.folder / f"{split}-cut-{size}")
 
     def spec(self, split: str, crop: int = 0) -> ColumnSpec:
         """Returns the shapes and types of one example.

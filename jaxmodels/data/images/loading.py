@@ -12,6 +12,7 @@ from jaxmodels.data.checking import Findings, check_policy
 from jaxmodels.data.dataset import TRAIN, Dataset
 from jaxmodels.data.images.arrays import data_of_arrays
 from jaxmodels.data.images.checking import Format, examine, pixels_from_json
+from jaxmodels.data.images.crops import AREA
 from jaxmodels.data.images.digits import load_digits
 from jaxmodels.data.images.image_data import ImageData
 from jaxmodels.data.images.stored import open_images
@@ -21,6 +22,12 @@ from jaxmodels.data.streamed import Streamed
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.roles import Role
 
+_MENDS = {
+    "size": "--image-size N brings images to one size",
+    "channels": "ImageMagick gives files a ground and three colours: mogrify -background white"
+    " -alpha remove -alpha off -colorspace sRGB -type TrueColor FILE (grey: -colorspace Gray)",
+    "type": "ImageMagick gives files 8 bits: mogrify -depth 8 FILE",
+}
 _LOADING = ("auto", "resident", "streamed")
 
 
@@ -57,12 +64,26 @@ class CropConfig:
     """How images are cut to one size while they are streamed."""
 
     image_size: int = 0
-    """Side of the square that images are cut to while they are streamed: in training a random crop
-    of 8% to 100% of the area, else the centre; 0: as they are."""
+    """Side of the square that images are cut to: in training a random crop, anew in every epoch,
+    while they are streamed; in evaluation the centre, kept on the device where it fits; 0: as they
+    are."""
+    crop_scale: tuple[float, float] = AREA
+    """Smallest and largest share of the area that a random crop keeps, with --image-size."""
 
     def validate(self) -> None:
         """Raises InputError for a number out of range."""
         _require_natural("image_size", self.image_size)
+        low, high = self.crop_scale
+        if not 0 < low <= high <= 1:
+            raise InputError(
+                f"crop_scale = {low:g} {high:g}; expected two shares of the area, 0 < LOW <= HIGH"
+                " <= 1, as --crop-scale 0.3 1"
+            )
+        if self.crop_scale != AREA and not self.image_size:
+            raise InputError(
+                f"crop_scale = {low:g} {high:g}, image_size = 0; images are cut only with"
+                " --image-size N"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +169,7 @@ def _checked(
     findings = examine(stored.name, parts, declared, len(class_names), varying, checked)
     if findings.bad:
         _refuse_what_no_skipping_mends(name, findings)
-    check_policy(name, findings.bad, skip_bad_records)
+    check_policy(name, findings.bad, skip_bad_records, checked, _MENDS)
     if TRAIN not in findings.splits:
         raise InputError(f"data '{name}' has no good image in its training split; expected some")
     return ImageData(
@@ -211,11 +232,17 @@ def is_streamed(data: ImageData, config: DataConfig, crop: int = 0) -> bool:
 
 
 def make_source(
-    data: ImageData, split: str, config: DataConfig, crop: int = 0
+    data: ImageData,
+    split: str,
+    config: DataConfig,
+    crop: int = 0,
+    scale: tuple[float, float] = AREA,
 ) -> Resident | Streamed:
     """Makes a source of batches of the examples of a split.
 
-    crop: side of the square that images are cut to; 0: as they are.
+    crop: side of the square that images are cut to; 0: as they are. The central crops of
+      evaluation splits lie on the device with `loading` auto, if those of all fit.
+    scale: smallest and largest share of the area that a random crop keeps.
 
     Raises:
       InputError: as `is_streamed`; images of several sizes that are not brought to one.
@@ -223,13 +250,26 @@ def make_source(
     if not is_streamed(data, config, crop):
         key = data.records[split].key if data.records else None
         return Resident(data.splits[split], key)
-    spec = data.spec(split, crop)
-    return Streamed(data.records[split], data.decoder(crop), spec, config.workers)
+    records = data.records[split]
+    if crop and split != TRAIN and config.loading == "auto" and _fits_cut(data, crop):
+        print(
+            f"note: {data.name}/{split}: {len(records):,} images cut to {crop}x{crop} pixels lie on"
+            " the device",
+            file=sys.stderr,
+        )
+        return Resident(data.central_crops(split, crop), records.key)
+    return Streamed(records, data.decoder(crop, scale), data.spec(split, crop), config.workers)
+
+
+def _fits_cut(data: ImageData, crop: int) -> bool:
+    """Whether the central crops of all evaluation splits may lie on the device."""
+    count = sum(size for split, size in data.sizes.items() if split != TRAIN)
+    return fits_device(count * crop**2 * data.pixels.channels * data.dtype.itemsize)
 
 
 def _folder(stored: Dataset, validation_fraction: float, varying: bool) -> Path:
     """Returns the folder of the findings and decoded images, which depend on all of these."""
-    name = f"{stored.name[:100]}-{stored.version}-{stored.fingerprint}-checked"
+    name = f"{stored.name[:100]}-{stored.version}-{stored.fingerprint}-upright"
     if validation_fraction:
         name += f"-validation{validation_fraction!r}"
     return cache_folder("data") / (name + "-varying" * varying)

@@ -14,6 +14,7 @@ from jaxmodels.data.images.crops import central_crop
 from jaxmodels.data.images.decoding import decode_image
 from jaxmodels.data.images.folder import EXTENSIONS, read_picture
 from jaxmodels.data.images.image_data import ImageData
+from jaxmodels.data.images.resize import resize_image
 from jaxmodels.data.kinds import count_endings, told_endings
 from jaxmodels.data.walking import walk
 from jaxmodels.errors import InputError
@@ -69,6 +70,8 @@ def _read(path: Path, data: ImageData, size: int) -> np.ndarray:
     if size:
         return central_crop(encoded, size, *kind)
     image = decode_image(encoded, *kind)
+    if data.image_size:
+        return resize_image(image, data.image_size)
     if image.shape != data.shape:
         expected = data.shape or "a size that --image-size names"
         raise BadRecord(f"has shape {image.shape}; expected {expected}", "size")

@@ -5,6 +5,8 @@ result does not depend on the number of devices. Each one has a deterministic co
 the drawn numbers (`crop` for `random_crop`). Mixing draws once for the whole batch.
 """
 
+from jaxmodels.ops.augmentation.color_jitter import CHANNELS as COLOR_JITTER_CHANNELS
+from jaxmodels.ops.augmentation.color_jitter import Strengths, color_jitter
 from jaxmodels.ops.augmentation.crops import crop, flip, random_crop, random_flip
 from jaxmodels.ops.augmentation.erasing import random_erasing
 from jaxmodels.ops.augmentation.mixing import cutmix, cutmix_box, mixup, random_mix
@@ -13,8 +15,11 @@ from jaxmodels.ops.augmentation.rand_augment import OPERATIONS, rand_augment
 from jaxmodels.ops.augmentation.warps import warp
 
 __all__ = [
+    "COLOR_JITTER_CHANNELS",
     "OPERATIONS",
     "RAND_AUGMENT_CHANNELS",
+    "Strengths",
+    "color_jitter",
     "crop",
     "cutmix",
     "cutmix_box",

@@ -1,5 +1,9 @@
 """Bad records: found, counted, named, and left out if so many may be."""
 
+import re
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 
@@ -265,3 +269,34 @@ def test_fractions_that_cannot_be(tmp_path):
     for fraction, empty in ((1e-9, "validation"), (1 - 1e-9, "training")):
         with pytest.raises(InputError, match=f"leaves no {empty} record of the 10"):
             load_images("small", tmp_path, validation_fraction=fraction)
+
+
+def test_the_whole_list_is_in_a_file_that_the_message_names(tmp_path, capsys):
+    bad = {("train", row): (b"\xff", 0, "") for row in range(9)}
+    bad |= {("test", row): (b"\xff", 0, "") for row in range(5)}
+    _write(tmp_path, "listed", bad)
+    with pytest.raises(InputError) as raised:
+        load_images("listed", tmp_path)
+    data = load_images("listed", tmp_path, skip_bad_records=14)
+    for said in (str(raised.value), capsys.readouterr().err):
+        path = re.search(r"The whole list: (\S+\.txt)", said)
+        assert path
+        lines = Path(path[1]).read_text().splitlines()
+        assert lines == [str(row) for row in data.skipped] and len(lines) == 14
+
+
+@pytest.mark.parametrize(
+    ("odd", "mend"),
+    [
+        (np.zeros((7, 5, 3), np.uint8), "--image-size N brings images to one size"),
+        (np.full((6, 5, 4), 9, np.uint8), "mogrify -background white -alpha remove"),
+        (np.full((6, 5, 3), 999, np.uint16), "mogrify -depth 8"),
+    ],
+)
+def test_what_mends_pictures_is_said(tmp_path, odd, mend):
+    folder = tmp_path / "cat"
+    folder.mkdir()
+    for row, image in enumerate([*_images(4, shape=(6, 5, 3)), odd]):
+        cv2.imwrite(str(folder / f"{row}.png"), image)
+    with pytest.raises(InputError, match=rf"1 bad record .*cat/4.png .*{mend}.*Mend the data"):
+        load_images(str(tmp_path))

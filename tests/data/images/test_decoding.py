@@ -63,13 +63,6 @@ def test_only_an_opaque_alpha_channel_is_dropped():
         decode_image(_file(image, "PNG"), 3)
 
 
-def test_the_orientation_of_exif_is_not_applied():
-    exif = Image.Exif()
-    exif[0x0112] = 6  # a quarter turn
-    encoded = _file(_smooth(3), "JPEG", exif=exif)
-    assert decode_image(encoded, 3).shape == decode_image(encoded).shape == (48, 37, 3)
-
-
 def test_16_bit_pictures():
     image = np.random.default_rng(0).integers(0, 1 << 16, (6, 5, 3)).astype(np.uint16)
     encoded = cv2.imencode(".png", image[..., ::-1])[1].tobytes()

@@ -311,5 +311,5 @@ def test_a_name_alone_is_of_tfds_and_a_path_must_exist(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"There is no folder photos/gone either"):
         load_images("photos/gone", tmp_path / "nothing")
     assert load_images("./mnist").sizes == {"train": 1}
-    with pytest.raises(InputError, match="'missing' is no folder"):
+    with pytest.raises(InputError, match=r"'\./missing' is no folder"):
         load_images("./missing")

@@ -14,6 +14,7 @@ from jaxmodels.data.images import (
     DataConfig,
     ImageDecoder,
     central_crop,
+    crops,
     is_streamed,
     load_images,
     make_source,
@@ -81,6 +82,50 @@ def test_crops_are_drawn_by_the_position_in_the_run_and_central_in_evaluation(da
     for row in range(8):
         expected = central_crop(images.read([row])[0]["image"], 6, 3, np.uint8)
         np.testing.assert_array_equal(sent["image"][0, row], expected)
+
+
+def test_central_crops_lie_on_the_device_where_they_fit(data, tmp_path, monkeypatch, capsys):
+    data = load_images("noise", tmp_path, validation_fraction=0.3)
+    config = DataConfig()
+    kept = make_source(data, "validation", config, crop=6)
+    assert isinstance(kept, Resident)
+    assert "note: noise/validation: " in (said := capsys.readouterr().err)
+    assert "images cut to 6x6 pixels lie on the device" in said
+    assert isinstance(make_source(data, "train", config, crop=6), Streamed)
+    streamed = make_source(data, "validation", DataConfig(loading="streamed"), crop=6)
+    assert isinstance(streamed, Streamed)
+    assert kept.spec(4) == streamed.spec(4) and kept.size == streamed.size
+    rows = np.arange(kept.size)
+    for name, column in streamed.examples(rows).items():
+        np.testing.assert_array_equal(column, kept.examples(rows)[name])
+    monkeypatch.setattr("jaxmodels.data.loading.memory_of_device", lambda: 2 * kept.size * 108 - 1)
+    assert isinstance(make_source(data, "validation", config, crop=6), Streamed)
+
+
+@pytest.mark.parametrize("scale", [(0.0, 1.0), (0.6, 0.5), (0.5, 1.5), (float("nan"), 1.0)])
+def test_a_scale_of_crops_that_is_none_is_refused(scale):
+    with pytest.raises(InputError, match=r"crop_scale = .*--crop-scale 0.3 1"):
+        CropConfig(image_size=8, crop_scale=scale).validate()
+    with pytest.raises(InputError, match=r"crop_scale = 0\.5 1, image_size = 0"):
+        CropConfig(crop_scale=(0.5, 1.0)).validate()
+    CropConfig(image_size=8, crop_scale=(1.0, 1.0)).validate()
+
+
+def test_random_crops_keep_the_share_of_the_area_that_is_asked_for(data):
+    source = make_source(data, "train", DataConfig(), 6, (0.9, 1.0))
+    (sent,) = source.send(Order(SIZE, 8, seed=3), [(0, 1)], 1)
+    rows, scale = Order(SIZE, 8, seed=3).rows(0, 1)[0], (0.9, 1.0)
+    for at, row in enumerate(rows.tolist()):
+        encoded = data.records["train"].read([row])[0]["image"]
+        expected = random_resized_crop(encoded, 6, 3, at, 3, np.uint8, scale=scale)
+        np.testing.assert_array_equal(sent["image"][0, at], expected)
+    areas = [
+        box.height * box.width
+        for at in range(300)
+        for box in [crops.random_box(300, 300, 0, at, (0.3, 0.5))]
+    ]
+    assert 0.29 * 300**2 < min(areas) < 0.32 * 300**2
+    assert 0.48 * 300**2 < max(areas) < 0.51 * 300**2
 
 
 def test_each_host_reads_its_part_only(data):
