@@ -319,6 +319,7 @@ def _hide_late_reports() -> None:
     to an event loop that Orbax has closed by then, at any time until the program ends. What Orbax
     had not begun to write is no news either."""
     warnings.filterwarnings("ignore", "coroutine '.*' was never awaited", RuntimeWarning)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     shown = sys.unraisablehook
 
     def show(unraisable: Any) -> None:
