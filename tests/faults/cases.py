@@ -56,7 +56,7 @@ class Ended(NamedTuple):
         ]
         if "Traceback" in self.error or "Warning" in self.error:
             return False
-        return self.code in (1, 2) and len(said) == 1 or self.code == 75 and not said
+        return len(said) == 1 if self.code in (1, 2) else self.code == 75 and not said
 
 
 class Result(NamedTuple):
