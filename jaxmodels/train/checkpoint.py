@@ -316,7 +316,10 @@ def _cause(error: Exception) -> str:
 @functools.cache
 def _hide_late_reports() -> None:
     """Keeps TensorStore from printing a page for each array of a save that failed: it reports them
-    to an event loop that Orbax has closed by then, at any time until the program ends."""
+    to an event loop that Orbax has closed by then, at any time until the program ends. What Orbax
+    had not begun to write is no news either."""
+    warnings.filterwarnings("ignore", "coroutine '.*' was never awaited", RuntimeWarning)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     shown = sys.unraisablehook
 
     def show(unraisable: Any) -> None:

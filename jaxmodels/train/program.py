@@ -224,6 +224,8 @@ class TrainProgram:
         self, start: int, ends: Iterable[int], skipped: int = 0
     ) -> Generator[Chunk, None, None]:
         stops = list(ends)
+        if not stops:  # a run at its last step, whose files were damaged
+            return
         spans = list(zip([start, *stops], stops, strict=False))
         batches = [(first + skipped, last + skipped) for first, last in spans]
         for span, sent in zip(

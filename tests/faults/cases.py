@@ -51,14 +51,12 @@ class Ended(NamedTuple):
     @property
     def is_one_line(self) -> bool:
         """Whether it gave up with one line that says why."""
-        lines = [line for line in self.error.splitlines() if line and not _is_note(line)]
-        stopped = self.code == 75
-        return self.code in (1, 2, 75) and len(lines) <= 1 and (stopped or len(lines) == 1)
-
-
-def _is_note(line: str) -> bool:
-    said = ("note: ", "stopping after", "step ")  # the last are warnings of a GAN
-    return line.startswith(said) or " training examples, " in line
+        said = [
+            line for line in self.error.splitlines() if line.startswith(("error: ", "failed: "))
+        ]
+        if "Traceback" in self.error or "Warning" in self.error:
+            return False
+        return len(said) == 1 if self.code in (1, 2) else self.code == 75 and not said
 
 
 class Result(NamedTuple):

@@ -1,11 +1,13 @@
 """The run folder: whose it is, what may be deleted in it, and what a kill leaves usable."""
 
 import json
+import shutil
 from typing import ClassVar
 
 import jax.numpy as jnp
 import pytest
 
+from jaxmodels.data import Resident
 from jaxmodels.errors import InputError
 from jaxmodels.train import configure, modes
 from jaxmodels.train.run_folder import RunFolder
@@ -192,3 +194,22 @@ def test_lines_that_no_run_writes_are_not_read(tmp_path):
     assert folder.best(("accuracy", "max")) is None
     folder.restore(3, None)
     assert folder.lines() == [good]
+
+
+def test_a_run_at_its_last_step_whose_record_is_not_of_a_finished_one_ends(tmp_path):
+    """Nothing is left to be read, and no source is asked for it."""
+
+    class Source(Resident):
+        def send(self, order, spans, length):
+            assert list(spans), "no steps"
+            return super().send(order, spans, length)
+
+    toy = experiment(regression())
+    toy = toy._replace(train=Source(toy.train.arrays))
+    train_toy(tmp_path, toy)
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    # As a kill leaves it before the run that was replaced is removed.
+    (tmp_path / ".replaced").mkdir()
+    shutil.copy(tmp_path / "config.json", tmp_path / ".replaced")
+    assert train_toy(tmp_path, toy).step == 60
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
