@@ -5,7 +5,11 @@ from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Bad input. The command line prints the message as one line and exits with code 2."""
+    """Bad input. The command line prints the message and exits with code 2. It is one line, though
+    a value that it quotes may have several."""
+
+    def __init__(self, message: str = ""):
+        super().__init__(" ".join(message.splitlines()))
 
 
 class RunError(RuntimeError):
