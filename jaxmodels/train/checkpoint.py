@@ -224,15 +224,19 @@ class Checkpoints:
         """Turns what the library raises when it cannot write into one line."""
         if self._failure:
             raise self._failure
-        try:
-            yield
-        except Exception as error:
-            # Once only: its threads have no more to say.
-            self._failure = RunError(
-                f"checkpoints in {self._folder} cannot be written: {_cause(error)}; those that were"
-                " complete are kept, and the same command goes on from them"
-            )
-            raise self._failure from None
+        with _quiet():
+            try:
+                yield
+            except Exception as error:
+                # Once only: its threads have no more to say.
+                self._failure = RunError(
+                    f"checkpoints in {self._folder} cannot be written: {_cause(error)}; those that"
+                    " were complete are kept, and the same command goes on from them"
+                )
+            if self._failure:
+                # Here no traceback holds the library's coroutines any more.
+                gc.collect()
+                raise self._failure
 
     def _kept(self, step: int) -> dict[str, Any] | None:
         """The facts and the checksums that were saved with a checkpoint."""

@@ -84,9 +84,9 @@ def run(tmp_path_factory):
         for size in (20,)
     ]
     + [
-        slow(classifier, classifier.ClassifierConfig, 3000),
-        slow(gan, gan.GANConfig, 2000),
-        slow(vae, vae.VAEConfig, 2000),
+        slow(classifier, classifier.ClassifierConfig, 400),
+        slow(gan, gan.GANConfig, 450),
+        slow(vae, vae.VAEConfig, 400),
     ],
 )
 def test_command_lines(experiment, config, count):
