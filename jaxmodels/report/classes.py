@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from jaxmodels.report.html import Html, cell_of, element, plain_number, scrolling, table
+from jaxmodels.run_record import is_number
 
 MOST_CLASSES = 40
 _MANY_CLASSES = 16
@@ -176,6 +177,6 @@ def _per_class(report: dict, names: list[str]) -> Html:
 def _value(scores: dict, name: str) -> str:
     """Shows a score, or that there is none."""
     value = scores.get(name)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+    if not is_number(value):
         return "–"
     return plain_number(value) if isinstance(value, int) else f"{value:.4f}"

@@ -1,5 +1,6 @@
 """A run, read from the files of its folder."""
 
+import math
 import statistics
 from pathlib import Path
 from typing import NamedTuple
@@ -164,7 +165,7 @@ class Run(NamedTuple):
         # All steps have the same number of examples, so the last line that has it suffices.
         for line in reversed(self.speed):
             examples, steps = line.get("examples_per_second"), line["steps_per_second"]
-            if examples is not None and steps > 0:
+            if examples is not None and steps > 0 and math.isfinite(examples / steps):
                 return self.steps_per_second * round(examples / steps)
         return None
 
@@ -209,7 +210,9 @@ def read_run(path: str | Path) -> Run:
     speed = [
         numbers
         for numbers in map(_numbers, read_lines(path / "speed.jsonl"))
-        if numbers.keys() >= needed and all(numbers[name] is not None for name in needed)
+        if numbers.keys() >= needed
+        and all(numbers[name] is not None for name in needed)
+        and is_step(numbers["step"])
     ]
     evaluation = _read_object(path / "evaluation.json")
     evaluation = {

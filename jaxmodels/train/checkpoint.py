@@ -52,6 +52,9 @@ class Checkpoints:
 
     write: to save, and to clear away what a kill left half saved; only the process that trains may.
     keep: how many of the newest are kept, beside the best one.
+
+    Raises:
+      DamagedCheckpoint: what the library has noted of one is not of its types.
     """
 
     def __init__(self, folder: Path, write: bool = False, keep: int = 2):
@@ -63,15 +66,19 @@ class Checkpoints:
             _hide_late_reports()
         self._args = ocp.args
         self._folder, self._keep = folder, keep
-        self._manager = ocp.CheckpointManager(
-            folder.absolute(),
-            options=ocp.CheckpointManagerOptions(
-                create=write,
-                cleanup_tmp_directories=write,
-                read_only=not write,
-                preservation_policy=self,
-            ),
+        options = ocp.CheckpointManagerOptions(
+            create=write,
+            cleanup_tmp_directories=write,
+            read_only=not write,
+            preservation_policy=self,
         )
+        try:
+            self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise DamagedCheckpoint(
+                f"a file _CHECKPOINT_METADATA in {folder} is damaged: {_first_line(error)}; delete"
+                " the checkpoint with it, and the run goes on from the one before"
+            ) from None
         self._scores = {step: self._score_of(step) for step in self._manager.all_steps()}
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:

@@ -9,7 +9,7 @@ from experiments import results
 from experiments.classifier import ClassifierConfig, build
 from experiments.presets.classifier import PRESETS
 from jaxmodels.report.run import read_run
-from jaxmodels.train import configure, train
+from jaxmodels.train import configure, main
 from jaxmodels.train.config import to_json
 from jaxmodels.train.flags import parse
 from jaxmodels.train.identity import command_of
@@ -29,13 +29,12 @@ def test_every_preset_says_where_it_is_from_and_what_it_costs():
 
 @pytest.mark.slow
 def test_runs_of_several_seeds_are_recorded_as_one_row(tmp_path, monkeypatch):
-    config = configure(ClassifierConfig(), **PRESETS["net"].flags, preset="net", mesh="data=1")
     scores = []
     for seed in (0, 1):
         workdir = tmp_path / str(seed)
-        flags = {"seed": seed, "workdir": str(workdir), "data_dir": str(tmp_path)}
-        run = train(build, configure(config, **flags))
-        scores.append(run.scores["test"]["accuracy"])
+        words = f"--preset net --mesh data=1 --seed {seed} --data-dir {tmp_path} --workdir"
+        assert main(ClassifierConfig, build, PRESETS, [*words.split(), str(workdir)]) == 0
+        scores.append(read_run(workdir).last("test")["accuracy"])
     monkeypatch.setattr(results, "RECORDS", tmp_path / "records")
     monkeypatch.setattr(results, "RESULTS", tmp_path / "RESULTS.md")
     folders = [str(tmp_path / "0"), str(tmp_path / "1")]

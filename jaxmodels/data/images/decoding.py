@@ -1,5 +1,6 @@
 """Decoding of picture files (PNG, JPEG, BMP, WebP, ...) to arrays."""
 
+import os
 from threading import Lock
 
 import numpy as np
@@ -9,6 +10,7 @@ from jaxmodels.data.dataset import BadRecord
 from jaxmodels.data.images.orientation import UPRIGHT, orientation_of, upright
 
 _JPEG = b"\xff\xd8"
+_MOST_PIXELS = 2**27
 
 _lock = Lock()
 _modules = []
@@ -18,6 +20,8 @@ def opencv():
     """Imports the module cv2, set up to be called from many threads."""
     if not _modules:
         with _lock:  # without it, a second thread could use the module half imported
+            # A damaged header may ask for gigabytes; the module reads the limit when it is loaded.
+            os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(_MOST_PIXELS))
             import cv2
 
             # Our own threads decode in parallel; threads inside cv2 would compete for the cores.
