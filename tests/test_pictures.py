@@ -6,6 +6,8 @@ from PIL import Image
 
 from jaxmodels.pictures import confusion_figure, image_grid, in_pairs, save_figure, scatter_figure
 
+pytestmark = pytest.mark.usefixtures("drawn")
+
 
 def pixels_of(figure, path):
     """The colours of all pixels of a figure that was saved."""

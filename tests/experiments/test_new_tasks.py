@@ -15,6 +15,7 @@ import pytest
 from jaxmodels.report import write_comparison
 from jaxmodels.train import configure, main, train
 from tests.experiments import multilabel, tabular
+from tests.marks import slow
 
 
 def _table(path, count=203):
@@ -100,7 +101,9 @@ def test_several_labels_learn_from_arrays_of_a_notebook(tmp_path):
     assert record["test"]["known"] == (data["test"]["labels"] >= 0).sum()
 
 
-@pytest.mark.parametrize("flags", [{"accumulate": 4, "mesh": "data=1"}, {"parallel": "pmap"}, {}])
+@pytest.mark.parametrize(
+    "flags", [{"accumulate": 4, "mesh": "data=1"}, slow({"parallel": "pmap"}), slow({})]
+)
 def test_labels_weigh_alike_in_parts_and_on_devices(tmp_path, flags):
     """Each part of a batch has another number of known labels."""
     data = {"train": _labelled(known=0.3), "test": _labelled(37)}
