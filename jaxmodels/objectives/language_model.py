@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
 from jaxmodels.objectives import spikes
 from jaxmodels.objectives.descent import descend_measured, initial_state, learned_of
@@ -32,6 +31,12 @@ SCORES = {
     "accuracy": Score("higher", "", "Share of tokens that are the likeliest given those before."),
     **spikes.SCORES,
 }
+
+_NORM = Score("neither", "", "Root mean square of the residual stream after the block.")
+
+
+def _norm_of(block: int) -> str:
+    return f"norm/block_{block}"
 
 
 class TokenSums(NamedTuple):
@@ -67,7 +72,11 @@ class LanguageModel:
     ema: float = 0.0
     accumulate: int = 1
 
-    scores: ClassVar[Mapping[str, Score]] = MappingProxyType(SCORES)
+    @property
+    def scores(self) -> dict[str, Score]:
+        """What every number means, those of the model's blocks too."""
+        blocks = range(getattr(self.model, "layers", 0))
+        return SCORES | {_norm_of(index): _NORM for index in blocks}
 
     @property
     def hyperparameters(self) -> Hyperparameters:
@@ -135,8 +144,10 @@ class LanguageModel:
             options |= {"dropout_rate": hyperparameters["dropout"], "rngs": {"dropout": key}}
         z_loss = hyperparameters["z_loss"] if self.z_loss else 0.0
         (hidden, kernel), captured = self._hidden(params, batch, **options)
-        norms = spikes.activation_norms(captured.get("intermediates", {}))
-        return self._losses(hidden, kernel, batch, scored_of(batch), z_loss), norms
+        # One number per block, of the same pass.
+        norms = captured.get("intermediates", {}).get("activation_norm", [()])[0]
+        named = {_norm_of(index): mean_over(norm) for index, norm in enumerate(norms)}
+        return self._losses(hidden, kernel, batch, scored_of(batch), z_loss), named
 
     def _hidden(self, params: PyTree, batch: Batch, **options: Any) -> Any:
         """Computes the input of the head and its kernel, and what is asked for as mutable."""
@@ -178,6 +189,16 @@ class LanguageModel:
         scored = scored_of(batch)
         found = self._losses(*self._hidden(learned_of(state)["params"], batch), batch, scored)
         return {"nats": jnp.sum(jnp.where(scored, found.losses, 0), axis=1)}
+
+    def predict_windows(
+        self, state: State, batch: Batch, key: Key[Array, ""]
+    ) -> dict[str, Shaped[Array, " batch"]]:
+        """Does so for examples of several windows, [batch, windows, ...], and passes on their
+        "bytes"."""
+        count, windows = batch["tokens"].shape[:2]
+        flat = {name: batch[name].reshape(count * windows, -1) for name in ("tokens", "scored")}
+        nats = self.predict(state, flat, key)["nats"].reshape(count, windows)
+        return {"nats": jnp.sum(nats, axis=1), "bytes": batch["bytes"]}
 
     @staticmethod
     def summarize(sums: TokenSums | Mapping[str, Mean]) -> dict[str, float]:

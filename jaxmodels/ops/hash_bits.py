@@ -10,9 +10,7 @@ _GOLDEN = 0x9E3779B9  # 2^32 / golden ratio: spreads neighbouring numbers over a
 _FLOAT_STEPS = 2.0**32
 
 
-def example_seeds(
-    key: Key[Array, ""], positions: Int[Array, " batch"]
-) -> UInt32[Array, "batch 2"]:
+def example_seeds(key: Key[Array, ""], positions: Int[Array, " batch"]) -> UInt32[Array, "batch 2"]:
     """Makes the seeds of each example's bits from its *global* position (`across.positions`), so
     that they do not depend on the number of devices."""
     data = jax.random.key_data(example_keys(key, positions))

@@ -137,9 +137,7 @@ class Cache(NamedTuple):
     value: Float[Array, "batch length groups size"]
 
     @classmethod
-    def empty(
-        cls, batch: int, length: int, groups: int, size: int, dtype: DTypeLike
-    ) -> "Cache":
+    def empty(cls, batch: int, length: int, groups: int, size: int, dtype: DTypeLike) -> "Cache":
         """Makes a cache in which nothing stands yet."""
         return cls(*(jnp.zeros((batch, length, groups, size), dtype) for _ in range(2)))
 

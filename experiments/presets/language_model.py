@@ -1,0 +1,5 @@
+"""Presets of experiments.language_model."""
+
+from jaxmodels.train import Preset
+
+PRESETS: dict[str, Preset] = {}
