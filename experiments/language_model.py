@@ -18,9 +18,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from experiments.presets.language_model import PRESETS
+from experiments.writing import WritingConfig, added, conditions_of, prompts_of, texts_of
 from jaxmodels.data.text import TextConfig, TextData, load_text
 from jaxmodels.data.text.lines import read_text_lines
 from jaxmodels.models.language_models import LanguageModels
@@ -37,6 +40,7 @@ from jaxmodels.train import (
     Prediction,
     RunConfig,
     Section,
+    Texts,
     main,
     require_range,
 )
@@ -52,6 +56,7 @@ SCORES = {
     ),
 }
 _LARGEST_EXPONENT = 700  # of a number of 64 bits
+_SHOWN, _BEGINNING = 4, 16  # texts of the report, and tokens that each goes on from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +66,13 @@ class LanguageModelConfig(Config):
     experiment: ClassVar[str] = "language_model"
 
     run: Section[RunConfig] = RunConfig(
-        steps=1000, batch_size=16, eval_every=250, eval_batch_size=64, log_every=50
+        steps=400, batch_size=16, count=4, eval_every=100, eval_batch_size=64, log_every=20
     )
     compute: Section[ComputeConfig] = ComputeConfig()
     data: Section[TextConfig] = TextConfig()
     model: ModelSection[LanguageModels] = LanguageModels()
     optimizer: Section[OptimizerConfig] = OptimizerConfig(optimizer="adamw", learning_rate=3e-3)
+    writing: Section[WritingConfig] = WritingConfig()
 
     within_documents: bool = False
     """Attention stays inside of a document; otherwise tokens see those of the document before."""
@@ -106,7 +112,8 @@ def build(config: LanguageModelConfig, data: TextData | None = None) -> Experime
         monitor="loss",
         scores={**objective.scores, **SCORES},
         facts={"data": data.facts()},
-        after_evaluation=partial(report, data),
+        after_evaluation=partial(report, config.writing, data),
+        texts=_texts(config, data, objective),
         prediction=Prediction(
             read=partial(
                 read_text_lines,
@@ -121,8 +128,8 @@ def build(config: LanguageModelConfig, data: TextData | None = None) -> Experime
     )
 
 
-def report(data: TextData, evaluation: Evaluation) -> Findings:
-    """Makes the scores that count bytes and words, and says what was counted."""
+def report(writing: WritingConfig, data: TextData, evaluation: Evaluation) -> Findings:
+    """Makes the scores that count bytes and words, says what was counted, and writes texts."""
     counts, loss = data.counts[evaluation.split], evaluation.sums.loss
     nats, tokens = float(loss.total), int(loss.count)
     units, unit = (counts.words, "word") if data.defines_words else (tokens, "token")
@@ -130,8 +137,6 @@ def report(data: TextData, evaluation: Evaluation) -> Findings:
         "bits_per_byte": nats / math.log(2) / counts.bytes,
         "perplexity": math.exp(min(nats / units, _LARGEST_EXPONENT)),
     }
-    if evaluation.occasion == "due":
-        return Findings(scores)
     protocol = {
         "tokens": tokens,
         "bytes": counts.bytes,
@@ -139,11 +144,46 @@ def report(data: TextData, evaluation: Evaluation) -> Findings:
         "tokenizer": data.tokenizer.name,
         "context": data.context,
         "stride": data.stride,
-        "least_context": data.context - data.stride + 1,
         "perplexity_per": unit,
     }
     record = {"step": evaluation.step, "scores": evaluation.scores | scores, "protocol": protocol}
-    return Findings(scores, record)
+    texts = {}
+    if evaluation.split == "validation" and evaluation.occasion != "asked":
+        text = _continuations(writing, data, evaluation)
+        texts[f"step-{evaluation.step:08d}.txt"] = text
+    return Findings(scores, record, texts=texts)
+
+
+def _continuations(writing: WritingConfig, data: TextData, evaluation: Evaluation) -> str:
+    """Goes on with the beginnings of a few documents, the same at every evaluation."""
+    column = data.columns[evaluation.split]
+    places = column.openings[:_SHOWN]
+    if len(places) < _SHOWN:
+        places = np.arange(_SHOWN) * (len(column) // _SHOWN)
+    prompts = [np.asarray(column.tokens[at : at + _BEGINNING], np.int32) for at in places]
+    conditions = conditions_of(writing, data.tokenizer, prompts)
+    drawn = evaluation.draw(jax.random.key(0), conditions)
+    pairs = texts_of(writing, data.tokenizer, conditions, drawn["tokens"], drawn["length"])
+    return "\n\n".join(f"[{prompt}]{text}" for prompt, text in pairs) + "\n"
+
+
+def _texts(config: LanguageModelConfig, data: TextData, objective: LanguageModel) -> Texts:
+    """Makes what --mode sample writes."""
+    writing, tokenizer = config.writing, data.tokenizer
+
+    def conditions(key):
+        prompts = prompts_of(writing, tokenizer, config.run.count)
+        return conditions_of(writing, tokenizer, prompts)
+
+    def lines(conditions, drawn):
+        pairs = texts_of(writing, tokenizer, conditions, drawn["tokens"], drawn["length"])
+        return [{"prompt": prompt, "text": text} for prompt, text in pairs]
+
+    def streamed(state, key, conditions):
+        looks = objective.stream(state, key, conditions)
+        return added(texts_of(writing, tokenizer, conditions, *look) for look in looks)
+
+    return Texts(conditions, lines, streamed)
 
 
 def _introduction(data: TextData) -> str:

@@ -1,14 +1,17 @@
 """Language modelling: cross-entropy of each token given those before it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
+from jaxmodels import decoding
 from jaxmodels.objectives import spikes
 from jaxmodels.objectives.descent import descend_measured, initial_state, learned_of
 from jaxmodels.objectives.gradients import gradients_of, losses_in_parts
@@ -200,6 +203,50 @@ class LanguageModel:
         nats = self.predict(state, flat, key)["nats"].reshape(count, windows)
         return {"nats": jnp.sum(nats, axis=1), "bytes": batch["bytes"]}
 
+    def sample(
+        self, state: State, key: Key[Array, ""], conditions: Mapping[str, Any]
+    ) -> dict[str, Int[Array, "..."]]:
+        """Goes on with texts, until each has ended or filled its row.
+
+        conditions: "tokens", Int[count, room], begin with a prompt of "length" tokens, Int[count];
+          "choice" is a `decoding.Choice`, and "end" the token that ends a text, or -1. What is
+          returned has the "tokens" and "length" of the texts. The key of a text is folded from its
+          row.
+        """
+        step = self.writing_step(learned_of(state)["params"])
+        tokens, length, context = conditions["tokens"], conditions["length"], self.model.context
+        writing = decoding.extend(
+            step,
+            decoding.begin(step, tokens, length, context),
+            tokens.shape[1],
+            keys_of_rows(key, len(tokens)),
+            conditions["choice"],
+            conditions["end"],
+            context,
+        )
+        return {"tokens": writing.tokens, "length": writing.length}
+
+    def stream(
+        self, state: State, key: Key[Array, ""], conditions: Mapping[str, Any]
+    ) -> Iterator[tuple[Int[np.ndarray, "count room"], Int[np.ndarray, " count"]]]:
+        """Yields tokens and lengths of the texts of `sample` again and again while they grow."""
+        tokens = jnp.asarray(conditions["tokens"])
+        return decoding.stream(
+            self.writing_step,
+            learned_of(state)["params"],
+            tokens,
+            jnp.asarray(conditions["length"]),
+            keys_of_rows(key, len(tokens)),
+            conditions["choice"],
+            int(conditions["end"]),
+            self.model.context,
+        )
+
+    def writing_step(self, params: PyTree) -> decoding.Step:
+        """Makes the model's step with a cache."""
+        apply = partial(self.model.apply, {"params": params})
+        return decoding.Step(partial(apply, method="decode"), partial(apply, method="empty_cache"))
+
     @staticmethod
     def summarize(sums: TokenSums | Mapping[str, Mean]) -> dict[str, float]:
         """Computes the scores of an evaluation or of training steps."""
@@ -211,3 +258,8 @@ def scored_of(batch: Batch) -> Bool[Array, "batch length"]:
     """Returns which predictions of a batch count: those that "scored" marks, or all."""
     tokens: Int[Array, "batch more"] = batch["tokens"]
     return batch.get("scored", jnp.ones((len(tokens), tokens.shape[1] - 1), bool))
+
+
+def keys_of_rows(key: Key[Array, ""], count: int) -> Key[Array, " count"]:
+    """Makes the key of each text, folded from its row."""
+    return jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(count))
