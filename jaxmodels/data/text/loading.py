@@ -9,14 +9,14 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from jaxmodels.cache import cache_folder
 from jaxmodels.data.checking import check_policy
-from jaxmodels.data.dataset import TRAIN, ArrayRecords, Dataset, evaluation_splits
+from jaxmodels.data.dataset import TRAIN, Dataset, evaluation_splits
 from jaxmodels.data.kept import kept
 from jaxmodels.data.text.checking import Examined, examine, load_examined
 from jaxmodels.data.text.choosing import choose_tokenizer, require_tokenizer
 from jaxmodels.data.text.documents import DOCUMENTS, Documents, what_documents_are
 from jaxmodels.data.text.packing import pack
 from jaxmodels.data.text.pydoc import fingerprint_of_texts
-from jaxmodels.data.text.records import StoredTexts
+from jaxmodels.data.text.records import texts_in_memory
 from jaxmodels.data.text.splitting import fractions_of
 from jaxmodels.data.text.stored import in_order_of_keys, open_text
 from jaxmodels.data.text.text_data import TextData
@@ -142,10 +142,7 @@ def text_from_strings(
         split: _encoded(f"{name}/{split}", splits[split])
         for split in [TRAIN, *evaluation_splits(splits)]
     }
-    records = {
-        split: StoredTexts(ArrayRecords({"text": some}))  # pyright: ignore
-        for split, some in texts.items()
-    }
+    records = {split: texts_in_memory(some) for split, some in texts.items()}
     return _loaded(Dataset(name, "strings", fingerprint_of_texts(texts), records), config)
 
 

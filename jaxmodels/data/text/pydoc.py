@@ -5,8 +5,8 @@ import platform
 import re
 from collections.abc import Mapping
 
-from jaxmodels.data.dataset import TRAIN, ArrayRecords, Dataset
-from jaxmodels.data.text.records import StoredTexts
+from jaxmodels.data.dataset import TRAIN, Dataset
+from jaxmodels.data.text.records import texts_in_memory
 from jaxmodels.errors import InputError
 
 NAME = "pydoc"
@@ -35,7 +35,7 @@ def open_pydoc() -> Dataset:
         NAME,
         f"python{platform.python_version()}",
         fingerprint_of_texts({TRAIN: texts}, names),
-        {TRAIN: StoredTexts(ArrayRecords({"text": texts}, names))},  # pyright: ignore
+        {TRAIN: texts_in_memory(texts, names)},
     )
 
 

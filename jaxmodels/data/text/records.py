@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from jaxtyping import Int
 
-from jaxmodels.data.dataset import BadRecord, Record, Records
+from jaxmodels.data.dataset import ArrayRecords, BadRecord, Record, Records
 from jaxmodels.data.threads import ahead, read_each
 from jaxmodels.data.walking import open_regular
 
@@ -59,6 +59,16 @@ class StoredTexts:
         for rows, records in ahead(lambda rows: (rows, read_each(self, rows)), batches):
             for row, record in zip(rows, records):
                 yield Piece(row, record if isinstance(record, BadRecord) else record["text"])
+
+
+def texts_in_memory(texts: Sequence[bytes], keys: Sequence[str] | None = None) -> StoredTexts:
+    """Makes records of texts in memory.
+
+    keys: their names; None: their numbers.
+    """
+    column = np.empty(len(texts), object)
+    column[:] = texts
+    return StoredTexts(ArrayRecords({"text": column}, keys))
 
 
 class TextFiles:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from jaxmodels.errors import InputError
 from jaxmodels.files import write_text
@@ -155,13 +155,18 @@ class Characters(_Kept):
     def _encoded(self, text: str) -> Tokens:
         points = _code_points(text)
         if not len(self._points) and len(points):
-            return self._by_bytes(text, np.zeros(len(points), np.int32), points == points)
-        tokens = np.searchsorted(self._points, points)
-        tokens = np.minimum(tokens, len(self._points) - 1).astype(np.int32)
-        unknown = self._points[tokens] != points if len(points) else np.zeros(0, bool)
-        return self._by_bytes(text, tokens, unknown) if unknown.any() else tokens
+            return self._by_bytes(text, np.zeros(len(points), np.int32), np.ones(len(points), bool))
+        places = np.searchsorted(self._points, points)
+        places = np.minimum(places, max(0, len(self._points) - 1)).astype(np.int32)
+        unknown = self._points[places] != points if len(points) else np.zeros(0, bool)
+        return self._by_bytes(text, places, unknown) if unknown.any() else places
 
-    def _by_bytes(self, text: str, tokens: Tokens, unknown: np.ndarray) -> Tokens:
+    def _by_bytes(
+        self,
+        text: str,
+        places: Int[np.ndarray, " character"],
+        unknown: Bool[np.ndarray, " character"],
+    ) -> Tokens:
         if not self.fallback:
             first = text[int(unknown.argmax())]
             raise InputError(
@@ -174,7 +179,7 @@ class Characters(_Kept):
                 encoded = np.frombuffer(text[start:stop].encode(), np.uint8)
                 parts.append(encoded.astype(np.int32) + len(self.alphabet))
             else:
-                parts.append(tokens[start:stop])
+                parts.append(places[start:stop])
         return np.concatenate(parts)
 
     def decode(self, tokens: Sequence[int] | Tokens) -> str:
