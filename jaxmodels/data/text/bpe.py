@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxmodels.data.text.corpus import Texts
-from jaxmodels.data.text.tokenizers import FILE, Tokens, hash_of
+from jaxmodels.data.text.tokenizers import FILE, AnyTokens, Tokens, hash_of
 from jaxmodels.errors import InputError
 from jaxmodels.files import read_json, write_text
 
@@ -51,7 +51,7 @@ class PublishedTokenizer:
         encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.array(one.ids, np.int32) for one in encoded]
 
-    def decode(self, tokens: Sequence[int] | Tokens) -> str:
+    def decode(self, tokens: AnyTokens) -> str:
         """Returns the text of tokens."""
         kept = [int(token) for token in tokens if int(token) != self.end]
         return self._tokenizer.decode(kept, skip_special_tokens=False)

@@ -2,7 +2,7 @@
 
 import hashlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -121,7 +121,7 @@ def load_text(config: TextConfig, given: object = None) -> TextData:
 
 
 def text_from_strings(
-    splits: Mapping[str, Sequence[str] | str], config: TextConfig | None = None, name: str = "texts"
+    splits: Mapping[str, Iterable[str]], config: TextConfig | None = None, name: str = "texts"
 ) -> TextData:
     """Makes text data of strings in memory: {"train": ["a document", ...], "test": ...}. One string
     in place of a list is one document.
@@ -146,7 +146,7 @@ def text_from_strings(
     return _loaded(Dataset(name, "strings", fingerprint_of_texts(texts), records), config)
 
 
-def _encoded(where: str, texts: Sequence[str] | str) -> list[bytes]:
+def _encoded(where: str, texts: Iterable[str]) -> list[bytes]:
     texts = [texts] if isinstance(texts, str) else list(texts)
     for number, text in enumerate(texts):
         if not isinstance(text, str):

@@ -75,12 +75,13 @@ def _documents_at(
 def _hashed(texts: Texts) -> Iterator[tuple[int, UInt64[np.ndarray, " place"]]]:
     """Yields a place and the hashes of the passages that begin there and at each byte after it, a
     block at a time, over the part of the file that the documents lie in."""
-    powers = _powers(_BLOCK + PASSAGE, _BASE)
-    inverse = _powers(_BLOCK, pow(_BASE, -1, 1 << 64))
     if not len(texts):
         return
-    end = int(texts.ranges[:, 1].max())
-    for first in range(int(texts.ranges[:, 0].min()), end - PASSAGE + 1, _BLOCK):
+    begin, end = int(texts.ranges[:, 0].min()), int(texts.ranges[:, 1].max())
+    longest = min(_BLOCK, end - begin)
+    powers = _powers(longest + PASSAGE, _BASE)
+    inverse = _powers(longest, pow(_BASE, -1, 1 << 64))
+    for first in range(begin, end - PASSAGE + 1, _BLOCK):
         block = texts.bytes[first : min(first + _BLOCK + PASSAGE - 1, end)]
         yield first, _rolling(block, powers, inverse)
 
@@ -88,7 +89,7 @@ def _hashed(texts: Texts) -> Iterator[tuple[int, UInt64[np.ndarray, " place"]]]:
 def _rolling(
     block: UInt8[np.ndarray, " byte"],
     powers: UInt64[np.ndarray, " power"],
-    inverse: UInt64[np.ndarray, " power"],
+    inverse: UInt64[np.ndarray, " inverse"],
 ) -> UInt64[np.ndarray, " place"]:
     sums = np.zeros(len(block) + 1, np.uint64)
     np.cumsum(_VALUES[block] * powers[: len(block)], out=sums[1:])

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Integer
 
 from jaxmodels.errors import InputError
 from jaxmodels.files import write_text
@@ -23,6 +23,7 @@ _KIND = "jaxmodels_tokenizer"
 _BYTES = 256
 
 Tokens = Int[np.ndarray, " token"]
+AnyTokens = Sequence[int] | Integer[np.ndarray, " token"]
 
 
 @runtime_checkable
@@ -53,7 +54,7 @@ class Tokenizer(Protocol):
         """Returns the tokens of each text, int32, without any that are put around it."""
         ...
 
-    def decode(self, tokens: Sequence[int] | Tokens) -> str:
+    def decode(self, tokens: AnyTokens) -> str:
         """Returns the text of tokens; bytes that are no UTF-8 become U+FFFD, and the end of a
         document nothing."""
         ...
@@ -103,7 +104,7 @@ class Bytes(_Kept):
         """Returns the bytes of each text."""
         return [np.frombuffer(text.encode(), np.uint8).astype(np.int32) for text in texts]
 
-    def decode(self, tokens: Sequence[int] | Tokens) -> str:
+    def decode(self, tokens: AnyTokens) -> str:
         """Returns the text of bytes."""
         return _text_of(token for token in np.asarray(tokens, np.int64).tolist() if token < _BYTES)
 
@@ -182,7 +183,7 @@ class Characters(_Kept):
                 parts.append(places[start:stop])
         return np.concatenate(parts)
 
-    def decode(self, tokens: Sequence[int] | Tokens) -> str:
+    def decode(self, tokens: AnyTokens) -> str:
         """Returns the text of tokens."""
         tokens = np.asarray(tokens, np.int64)
         tokens = tokens[tokens != self.end] if self.documents else tokens
@@ -244,7 +245,7 @@ class Words(_Kept):
             )
         return np.array(tokens, np.int32)
 
-    def decode(self, tokens: Sequence[int] | Tokens) -> str:
+    def decode(self, tokens: AnyTokens) -> str:
         """Returns words with a space between them, in lines."""
         words = ("\n" if token == self.end else self.vocabulary[token] for token in tokens)
         return " ".join(words).replace(" \n", "\n").replace("\n ", "\n")
