@@ -63,7 +63,7 @@ class WritingConfig:
 def conditions_of(
     config: WritingConfig, tokenizer: Tokenizer, prompts: Sequence[Int[np.ndarray, " token"]]
 ) -> dict[str, Any]:
-    """Makes the conditions of `LanguageModel.sample`: a row for each prompt, of one token or more."""
+    """Makes the conditions of `LanguageModel.sample`: a row for each prompt, which is not empty."""
     longest = max(map(len, prompts))
     tokens = np.zeros((len(prompts), longest + config.length), np.int32)
     for row, prompt in enumerate(prompts):

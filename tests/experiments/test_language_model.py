@@ -121,6 +121,7 @@ def test_samples_are_lines_of_a_file_or_appear_on_the_terminal(run, tmp_path):
     assert out.rpartition("step=")[0] == shown
 
 
+@pytest.mark.slow
 def test_a_string_stops_a_text(run, tmp_path):
     workdir, _ = run
     flags = f"--workdir {workdir} --mode sample --prompt the --count 1 --length 9 --output"
@@ -134,11 +135,11 @@ def test_a_string_stops_a_text(run, tmp_path):
 
 def test_predictions_are_the_nats_that_evaluation_sums(run, folder, tmp_path):
     """Lines longer than a window too."""
-    workdir, out = run
+    workdir, _ = run
     texts = [path.read_text().rstrip("\n") for path in sorted((folder / "test").iterdir())]
     (tmp_path / "new.txt").write_text("\n".join([*texts, "", "a"]))
     flags = f"--workdir {workdir} --mode predict --input {tmp_path}/new.txt"
-    code, out, error = _run(flags, f"--output {tmp_path}/new.jsonl")
+    code, _, error = _run(flags, f"--output {tmp_path}/new.jsonl")
     assert code == 0, error
     lines = _lines(tmp_path / "new.jsonl")
     assert [line["input"] for line in lines] == [*texts, "a"]
@@ -153,9 +154,8 @@ def test_predictions_are_the_nats_that_evaluation_sums(run, folder, tmp_path):
     assert (code, error.count("\n")) == (2, 1) and "it has no line of text" in error
 
 
-def test_a_run_that_goes_on_ends_with_the_same_bits(run, folder, tmp_path):
+def test_a_run_that_goes_on_ends_with_the_same_bits(folder, tmp_path):
     """And so does one whose windows are streamed."""
-    workdir, _ = run
     flags = f"--data {folder} --workdir {tmp_path}/run --schedule constant"
     for steps in (2, 4):
         code, _, error = _run(flags, SIZES, PERIODS, f"--steps {steps}", "--loading streamed")
