@@ -77,7 +77,9 @@ def test_the_same_command_leaves_it_alone(whole):
     assert (path / "status.json").read_bytes() == before
 
 
-@pytest.mark.parametrize("dies_at", [slow(15, "validation"), slow(25, "validation"), (25, "test")])
+@pytest.mark.parametrize(
+    "dies_at", [slow((15, "validation")), slow((25, "validation")), (25, "test")]
+)
 def test_a_killed_run_ends_at_the_same_step_with_the_same_bits(tmp_path, whole, dies_at):
     with pytest.raises(_Killed):
         train_toy(tmp_path, toy(dies_at), PATIENT)
