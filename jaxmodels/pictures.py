@@ -217,3 +217,28 @@ def scatter_figure(
     panel.set_aspect("equal", "datalim")
     panel.set_title(title, fontsize=9)
     return figure
+
+
+def prediction_figure(
+    true: Float[np.ndarray, " count"],
+    predicted: Float[np.ndarray, " count"],
+    name: str = "",
+    title: str = "",
+) -> "matplotlib.figure.Figure":
+    """Draws predicted against true numbers, with the line on which they are equal.
+
+    name: that of the numbers.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.5, 5.5), layout="constrained")
+    panel = figure.subplots()
+    ends = [min(true.min(), predicted.min()), max(true.max(), predicted.max())]
+    panel.plot(ends, ends, color=_INK, linewidth=1)
+    size = 16 if len(true) < 1000 else 5
+    panel.scatter(true, predicted, s=size, linewidths=0, alpha=0.6)
+    panel.set_aspect("equal", "datalim")
+    panel.set_xlabel(f"true {shortened(name, 40)}")
+    panel.set_ylabel(f"predicted {shortened(name, 40)}")
+    panel.set_title(title, fontsize=9)
+    return figure

@@ -5,16 +5,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from jaxmodels.data.dataset import TEST, TRAIN, VALIDATION
+from jaxmodels.data.dataset import SPLIT_NAMES, TRAIN, split_of
 from jaxmodels.errors import InputError
 
-# In any case of letters.
-_NAMES = {
-    TRAIN: ("train", "training"),
-    VALIDATION: ("validation", "valid", "val", "validate"),
-    TEST: ("test", "testing"),
-}
-_SPLITS = {name: split for split, names in _NAMES.items() for name in names}
 # Other names that probably mean a split: "train_set", "seg_test".
 _WORD = r"(train|training|val|valid|validation|test|testing|eval|evaluation|dev|holdout)"
 _REST = r"([-_ .]?(data|dataset|sets?|split|images?|imgs?|pictures|folder|\d+))*s?"
@@ -29,11 +22,6 @@ class Tree(NamedTuple):
     where: str  # how its user calls the folder
     images: Sequence[str]
     folders: Sequence[str]
-
-
-def split_of(folder: str) -> str | None:
-    """Returns the split that a folder of this name holds; None if it is not a split's name."""
-    return _SPLITS.get(folder.casefold())
 
 
 def place_of(path: str) -> tuple[str, str]:
@@ -56,7 +44,7 @@ def find_splits(tree: Tree) -> dict[str, str]:
         if split := split_of(name):
             found[split].append(name)
     for split, names in found.items():
-        names.sort(key=lambda name, split=split: _NAMES[split].index(name.casefold()))
+        names.sort(key=lambda name, split=split: SPLIT_NAMES[split].index(name.casefold()))
         if len(names) > 1:
             raise InputError(
                 f"data '{tree.where}' has folders {' and '.join(names)}; expected one of them, as"
