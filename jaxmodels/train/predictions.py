@@ -17,7 +17,7 @@ def write_json_lines(file: BinaryIO, lines: Iterable[Line]) -> None:
 
 def write_table(file: BinaryIO, lines: Iterable[Line]) -> None:
     """Writes CSV with the columns of the first line without an error, and "error". Values that
-    belong together have a column each: probabilities.cat, latent.0.
+    belong together have a column each: probabilities.cat, latent.0. Texts that do are joined by ";".
 
     Only lines with errors that come before all others are held in memory.
     """
@@ -54,6 +54,8 @@ def _flat(line: Line) -> Line:
     for name, value in line.items():
         if isinstance(value, dict):
             flat |= {f"{name}.{inner}": part for inner, part in value.items()}
+        elif isinstance(value, list) and all(isinstance(part, str) for part in value):
+            flat[name] = ";".join(value)
         elif isinstance(value, list):
             flat |= {f"{name}.{number}": part for number, part in enumerate(value)}
         else:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxmodels.data.dataset import Dataset
 from jaxmodels.data.images.checking import Format
 from jaxmodels.data.images.folder import open_image_folder
+from jaxmodels.data.kinds import count_endings, kind_of_files, readers_of
 from jaxmodels.data.tfds import describe_features, prepared_builder, tfds_dataset
 from jaxmodels.errors import InputError
 from jaxmodels.files import is_path
@@ -25,7 +26,11 @@ def open_images(name: str, data_dir: str | Path | None) -> Dataset:
     path = Path(name).expanduser()
     if is_path(name):
         if not path.is_dir():
-            raise InputError(f"data '{name}' is no folder; expected one with images in train/CLASS")
+            kind = kind_of_files(count_endings([name])) if path.is_file() else None
+            what = f"a file of {kind}: {readers_of(kind)}" if kind else "no folder"
+            raise InputError(
+                f"data '{name}' is {what}; expected a folder with images in train/CLASS"
+            )
         return open_image_folder(path)
     try:
         return open_tfds_images(name, data_dir)
