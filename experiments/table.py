@@ -104,7 +104,7 @@ def build(config: TableConfig, data: Any = None) -> Experiment:
         monitor=MONITORS[target.task],
         scores=scores,
         facts={"data": data.facts(), "columns": data.encoder.facts()},
-        after_evaluation=report_of(Report(target, predict)),
+        after_evaluation=report_of(Report(target, predict, data.target_counts())),
         prediction=Prediction(
             read=partial(read_rows, data=data), predict=predict, write=partial(write_line, target)
         ),

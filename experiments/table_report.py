@@ -22,10 +22,14 @@ if TYPE_CHECKING:
 
 
 class Report(NamedTuple):
-    """The findings of evaluations of a target. predict: gives "outputs", or "logits" of classes."""
+    """The findings of evaluations of a target.
+
+    predict: gives "outputs", or "logits" of classes. trained_on: rows of each class or label.
+    """
 
     target: Target
     predict: "PerBatch"
+    trained_on: dict[str, int]
 
     def regression(self, evaluation: Evaluation) -> Findings | None:
         """Draws predictions against true values after the last evaluation."""
@@ -52,6 +56,7 @@ class Report(NamedTuple):
             "top5": sums.top5.value(),
             "ece": expected_calibration_error(sums.calibration),
             **classification_report(sums.confusion, names),
+            "trained_on": self.trained_on,
         }
         title = f"{evaluation.split}, step {evaluation.step}"
         figure = partial(confusion_figure, sums.confusion, names, title)
@@ -65,7 +70,8 @@ class Report(NamedTuple):
         known = precisions[~np.isnan(precisions)]
         scores = {"map": float(known.mean()) if len(known) else float("nan")}
         record = label_report(evaluation.sums.counts, precisions, self.target.names)
-        return Findings(scores, {"step": evaluation.step, **record})
+        record = {"step": evaluation.step, **record, "trained_on": self.trained_on}
+        return Findings(scores, record)
 
 
 def report_of(report: Report) -> Callable[[Evaluation], Findings | None]:

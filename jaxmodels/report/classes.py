@@ -166,6 +166,10 @@ def _per_class(report: dict, names: list[str]) -> Html:
     if any("average_precision" in row for row in report["per_class"].values()):
         columns.append("average_precision")
     rows = [[name, *(_value(report["per_class"][name], c) for c in columns)] for name in names]
+    trained = report.get("trained_on")
+    if isinstance(trained, dict):
+        columns.append("trained on")
+        rows = [[*row, _value(trained, name)] for row, name in zip(rows, names)]
     for average in ("macro", "micro", "weighted"):
         if isinstance(report.get(average), dict):
             cells = [_value(report[average], column) for column in columns]

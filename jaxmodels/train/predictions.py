@@ -17,7 +17,7 @@ def write_json_lines(file: BinaryIO, lines: Iterable[Line]) -> None:
 
 def write_table(file: BinaryIO, lines: Iterable[Line]) -> None:
     """Writes CSV with the columns of the first line without an error, and "error". Values that
-    belong together have a column each: probabilities.cat, latent.0. Texts that do are joined by ";".
+    belong together have a column each: probabilities.cat, latent.0. Several texts are joined by ";".
 
     Only lines with errors that come before all others are held in memory.
     """

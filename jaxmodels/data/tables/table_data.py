@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxmodels.data.dataset import BadRecord, BadRow, Columns, DataFacts
+from jaxmodels.data.dataset import TRAIN, BadRecord, BadRow, Columns, DataFacts
 from jaxmodels.data.resident import Resident
 from jaxmodels.data.tables.encoding import Encoder
 from jaxmodels.data.tables.reading import pieces_of_rows, read_pieces
@@ -75,15 +75,19 @@ class TableData:
             )
         return "\n".join(lines)
 
-    def _balance(self) -> str:
-        """Counts the training rows of each class or label, most first."""
-        values, names = self.splits["train"]["target"], self.target.names
+    def target_counts(self) -> dict[str, int]:
+        """Counts the training rows of each class or label."""
+        values, names = self.splits[TRAIN]["target"], self.target.names
         if self.target.task == "classification":
             counts = np.bincount(values, minlength=len(names))
         else:
-            counts = values.sum(0)
-        order = np.argsort(-counts, kind="stable")
-        return _listed([f"{names[row]} {counts[row]:,}" for row in order])
+            counts = values.sum(0) if names else np.zeros(0, int)
+        return dict(zip(names, counts.tolist(), strict=True))
+
+    def _balance(self) -> str:
+        """Lists the training rows of each class or label, most first."""
+        counts = sorted(self.target_counts().items(), key=lambda pair: -pair[1])
+        return _listed([f"{name} {count:,}" for name, count in counts])
 
 
 def row_name(name: str, row: int) -> str:
