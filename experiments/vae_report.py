@@ -10,6 +10,7 @@ import numpy as np
 
 from experiments.gan_report import columns_by_class
 from experiments.judges import Judges, stored_images, to_bytes
+from jaxmodels.data.images import ALL
 from jaxmodels.metrics import feature_moments, frechet_distance
 from jaxmodels.metrics.generative import NAMES
 from jaxmodels.pictures import image_grid, in_pairs, scatter_figure
@@ -37,7 +38,8 @@ def scores_of(objective: Mapping[str, Score]) -> dict[str, Score]:
 class VAEReport:
     """Scores and shows the model after every evaluation.
 
-    reference: the split of the expensive scores of the last evaluation: test, if there is one.
+    reference: the split of the expensive scores of the last evaluation: test, if there is one. They
+      are taken of all of other data too.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class VAEReport:
 
     def __call__(self, evaluation: Evaluation) -> Findings:
         scores, protocol, pictures = {}, self._protocol(evaluation), {}
-        if evaluation.occasion != "due" and evaluation.split == self._reference:
+        if evaluation.occasion != "due" and evaluation.split in (self._reference, ALL):
             if self._config.model.model != "vqvae":
                 # An image has one possible code, so that samples would not change the ELBO.
                 scores["nll"] = evaluation.sum(self._estimate)["nll"].value()

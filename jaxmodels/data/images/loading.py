@@ -79,8 +79,8 @@ class CropConfig:
         _require_natural("image_size", self.image_size)
         if self.resize and self.image_size:
             raise InputError(
-                f"resize = {self.resize}, image_size = {self.image_size}; images are cut or resized:"
-                " give one of them"
+                f"resize = {self.resize}, image_size = {self.image_size}; images are cut, or"
+                " resized: give one of them"
             )
         low, high = self.crop_scale
         if not 0 < low <= high <= 1:
