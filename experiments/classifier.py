@@ -11,8 +11,10 @@ The run folder then holds config.json, metrics.jsonl, speed.jsonl, curves.png, e
 """
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import PurePosixPath
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -29,6 +31,7 @@ from jaxmodels.data.images import (
     load,
     make_source,
     read_pictures,
+    resize_images,
     sources_elsewhere,
 )
 from jaxmodels.errors import InputError, require_known
@@ -93,7 +96,7 @@ class ClassifierConfig(Config):
 def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment:
     """Makes the experiment of a config, on the given data or on the data that the config names."""
     named = data is None
-    data = load(config.data, varying=config.crop.image_size > 0, given=data)
+    data = load(config.data, varying=config.crop.varying, given=data)
     if named and len(data.class_names) == 1:
         raise InputError(
             f"data '{config.data.data}' has one class, '{data.class_names[0]}'; a classifier"
@@ -101,6 +104,7 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
         )
     if not data.class_names:
         raise InputError(f"data '{data.name}' has no labels; a classifier needs a class label")
+    data = resize_images(data, config.crop.resize)
     classes, normalize = len(data.class_names), data.normalization()
     dropout = config.dropout
     if dropout is None:
@@ -151,9 +155,10 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
 
 def elsewhere(data: ImageData, config: ClassifierConfig) -> Elsewhere:
     """Opens the images that a config names, to evaluate a classifier of `data` on."""
-    flags, crop = replace(config.data, validation_fraction=0.0), config.crop.image_size
-    other = load(flags, varying=crop > 0)
-    return Elsewhere(other.name, other.fingerprint, sources_elsewhere(data, other, crop))
+    flags, crop = replace(config.data, validation_fraction=0.0), config.crop
+    other = resize_images(load(flags, varying=crop.varying), crop.resize)
+    sources = sources_elsewhere(data, other, crop.image_size)
+    return Elsewhere(other.name, other.fingerprint, sources)
 
 
 def _class_weights(config: ClassifierConfig, data: ImageData) -> tuple[float, ...]:
@@ -163,10 +168,15 @@ def _class_weights(config: ClassifierConfig, data: ImageData) -> tuple[float, ..
     return balanced_weights(np.asarray(labels), len(data.class_names))
 
 
+def class_counts(data: ImageData) -> Int[np.ndarray, " classes"]:
+    """Counts the training images of each class."""
+    return np.bincount(np.asarray(data.labels("train")), minlength=len(data.class_names))
+
+
 def class_balance(data: ImageData, most: int = 10) -> str:
     """Lists how many training images each class has, most first; of many classes the commonest and
     the range of the others."""
-    counts = np.bincount(np.asarray(data.labels("train")), minlength=len(data.class_names))
+    counts = class_counts(data)
     order = np.argsort(-counts, kind="stable")
     listed = ", ".join(f"{data.class_names[row]} {counts[row]:,}" for row in order[:most])
     others = counts[order[most:]]
@@ -187,13 +197,15 @@ def report(data: ImageData, predict, evaluation: Evaluation) -> Findings | None:
         "ece": expected_calibration_error(sums.calibration),
         **classification_report(sums.confusion, names),
     }
+    counts = class_counts(data)
+    record["trained_on"] = dict(zip(names, counts.tolist(), strict=True))
     mistakes = mistakes_of(data, predict, evaluation)
     if named := named_mistakes(mistakes, data, evaluation.split):
         record["misclassified"] = named
     title = f"{evaluation.split}, step {evaluation.step}"
     pictures = {
         "confusion": partial(confusion_figure, sums.confusion, names, title),
-        "misclassified": misclassified(mistakes, evaluation, title),
+        "misclassified": misclassified(mistakes, evaluation, title, names=_files(data, evaluation)),
     }
     return Findings(record=record, pictures=pictures)
 
@@ -220,8 +232,25 @@ def mistakes_of(data: ImageData, predict, evaluation: Evaluation) -> Mistakes:
     return Mistakes(rows, true, predicted, confidence[rows], len(labels))
 
 
-def misclassified(mistakes: Mistakes, evaluation: Evaluation, title: str, most: int = 40):
-    """Makes a function that draws wrong predictions; None without any."""
+def _files(data: ImageData, evaluation: Evaluation) -> Callable[[int], str]:
+    """Makes the function that names the file of an image; "" for images that have none."""
+    if not data.records:
+        return lambda row: ""
+    key = data.records[evaluation.split].key
+    return lambda row: PurePosixPath(key(row)).name if PurePosixPath(key(row)).suffix else ""
+
+
+def misclassified(
+    mistakes: Mistakes,
+    evaluation: Evaluation,
+    title: str,
+    most: int = 40,
+    names: Callable[[int], str] = lambda row: "",
+):
+    """Makes a function that draws wrong predictions; None without any.
+
+    names: of an image's file, by its row; "" for none.
+    """
     count = len(mistakes.rows)
     if not count:
         return None
@@ -229,6 +258,7 @@ def misclassified(mistakes: Mistakes, evaluation: Evaluation, title: str, most: 
     shown = mistakes.rows[:most]
     columns = zip(mistakes.true, mistakes.predicted, mistakes.confidence)
     titles = [f"{true} > {guess}\n{sure:.2f}" for true, guess, sure in columns][:most]
+    titles = [f"{above}\n{names(int(row))}".strip() for above, row in zip(titles, shown)]
     return lambda: image_grid(evaluation.examples(shown)["image"], titles, title=title)
 
 

@@ -12,11 +12,14 @@ latents; interpolations, classes, nearest training images).
 """
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, ClassVar
 
 import jax.numpy as jnp
 
+from experiments.elsewhere import images_elsewhere
 from experiments.gan_report import GANReport, scores_of
 from experiments.judges import JudgeConfig, Judges
 from experiments.presets.gan import PRESETS
@@ -39,6 +42,7 @@ from jaxmodels.objectives.preprocessing import with_preprocessing
 from jaxmodels.train import (
     ComputeConfig,
     Config,
+    Elsewhere,
     Experiment,
     ModelSection,
     Role,
@@ -141,7 +145,15 @@ def build(config: GANConfig, data: ImageData | None = None) -> Experiment:
             config.latent_size,
             lambda key, count: draw_latents(key, count, config.latent_size, config.truncation),
         ),
+        elsewhere=partial(elsewhere, images_elsewhere(resized, bool(classes))),
     )
+
+
+def elsewhere(opened: Callable[[GANConfig], Elsewhere], config: GANConfig) -> Elsewhere:
+    """Opens other images, of which there have to be enough for the scores."""
+    other = opened(config)
+    _require_enough(config, {split: source.size for split, source in other.sources.items()})
+    return other
 
 
 def _require_enough(config: GANConfig, sizes: dict[str, int]) -> None:

@@ -1,9 +1,9 @@
 """The report of experiments.gan: scores of samples beside real images, and pictures."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 COLLAPSED_COVERAGE, SATURATED_ACCURACY = 0.1, 0.995
 # The nearest image of a sample is looked for among at most so many training images.
 MOST_NEIGHBOURS = 60_000
+MOST_COLUMNS = 20  # of a grid with a column for each class
 
 
 def scores_of(objective: Mapping[str, Score]) -> dict[str, Score]:
@@ -161,7 +162,9 @@ class GANReport:
         grid = partial(image_grid, limits=(0, 255))
         fixed = draw_latents(jax.random.key(1), 64, self._config.latent_size)
         images = self._images(evaluation, fixed, np.arange(64) % classes)
-        pictures = {f"step-{step:08d}": partial(grid, images, title=f"samples, step {step}")}
+        named = columns_by_class(self._names)
+        drawn = partial(grid, images, title=f"samples, step {step}", **named)
+        pictures = {f"step-{step:08d}": drawn}
         if evaluation.occasion == "due":
             return pictures
         ends = fixed[:8, None], fixed[8:16, None]
@@ -169,9 +172,10 @@ class GANReport:
         labels = np.repeat(np.arange(8) % classes, 10)
         images = self._images(evaluation, between.reshape(80, -1), labels)
         title = "each row from one latent to another"
-        pictures["interpolations"] = partial(grid, images, columns=10, title=title)
+        rows = [self._names[label] for label in labels[::10]] if self._names else []
+        pictures["interpolations"] = partial(grid, images, columns=10, title=title, rows=rows)
         if self._classes:
-            columns = min(classes, 20)
+            columns = min(classes, MOST_COLUMNS)
             latents, labels = jnp.repeat(fixed[:8], columns, axis=0), np.tile(np.arange(columns), 8)
             images = self._images(evaluation, latents, labels)
             title = "a column per class, a row per latent"
@@ -198,6 +202,12 @@ class GANReport:
             title += f" of the first {len(rows):,}"
         pairs = in_pairs(samples, training[found.index[:, 0]])
         return image_grid(pairs, limits=(0, 255), title=title)
+
+
+def columns_by_class(names: Sequence[str]) -> dict[str, Any]:
+    """Makes the arguments of a grid of images of all classes in turn, so that each column is of one
+    class and has its name; none where the classes are too many for that, or one."""
+    return {"columns": len(names), "names": names} if 1 < len(names) <= MOST_COLUMNS else {}
 
 
 def _class_shares(fake: Features) -> dict[str, float]:

@@ -140,7 +140,7 @@ def _load(path: str, data: ImageData | None = None) -> tuple[Run, ImageData]:
     loaded = []
 
     def build(config: classifier.ClassifierConfig):
-        loaded.append(data or load(config.data, varying=config.crop.image_size > 0))
+        loaded.append(data or load(config.data, varying=config.crop.varying))
         return classifier.build(config, loaded[-1])
 
     return load_run(path, classifier.ClassifierConfig, build), loaded[-1]

@@ -15,12 +15,13 @@ reconstructions, interpolations, traversals and a map of the latents).
 
 import sys
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from experiments.elsewhere import images_elsewhere
 from experiments.judges import JudgeConfig, Judges
 from experiments.presets.vae import PRESETS
 from experiments.sampling import SamplingConfig, conditions_of
@@ -242,7 +243,7 @@ def build(config: VAEConfig, data: ImageData | None = None) -> Experiment:
         scores=scores_of(VariationalAutoencoder.scores),
         facts={"data": data.facts(), "scaling": [0.0, pixels.white], "levels": pixels.levels},
         after_evaluation=report,
-        prediction=_prediction(vae, pixels, resized),
+        prediction=_prediction(config, vae, pixels, resized),
         conditions=conditions_of(
             config.sampling,
             data.class_names if classes else (),
@@ -251,14 +252,27 @@ def build(config: VAEConfig, data: ImageData | None = None) -> Experiment:
             lambda key, count: draw_latents(key, count, model.latent_size),
             straight=True,
         ),
+        elsewhere=images_elsewhere(resized, bool(classes)),
     )
 
 
-def _prediction(vae: VariationalAutoencoder, pixels: Pixels, data: ImageData) -> Prediction | None:
-    """Makes the prediction of ELBO and latents, and the reconstruction of pictures; None for a
-    model that is told the class, which pictures do not say."""
-    if vae.classes:
-        return None
+def _prediction(
+    config: VAEConfig, vae: VariationalAutoencoder, pixels: Pixels, data: ImageData
+) -> Prediction:
+    """Makes the prediction of ELBO and latents, and the reconstruction of pictures. A model that is
+    told the class is told that of --label, since pictures do not say it."""
+
+    def read(inputs):
+        names = data.class_names
+        if vae.classes and not config.sampling.label:
+            raise InputError(
+                "label = ''; the run's model is told the class of each picture: give it, --label"
+                f" NAME, one of {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
+            )
+        told = {"label": np.int32(names.index(config.sampling.label))} if vae.classes else {}
+        for name, columns in read_pictures(inputs, data):
+            yield name, columns if isinstance(columns, Exception) else {**columns, **told}
+
     elbo = prepared(vae.elbo, pixels.prepare)
     infer = prepared(vae.predict, pixels.prepare)
 
@@ -273,7 +287,7 @@ def _prediction(vae: VariationalAutoencoder, pixels: Pixels, data: ImageData) ->
     def rebuild(state, batch, key):
         return jnp.round(255 * infer(state, batch, key)["reconstruction"]).astype(jnp.uint8)
 
-    return Prediction(partial(read_pictures, data=data), predict, write, rebuild)
+    return Prediction(read, predict, write, rebuild)
 
 
 if __name__ == "__main__":

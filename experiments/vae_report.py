@@ -1,6 +1,6 @@
 """The report of experiments.vae: likelihood, Fréchet distances of samples, and pictures."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.gan_report import columns_by_class
 from experiments.judges import Judges, stored_images, to_bytes
+from jaxmodels.data.images import ALL
 from jaxmodels.metrics import feature_moments, frechet_distance
 from jaxmodels.metrics.generative import NAMES
 from jaxmodels.pictures import image_grid, in_pairs, scatter_figure
@@ -36,7 +38,8 @@ def scores_of(objective: Mapping[str, Score]) -> dict[str, Score]:
 class VAEReport:
     """Scores and shows the model after every evaluation.
 
-    reference: the split of the expensive scores of the last evaluation: test, if there is one.
+    reference: the split of the expensive scores of the last evaluation: test, if there is one. They
+      are taken of all of other data too.
     """
 
     def __init__(
@@ -62,7 +65,7 @@ class VAEReport:
 
     def __call__(self, evaluation: Evaluation) -> Findings:
         scores, protocol, pictures = {}, self._protocol(evaluation), {}
-        if evaluation.occasion != "due" and evaluation.split == self._reference:
+        if evaluation.occasion != "due" and evaluation.split in (self._reference, ALL):
             if self._config.model.model != "vqvae":
                 # An image has one possible code, so that samples would not change the ELBO.
                 scores["nll"] = evaluation.sum(self._estimate)["nll"].value()
@@ -117,12 +120,17 @@ class VAEReport:
         """Draws samples and reconstructions, always of the same keys and the same images."""
         step = evaluation.step
         samples = np.asarray(evaluation.draw(jax.random.key(1), 64)["images"])
+        named = columns_by_class(self._class_names) if self._config.conditional else {}
         shown = evaluation.map(self._shown, np.arange(SHOWN))
         pairs = in_pairs(shown["image"], shown["reconstruction"])
         title = f"{evaluation.split} images, and below each its reconstruction, step {step}"
         return {
             f"step-{step:08d}": partial(
-                image_grid, samples, limits=(0, 255), title=f"samples of the prior, step {step}"
+                image_grid,
+                samples,
+                limits=(0, 255),
+                title=f"samples of the prior, step {step}",
+                **named,
             ),
             "reconstructions": partial(image_grid, pairs, limits=(0, 1), title=title),
         }
@@ -169,8 +177,13 @@ class VAEReport:
         count = len(jax.tree.leaves(mixed)[0]) // len(weights)
         first = np.zeros(count, np.int32) if labels is None else labels[:count]
         images = self._decode(evaluation, mixed, np.repeat(first, len(weights)))
+        grid = {"columns": len(weights), "limits": (0, 255), "rows": self._told(first)}
         title = "each row from one image's latents to another's"
-        return partial(image_grid, images, columns=len(weights), limits=(0, 255), title=title)
+        return partial(image_grid, images, title=title, **grid)
+
+    def _told(self, labels: Iterable[int]) -> list[str]:
+        """Names the classes that a conditional model was told; none of another model."""
+        return [self._class_names[label] for label in labels if self._config.conditional]
 
     def _traversals(self, evaluation: Evaluation, latents: PyTree, labels) -> Callable:
         """Draws images for one latent at a time from -3 to 3, the others at an image's posterior
@@ -189,6 +202,8 @@ class VAEReport:
         each = np.full(len(rows), label, np.int32)
         images = self._decode(evaluation, jax.tree.unflatten(tree, moved), each)
         title = "each row one latent from -3 to 3, by falling variance"
+        if told := self._told([label]):
+            title += f"; class {told[0]}"
         return partial(image_grid, images, columns=len(TRAVERSED), limits=(0, 255), title=title)
 
 

@@ -18,8 +18,10 @@ LARGEST_JSON = 1 << 28
 
 def is_path(data: str) -> bool:
     """Whether a value of --data names a folder or file (with a dot in front, or with a separator
-    and there), not a data set."""
-    return data.startswith((".", "~", os.sep)) or (os.sep in data and Path(data).exists())
+    and there, or a file with an ending), not a data set."""
+    if data.startswith((".", "~", os.sep)) or (os.sep in data and Path(data).exists()):
+        return True
+    return bool(Path(data).suffix) and Path(data).is_file()
 
 
 def require_regular(path: Path) -> None:

@@ -47,11 +47,12 @@ def image_grid(
     limits: tuple[int | float, int | float] | None = None,
     title: str = "",
     names: Sequence[str] = (),
+    rows: Sequence[str] = (),
 ) -> "matplotlib.figure.Figure":
     """Draws a grid of grey or RGB images, left to right.
 
     titles: one above each image; None: the images lie side by side, a pixel apart.
-    names: of the columns of a grid without titles.
+    names, rows: of the columns, and of the rows, of a grid without titles.
     limits: the values that are black and white; None: the extremes of all the images.
     title: stands above the grid.
     """
@@ -59,7 +60,7 @@ def image_grid(
     pictures = np.clip((images.astype(np.float64) - low) / max(high - low, 1e-12), 0, 1)
     columns = min(columns, len(pictures))
     if titles is None:
-        return _mosaic(pictures, columns, title, names)
+        return _mosaic(pictures, columns, title, names, rows)
     return _titled_grid(pictures, titles, columns, title)
 
 
@@ -128,6 +129,7 @@ def _mosaic(
     columns: int,
     title: str,
     names: Sequence[str],
+    row_names: Sequence[str],
 ) -> "matplotlib.figure.Figure":
     """Draws all pictures in one panel, since a panel for each would take seconds."""
     from matplotlib.figure import Figure
@@ -143,14 +145,19 @@ def _mosaic(
     zoom = max(1, 64 // height)
     size = np.array([mosaic.shape[1], mosaic.shape[0]]) * zoom / DPI
     heading = (0.3 if title else 0) + (0.25 if names else 0)
-    figure = Figure(figsize=(max(size[0], 4.0), size[1] + heading))
-    panel = figure.add_axes((0, 0, 1, size[1] / figure.get_figheight()))
+    row_names = [shortened(name, 16) for name in row_names]
+    margin = 0.1 + 0.07 * max(map(len, row_names)) if row_names else 0
+    figure = Figure(figsize=(max(size[0] + margin, 4.0), size[1] + heading))
+    share = margin / figure.get_figwidth()
+    panel = figure.add_axes((share, 0, 1 - share, size[1] / figure.get_figheight()))
     panel.axis("off")
     panel.imshow(mosaic, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     room = max(2, int((width + 1) * zoom / DPI * 72 / 4.5))  # letters above a column
     for column, name in enumerate(names[:columns]):
         place = (column + 0.5) * (width + 1) - 0.5, -1.5
         panel.text(*place, shortened(name, room), fontsize=7, ha="center", va="bottom")
+    for row, name in enumerate(row_names[:rows]):
+        panel.text(-1.5, (row + 0.5) * (height + 1), name, fontsize=7, ha="right", va="center")
     if title:
         figure.suptitle(title, fontsize=9, y=0.995, va="top")
     return figure
@@ -215,5 +222,30 @@ def scatter_figure(
         handles = [panel.scatter([], [], color=[colour], s=20) for colour in colours]
         figure.legend(handles, class_names, loc="outside right upper", fontsize=8, frameon=False)
     panel.set_aspect("equal", "datalim")
+    panel.set_title(title, fontsize=9)
+    return figure
+
+
+def prediction_figure(
+    true: Float[np.ndarray, " count"],
+    predicted: Float[np.ndarray, " count"],
+    name: str = "",
+    title: str = "",
+) -> "matplotlib.figure.Figure":
+    """Draws predicted against true numbers, with the line on which they are equal.
+
+    name: that of the numbers.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.5, 5.5), layout="constrained")
+    panel = figure.subplots()
+    ends = [min(true.min(), predicted.min()), max(true.max(), predicted.max())]
+    panel.plot(ends, ends, color=_INK, linewidth=1)
+    size = 16 if len(true) < 1000 else 5
+    panel.scatter(true, predicted, s=size, linewidths=0, alpha=0.6)
+    panel.set_aspect("equal", "datalim")
+    panel.set_xlabel(f"true {shortened(name, 40)}")
+    panel.set_ylabel(f"predicted {shortened(name, 40)}")
     panel.set_title(title, fontsize=9)
     return figure

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxmodels.pictures import confusion_figure, image_grid, in_pairs, save_figure, scatter_figure
+from jaxmodels.pictures import (
+    confusion_figure,
+    image_grid,
+    in_pairs,
+    prediction_figure,
+    save_figure,
+    scatter_figure,
+)
 
 pytestmark = pytest.mark.usefixtures("drawn")
 
@@ -49,3 +56,51 @@ def test_a_confusion_is_darkest_where_a_whole_class_lies(tmp_path):
     whole, half = np.array([8, 48, 107]), np.array([107, 174, 214])
     assert (np.abs(pixels - whole).max(-1) < 3).sum() > 1000
     assert (np.abs(pixels - half).max(-1) < 3).sum() > 2000
+
+
+GREY = np.random.default_rng(0).integers(0, 255, (6, 8, 8, 1), np.uint8)
+FIGURES = {
+    "grid": lambda: image_grid(GREY, title="title", columns=3, names="abc", rows="xy"),
+    "titled": lambda: image_grid(GREY, list("abcdef"), title="title"),
+    "confusion": lambda: confusion_figure(np.array([[9, 0], [5, 5]]), ["cat", "dog"], "title"),
+    "scatter": lambda: scatter_figure(np.eye(3), np.arange(3), ("a", "b", "c"), "title"),
+    "predictions": lambda: prediction_figure(np.arange(9.0), np.arange(9.0) + 1, "price", "title"),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_what_is_around_a_picture_is_transparent_and_text_is_read_on_black_and_on_white(
+    name, tmp_path
+):
+    save_figure(FIGURES[name](), tmp_path / "figure.png")
+    pixels = np.asarray(Image.open(tmp_path / "figure.png").convert("RGBA")).astype(int)
+    assert (pixels[[0, 0, -1, -1], [0, -1, 0, -1], 3] == 0).all()
+    # The colour of text, which has at least 3:1 of contrast to both.
+    ink = np.array([0x7B, 0x81, 0x8B])
+    is_ink = (np.abs(pixels[..., :3] - ink).max(-1) <= 1) & (pixels[..., 3] == 255)
+    assert is_ink.sum() > 20
+    light = ((ink / 255 + 0.055) / 1.055) ** 2.4 @ [0.2126, 0.7152, 0.0722]
+    assert min((light + 0.05) / 0.05, 1.05 / (light + 0.05)) > 3
+
+
+def test_names_of_columns_and_rows_stand_beside_the_images(tmp_path):
+    """Without them nothing but the images is drawn."""
+    widths = {}
+    for name, names in (("bare", {}), ("named", {"names": ["a"] * 3, "rows": ["long name"] * 2})):
+        figure = image_grid(GREY, columns=3, **names)
+        widths[name] = figure.get_size_inches()
+        texts = [text.get_text() for panel in figure.axes for text in panel.texts]
+        assert texts == names.get("names", []) + names.get("rows", [])
+        pixels = pixels_of(figure, tmp_path / name / "grid.png")
+        assert pixels.shape[:2] == tuple((widths[name] * 110).astype(int)[::-1])
+    assert widths["named"][1] > widths["bare"][1]
+
+
+def test_points_on_the_line_are_predicted_well(tmp_path):
+    true = np.linspace(0, 10, 50)
+    figure = prediction_figure(true, true, "price", "test")
+    [panel] = figure.axes
+    assert (panel.get_xlabel(), panel.get_ylabel()) == ("true price", "predicted price")
+    assert panel.lines[0].get_xydata().tolist() == [[0, 0], [10, 10]]
+    pixels = pixels_of(figure, tmp_path / "new" / "p.png")
+    assert (pixels[..., 2] - pixels[..., 0] > 60).sum() > 100

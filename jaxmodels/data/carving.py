@@ -42,7 +42,7 @@ def carve(name: str, splits: Mapping[str, Records], fraction: float) -> dict[str
         return parts
     train = splits[TRAIN]
     size = len(train)
-    chosen = np.fromiter((_share(train.key(row)) < fraction for row in range(size)), bool, size)
+    chosen = np.fromiter((share(train.key(row)) < fraction for row in range(size)), bool, size)
     if chosen.all() or not chosen.any():
         empty = "training" if chosen.all() else "validation"
         raise InputError(
@@ -56,7 +56,7 @@ def carve(name: str, splits: Mapping[str, Records], fraction: float) -> dict[str
     return carved | {split: part for split, part in parts.items() if split != TRAIN}
 
 
-def _share(key: str) -> float:
+def share(key: str) -> float:
     """Hashes a key to a number, uniform in [0, 1)."""
     # A file's name may hold bytes that are not text.
     digest = hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).digest()

@@ -7,12 +7,14 @@ from pathlib import PurePosixPath
 
 _ENDINGS = {
     "sound": (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".aiff"),
-    "text": (".txt", ".text", ".md", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".parquet"),
+    "tables": (".csv", ".tsv", ".parquet", ".pq"),
+    "text": (".txt", ".text", ".md", ".json", ".jsonl", ".xml"),
     "video": (".mp4", ".avi", ".mov", ".mkv", ".webm"),
 }
 _EXPERIMENTS = {
     "images": ("classifier", "gan", "vae"),
     "boxes": ("detection",),
+    "tables": ("table",),
     "sound": ("speech_commands", "speech_recognition", "speech_synthesis"),
     "text": ("language_model", "sentiment", "translation", "summarization"),
     "video": (),
@@ -54,7 +56,10 @@ def readers_of(kind: str) -> str:
     """Says which experiments of this project read a kind of data."""
     names = [name for name in _EXPERIMENTS[kind] if _is_there(f"experiments.{name}")]
     if names:
-        return f"{kind} is read by " + ", ".join(f"python -m experiments.{name}" for name in names)
+        verb = "are" if kind.endswith("s") else "is"
+        return f"{kind} {verb} read by " + ", ".join(
+            f"python -m experiments.{name}" for name in names
+        )
     return f"no experiment here reads {kind}"
 
 

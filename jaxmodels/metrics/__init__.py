@@ -18,6 +18,13 @@ from jaxmodels.metrics.classification import (
 from jaxmodels.metrics.frechet import Moments, feature_moments, frechet_distance
 from jaxmodels.metrics.inception_score import InceptionScore, inception_score
 from jaxmodels.metrics.kernel_distance import KernelDistance, kernel_distance, squared_mmd
+from jaxmodels.metrics.multilabel import (
+    LabelScores,
+    average_precisions,
+    label_counts,
+    label_report,
+    label_scores,
+)
 from jaxmodels.metrics.neighbours import Nearest, NeighbourScores, nearest, neighbour_scores
 
 __all__ = [
@@ -25,10 +32,12 @@ __all__ = [
     "ClassificationScores",
     "InceptionScore",
     "KernelDistance",
+    "LabelScores",
     "Moments",
     "Nearest",
     "NeighbourScores",
     "Scores",
+    "average_precisions",
     "calibration_bins",
     "classification_report",
     "classification_scores",
@@ -38,6 +47,9 @@ __all__ = [
     "frechet_distance",
     "inception_score",
     "kernel_distance",
+    "label_counts",
+    "label_report",
+    "label_scores",
     "nearest",
     "neighbour_scores",
     "squared_mmd",

@@ -162,13 +162,20 @@ def _pairs(names: list[str], confusion: list[list[int]]) -> Html:
 
 def _per_class(report: dict, names: list[str]) -> Html:
     """Makes the table of the scores per class and of their averages."""
-    columns = ("precision", "recall", "f1", "support")
+    columns = ["precision", "recall", "f1", "support"]
+    if any("average_precision" in row for row in report["per_class"].values()):
+        columns.append("average_precision")
     rows = [[name, *(_value(report["per_class"][name], c) for c in columns)] for name in names]
+    trained = report.get("trained_on")
+    if isinstance(trained, dict):
+        columns.append("trained on")
+        rows = [[*row, _value(trained, name)] for row, name in zip(rows, names)]
     for average in ("macro", "micro", "weighted"):
         if isinstance(report.get(average), dict):
             cells = [_value(report[average], column) for column in columns]
             rows.append([element("th", average, scope="row", class_="average"), *cells])
-    content = table(["class", *columns], rows, "scores per class", class_="compact")
+    header = ["class", *(column.replace("_", " ") for column in columns)]
+    content = table(header, rows, "scores per class", class_="compact")
     if len(names) > MOST_CLASSES:
         content = element("details", element("summary", f"All {len(names):,} classes"), content)
     return element("div", element("h4", "Scores per class"), content)

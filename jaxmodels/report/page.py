@@ -5,6 +5,7 @@ import shlex
 
 from jaxmodels.report.charts import chart, colour_of_split, curves_of, panels, series
 from jaxmodels.report.classes import classes_of
+from jaxmodels.report.columns import COLUMNS, columns_of
 from jaxmodels.report.html import (
     Html,
     cell_of,
@@ -37,6 +38,7 @@ def run_page(run: Run) -> str:
         *samples,
         _speed(run, speed),
         _protocol(run),
+        columns_of(run.facts),
         Section("config", "Config", [_config(run)], _config_note(run)),
         Section("environment", "Data and environment", [_environment(run)]),
     ]
@@ -150,7 +152,8 @@ def _config(run: Run) -> Html:
 def _environment(run: Run) -> Html:
     """Shows what was recorded of the data, the software and the machine."""
     tables = []
-    for title, values in (("Data", run.facts), ("Environment", run.environment)):
+    facts = {name: value for name, value in run.facts.items() if name != COLUMNS}
+    for title, values in (("Data", facts), ("Environment", run.environment)):
         if values:
             rows = [[field(name), setting(value)] for name, value in flatten(values).items()]
             content = table(None, rows, title, class_="record", numeric=False)

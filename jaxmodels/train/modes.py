@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from jaxmodels.errors import InputError, RunError
 from jaxmodels.files import write_atomically
@@ -20,7 +19,7 @@ from jaxmodels.train.experiment import Experiment, PerBatch, Prediction
 from jaxmodels.train.loop import Trainer
 from jaxmodels.train.origin import was_given_data
 from jaxmodels.train.outputs import on_one_device, output_of, restored_of
-from jaxmodels.train.predictions import WRITERS
+from jaxmodels.train.predictions import WRITERS, predicted
 from jaxmodels.train.run_folder import RunFolder, score_fields
 from jaxmodels.train.sampling import sample as sample  # a mode too, found by its name
 from jaxmodels.train.script import find_script
@@ -58,7 +57,7 @@ def predict(experiment: Experiment, config: Config, folder: RunFolder) -> str:
     output = output_of(run.output, WRITERS)
     trainer = Trainer(experiment, config, folder)
     step, state = restored_of(trainer)
-    lines = _predicted(prediction, on_one_device(state), Path(run.input), run.eval_batch_size)
+    lines = predicted(prediction, on_one_device(state), Path(run.input), run.eval_batch_size)
     count, failed = 0, 0
 
     def counted() -> Iterator[dict[str, Any]]:
@@ -77,38 +76,6 @@ def _prediction_of(experiment: Experiment, config: Config) -> Prediction:
     if experiment.prediction is None:
         raise InputError(f"{config.experiment} has nothing to predict")
     return experiment.prediction
-
-
-def _predicted(
-    prediction: Prediction, state: State, inputs: Any, batch_size: int
-) -> Iterator[dict[str, Any]]:
-    """Yields the lines of all examples; no more than a batch of them is in memory at once."""
-    names: list[str] = []
-    read: list[Mapping[str, np.ndarray] | Exception] = []
-
-    def lines() -> Iterator[dict[str, Any]]:
-        good = [columns for columns in read if not isinstance(columns, Exception)]
-        outputs: PyTree = None
-        if good:
-            batch = {name: np.stack([columns[name] for columns in good]) for name in good[0]}
-            outputs = map_examples(prediction.predict, state, batch, batch_size)
-        at = 0
-        for name, columns in zip(names, read):
-            if isinstance(columns, Exception):
-                yield {"input": name, "error": str(columns)}
-                continue
-            row = jax.tree.map(lambda leaf, at=at: leaf[at], outputs)
-            yield {"input": name, **prediction.write(row)}
-            at += 1
-
-    for name, columns in prediction.read(inputs):
-        names.append(name)
-        read.append(columns)
-        if len(names) == batch_size:
-            yield from lines()
-            names.clear()
-            read.clear()
-    yield from lines()
 
 
 _HINT = "give its config class and its build, load_run(workdir, ConfigClass, build)"
@@ -138,7 +105,7 @@ class Run(NamedTuple):
             inputs = Path(inputs)
         prediction = _prediction_of(self.experiment, self.config)
         size = self.config.run.eval_batch_size
-        lines = list(_predicted(prediction, self.state, inputs, size))
+        lines = list(predicted(prediction, self.state, inputs, size))
         if lines and all("error" in line for line in lines):
             raise InputError(f"none of {len(lines)} inputs could be read: {lines[0]['error']}")
         return lines

@@ -1,10 +1,17 @@
-"""Lines of predictions in a file: JSON objects, or the rows of a table."""
+"""Lines of predictions, and their files: JSON objects, or the rows of a table."""
 
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
+
+import jax
+import numpy as np
+
+from jaxmodels.protocol import PyTree, State
+from jaxmodels.train.evaluation import map_examples
+from jaxmodels.train.experiment import Prediction
 
 Line = dict[str, Any]
 
@@ -17,7 +24,7 @@ def write_json_lines(file: BinaryIO, lines: Iterable[Line]) -> None:
 
 def write_table(file: BinaryIO, lines: Iterable[Line]) -> None:
     """Writes CSV with the columns of the first line without an error, and "error". Values that
-    belong together have a column each: probabilities.cat, latent.0.
+    belong together have a column each: probabilities.cat, latent.0. Texts are joined by ";".
 
     Only lines with errors that come before all others are held in memory.
     """
@@ -54,8 +61,42 @@ def _flat(line: Line) -> Line:
     for name, value in line.items():
         if isinstance(value, dict):
             flat |= {f"{name}.{inner}": part for inner, part in value.items()}
+        elif isinstance(value, list) and all(isinstance(part, str) for part in value):
+            flat[name] = ";".join(value)
         elif isinstance(value, list):
             flat |= {f"{name}.{number}": part for number, part in enumerate(value)}
         else:
             flat[name] = value
     return flat
+
+
+def predicted(
+    prediction: Prediction, state: State, inputs: Any, batch_size: int
+) -> Iterator[dict[str, Any]]:
+    """Yields the lines of all examples; no more than a batch of them is in memory at once."""
+    names: list[str] = []
+    read: list[Mapping[str, np.ndarray] | Exception] = []
+
+    def lines() -> Iterator[dict[str, Any]]:
+        good = [columns for columns in read if not isinstance(columns, Exception)]
+        outputs: PyTree = None
+        if good:
+            batch = {name: np.stack([columns[name] for columns in good]) for name in good[0]}
+            outputs = map_examples(prediction.predict, state, batch, batch_size)
+        at = 0
+        for name, columns in zip(names, read):
+            if isinstance(columns, Exception):
+                yield {"input": name, "error": str(columns)}
+                continue
+            row = jax.tree.map(lambda leaf, at=at: leaf[at], outputs)
+            yield {"input": name, **prediction.write(row)}
+            at += 1
+
+    for name, columns in prediction.read(inputs):
+        names.append(name)
+        read.append(columns)
+        if len(names) == batch_size:
+            yield from lines()
+            names.clear()
+            read.clear()
+    yield from lines()

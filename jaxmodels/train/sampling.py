@@ -1,6 +1,7 @@
 """The mode sample: images that a model makes, into a file or a folder of pictures; or texts."""
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,10 @@ import numpy as np
 from jaxmodels.errors import InputError, RunError
 from jaxmodels.files import whole_folder, write_atomically
 from jaxmodels.train.config import Config
-from jaxmodels.train.evaluation import map_examples
 from jaxmodels.train.experiment import Experiment
 from jaxmodels.train.loop import Trainer, require_sample
 from jaxmodels.train.outputs import on_one_device, output_of, restored_of
+from jaxmodels.train.predictions import predicted
 from jaxmodels.train.run_folder import RunFolder
 from jaxmodels.train.texts import write_texts
 
@@ -25,17 +26,19 @@ def sample(experiment: Experiment, config: Config, folder: RunFolder) -> str:
 
     Raises:
       InputError: nothing to sample, no output, or no checkpoint.
+      RunError: none of the examples of the input could be read.
     """
     if experiment.texts:
         return write_texts(experiment, experiment.texts, config, folder)
     run = config.run
     output = output_of(run.output, _ARRAYS, folder=True)
-    made = _rebuilt if run.input else _drawn
-    step, columns = made(experiment, config, folder)
+    if run.input:
+        return _rebuild(experiment, config, folder, output)
+    step, columns = _drawn(experiment, config, folder)
     if output.suffix == _ARRAYS:
         write_atomically(output, lambda file: np.savez(file, **columns))
     else:
-        _write_pictures(output, columns)
+        _write_pictures(output, ((image, "") for image in columns["images"]))
     count = len(next(iter(columns.values())))
     return f"step={step} count={count} output={run.output} workdir={folder.path}"
 
@@ -50,37 +53,48 @@ def _drawn(experiment: Experiment, config: Config, folder: RunFolder) -> tuple[i
     return step, trainer.sample(state, key, conditions)
 
 
-def _rebuilt(experiment: Experiment, config: Config, folder: RunFolder) -> tuple[int, Any]:
-    """Returns the step, and the images made anew from the examples that `input` names."""
-    prediction = experiment.prediction
+def _rebuild(experiment: Experiment, config: Config, folder: RunFolder, output: Path) -> str:
+    """Makes images anew from the examples that `input` names, a batch at a time. Those that cannot
+    be read are noted on standard error and left out; the others keep their numbers."""
+    prediction, run = experiment.prediction, config.run
     if prediction is None or prediction.rebuild is None:
         raise InputError(
-            f"input = {config.run.input}; {config.experiment} makes no images of given ones: leave"
-            " out --input, or use --mode predict"
+            f"input = {run.input}; {config.experiment} makes no images of given ones: leave out"
+            " --input, or use --mode predict"
         )
-    trainer = Trainer(experiment, config, folder)
-    step, state = restored_of(trainer)
-    names, read = [], []
-    for name, columns in prediction.read(Path(config.run.input or "")):
-        if isinstance(columns, Exception):
-            raise RunError(f"input {name} {columns}; mend it, or take it out")
-        names.append(name)
-        read.append(columns)
-    batch = {name: np.stack([columns[name] for columns in read]) for name in read[0]}
-    images = map_examples(
-        prediction.rebuild, on_one_device(state), batch, config.run.eval_batch_size
-    )
-    return step, {"images": images, "names": np.array(names)}
+    step, state = restored_of(Trainer(experiment, config, folder))
+    anew = prediction._replace(predict=prediction.rebuild, write=lambda image: {"image": image})
+    lines = predicted(anew, on_one_device(state), Path(str(run.input)), run.eval_batch_size)
+    counts = {"count": 0, "failed": 0}
+
+    def images() -> Iterator[tuple[np.ndarray | None, str]]:
+        for line in lines:
+            counts["count"] += 1
+            if "error" in line:
+                counts["failed"] += 1
+                print(f"note: {line['input']} {line['error']}; it is left out", file=sys.stderr)
+            yield line.get("image"), line["input"]
+        if counts["failed"] == counts["count"]:
+            raise RunError(f"none of {counts['count']} inputs could be read: see above")
+
+    if output.suffix == _ARRAYS:
+        good = [(image, name) for image, name in images() if image is not None]
+        pictures, names = np.stack([i for i, _ in good]), np.array([n for _, n in good])
+        write_atomically(output, lambda file: np.savez(file, images=pictures, names=names))
+    else:
+        _write_pictures(output, images())
+    counted = " ".join(f"{name}={count}" for name, count in counts.items())
+    return f"step={step} {counted} output={run.output} workdir={folder.path}"
 
 
-def _write_pictures(folder: Path, columns: Mapping[str, np.ndarray]) -> None:
+def _write_pictures(folder: Path, images: Iterable[tuple[np.ndarray | None, str]]) -> None:
     """Writes images as PNGs, numbered in their order, into a folder that appears as a whole."""
     from PIL import Image
 
-    images = columns["images"]
-    names = columns.get("names", [""] * len(images))
     with whole_folder(folder) as partial:
-        for number, (image, name) in enumerate(zip(images, names, strict=True)):
-            label = f"-{Path(str(name)).stem}" if name else ""
+        for number, (image, name) in enumerate(images):
+            if image is None:
+                continue
+            label = f"-{Path(name).stem}" if name else ""
             pixels = image[..., 0] if image.shape[-1] == 1 else image
             Image.fromarray(pixels).save(partial / f"{number:05d}{label}.png")

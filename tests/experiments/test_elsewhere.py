@@ -1,4 +1,4 @@
-"""The evaluation of a classifier on other data than its run's."""
+"""The evaluation of a classifier, GAN or VAE on other data than its run's."""
 
 import json
 import shutil
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import vae
+from experiments import gan, vae
 from experiments.classifier import PRESETS, ClassifierConfig, build
 from jaxmodels.train import configure, load_run, main, train
 from tests.experiments.test_own_photos import SMALL
@@ -118,11 +118,71 @@ def test_a_new_run_in_the_folder_leaves_no_scores_of_the_old(tmp_path):
     assert [path.name for path in run.glob("evaluation-*")] == ["evaluation-mine.json"]
 
 
-@pytest.mark.slow
-def test_an_experiment_that_has_no_scores_elsewhere_says_so(tmp_path, capsys):
-    flags = {"steps": 1, "batch_size": 8, "scored": 0, "samples": 1}
-    config = configure(vae.VAEConfig(), **flags, workdir=tmp_path / "run", mesh="data=1")
+def _digits(folder, classes=("3", "7"), most=16, count=8):
+    """Pictures as the embedded digits are: 8x8, in 0..16."""
+    generator = np.random.default_rng(0)
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        for row in range(count):
+            image = generator.integers(0, most + 1, (8, 8), np.uint8)
+            image[0, 0] = most
+            Image.fromarray(image).save(folder / name / f"{row}.png")
+    return folder
+
+
+def _elsewhere(script, config_class, run, other):
+    words = f"--workdir {run} --mode evaluate --data {other}".split()
+    code = main(config_class, script.build, script.PRESETS, words)
+    path = run / f"evaluation-{other.name}.json"
+    return code, json.loads(path.read_text())["splits"] if path.exists() else None
+
+
+def test_a_vae_is_scored_on_other_images(tmp_path, capsys):
+    flags = {"model": "mlp", "hidden": (8,), "steps": 2, "batch_size": 8, "samples": 3}
+    run = tmp_path / "run"
+    config = configure(vae.VAEConfig(), **flags, scored=0, workdir=run, mesh="data=1")
     train(vae.build, config)
-    words = ["--workdir", str(tmp_path / "run"), "--mode", "evaluate", "--data", "mnist"]
-    assert main(vae.VAEConfig, vae.build, vae.PRESETS, words) == 2
-    assert "vae is evaluated on the data of its run only, digits" in capsys.readouterr().err
+    before = _kept(run)
+    # It is told no classes, so that classes that training lacks do not matter.
+    code, found = _elsewhere(vae, vae.VAEConfig, run, _digits(tmp_path / "more", ("x", "y")))
+    assert code == 0 and found.keys() == {"all"}
+    lines = load_run(run).predict(tmp_path / "more")
+    elbo = np.mean([line["elbo"] for line in lines])
+    # Each image is scored with other noise here and there.
+    assert found["all"]["elbo"] == pytest.approx(elbo, rel=0.05)
+    assert found["all"]["nll"] <= -found["all"]["elbo"]
+    assert _kept(run) == before
+    code, found = _elsewhere(vae, vae.VAEConfig, run, _digits(tmp_path / "bright", most=255))
+    assert code == 2 and found is None
+    assert "has pixels in 0..255; expected 0..16, as the run's data" in capsys.readouterr().err
+
+
+def test_a_gan_is_judged_beside_other_images(judge, tmp_path, capsys):
+    flags = {"steps": 1, "batch_size": 8, "width": 8, "latent_size": 6, "samples": 20}
+    run = tmp_path / "run"
+    config = configure(gan.GANConfig(), **flags, judge=str(judge), workdir=run, mesh="data=1")
+    train(gan.build, config)
+    code, found = _elsewhere(gan, gan.GANConfig, run, _digits(tmp_path / "more"))
+    assert code == 0, capsys.readouterr().err
+    protocol = found["all"]["protocol"]
+    assert protocol["reference"] == "all" and protocol["judges"]["classifier"]["real"] == 16
+    assert np.isfinite(found["all"]["frechet_classifier"])
+    assert "lacks classes: 0, 1, 2, 4" in capsys.readouterr().err
+    for other, message in (
+        (_digits(tmp_path / "odd", ("x",)), "has classes that the run lacks: x"),
+        (_digits(tmp_path / "few", count=2), "of the all split, which has 4"),
+    ):
+        assert _elsewhere(gan, gan.GANConfig, run, other) == (2, None)
+        assert message in capsys.readouterr().err
+
+
+def test_an_experiment_that_has_no_scores_elsewhere_says_so(tmp_path, capsys):
+    def build_here(config):
+        return build(config)._replace(elsewhere=None)
+
+    run = tmp_path / "run"
+    flags = {"model": "mlp", "hidden": (8,), "steps": 1, "workdir": run, "mesh": "data=1"}
+    train(build_here, configure(ClassifierConfig(), **flags))
+    words = ["--workdir", str(run), "--mode", "evaluate", "--data", "mnist"]
+    assert main(ClassifierConfig, build_here, PRESETS, words) == 2
+    assert "classifier is evaluated on the data of its run only, digits" in capsys.readouterr().err

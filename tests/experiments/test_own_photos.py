@@ -53,6 +53,32 @@ def test_a_classifier_of_photos(photos, tmp_path, capsys):
     assert np.mean(hits) == pytest.approx(accuracy)
 
 
+def test_photos_are_resized_once_and_named_where_they_are_wrong(photos, tmp_path, capsys):
+    run = tmp_path / "run"
+    small = SMALL.replace("--image-size", "--resize")
+    assert _run("--data", photos, small, "--workdir", run) == 0
+    assert "decoding 24 records of photos/train, once" in capsys.readouterr().err
+    loaded = load_run(run)
+    assert loaded.experiment.train.spec(1)["image"].shape == (1, 8, 8, 3)
+    report = json.loads((run / "evaluation.json").read_text())["test"]
+    assert report["trained_on"] == {"cat": 18, "dog": 6}
+    assert "trained on" in (run / "report.html").read_text()
+    lines = loaded.predict(photos / "test")
+    hits = [line["input"].startswith(f"{line['label']}/") for line in lines]
+    assert report["accuracy"] == pytest.approx(np.mean(hits))
+    assert _run("--workdir", run, "--mode evaluate --data", photos / "test") == 0
+    found = json.loads((run / "evaluation-test.json").read_text())["splits"]["all"]
+    assert found["accuracy"] == pytest.approx(np.mean(hits))
+
+
+def test_photos_of_several_sizes_need_a_flag_and_are_told_which(photos, capsys):
+    bare = SMALL.replace("--image-size 8 ", "")
+    assert _run("--data", photos, bare) == 2
+    said = capsys.readouterr().err
+    assert "the images of data 'photos' have 2 sizes" in said or "--image-size N" in said, said
+    assert len(said.splitlines()) <= 3
+
+
 def test_many_classes_are_summed_up():
     labels = np.repeat(np.arange(13), np.arange(13, 0, -1)).astype(np.int32)
     images = np.zeros((len(labels), 2, 2, 1), np.uint8)
@@ -65,6 +91,7 @@ def test_many_classes_are_summed_up():
 def test_flags_that_make_no_sense_are_refused(photos, capsys):
     for flags, message in (
         ("--crop-scale 0.5 2", "crop_scale = 0.5 2; expected two shares of the area"),
+        ("--resize 8", "resize = 8, image_size = 8; images are cut, or resized: give one"),
         ("--color-jitter 0.1 0.2", "color_jitter = 0.1 0.2; expected one strength or four"),
     ):
         assert _run("--data", photos, SMALL, flags) == 2

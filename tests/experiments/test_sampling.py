@@ -7,6 +7,8 @@ import pytest
 from PIL import Image
 
 from experiments import gan, vae
+from experiments.sampling import SamplingConfig, conditions_of
+from jaxmodels.errors import InputError
 from jaxmodels.train import configure, main, train
 
 
@@ -114,6 +116,59 @@ def test_a_vae_makes_pictures_anew_and_predicts_of_them(vae_run, tmp_path):
     np.save(tmp_path / "latents.npy", np.array([line["latent"] for line in lines], np.float32))
     drawn = _of_vae(vae_run, tmp_path / "drawn.npz", f"--latent {tmp_path}/latents.npy")["images"]
     assert np.abs(drawn.astype(int) - found["images"]).max() <= 1
+
+
+def test_a_picture_that_cannot_be_read_is_left_out(vae_run, tmp_path, capsys):
+    generator = np.random.default_rng(0)
+    (tmp_path / "new").mkdir()
+    for name in "abcd":
+        image = generator.integers(0, 17, (8, 8), np.uint8)
+        Image.fromarray(image).save(tmp_path / "new" / f"{name}.png")
+    whole = _of_vae(vae_run, tmp_path / "whole.npz", f"--input {tmp_path}/new")
+    (tmp_path / "new/b.png").write_bytes(b"no picture")
+    # More pictures than a batch has.
+    given = f"--input {tmp_path}/new --eval-batch-size 2"
+    found = _of_vae(vae_run, tmp_path / "anew.npz", given)
+    printed = capsys.readouterr()
+    assert "count=4 failed=1" in printed.out
+    assert "note: b.png" in printed.err and "it is left out" in printed.err
+    assert found["names"].tolist() == ["a.png", "c.png", "d.png"]
+    np.testing.assert_array_equal(found["images"], whole["images"][[0, 2, 3]])
+    _of_vae(vae_run, tmp_path / "anew", given)
+    files = [file.name for file in sorted((tmp_path / "anew").iterdir())]
+    assert files == ["00000-a.png", "00002-c.png", "00003-d.png"]
+    for name in "acd":
+        (tmp_path / "new" / f"{name}.png").write_bytes(b"no picture")
+    for output in ("none.npz", "none"):
+        flags = f"--workdir {vae_run} --mode sample --output {tmp_path}/{output}"
+        assert _run(vae, vae.VAEConfig, flags, given) == 1
+        assert "none of 4 inputs could be read" in capsys.readouterr().err
+        assert not (tmp_path / output).exists()
+
+
+def test_a_vae_that_is_told_the_class_is_told_it_of_pictures(tmp_path, capsys):
+    run = tmp_path / "run"
+    flags = {"model": "mlp", "hidden": (8,), "steps": 2, "batch_size": 8, "scored": 0, "samples": 1}
+    flags |= {"conditional": True, "latent_size": 3, "workdir": run, "mesh": "data=1"}
+    train(vae.build, configure(vae.VAEConfig(), **flags))
+    image = np.random.default_rng(0).integers(0, 17, (8, 8), np.uint8)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    given = f"--workdir {run} --mode predict --input {tmp_path}/a.png --output {tmp_path}/a.jsonl"
+    assert _run(vae, vae.VAEConfig, given) == 2
+    assert "is told the class of each picture: give it, --label NAME" in capsys.readouterr().err
+    latents = []
+    for label in "37":
+        assert _run(vae, vae.VAEConfig, given, f"--label {label}") == 0
+        latents.append(json.loads((tmp_path / "a.jsonl").read_text())["latent"])
+    assert latents[0] != latents[1]
+    found = _of_vae(run, tmp_path / "a.npz", f"--input {tmp_path}/a.png --label 3")
+    assert found["images"].shape == (1, 8, 8, 1)
+
+
+def test_a_model_whose_latents_are_no_row_draws_none_that_are_given():
+    config = SamplingConfig(latent="latents.npy")
+    with pytest.raises(InputError, match="latents of this model are no row of numbers"):
+        conditions_of(config, (), 4, None, lambda key, count: np.zeros((count, 2)))
 
 
 def test_what_a_model_cannot_draw_is_refused(gan_run, vae_run, tmp_path, capsys):

@@ -37,8 +37,8 @@ def decode_image(
 ) -> Shaped[np.ndarray, "height width channels"]:
     """Decodes the pixels in the order RGB (RGBA), turned upright by the orientation of EXIF.
 
-    channels: 1, 3 or 4; None: as stored. For 3, a grey channel is repeated, and an alpha channel
-      that is opaque everywhere is dropped; nothing else is converted.
+    channels: 1, 3 or 4; None: as stored. For 3 and 4, a grey channel is repeated. For 3, an alpha
+      channel that is opaque everywhere is dropped; for 4, one is added. Nothing else is converted.
     dtype: uint8, uint16, or float32 (as in a TIFF, or as tfds stores it: the four bytes of a number
       as the channels of an RGBA picture); None: as stored.
 
@@ -55,7 +55,9 @@ def decode_image(
     if (orientation := orientation_of(encoded)) != UPRIGHT:
         image = upright(image, orientation)
     if is_float and image.dtype == np.uint8:
-        image = np.ascontiguousarray(_with_channels(image, 4)).view(np.float32)
+        if image.shape[2] != 4:
+            raise BadRecord(f"has {image.shape[2]} channels; expected 4", "channels")
+        image = np.ascontiguousarray(image).view(np.float32)
     else:
         image = _with_channels(image, channels)
     if dtype is not None and image.dtype != dtype:
@@ -98,10 +100,14 @@ def _with_channels(image: np.ndarray, channels: int | None) -> np.ndarray:
     found = image.shape[2]
     if channels in (None, found):
         return image
-    if channels == 3 and found == 1:
-        return np.repeat(image, 3, axis=2)
+    if channels in (3, 4) and found == 1:
+        image, found = np.repeat(image, 3, axis=2), 3
+        if channels == 3:
+            return image
+    opaque = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1.0
+    if channels == 4 and found == 3:
+        return np.pad(image, ((0, 0), (0, 0), (0, 1)), constant_values=opaque)
     if channels == 3 and found == 4:
-        opaque = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1.0
         if (image[..., 3] == opaque).all():
             return np.ascontiguousarray(image[..., :3])
         raise BadRecord("has transparent pixels; expected 3 opaque channels", "channels")

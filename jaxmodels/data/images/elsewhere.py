@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,18 +18,19 @@ ALL = "all"  # the split of data that have no other than one to train on
 
 
 def sources_elsewhere(
-    data: ImageData, other: ImageData, crop: int = 0
+    data: ImageData, other: ImageData, crop: int = 0, labelled: bool = True
 ) -> dict[str, Resident | Streamed]:
     """Makes sources of the evaluation splits of other images, or of all of them as the split "all"
     where they have none. They are decoded, cut and labelled as those of `data`: classes are matched
     by their names. Classes that the other images lack are noted on standard error.
 
-    crop: side of the square that images are cut to; 0: as they are.
+    crop: side of the square that images are cut to; 0: as they are. labelled: whether labels are
+    needed; otherwise classes are not looked at.
 
     Raises:
       InputError: images without classes, of classes that `data` lacks, or of another format.
     """
-    labels = _matched(data, other)
+    labels = _matched(data, other) if labelled else None
     _require_format(data, other, crop)
     splits = {split: split for split in other.sizes if split != TRAIN} or {ALL: TRAIN}
     return {name: _source(data, other, split, labels, crop) for name, split in splits.items()}
@@ -52,6 +53,24 @@ def _matched(data: ImageData, other: ImageData) -> tuple[int, ...]:
     if missing:
         print(f"note: data '{other.name}' lacks classes: {_listed(missing)}", file=sys.stderr)
     return tuple(known.index(name) for name in other.class_names)
+
+
+def require_levels(data: ImageData, other: ImageData) -> None:
+    """Requires pixels that mean what those of `data` mean, for a model of the pixels themselves.
+
+    Raises:
+      InputError: brighter or darker ones, or levels of grey where `data` is black and white.
+    """
+    ranges = [f"{d.smallest:g}..{d.white:g}" for d in (data, other)]
+    if other.white > data.white or other.smallest < data.smallest:
+        raise InputError(
+            f"data '{other.name}' has pixels in {ranges[1]}; expected {ranges[0]}, as the run's"
+            " data: scale them"
+        )
+    if data.levels == 2 and other.levels != 2:
+        raise InputError(
+            f"data '{other.name}' has levels of grey; expected black and white, as the run's data"
+        )
 
 
 def _require_format(data: ImageData, other: ImageData, crop: int) -> None:
@@ -77,11 +96,14 @@ def _require_format(data: ImageData, other: ImageData, crop: int) -> None:
 
 
 def _source(
-    data: ImageData, other: ImageData, split: str, labels: tuple[int, ...], crop: int
+    data: ImageData, other: ImageData, split: str, labels: tuple[int, ...] | None, crop: int
 ) -> Resident | Streamed:
     if other.records:
-        decode = _Relabelled(data.decoder(crop), labels)
-        return Streamed(other.records[split], decode, data.spec(split, crop))
+        decoder = replace(data.decoder(crop), labelled=labels is not None)
+        spec = dict(data.spec(TRAIN, crop))
+        if labels is None:
+            spec.pop("label", None)
+        return Streamed(other.records[split], _Relabelled(decoder, labels), spec)
     if crop:
         raise InputError(
             f"data '{other.name}' lies in arrays and cannot be cut; expected data of files"
@@ -90,19 +112,23 @@ def _source(
     image = columns["image"]
     if image.shape[-1] != data.pixels.channels:
         image = np.repeat(image, data.pixels.channels, axis=-1)
+    if labels is None:
+        return Resident({"image": image})
     label = np.asarray(labels, np.int32)[columns["label"]]
     return Resident({**columns, "image": image, "label": label})
 
 
 @dataclass(frozen=True)
 class _Relabelled:
-    """A decoder whose labels become those of another data set."""
+    """A decoder whose labels, if there are some, become those of another data set."""
 
     decoder: ImageDecoder
-    labels: tuple[int, ...]
+    labels: tuple[int, ...] | None
 
     def __call__(self, record: Record, draw: Draw | None = None) -> dict[str, Any]:
         columns = self.decoder(record, draw)
+        if self.labels is None:
+            return columns
         return {**columns, "label": self.labels[columns["label"]]}
 
 

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,9 @@ EXTENSIONS = (*_FIRST, ".jfif", ".tif", ".tiff", ".gif", ".avif", ".jp2", ".ppm"
 # Pictures that OpenCV does not decode.
 _UNREAD = (".heic", ".heif", ".svg", ".psd", ".ico", ".raw", ".dng", ".cr2", ".nef", ".arw")
 _UNREAD += (".jxl", ".eps", ".pdf", ".xcf", ".tga", ".exr", ".hdr", ".dcm", ".nii", ".npy")
+
+
+_PHONES = (".heic", ".heif")
 
 
 class FolderImages:
@@ -154,6 +157,8 @@ def _nothing_to_see(folder: Path, walked: Walked) -> str:
         message += f". It has {told_endings(counts)}"
     if kind := kind_of_files(counts):
         message += f": {readers_of(kind)}"
+    if any(map(_is_picture, walked.files)):
+        message += f": {how_to_convert(walked.files)}"
     return message + _skipped(walked)
 
 
@@ -179,14 +184,15 @@ def _tell_what_is_left_out(
             if pictures:
                 raise InputError(
                     f"data '{tree.where}': {told_endings(count_endings(pictures))} were not read:"
-                    f" class {name} has no picture; expected {', '.join(EXTENSIONS)}. Convert them"
+                    f" class {name} has no picture; expected {', '.join(EXTENSIONS)}:"
+                    f" {how_to_convert(pictures)}"
                 )
             empty.append(path)
     notes = []
     if counts:
         notes.append(
-            f"not read: {told_endings(counts)} (read are {', '.join(EXTENSIONS)}; convert pictures"
-            " of other kinds)"
+            f"not read: {told_endings(counts)} (read are {', '.join(EXTENSIONS)};"
+            f" {how_to_convert(unread)})"
         )
     notes += [f"class {path} has no picture and is none" for path in empty]
     beside = ignored_folders(tree, splits.values())
@@ -197,6 +203,14 @@ def _tell_what_is_left_out(
     notes += [f"skipped {what}" for what in walked.skipped]
     for note in notes:
         print(f"note: data '{tree.where}': {note}", file=sys.stderr)
+
+
+def how_to_convert(paths: Iterable[str]) -> str:
+    """Says how to make pictures of these names into some that are read."""
+    phones = [ending for ending in _PHONES if any(p.lower().endswith(ending) for p in paths)]
+    if phones:
+        return f"phones write HEIC; ImageMagick converts it: mogrify -format jpg *{phones[0]}"
+    return "convert pictures of other kinds"
 
 
 def _is_picture(path: str) -> bool:

@@ -61,8 +61,11 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CropConfig:
-    """How images are cut to one size while they are streamed."""
+    """How images are brought to one size: cut while they are streamed, or resized once."""
 
+    resize: int = 0
+    """Side of the square that whole images are resized to, whatever their shape, so that they lie
+    on the device where they fit; 0: as they are."""
     image_size: int = 0
     """Side of the square that images are cut to: in training a random crop, anew in every epoch,
     while they are streamed; in evaluation the centre, kept on the device where it fits; 0: as they
@@ -72,7 +75,13 @@ class CropConfig:
 
     def validate(self) -> None:
         """Raises InputError for a number out of range."""
+        _require_natural("resize", self.resize)
         _require_natural("image_size", self.image_size)
+        if self.resize and self.image_size:
+            raise InputError(
+                f"resize = {self.resize}, image_size = {self.image_size}; images are cut, or"
+                " resized: give one of them"
+            )
         low, high = self.crop_scale
         if not 0 < low <= high <= 1:
             raise InputError(
@@ -84,6 +93,11 @@ class CropConfig:
                 f"crop_scale = {low:g} {high:g}, image_size = 0; images are cut only with"
                 " --image-size N"
             )
+
+    @property
+    def varying(self) -> bool:
+        """Whether images may vary in size."""
+        return self.resize > 0 or self.image_size > 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from jaxmodels.data.dataset import BadRecord
 from jaxmodels.data.images.arrays import read_arrays
 from jaxmodels.data.images.crops import central_crop
 from jaxmodels.data.images.decoding import decode_image
-from jaxmodels.data.images.folder import EXTENSIONS, read_picture
+from jaxmodels.data.images.folder import EXTENSIONS, how_to_convert, read_picture
 from jaxmodels.data.images.image_data import ImageData
 from jaxmodels.data.images.resize import resize_image
 from jaxmodels.data.kinds import count_endings, told_endings
@@ -55,7 +55,9 @@ def _pictures(path: Path) -> dict[str, Path]:
         files, skipped, folder = sorted(walked.files), walked.skipped, path
     pictures = [name for name in files if name.lower().endswith(EXTENSIONS)]
     if not pictures:
-        found = f". It has {told_endings(count_endings(files))}" if files else ""
+        found = ""
+        if files:
+            found = f". It has {told_endings(count_endings(files))}: {how_to_convert(files)}"
         found += f". Skipped: {', '.join(skipped[:3])}" if skipped else ""
         raise InputError(f"input {path} has no picture; expected {', '.join(EXTENSIONS)}{found}")
     for what in skipped:

@@ -26,10 +26,10 @@ def open_images(name: str, data_dir: str | Path | None) -> Dataset:
     path = Path(name).expanduser()
     if is_path(name):
         if not path.is_dir():
-            kind = kind_of_files(count_endings([path.name])) if path.is_file() else None
-            told = f". It holds {kind}: {readers_of(kind)}" if kind else ""
+            kind = kind_of_files(count_endings([name])) if path.is_file() else None
+            what = f"a file of {kind}: {readers_of(kind)}" if kind else "no folder"
             raise InputError(
-                f"data '{name}' is no folder; expected one with images in train/CLASS{told}"
+                f"data '{name}' is {what}; expected a folder with images in train/CLASS"
             )
         return open_image_folder(path)
     try:

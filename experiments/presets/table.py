@@ -1,0 +1,5 @@
+"""Presets of experiments.table."""
+
+from jaxmodels.train import Preset
+
+PRESETS: dict[str, Preset] = {}
