@@ -148,7 +148,7 @@ def test_what_is_no_text_says_who_reads_it(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
     (folder / "a.png").write_bytes(b"")
-    classifier = r"images is read by python -m experiments\.classifier"
+    classifier = r"images are read by python -m experiments\.classifier"
     for name, directory, said in [
         ("pictures", tmp_path / "tfds", rf"0 text features.*{classifier}"),
         ("digits", None, rf"'digits' holds images; expected a text feature\. I{classifier[1:]}"),
@@ -193,11 +193,14 @@ def test_several_text_features(tmp_path):
     assert texts(open_text("german", tmp_path)) == {"train": ["Hund"]}
 
 
-def test_a_name_that_is_also_a_file(tmp_path, monkeypatch):
-    (tmp_path / "book.txt").write_text("text")
+def test_a_name_that_is_also_a_file_or_folder(tmp_path, monkeypatch):
+    (tmp_path / "novels").mkdir()
+    for path in ("book.txt", "novels/one.txt"):
+        (tmp_path / path).write_text("text")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=r"For the file or folder: --data \./book\.txt"):
-        open_text("book.txt", tmp_path)
-    assert texts(open_text("./book.txt")) == {"train": ["text"]}
+    with pytest.raises(InputError, match=r"For the file or folder: --data \./novels"):
+        open_text("novels", tmp_path)
+    for name in ("./book.txt", "book.txt", "./novels"):
+        assert texts(open_text(name)) == {"train": ["text"]}
     with pytest.raises(InputError, match="There is no file or folder books/one either"):
         open_text("books/one", tmp_path)
