@@ -26,6 +26,7 @@ from experiments.presets.language_model import PRESETS
 from experiments.writing import WritingConfig, added, conditions_of, prompts_of, texts_of
 from jaxmodels.data.text import TextConfig, TextData, load_text
 from jaxmodels.data.text.lines import read_text_lines
+from jaxmodels.models.gpt import GPTConfig
 from jaxmodels.models.language_models import LanguageModels
 from jaxmodels.objectives.language_model import LanguageModel
 from jaxmodels.objectives.optimizers import OptimizerConfig
@@ -66,17 +67,24 @@ class LanguageModelConfig(Config):
     experiment: ClassVar[str] = "language_model"
 
     run: Section[RunConfig] = RunConfig(
-        steps=400, batch_size=16, count=4, eval_every=100, eval_batch_size=64, log_every=20
+        steps=500, batch_size=16, count=4, eval_every=100, eval_batch_size=64, log_every=20
     )
     compute: Section[ComputeConfig] = ComputeConfig()
-    data: Section[TextConfig] = TextConfig()
-    model: ModelSection[LanguageModels] = LanguageModels()
-    optimizer: Section[OptimizerConfig] = OptimizerConfig(optimizer="adamw", learning_rate=3e-3)
+    data: Section[TextConfig] = TextConfig(tokenizer="bpe", vocabulary=1024, context=128)
+    model: ModelSection[LanguageModels] = LanguageModels(gpt=GPTConfig(width=128, head_size=64))
+    # What Adam updates beside Muon has a rate of 3e-3.
+    optimizer: Section[OptimizerConfig] = OptimizerConfig(
+        optimizer="muon_jordan",
+        learning_rate=0.02,
+        embedding_rate=0.15,
+        head_rate=0.15,
+        vector_rate=0.15,
+    )
     writing: Section[WritingConfig] = WritingConfig()
 
     within_documents: bool = False
     """Attention stays inside of a document; otherwise tokens see those of the document before."""
-    dropout: float = 0.0
+    dropout: float = 0.1
     """Share of numbers left out in training."""
     z_loss: float = 0.0
     """Weight of the squared logarithm of the softmax's normaliser in what is minimised."""

@@ -2,17 +2,21 @@
 
 from jaxmodels.train import Preset
 
-_NANOGPT = {
-    "data": "tiny_shakespeare",
-    "tokenizer": "chars",
-    "optimizer": "adamw",
-    "learning_rate": 1e-3,
-    "schedule": "warmup_cosine",
-    "warmup_steps": 100,
-    "second_momentum": 0.99,
-    "weight_decay": 0.1,
-    "clip": 1.0,
-}
+# One rate for all parameters.
+_ADAMW = {"optimizer": "adamw", "embedding_rate": 1.0, "head_rate": 1.0, "vector_rate": 1.0}
+_SHAKESPEARE = {"data": "tiny_shakespeare", "tokenizer": "chars", "dropout": 0.0}
+_NANOGPT = (
+    _SHAKESPEARE
+    | _ADAMW
+    | {
+        "learning_rate": 1e-3,
+        "schedule": "warmup_cosine",
+        "warmup_steps": 100,
+        "second_momentum": 0.99,
+        "weight_decay": 0.1,
+        "clip": 1.0,
+    }
+)
 _GPT2 = {"model": "gpt2", "bias": False}
 _CPU = {"context": 64, "batch_size": 12, "steps": 2000, "eval_every": 500, "log_every": 100}
 _NOT_YET = "not yet measured"
@@ -28,10 +32,8 @@ PRESETS = {
         command="--data-dir DIR",
     ),
     "shakespeare-gpt": Preset(
-        flags=_NANOGPT
-        | _CPU
-        | {"model": "gpt", "depth": 4, "width": 128, "head_size": 64, "learning_rate": 3e-3},
-        source="the setting of shakespeare-cpu with the model and rate of today",
+        flags=_SHAKESPEARE | _CPU | {"depth": 4, "width": 128, "head_size": 64},
+        source="the setting of shakespeare-cpu with the model and optimizer of today",
         expected="below 1.80 nats",
         cost="two to four minutes on two CPU cores",
         command="--data-dir DIR",
@@ -47,7 +49,8 @@ PRESETS = {
         command="--data-dir DIR",
     ),
     "wikitext2-cpu": Preset(
-        flags={
+        flags=_ADAMW
+        | {
             "data": "wikitext2",
             "tokenizer": "words",
             "model": "gpt",
@@ -61,7 +64,6 @@ PRESETS = {
             "stride": 64,
             "batch_size": 16,
             "steps": 5000,
-            "optimizer": "adamw",
             "learning_rate": 2e-3,
             "schedule": "warmup_cosine",
             "weight_decay": 0.1,
@@ -75,7 +77,8 @@ PRESETS = {
         command="--data-dir DIR",
     ),
     "wikitext2-gpu": Preset(
-        flags={
+        flags=_ADAMW
+        | {
             "data": "wikitext2",
             "tokenizer": "words",
             "model": "gpt",
@@ -89,7 +92,6 @@ PRESETS = {
             "stride": 32,
             "batch_size": 32,
             "steps": 20_000,
-            "optimizer": "adamw",
             "learning_rate": 1e-3,
             "schedule": "warmup_cosine",
             "warmup_steps": 500,
@@ -106,17 +108,18 @@ PRESETS = {
         command="--data-dir DIR",
     ),
     "gpt2-small": Preset(
-        flags={
+        flags=_ADAMW
+        | {
             "model": "gpt2",
             "variant": "small",
             "tokenizer": "bpe",
             "vocabulary": 50257,
+            "dropout": 0.0,
             "context": 1024,
             "batch_size": 512,
             "accumulate": 16,
             "precision": "bfloat16",
             "steps": 19_000,
-            "optimizer": "adamw",
             "learning_rate": 6e-4,
             "schedule": "warmup_cosine",
             "warmup_steps": 700,
