@@ -1,11 +1,10 @@
-"""GPT-2 as published (Radford et al. 2019, "Language Models are Unsupervised Multitask Learners")."""
+"""GPT-2 as published (Radford et al. 2019, Language Models are Unsupervised Multitask Learners)."""
 
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, DTypeLike, Float, Int
+from jaxtyping import Array, DTypeLike, Float
 
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.models.causal_model import CausalModel
@@ -15,7 +14,6 @@ from jaxmodels.models.layers.masks import positions_in_documents
 from jaxmodels.models.layers.stack import BlockInputs
 from jaxmodels.models.options import require_at_least
 from jaxmodels.ops.materialize import materialize_on_cpu
-from jaxmodels.protocol import PyTree
 
 VARIANTS = {
     # The parameters count the tied head once: 124, 355, 774 and 1,558 million for 50,257 words and

@@ -137,9 +137,7 @@ class Cache(NamedTuple):
     value: Float[Array, "batch length groups size"]
 
     @classmethod
-    def empty(
-        cls, batch: int, length: int, groups: int, size: int, dtype: DTypeLike
-    ) -> "Cache":
+    def empty(cls, batch: int, length: int, groups: int, size: int, dtype: DTypeLike) -> "Cache":
         """Makes a cache in which nothing stands yet."""
         return cls(*(jnp.zeros((batch, length, groups, size), dtype) for _ in range(2)))
 
@@ -191,7 +189,7 @@ def _require_able(kind: str, causal: bool, window: int, valid, drop) -> None:
 
 def _einsum_attention(query, key, value, mask, scale, drop):
     """Computes attention by two products; mask: [batch or 1, 1, 1, queries, keys], or None."""
-    batch, queries, heads, size = query.shape
+    batch, queries, _, size = query.shape
     grouped = query.reshape(batch, queries, key.shape[2], -1, size)
     wide = jnp.promote_types(query.dtype, jnp.float32)
     scores = scale * jnp.einsum("bqghd,bkgd->bghqk", grouped, key, preferred_element_type=wide)

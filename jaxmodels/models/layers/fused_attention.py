@@ -1,7 +1,6 @@
 """Fused kernels of causal attention on accelerators, which never store the weights."""
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxmodels.models.layers.masks import visible
