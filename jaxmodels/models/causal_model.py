@@ -1,11 +1,12 @@
 """What language models have in common: passes over sequences, with and without a cache."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, DTypeLike, Float, Int
+from jaxtyping import Array, DTypeLike, Float, Int, Key
 
 from jaxmodels import across
 from jaxmodels.errors import InputError
@@ -90,7 +91,8 @@ class CausalModel(nn.Module):
     ) -> Float[Array, "batch length vocabulary"]:
         """Computes float32 logits from what `hidden_and_head` gives."""
         kernel = kernel.astype(hidden.dtype)
-        logits = jnp.einsum("blw,wv->blv", hidden, kernel, preferred_element_type=jnp.float32)
+        wide = jnp.promote_types(hidden.dtype, jnp.float32)
+        logits = jnp.einsum("blw,wv->blv", hidden, kernel, preferred_element_type=wide)
         return soft_cap(logits, self.logit_cap)
 
     def attention_kind(self, length: int, dropout: bool = False) -> str:
@@ -153,16 +155,14 @@ class CausalModel(nn.Module):
 
     def blocks_of_parameters(self) -> list[PyTree]:
         """Makes the parameters block_0, block_1, ..., of the blocks."""
+        return [
+            self.param(f"block_{index}", partial(self.block_parameters, index))
+            for index in range(self.layers)
+        ]
 
-        def init_of(index):
-            block = self.block(index, "einsum")
-
-            def init(key):
-                return block.init(key, *self.example_inputs(index))["params"]
-
-            return init
-
-        return [self.param(f"block_{index}", init_of(index)) for index in range(self.layers)]
+    def block_parameters(self, index: int, key: Key[Array, ""]) -> PyTree:
+        """Draws the parameters of block number `index`."""
+        return self.block(index, "einsum").init(key, *self.example_inputs(index))["params"]
 
     def example_inputs(self, index: int) -> tuple[Array, BlockInputs]:
         """Makes inputs of block number `index`, of one token, from which it knows its shapes."""

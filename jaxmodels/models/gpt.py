@@ -44,8 +44,8 @@ class GPTConfig:
     mlp: str = "relu2"
     """relu2 (So et al. 2021, Primer), swiglu (Shazeer 2020), or gelu (Hendrycks & Gimpel 2016)."""
     hidden: int = 0
-    """Width inside the MLP; 0: 4 * width, or with swiglu, which has three kernels, 8/3 * width up to
-    a multiple of 8 (Shazeer 2020, section 3.1)."""
+    """Width inside the MLP; 0: 4 * width, or 8/3 * width, up to a multiple of 8, with swiglu, which
+    has three kernels (Shazeer 2020, section 3.1)."""
     rotary_base: float = 10_000.0
     """Base of the wavelengths of rotary positions (Su et al. 2021); nanochat has 100,000 for 2,048
     tokens, modded-nanogpt 1,024."""

@@ -1,4 +1,4 @@
-"""GPT-2 as published (Radford et al. 2019, "Language Models are Unsupervised Multitask Learners")."""
+"""GPT-2 as published (Radford et al. 2019, Language Models are Unsupervised Multitask Learners)."""
 
 from dataclasses import dataclass
 

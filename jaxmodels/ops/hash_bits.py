@@ -30,7 +30,7 @@ def seeds_for(
 
 def hash_bits(
     seeds: UInt32[Array, "batch 2"], shape: tuple[int, ...]
-) -> UInt32[Array, "batch *shape"]:
+) -> UInt32[Array, "batch ..."]:
     """Makes 32 random bits for each number of an array [batch, *shape].
 
     They are a hash of the example's seeds and of the place of the number in the example. The hash
@@ -48,10 +48,10 @@ def hash_bits(
 
 
 def hash_dropout(
-    x: Float[Array, "batch *rest"],
+    x: Float[Array, "batch ..."],
     rate: Float[Array, ""] | float,
     seeds: UInt32[Array, "batch 2"],
-) -> Float[Array, "batch *rest"]:
+) -> Float[Array, "batch ..."]:
     """Sets numbers to zero with probability `rate` and divides the others by 1 - rate (Srivastava
     et al. 2014). A number is kept if its bits are at least rate * 2^32, so that the probability is
     exact to 2^-24 or better."""
@@ -64,7 +64,7 @@ def hash_dropout(
 
 def _mixed(x: UInt32[Array, "..."], word: UInt32[Array, "..."]) -> UInt32[Array, "..."]:
     """Hashes x, with a second word that enters after the first round."""
-    x = (x ^ (x >> 17)) * jnp.uint32(0xED5AD4BB)
-    x = ((x ^ (x >> 11)) + word) * jnp.uint32(0xAC4C1B51)
+    x = ((x ^ (x >> 17)) * jnp.uint32(0xED5AD4BB)) ^ word
+    x = (x ^ (x >> 11)) * jnp.uint32(0xAC4C1B51)
     x = (x ^ (x >> 15)) * jnp.uint32(0x31848BAB)
     return x ^ (x >> 14)

@@ -189,7 +189,7 @@ def _require_able(kind: str, causal: bool, window: int, valid, drop) -> None:
 
 def _einsum_attention(query, key, value, mask, scale, drop):
     """Computes attention by two products; mask: [batch or 1, 1, 1, queries, keys], or None."""
-    batch, queries, heads, size = query.shape
+    batch, queries, _, size = query.shape
     grouped = query.reshape(batch, queries, key.shape[2], -1, size)
     wide = jnp.promote_types(query.dtype, jnp.float32)
     scores = scale * jnp.einsum("bqghd,bkgd->bghqk", grouped, key, preferred_element_type=wide)
