@@ -90,6 +90,9 @@ class LanguageModelConfig(Config):
     """Weight of the squared logarithm of the softmax's normaliser in what is minimised."""
     ema: float = 0.0
     """Decay of the average of parameters for evaluation; 0: no average."""
+    mup_base: int = 0
+    """Width for which rates and initial values are right: those of --width follow from them (muP,
+    Yang et al. 2022); 0: none."""
 
     def validate(self) -> None:
         super().validate()
@@ -100,10 +103,10 @@ class LanguageModelConfig(Config):
 def build(config: LanguageModelConfig, data: TextData | None = None) -> Experiment:
     """Makes the experiment of a config, on the given text or on the text that the config names."""
     data = load_text(config.data, data)
+    shape = data.tokenizer.size, data.context, jnp.dtype(config.compute.precision)
     objective = LanguageModel(
-        model=config.model.create(
-            data.tokenizer.size, config.data.context, jnp.dtype(config.compute.precision)
-        ),
+        model=config.model.create(*shape),
+        base=config.model.of_width(config.mup_base).create(*shape) if config.mup_base else None,
         optimizer=config.optimizer,
         steps=config.run.steps,
         z_loss=config.z_loss,

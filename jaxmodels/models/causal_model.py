@@ -28,6 +28,7 @@ class CausalModel(nn.Module):
 
     remat, scan_layers: as in `run_blocks`; attention: a kind of `layers.attention`, or auto.
     logit_cap: of `soft_cap`; 0: none.
+    output_scale: multiplies the input of the head, as muP does for a width.
     tied: the head's kernel is the transposed table of embeddings.
     """
 
@@ -38,6 +39,7 @@ class CausalModel(nn.Module):
     scan_layers: str = "auto"
     attention: str = "auto"
     logit_cap: float = 0.0
+    output_scale: float = 1.0
     tied: bool = False
     attention_dropout: bool = False
 
@@ -84,7 +86,7 @@ class CausalModel(nn.Module):
             remat=self.remat,
         )
         self.sow("intermediates", "activation_norm", norms)
-        return self.finish(x), self.head_kernel()
+        return self._scaled(self.finish(x)), self.head_kernel()
 
     def logits(
         self, hidden: Float[Array, "batch length width"], kernel: Float[Array, "width vocabulary"]
@@ -94,6 +96,9 @@ class CausalModel(nn.Module):
         wide = jnp.promote_types(hidden.dtype, jnp.float32)
         logits = jnp.einsum("blw,wv->blv", hidden, kernel, preferred_element_type=wide)
         return soft_cap(logits, self.logit_cap)
+
+    def _scaled(self, x: Float[Array, "batch length width"]) -> Float[Array, "batch length width"]:
+        return x if self.output_scale == 1 else x * jnp.asarray(self.output_scale, x.dtype)
 
     def attention_kind(self, length: int, dropout: bool = False) -> str:
         """Names the implementation of attention that a pass over `length` tokens uses.
@@ -143,7 +148,7 @@ class CausalModel(nn.Module):
             block = self.block(index, "einsum")
             x, updated = block.apply({"params": self.block_params[index]}, x, mine)
             after.append(updated)
-        logits = self.logits(self.finish(x), self.head_kernel())
+        logits = self.logits(self._scaled(self.finish(x)), self.head_kernel())
         fits = jnp.reshape(start + tokens.shape[1] <= length, (-1, 1, 1))
         return jnp.where(fits, logits, jnp.nan), after
 

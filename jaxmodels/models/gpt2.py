@@ -52,7 +52,7 @@ class GPT2Config:
         the width."""
         require_known("variant", self.variant, VARIANTS)
         require_at_least(0, self, "layers", "width", "heads")
-        width, heads = self._sizes()["width"], self._sizes()["heads"]
+        width, heads = self.sizes()["width"], self.sizes()["heads"]
         if width % heads:
             raise InputError(f"width = {width}; expected a multiple of heads = {heads}: --heads N")
 
@@ -77,10 +77,11 @@ class GPT2Config:
             remat=remat,
             scan_layers=scan_layers,
             attention=attention,
-            **self._sizes(),
+            **self.sizes(),
         )
 
-    def _sizes(self) -> dict[str, int]:
+    def sizes(self) -> dict[str, int]:
+        """Returns layers, width and heads."""
         own = {"layers": self.layers, "width": self.width, "heads": self.heads}
         return VARIANTS[self.variant] | {name: size for name, size in own.items() if size}
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import DTypeLike
 
-from jaxmodels.errors import require_known
+from jaxmodels.errors import InputError, require_known
 from jaxmodels.models.gpt import GPTConfig
 from jaxmodels.models.gpt2 import GPT2Config
 from jaxmodels.models.layers.attention import KINDS
@@ -40,6 +40,21 @@ class LanguageModels:
         require_known("scan_layers", self.scan_layers, SCANS)
         require_known("attention", self.attention, ("auto", *KINDS))
         chosen_options(self).validate()
+
+    def of_width(self, width: int) -> "LanguageModels":
+        """Replaces the width of the chosen model, with heads of the same size.
+
+        Raises:
+          InputError: a width that its heads do not divide.
+        """
+        options = {"width": width}
+        if self.model == "gpt2":
+            own = self.gpt2.sizes()
+            size = own["width"] // own["heads"]
+            if width % size:
+                raise InputError(f"width = {width}; expected a multiple of the heads' size {size}")
+            options["heads"] = width // size
+        return with_options(self, **options)
 
     def create(self, vocabulary: int, context: int, dtype: DTypeLike = jnp.float32) -> nn.Module:
         """Creates the chosen model of a vocabulary, for windows of `context` tokens.

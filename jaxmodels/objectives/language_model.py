@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +12,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
 from jaxmodels import decoding
-from jaxmodels.objectives import spikes
+from jaxmodels.objectives import mup, spikes
 from jaxmodels.objectives.descent import descend_measured, initial_state, learned_of
 from jaxmodels.objectives.gradients import gradients_of, losses_in_parts
 from jaxmodels.objectives.optimizers import OptimizerConfig
@@ -65,6 +65,9 @@ class LanguageModel:
     dropout, ema, z_loss: enter the state as hyperparameters. Zero leaves the term out of the
       program, so that changing it in the state has no effect.
     accumulate: the number of parts of a batch, which are computed one after another.
+    base: the model at the width for which rates and initial values were chosen; the model's own
+      follow from them (see `mup`). None: they are the model's own. The model then needs a field
+      output_scale.
     """
 
     model: nn.Module
@@ -74,6 +77,25 @@ class LanguageModel:
     dropout: float = 0.0
     ema: float = 0.0
     accumulate: int = 1
+    base: nn.Module | None = None
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The model, with the scale of its outputs."""
+        if self._factors is None:
+            return self.model
+        return self.model.clone(output_scale=self._factors.output)
+
+    @cached_property
+    def _factors(self) -> mup.Multipliers | None:
+        if self.base is None:
+            return None
+        tokens = jax.ShapeDtypeStruct((1, 1), jnp.int32)
+        shapes = [
+            jax.eval_shape(module.init, jax.random.key(0), tokens)["params"]
+            for module in (self.base, self.model)
+        ]
+        return mup.multipliers(self.optimizer.optimizer, *shapes)
 
     @property
     def scores(self) -> dict[str, Score]:
@@ -91,6 +113,9 @@ class LanguageModel:
         """Creates the state before the first step."""
         tokens = jnp.zeros((1, spec["tokens"].shape[1] - 1), jnp.int32)
         params = self.model.init(key, tokens)["params"]
+        if self.base is not None and self._factors is not None:
+            of_base = self.base.init(key, tokens)["params"]
+            params = mup.initial_values(params, of_base, self._factors.deviations)
         return initial_state(
             self.optimizer, {"params": params}, hyperparameters, ema=bool(self.ema)
         )
@@ -101,7 +126,8 @@ class LanguageModel:
         """Takes one step of descent on the mean loss of the batch's tokens."""
         loss = partial(self.loss, state["hyperparameters"])
         gradients, _, sums = gradients_of(loss, state["params"], {}, batch, key, self.accumulate)
-        state, norms = descend_measured(self.optimizer, self.steps, state, gradients)
+        multipliers = self._factors and self._factors.updates
+        state, norms = descend_measured(self.optimizer, self.steps, state, gradients, multipliers)
         return state, sums | norms
 
     def loss(
@@ -157,7 +183,7 @@ class LanguageModel:
         if "document" in batch:
             options["documents"] = batch["document"][:, :-1]
         tokens = batch["tokens"][:, :-1]
-        return self.model.apply({"params": params}, tokens, method="hidden_and_head", **options)
+        return self.network.apply({"params": params}, tokens, method="hidden_and_head", **options)
 
     def _losses(
         self,
@@ -244,7 +270,7 @@ class LanguageModel:
 
     def writing_step(self, params: PyTree) -> decoding.Step:
         """Makes the model's step with a cache."""
-        apply = partial(self.model.apply, {"params": params})
+        apply = partial(self.network.apply, {"params": params})
         return decoding.Step(partial(apply, method="decode"), partial(apply, method="empty_cache"))
 
     @staticmethod

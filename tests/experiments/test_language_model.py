@@ -13,7 +13,8 @@ from jaxmodels.data.text import text_from_strings
 from jaxmodels.train import configure, main, train
 from jaxmodels.train.modes import load_run
 
-SIZES = "--depth 1 --width 16 --head-size 8 --context 16 --batch-size 8 --mesh data=1"
+SIZES = "--tokenizer bytes --depth 1 --width 16 --head-size 8 --context 16 --batch-size 8"
+SIZES += " --mesh data=1"
 PERIODS = "--steps 4 --log-every 2 --eval-every 2 --checkpoint-every 2 --length 12"
 WORDS = [
     "the",

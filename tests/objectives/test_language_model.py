@@ -144,3 +144,26 @@ def _trained(devices, parallel, accumulate):
     mesh = make_mesh(f"data={devices}")
     program = TrainProgram(objective, source, 32, STEPS, seed=1, mesh=mesh, parallel=parallel)
     return program.advance(program.create(), program.zeros(), 0, STEPS)
+
+
+def test_a_wider_model_starts_and_steps_as_its_base_says():
+    """Table 8 of Tensor Programs V: hidden kernels step 1 / width, outputs are divided by it."""
+    narrow, wide = (
+        _model(),
+        create_language_model("gpt2", WORDS, LENGTH, layers=1, width=32, heads=8),
+    )
+    adam = OptimizerConfig(optimizer="adam", learning_rate=1e-3, schedule="constant")
+    batch = jax.tree.map(jnp.asarray, _columns())
+    steps = {}
+    for name, base in (("standard", None), ("mup", narrow)):
+        objective = LanguageModel(wide, adam, STEPS, base=base)
+        state = objective.init(KEY, Resident(_columns()).spec(BATCH), objective.hyperparameters)
+        after, _ = jax.jit(objective.step)(state, batch, KEY)
+        moved = jax.tree.map(lambda a, b: jnp.max(jnp.abs(a - b)), after["params"], state["params"])
+        kernel = moved["block_0"]["linear1"]["kernel"], moved["token_embedding"]["embedding"]
+        steps[name] = [float(value) for value in kernel]
+    assert steps["standard"] == pytest.approx([1e-3, 1e-3], rel=1e-2)
+    assert steps["mup"] == pytest.approx([1e-3 / 4, 1e-3], rel=1e-2)
+    assert objective.network.output_scale == 1 / 4
+    same = LanguageModel(narrow, adam, STEPS, base=narrow)
+    assert same.network.output_scale == 1
