@@ -206,7 +206,8 @@ class LanguageModel:
     def evaluate(self, state: State, batch: Batch, key: Key[Array, ""]) -> TokenSums:
         """Sums over the scored tokens of the valid examples of a batch."""
         scored = scored_of(batch) & batch["valid"][:, None]
-        found = self._losses(*self._hidden(learned_of(state)["params"], batch), batch, scored)
+        hidden, kernel = self._hidden(learned_of(state)["params"], batch)
+        found = self._losses(hidden, kernel, batch, scored)
         return TokenSums(
             mean_over(found.losses, scored), mean_over(found.hits.astype(jnp.float32), scored)
         )
@@ -216,7 +217,8 @@ class LanguageModel:
     ) -> dict[str, Float[Array, " batch"]]:
         """Computes the "nats" of each example's scored tokens, which it sums."""
         scored = scored_of(batch)
-        found = self._losses(*self._hidden(learned_of(state)["params"], batch), batch, scored)
+        hidden, kernel = self._hidden(learned_of(state)["params"], batch)
+        found = self._losses(hidden, kernel, batch, scored)
         return {"nats": jnp.sum(jnp.where(scored, found.losses, 0), axis=1)}
 
     def predict_windows(

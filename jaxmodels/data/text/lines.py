@@ -38,7 +38,7 @@ def read_text_lines(
             yield line, BadRecord("has no token to score")
         else:
             columns = _columns(tokens, _windows(tokens, context, stride), most)
-            yield line, {**columns, "bytes": np.int32(len(line.encode()))}
+            yield line, {**columns, "bytes": np.array(len(line.encode()), np.int32)}
 
 
 def _lines_of(given: Path | Sequence[str]) -> list[str]:
