@@ -38,16 +38,17 @@ def choose(
 
     seen: the tokens that the row's text has.
     """
-    logits = _penalized(logits, seen, choice.repetition_penalty)
+    logits = penalized(logits, seen, choice.repetition_penalty)
     likeliest = jnp.argmax(logits, axis=-1)
     warm = logits / jnp.maximum(choice.temperature, jnp.finfo(jnp.float32).tiny)
     drawn = jax.vmap(jax.random.categorical)(keys, allowed_logits(warm, choice))
     return jnp.where(jnp.asarray(choice.temperature) > 0, drawn, likeliest).astype(jnp.int32)
 
 
-def _penalized(
+def penalized(
     logits: Float[Array, "batch vocabulary"], seen: Bool[Array, "batch vocabulary"], penalty: Number
 ) -> Float[Array, "batch vocabulary"]:
+    """Applies the repetition penalty to the tokens that were seen."""
     return jnp.where(seen, jnp.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 
