@@ -72,8 +72,7 @@ Widths, `mup`:
 Looking at a spike, `spikes`:
     norms_of             computes the norms of a step's gradients and updates
     largest              computes the largest magnitude of a batch's logits
-    modules              chooses whose outputs a forward pass captures
-    activation_norms     computes the root mean squares of what was captured
+    activation_norms     names the norms of activations that a forward pass has sown
 Averages, `averaging`:
     update_average       moves an average of parameters (a teacher, an ema) towards new ones
 Batches, `preprocessing` and `augmentation`:

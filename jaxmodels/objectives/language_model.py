@@ -38,10 +38,6 @@ SCORES = {
 _NORM = Score("neither", "", "Root mean square of the residual stream after the block.")
 
 
-def _norm_of(block: int) -> str:
-    return f"norm/block_{block}"
-
-
 class TokenSums(NamedTuple):
     """What `LanguageModel.evaluate` sums over the tokens that are scored."""
 
@@ -57,8 +53,7 @@ class LanguageModel:
     A batch may have "scored", Bool[batch, length]: which of these predictions count; and
     "document", Int[batch, length + 1]: attention stays inside of a document.
 
-    model: has a method hidden_and_head(tokens, documents=, train=, dropout_rate=), which gives the
-      input of the head [batch, length, width] and its kernel [width, vocabulary].
+    model: has the fields and methods of `models.causal_model.CausalModel`.
     steps: the length of the run, over which the learning rate may be laid out.
     z_loss: the weight of the squared logarithm of the softmax's normaliser (see
       `head_cross_entropy`); the score `loss` is without it.
@@ -70,7 +65,7 @@ class LanguageModel:
       output_scale.
     """
 
-    model: nn.Module
+    model: Any
     optimizer: OptimizerConfig
     steps: int
     z_loss: float = 0.0
@@ -100,8 +95,7 @@ class LanguageModel:
     @property
     def scores(self) -> dict[str, Score]:
         """What every number means, those of the model's blocks too."""
-        blocks = range(getattr(self.model, "layers", 0))
-        return SCORES | {_norm_of(index): _NORM for index in blocks}
+        return SCORES | {f"norm/block_{index}": _NORM for index in range(self.model.layers)}
 
     @property
     def hyperparameters(self) -> Hyperparameters:
@@ -173,10 +167,8 @@ class LanguageModel:
             options |= {"dropout_rate": hyperparameters["dropout"], "rngs": {"dropout": key}}
         z_loss = hyperparameters["z_loss"] if self.z_loss else 0.0
         (hidden, kernel), captured = self._hidden(params, batch, **options)
-        # One number per block, of the same pass.
-        norms = captured.get("intermediates", {}).get("activation_norm", [()])[0]
-        named = {_norm_of(index): mean_over(norm) for index, norm in enumerate(norms)}
-        return self._losses(hidden, kernel, batch, scored_of(batch), z_loss), named
+        norms = spikes.activation_norms(captured["intermediates"]["activation_norm"])
+        return self._losses(hidden, kernel, batch, scored_of(batch), z_loss), norms
 
     def _hidden(self, params: PyTree, batch: Batch, **options: Any) -> Any:
         """Computes the input of the head and its kernel, and what is asked for as mutable."""
@@ -198,8 +190,8 @@ class LanguageModel:
             kernel,
             batch["tokens"][:, 1:],
             scored.astype(jnp.float32),
-            logit_cap=getattr(self.model, "logit_cap", 0.0),
-            tied=getattr(self.model, "tied", False),
+            logit_cap=self.model.logit_cap,
+            tied=self.model.tied,
             z_loss=z_loss,
         )
 
