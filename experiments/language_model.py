@@ -67,7 +67,7 @@ class LanguageModelConfig(Config):
     experiment: ClassVar[str] = "language_model"
 
     run: Section[RunConfig] = RunConfig(
-        steps=500, batch_size=16, count=4, eval_every=100, eval_batch_size=64, log_every=20
+        steps=400, batch_size=16, count=4, eval_every=100, eval_batch_size=64, log_every=20
     )
     compute: Section[ComputeConfig] = ComputeConfig()
     data: Section[TextConfig] = TextConfig(tokenizer="bpe", vocabulary=1024, context=128)
