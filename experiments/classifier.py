@@ -223,7 +223,8 @@ class Mistakes(NamedTuple):
 def mistakes_of(data: ImageData, predict, evaluation: Evaluation) -> Mistakes:
     """Finds the wrong predictions of a split."""
     logits, labels = evaluation.map(predict)["logits"], data.labels(evaluation.split)
-    confidence = _softmax(logits).max(-1)
+    # As exactly as `prediction_line`, whose numbers these are.
+    confidence = _softmax(logits.astype(np.float64)).max(-1)
     wrong = np.flatnonzero(logits.argmax(-1) != labels)
     rows = wrong[np.argsort(-confidence[wrong], kind="stable")]
     names = data.class_names
