@@ -238,7 +238,14 @@ def _files(data: ImageData, evaluation: Evaluation) -> Callable[[int], str]:
     if not data.records:
         return lambda row: ""
     key = data.records[evaluation.split].key
-    return lambda row: PurePosixPath(key(row)).name if PurePosixPath(key(row)).suffix else ""
+
+    def name(row: int) -> str:
+        path = PurePosixPath(key(row))
+        # Of a long name the end tells more than the beginning alone.
+        short = len(path.name) <= 15
+        return (path.name if short else f"{path.name[:5]}…{path.name[-9:]}") if path.suffix else ""
+
+    return name
 
 
 def misclassified(

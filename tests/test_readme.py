@@ -41,7 +41,12 @@ PAGES = {
         *sorted((ROOT / "experiments").rglob("README.md")),
     ]
 }
-EXPERIMENTS = {"classifier": "ClassifierConfig", "gan": "GANConfig", "vae": "VAEConfig"}
+EXPERIMENTS = {
+    "classifier": "ClassifierConfig",
+    "gan": "GANConfig",
+    "table": "TableConfig",
+    "vae": "VAEConfig",
+}
 # Words of a command that are there for the reader to replace.
 PLACEHOLDERS = ("NAME", "[flags]")
 

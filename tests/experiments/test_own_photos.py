@@ -77,7 +77,7 @@ def test_photos_are_resized_once_and_named_where_they_are_wrong(photos, tmp_path
     assert loaded.experiment.train.spec(1)["image"].shape == (1, 8, 8, 3)
     report = json.loads((run / "evaluation.json").read_text())["test"]
     assert report["trained_on"] == {"cat": 18, "dog": 6}
-    assert "trained on" in (run / "report.html").read_text()
+    assert ">trained</th>" in (run / "report.html").read_text()
     lines = loaded.predict(photos / "test")
     hits = [line["input"].startswith(f"{line['label']}/") for line in lines]
     _require_equal(run, lines)
