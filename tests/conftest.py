@@ -13,6 +13,8 @@ from pathlib import Path
 from jaxtyping import install_import_hook
 
 _flags = ["--xla_force_host_platform_device_count=8"]
+# On a busy machine eight devices on two cores wait long for each other; by default XLA then aborts.
+_flags.append("--xla_cpu_collective_call_terminate_timeout_seconds=900")
 # Most programs of tests run once, so they are hardly optimised: that compiles several times faster.
 # The gate sets this variable where tests read programs.
 _quick = not os.environ.get("JAXMODELS_TESTS_OPTIMIZED")
@@ -43,6 +45,22 @@ install_import_hook("jaxmodels", _checker)
 import jax  # noqa: E402
 import pytest  # noqa: E402
 from jaxtyping import config as checks  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+_savefig = Figure.savefig
+
+
+def _save_blank(figure, file, *, format, dpi):
+    """Writes a picture of the figure's size, without what takes longest of a short run: its text
+    and lines."""
+    from PIL import Image
+
+    size = (figure.get_size_inches() * dpi).astype(int)
+    Image.new("RGBA", tuple(map(int, size))).save(file, format)
+
+
+# Here and in no fixture, so that fixtures of modules are as fast.
+Figure.savefig = _save_blank
 
 # Not by its variable, so that processes that tests start are not told so.
 jax.config.update("jax_disable_most_optimizations", _quick)
@@ -69,6 +87,14 @@ def unchecked():
     checks.update("jaxtyping_disable", True)
     yield
     checks.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """Draws the figures of the module, which are blank elsewhere."""
+    Figure.savefig = _savefig
+    yield
+    Figure.savefig = _save_blank
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -13,6 +13,8 @@ from jaxmodels.pictures import (
     scatter_figure,
 )
 
+pytestmark = pytest.mark.usefixtures("drawn")
+
 
 def pixels_of(figure, path):
     """The colours of all pixels of a figure that was saved."""

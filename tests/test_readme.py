@@ -99,6 +99,7 @@ def test_an_objective_of_ones_own_has_at_most_25_lines():
     assert len([line for line in code.splitlines() if line.strip()]) <= 25
 
 
+@pytest.mark.slow
 def test_a_notebook_trains_on_its_own_arrays(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
     code = _code(README, "images_from_arrays")

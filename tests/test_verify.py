@@ -158,6 +158,7 @@ def test_what_cannot_be_opened_is_said_in_one_line(run, tmp_path, capsys):
     assert "unknown flag 'data_dir'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_experiment_is_found_by_its_name(tmp_path, capsys, monkeypatch):
     from experiments import classifier
 

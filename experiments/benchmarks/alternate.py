@@ -30,6 +30,13 @@ _SHOWN = 80  # characters of an error in a table
 _KEPT = 2000  # last characters of a worker's output
 
 
+def cores() -> int:
+    """Counts the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class Timing(NamedTuple):
     """The seconds per step of each turn of a peer, or why it did not run.
 
@@ -197,8 +204,8 @@ def time_in_turns(
     environment: variables of the processes, which override those of this one.
     deadline: by `time.monotonic`; a peer that is late is unavailable, or has fewer turns.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    counts = (cores,) if all_cores or together else tuple(dict.fromkeys((1, cores)))
+    all_of_them = cores()
+    counts = (all_of_them,) if all_cores or together else tuple(dict.fromkeys((1, all_of_them)))
     begun: list[Worker] = []
 
     def begin(peer: str, threads: int) -> Worker:
@@ -206,7 +213,7 @@ def time_in_turns(
         return begun[-1]
 
     try:
-        early = {peer: begin(peer, cores) for peer in peers} if together else {}
+        early = {peer: begin(peer, all_of_them) for peer in peers} if together else {}
         chosen: dict[str, Worker] = {}
         timings: dict[str, Timing] = {}
         for peer in peers:

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.benchmarks.alternate import cores
+
 Block = Callable[[int], float | None]
 Batches = Iterator[tuple[np.ndarray, np.ndarray]]  # images, labels; some of torch
 BATCH = {"mnist": 128, "photographs": 64}
@@ -210,11 +212,6 @@ def resident(task: str) -> Block:
 def streamed(task: str) -> Block:
     """Trains on streamed images."""
     return _training_block(task, "streamed")
-
-
-def cores() -> int:
-    """Counts the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _tfds_source(folder: str):

@@ -4,7 +4,6 @@ torch is imported where it is used: the other peers of experiments.benchmarks.ga
 """
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Float, Num, UInt8
 
+from experiments.benchmarks.alternate import cores
 from experiments.benchmarks.torch_device import torch_device
 from jaxmodels.errors import RunError
 from jaxmodels.models.dcgan import halved_sizes
@@ -234,9 +234,8 @@ def _train_in(folder: Path) -> None:
     for start in range(0, len(images), 1000):
         part = torch.from_numpy(images[start : start + 1000]).permute(0, 3, 1, 2)
         scaled[start : start + 1000] = part / 127.5 - 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     paces = {}
-    for threads in dict.fromkeys((cores, 1)):
+    for threads in dict.fromkeys((cores(), 1)):
         torch.set_num_threads(threads)
         trial, batches = TorchDCGAN(images.shape[1:]), torch_batches(scaled)
         trial.step(next(batches))

@@ -50,6 +50,7 @@ def content_hashes(name: str, paths: Iterable[Path], root: Path) -> list[bytes]:
       InputError, RunError: the cache cannot be written.
     """
     known, found, fresh = _Remembered(root), {}, False
+    before = set(known.hashes)
     paths = [Path(os.path.abspath(path)) for path in paths]
     keys = [_key(path) for path in paths]
     missing = [index for index, (key, _) in enumerate(keys) if key not in known.hashes]
@@ -64,6 +65,9 @@ def content_hashes(name: str, paths: Iterable[Path], root: Path) -> list[bytes]:
                 known.hashes[key] = content
                 fresh = True
     if fresh:
+        # Those of files that are gone or have changed are forgotten.
+        present = {key for key, _ in keys} | set(known.hashes) - before
+        known.hashes = {key: known.hashes[key] for key in known.hashes if key in present}
         known.write()
     return [found.get(index) or known.hashes[key] for index, (key, _) in enumerate(keys)]
 

@@ -11,13 +11,6 @@ from jaxtyping import Int
 from jaxmodels.errors import InputError, RunError
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
-# What people call them, in any case of letters.
-SPLIT_NAMES = {
-    TRAIN: ("train", "training"),
-    VALIDATION: ("validation", "valid", "val", "validate"),
-    TEST: ("test", "testing"),
-}
-_SPLIT_OF = {name: split for split, names in SPLIT_NAMES.items() for name in names}
 
 Record = Mapping[str, Any]  # by column: bytes, an array or a number
 Columns = Mapping[str, np.ndarray]  # each leads with the example axis
@@ -172,11 +165,6 @@ class Part(NamedTuple):
         place = self.place(row)
         named = "" if place == f"{self.stored}[{row}]" else f"{place} "
         return BadRow(self.stored, row, kind, f"{named}{reason}")
-
-
-def split_of(name: str) -> str | None:
-    """Returns the split that people call so; None if it is no split's name."""
-    return _SPLIT_OF.get(name.casefold())
 
 
 def evaluation_splits(splits: Iterable[str]) -> list[str]:

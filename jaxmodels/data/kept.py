@@ -21,16 +21,17 @@ import numpy as np
 
 from jaxmodels.cache import not_written
 from jaxmodels.data.walking import open_regular
-from jaxmodels.files import whole_folder
+from jaxmodels.files import read_json, whole_folder, write_json
 
 MANIFEST = "manifest.json"
+_SEEN = "verified.json"  # not a file of the entry, so the manifest does not list it
 _BLOCK = 1 << 22  # bytes
 
 # What `_looks` said of each entry when this process verified it.
 _verified: dict[Path, list] = {}
 
 
-def kept(folder: Path, make: Callable[[Path], object]) -> Path:
+def kept(folder: Path, make: Callable[[Path], object], trusted: bool = False) -> Path:
     """Returns the entry that `make` fills. It is made at the first call, and the first call of
     every later process verifies it by reading all of its files once.
 
@@ -38,13 +39,16 @@ def kept(folder: Path, make: Callable[[Path], object]) -> Path:
     standard error. It appears only when it is complete.
 
     make: takes an empty folder and writes the same files into it at every call.
+    trusted: what one process has verified later ones trust, as long as size, inode and times of
+      each file stay the same: for files that take long to read. Damage below the file system, which
+      changes none of these, is then not found.
 
     Raises:
       InputError, RunError: the cache cannot be written.
     """
     folder = Path(os.path.abspath(folder))
     with _told(folder):
-        if os.path.lexists(folder) and not (damage := _damage(folder)):
+        if os.path.lexists(folder) and not (damage := _damage(folder, trusted)):
             return folder
         if os.path.lexists(folder):
             print(f"note: {folder} {damage}; it is made anew", file=sys.stderr)
@@ -52,6 +56,7 @@ def kept(folder: Path, make: Callable[[Path], object]) -> Path:
         with whole_folder(folder) as partial:
             make(partial)
             _verified[folder] = _write_manifest(partial)
+        _remember(folder, trusted)
         # This reads only the manifest, unless another process was quicker and made the entry.
         if damage := _damage(folder):
             raise OSError(None, f"what was written {damage}", str(folder))
@@ -91,7 +96,14 @@ def _told(folder: Path) -> Iterator[None]:
         raise not_written(folder, error) from None
 
 
-def _damage(folder: Path) -> str | None:
+def _remember(folder: Path, trusted: bool) -> None:
+    """Writes down what a verified entry looks like, for later processes."""
+    if trusted:
+        with contextlib.suppress(OSError):
+            write_json(folder / _SEEN, _verified[folder])
+
+
+def _damage(folder: Path, trusted: bool = False) -> str | None:
     """Says what is wrong with an entry, in words that follow its name; None: nothing."""
     try:
         files = _read_manifest(folder)
@@ -101,12 +113,16 @@ def _damage(folder: Path) -> str | None:
         looks = _looks(folder, files)
         if _verified.get(folder) == looks:
             return None
+        if trusted and read_json(folder / _SEEN) == [list(facts) for facts in looks]:
+            _verified[folder] = looks
+            return None
         for name, (size, sums) in files.items():
             if (folder / name).stat().st_size != size or _checksums(folder / name) != sums:
                 return f"is damaged: {name} differs from its checksum"
     except OSError as error:
         return f"is damaged: {Path(error.filename or '').name}: {error.strerror}"
     _verified[folder] = looks
+    _remember(folder, trusted)
     return None
 
 

@@ -19,6 +19,7 @@ _EXPERIMENTS = {
     "text": ("language_model", "sentiment", "translation", "summarization"),
     "video": (),
 }
+_EMBEDDED = {"digits": "images", "pydoc": "text"}
 
 
 def count_endings(paths: Iterable[str]) -> Counter[str]:
@@ -46,6 +47,11 @@ def kind_of_files(counts: Counter[str]) -> str | None:
     return kind if count else None
 
 
+def kind_of_embedded(name: str) -> str | None:
+    """Returns the kind of data that comes with the project or Python under this name; else None."""
+    return _EMBEDDED.get(name)
+
+
 def readers_of(kind: str) -> str:
     """Says which experiments of this project read a kind of data."""
     names = [name for name in _EXPERIMENTS[kind] if _is_there(f"experiments.{name}")]
@@ -54,7 +60,7 @@ def readers_of(kind: str) -> str:
         return f"{kind} {verb} read by " + ", ".join(
             f"python -m experiments.{name}" for name in names
         )
-    return f"no experiment here reads {kind}; image experiments read images"
+    return f"no experiment here reads {kind}"
 
 
 def _is_there(module: str) -> bool:

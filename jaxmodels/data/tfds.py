@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxmodels.data.dataset import SPLITS, TRAIN, BadRecord, Dataset, Record
-from jaxmodels.data.kinds import readers_of
+from jaxmodels.data.kinds import kind_of_embedded, readers_of
 from jaxmodels.data.shards import fingerprint_of_shards, older_fingerprint, require_shards
 from jaxmodels.errors import InputError, Stopped, closest
 
@@ -140,6 +140,10 @@ def prepared_builder(
     Raises:
       InputError: the data set is unknown, not prepared, or in another format.
     """
+    if name not in embedded and (held := kind_of_embedded(name)):
+        raise InputError(
+            f"data '{name}' holds {held}; expected {expected}. {readers_of(held).capitalize()}"
+        )
     logging.getLogger("absl").setLevel(logging.ERROR)  # its advice to install OpenCV
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.constants import DATA_DIR

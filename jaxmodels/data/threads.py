@@ -1,7 +1,8 @@
 """Threads that read and process records, a batch each."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -13,6 +14,7 @@ from jaxmodels.data.dataset import BadRecord, Record, Records
 _BATCH = 64  # few, because each thread holds a batch: tens of megabytes of large photographs
 
 Result = TypeVar("Result")
+Item = TypeVar("Item")
 
 
 def in_threads(
@@ -22,6 +24,21 @@ def in_threads(
     starts = range(0, len(rows), _BATCH)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield from pool.map(function, (rows[start : start + _BATCH] for start in starts))
+
+
+def ahead(
+    function: Callable[[Item], Result], items: Iterable[Item], most: int = 4
+) -> Iterator[Result]:
+    """Yields the results of a function for items, in order, from threads. At most `most` results
+    are in memory at once."""
+    with ThreadPoolExecutor(min(most, os.cpu_count() or 1)) as pool:
+        waiting: deque = deque()
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) >= most:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def read_each(records: Records, rows: Sequence[int]) -> Sequence[Record | BadRecord]:

@@ -25,6 +25,7 @@ import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxmodels.errors import InputError
+from jaxmodels.files import write_atomically
 from jaxmodels.models.inception import FIDInception
 from jaxmodels.pretrained import SUFFIXES, check_weights, read_weights, require_stored
 
@@ -77,9 +78,10 @@ def convert(source: str | Path, target: str | Path) -> None:
             raise InputError(f"{source}: {name} has numbers that are not finite; expected weights")
     try:
         if target.suffix == ".npz":
-            np.savez(target, **weights)
+            write_atomically(target, lambda file: np.savez(file, **weights))
         else:
-            target.write_bytes(safetensors.numpy.save(weights))
+            content = safetensors.numpy.save(weights)
+            write_atomically(target, lambda file: file.write(content))
     except OSError as error:
         raise InputError(f"cannot write {target}: {error.strerror}") from None
 

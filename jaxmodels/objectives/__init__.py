@@ -53,17 +53,27 @@ Building blocks of an objective:
 State and update, `descent`:
     initial_state        makes the state at step 0, with an average of what is learned (ema)
     descend              makes the state after one update by gradients
+    descend_measured     does so, and gives the norms of gradient and update as metrics
     learned_of           returns what evaluation uses: the average, if there is one
 Gradients, `gradients`:
     gradients_of         computes the gradient of a mean loss over a batch, whole or in parts
     accumulate_gradients does so for gradients of your own (two losses, another estimator)
     losses_in_parts      computes each example's loss in these parts, for an objective's `losses`
     split_batch          divides a batch into parts, of which each device holds a share
-Optimizers, `optimizers`:
+Optimizers, `optimizers`, `schedules` and `parameter_kinds`:
     OptimizerConfig      the flags of an optimizer and its schedule
     make_optimizer       makes the update rule, for states with several optimizers
     scheduled_rate       computes the learning rate at a step
+    kind_of              tells kernels, embeddings, heads and vectors, which have rates of their own
     decayed              marks the parameters that weight decay acts on
+Widths, `mup`:
+    multipliers          computes how rates, initial values and outputs change with the width
+    initial_values       scales a model's initial values to those of its base width
+Looking at a spike, `spikes`:
+    norms_of             computes the norms of a step's gradients and updates
+    largest              computes the largest magnitude of a batch's logits
+    modules              chooses whose outputs a forward pass captures
+    activation_norms     computes the root mean squares of what was captured
 Averages, `averaging`:
     update_average       moves an average of parameters (a teacher, an ema) towards new ones
 Batches, `preprocessing` and `augmentation`:

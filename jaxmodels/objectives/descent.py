@@ -11,8 +11,10 @@ import jax.numpy as jnp
 import optax
 
 from jaxmodels.objectives.averaging import update_average
-from jaxmodels.objectives.optimizers import OptimizerConfig, make_optimizer, scheduled_rate
-from jaxmodels.protocol import Hyperparameters, PyTree, State
+from jaxmodels.objectives.optimizers import OptimizerConfig, make_optimizer
+from jaxmodels.objectives.schedules import scheduled_rate
+from jaxmodels.objectives.spikes import norms_of
+from jaxmodels.protocol import Hyperparameters, Mean, PyTree, State
 
 
 def initial_state(
@@ -40,24 +42,43 @@ def initial_state(
 
 
 def descend(
-    config: OptimizerConfig, steps: int, state: State, gradients: PyTree, **changed: PyTree
+    config: OptimizerConfig,
+    steps: int,
+    state: State,
+    gradients: PyTree,
+    multipliers: PyTree | None = None,
+    **changed: PyTree,
 ) -> State:
     """Makes the state after one update.
 
     steps: the length of the run, over which the learning rate may be laid out.
     gradients: of the parameters, as `gradients_of` gives them.
+    multipliers: of each parameter's update, as `mup` gives them.
     changed: new values of the other learned parts, by name.
     """
+    return descend_measured(config, steps, state, gradients, multipliers, **changed)[0]
+
+
+def descend_measured(
+    config: OptimizerConfig,
+    steps: int,
+    state: State,
+    gradients: PyTree,
+    multipliers: PyTree | None = None,
+    **changed: PyTree,
+) -> tuple[State, dict[str, Mean]]:
+    """Makes the state after one update, as `descend`, and the metrics `gradient_norm` and
+    `update_norm`, to look at a spike of the loss."""
     hyperparameters = state["hyperparameters"]
     rate = scheduled_rate(config, steps, hyperparameters, state["step"])
-    rule = make_optimizer(config, hyperparameters, rate)
+    rule = make_optimizer(config, hyperparameters, rate, multipliers)
     updates, moments = rule.update(gradients, state["optimizer"], state["params"])
     learned = {"params": optax.apply_updates(state["params"], updates), **changed}
     average = state["ema"]
     if average:
         average = update_average(average, learned, hyperparameters["ema"], state["step"])
     after = {"step": state["step"] + 1, "optimizer": moments, "ema": average}
-    return {**state, **learned, **after}
+    return {**state, **learned, **after}, norms_of(gradients, updates)
 
 
 def learned_of(state: State, *names: str) -> dict[str, PyTree]:

@@ -29,7 +29,8 @@ from jaxmodels.objectives.generation import (
     with_recomputed_statistics,
 )
 from jaxmodels.objectives.gradients import accumulate_gradients, gradients_of, split_batch
-from jaxmodels.objectives.optimizers import OptimizerConfig, make_optimizer, scheduled_rate
+from jaxmodels.objectives.optimizers import OptimizerConfig, make_optimizer
+from jaxmodels.objectives.schedules import scheduled_rate
 from jaxmodels.protocol import (
     Batch,
     BatchSpec,

@@ -1,18 +1,40 @@
-"""Optimizers and schedules of optax by name; their rates are hyperparameters in the state."""
+"""Optimizers of optax and Muon by name; their rates are hyperparameters in the state."""
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
+from typing import Literal, get_args
 
-import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from jaxmodels.errors import InputError, require_known
+from jaxmodels.objectives.muon import STEEP, Coefficients, orthogonalized
+from jaxmodels.objectives.parameter_kinds import Kind
+from jaxmodels.objectives.update_rules import (
+    add_decay,
+    cautious,
+    multiplied,
+    muon_by_optax,
+    muon_with_adam,
+    scale_by_rates,
+)
 from jaxmodels.protocol import Hyperparameters, PyTree
 
-OPTIMIZERS = ("sgd", "momentum", "adam", "adamw", "lion", "muon")
-SCHEDULES = ("constant", "cosine", "warmup_cosine", "step", "milestones")
+OPTIMIZERS = ("sgd", "momentum", "adam", "adamw", "lion", "muon", "muon_jordan")
+DECOUPLED = ("adamw", "lion", "muon", "muon_jordan")
+SCHEDULES = ("constant", "cosine", "warmup_cosine", "trapezoid", "step", "milestones")
+# Fields that multiply the rate or the decay of a kind of parameters, with their neutral values.
+FACTORS = {
+    "embedding_rate": 1.0,
+    "head_rate": 1.0,
+    "vector_rate": 1.0,
+    "embedding_decay": 1.0,
+    "head_decay": 1.0,
+    "vector_decay": 0.0,
+}
+Precision = Literal["bfloat16", "float32"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,14 +42,18 @@ class OptimizerConfig:
     """How parameters are updated."""
 
     optimizer: str = "adam"
-    """Update rule: sgd, momentum, adam, adamw, lion or muon."""
+    """Update rule: sgd, momentum, adam, adamw, lion, muon (optax's) or muon_jordan (its authors':
+    Muon for kernels, AdamW for embeddings, head and vectors)."""
     learning_rate: float = 1e-3
     """Peak learning rate."""
     schedule: str = "cosine"
-    """Course of the learning rate: constant, cosine (to 0 at --steps), warmup_cosine, step,
-    milestones."""
+    """Course of the learning rate: constant, cosine (to 0 at --steps), warmup_cosine, trapezoid
+    (warm-up, constant, linear to 0 at --steps), step, milestones."""
     warmup_steps: int = 100
-    """Steps of linear warm-up (warmup_cosine)."""
+    """Steps of linear warm-up (warmup_cosine, trapezoid)."""
+    cooldown: float = 0.7
+    """Last share of the steps in which the rate falls (trapezoid); 0: never, and a larger --steps
+    extends the run."""
     decay_every: int = 1000
     """Steps between decays (step)."""
     milestones: tuple[int, ...] = ()
@@ -39,32 +65,74 @@ class OptimizerConfig:
     second_momentum: float = 0.999
     """Decay of the second moment (beta 2 of Adam, AdamW; Lion's usual value is 0.99)."""
     epsilon: float = 1e-8
-    """Added to the root of the second moment (Adam, AdamW)."""
+    """Added to the root of the second moment (Adam, AdamW, the Adam of muon_jordan)."""
     weight_decay: float = 0.0
     """Weight decay, biases and norms excepted: decoupled for adamw, lion, muon; L2 otherwise."""
     clip: float = 0.0
     """Largest global gradient norm; 0: no clipping."""
+    embedding_rate: float = 1.0
+    """Learning rate of embeddings, as a multiple of --learning-rate."""
+    head_rate: float = 1.0
+    """Learning rate of the head, as a multiple of --learning-rate."""
+    vector_rate: float = 1.0
+    """Learning rate of biases, gains and scalars, as a multiple of --learning-rate."""
+    embedding_decay: float = 1.0
+    """Weight decay of embeddings, as a multiple of --weight-decay."""
+    head_decay: float = 1.0
+    """Weight decay of the head, as a multiple of --weight-decay."""
+    vector_decay: float = 0.0
+    """Weight decay of biases, gains and scalars, as a multiple of --weight-decay."""
+    cautious: bool = False
+    """Update only where the sign of the update is the gradient's (Liang et al. 2024)."""
+    cautious_decay: bool = False
+    """Decay only where this has the direction of the update (Chen et al. 2025; adamw, lion,
+    muon)."""
+    adam_momentum: float | None = None
+    """Beta 1 of the Adam of muon_jordan; None: --momentum."""
+    muon_steps: int = 5
+    """Newton-Schulz steps of muon_jordan."""
+    muon_coefficients: Coefficients = STEEP
+    """Coefficients of a Newton-Schulz step; 2 -1.5 0.5 converges, in about 12 steps
+    (muon_jordan)."""
+    muon_precision: Precision = "bfloat16"
+    """Type in which muon_jordan orthogonalises; float32: that of the parameters."""
 
     @property
     def schedule_ends(self) -> bool:
         """Whether the schedule is laid out over `steps`, so that a run cannot be extended."""
-        return self.schedule in ("cosine", "warmup_cosine")
+        falls = self.schedule == "trapezoid" and self.cooldown > 0
+        return falls or self.schedule in ("cosine", "warmup_cosine")
+
+    def same_until(self, steps: int, other_steps: int) -> int:
+        """Returns the step up to which runs of both lengths have the same learning rates.
+
+        A run that has not gone beyond it is a run of the other length so far.
+        """
+        shorter = min(steps, other_steps)
+        if not self.schedule_ends or steps == other_steps:
+            return shorter
+        if self.schedule != "trapezoid":
+            return 0
+        return int(shorter * (1 - self.cooldown))
 
     def validate(self) -> None:
         """Checks every field.
 
         Raises:
-          InputError: an unknown name, or a number out of range.
+          InputError: an unknown name, a number out of range, or an option that this rule lacks.
         """
         require_known("optimizer", self.optimizer, OPTIMIZERS)
         require_known("schedule", self.schedule, SCHEDULES)
-        for name in ("learning_rate", "decay_rate", "weight_decay", "clip", "epsilon"):
+        for name in ("learning_rate", "decay_rate", "weight_decay", "clip", "epsilon", *FACTORS):
             value = getattr(self, name)
             if not 0 <= value < float("inf"):
                 raise InputError(f"{name} = {value}; expected a finite number >= 0")
-        for name in ("momentum", "second_momentum"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{name} = {getattr(self, name)}; expected 0 <= {name} < 1")
+        for name in ("momentum", "second_momentum", "adam_momentum"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise InputError(f"{name} = {value}; expected 0 <= {name} < 1")
+        if not 0 <= self.cooldown <= 1:
+            raise InputError(f"cooldown = {self.cooldown}; expected a share of the steps, 0 to 1")
         if self.warmup_steps < 0 or self.decay_every < 1:
             raise InputError(
                 f"warmup_steps = {self.warmup_steps}, decay_every = {self.decay_every};"
@@ -76,10 +144,40 @@ class OptimizerConfig:
                 f"schedule = {self.schedule}, milestones = {self.milestones}; expected increasing"
                 " steps with --schedule milestones, and none without"
             )
+        self._validate_rule()
+
+    def _validate_rule(self) -> None:
+        """Raises InputError for options that the rule lacks, and for bad ones of Muon."""
+        require_known("muon_precision", self.muon_precision, get_args(Precision))
+        if self.muon_steps < 1:
+            raise InputError(f"muon_steps = {self.muon_steps}; expected at least 1")
+        if not all(abs(number) < float("inf") for number in self.muon_coefficients):
+            raise InputError(
+                f"muon_coefficients = {self.muon_coefficients}; expected finite numbers"
+            )
+        if self.adam_momentum is not None and self.optimizer != "muon_jordan":
+            raise InputError(
+                f"adam_momentum = {self.adam_momentum} with optimizer {self.optimizer}; expected"
+                " muon_jordan, whose kernels have another momentum: give --momentum"
+            )
+        if self.cautious and self.optimizer == "sgd":
+            raise InputError(
+                "cautious = True with optimizer sgd, whose updates have the gradient's sign;"
+                " expected a rule with momentum"
+            )
+        if self.cautious_decay and (self.optimizer not in DECOUPLED or not self.weight_decay):
+            raise InputError(
+                f"cautious_decay = True with optimizer {self.optimizer}, weight_decay"
+                f" {self.weight_decay}; expected a --weight-decay, and one of"
+                f" {', '.join(DECOUPLED)}"
+            )
 
     def hyperparameters(self) -> Hyperparameters:
-        """The numbers of this config that are traced in the state."""
-        names = (
+        """The numbers of this config that are traced in the state.
+
+        A number of an optional term is there where the term is.
+        """
+        names = [
             "learning_rate",
             "decay_rate",
             "momentum",
@@ -87,116 +185,76 @@ class OptimizerConfig:
             "epsilon",
             "weight_decay",
             "clip",
-        )
+        ]
+        names += [name for name, neutral in FACTORS.items() if getattr(self, name) != neutral]
+        if self.schedule == "trapezoid" and self.schedule_ends:
+            names.append("cooldown")
+        if self.adam_momentum is not None:
+            names.append("adam_momentum")
         return {name: getattr(self, name) for name in names}
 
 
-def decayed(params: PyTree) -> PyTree:
-    """Marks the parameters that weight decay acts on: kernels, and neither biases nor norms.
-
-    The scales and biases of a conditional BatchNorm are tables, so names tell them from kernels.
-    """
-
-    def is_kernel(path, parameter):
-        name = getattr(path[-1], "key", "") if path else ""
-        return parameter.ndim > 1 and name not in ("scale", "bias")
-
-    return jax.tree_util.tree_map_with_path(is_kernel, params)
-
-
-def scheduled_rate(
-    config: OptimizerConfig, steps: int, hyperparameters: PyTree, step: Int[Array, ""]
-) -> Float[Array, ""]:
-    """Computes the learning rate at a step of a run of `steps`.
-
-    The cosine is half a period of SGDR's (Loshchilov & Hutter 2017, equation 5).
-    """
-    at = step.astype(jnp.float32)
-    warmup = min(config.warmup_steps, steps) if config.schedule == "warmup_cosine" else 0
-    factor = jnp.ones(())
-    if config.schedule_ends:
-        progress = jnp.clip((at - warmup) / max(steps - warmup, 1), 0, 1)
-        factor = 0.5 * (1 + jnp.cos(jnp.pi * progress))
-    if warmup:
-        factor = jnp.where(step < warmup, (at + 1) / warmup, factor)
-    if config.schedule == "step":
-        decays = (step // config.decay_every).astype(jnp.float32)
-        factor = hyperparameters["decay_rate"] ** decays
-    if config.schedule == "milestones":
-        decays = jnp.sum(step >= jnp.array(config.milestones)).astype(jnp.float32)
-        factor = hyperparameters["decay_rate"] ** decays
-    return hyperparameters["learning_rate"] * factor
-
-
 def make_optimizer(
-    config: OptimizerConfig, hyperparameters: PyTree, rate: Float[Array, ""]
+    config: OptimizerConfig,
+    hyperparameters: PyTree,
+    rate: Float[Array, ""],
+    multipliers: PyTree | None = None,
 ) -> optax.GradientTransformation:
     """Makes the update rule at a learning rate.
 
     The config decides which terms exist (static); the hyperparameters give their numbers (traced).
     Each traced step makes the rule anew, so that no number becomes a constant of the program.
+
+    multipliers: of the update of each parameter, before decoupled weight decay (see `mup`).
     """
+    rule = _rule(config, hyperparameters)
+    if config.cautious:
+        rule = cautious(rule)
+    if multipliers is not None:
+        rule = multiplied(rule, multipliers)
+    parts = [rule]
+    if config.weight_decay > 0:
+        strengths = _by_kind("decay", hyperparameters, hyperparameters["weight_decay"])
+        decay = add_decay(strengths, config.cautious_decay)
+        parts.insert(1 if config.optimizer in DECOUPLED else 0, decay)
+    if config.clip > 0:
+        parts.insert(0, optax.clip_by_global_norm(hyperparameters["clip"]))
+    return optax.chain(*parts, scale_by_rates(_by_kind("rate", hyperparameters, rate)))
+
+
+def _rule(config: OptimizerConfig, hyperparameters: PyTree) -> optax.GradientTransformation:
     beta, beta2 = hyperparameters["momentum"], hyperparameters["second_momentum"]
-    epsilon = hyperparameters["epsilon"]
+    adam = partial(optax.scale_by_adam, b2=beta2, eps=hyperparameters["epsilon"])
     rules = {
         "sgd": optax.identity,
         "momentum": lambda: optax.trace(decay=beta),
-        "adam": lambda: optax.scale_by_adam(b1=beta, b2=beta2, eps=epsilon),
-        "adamw": lambda: optax.scale_by_adam(b1=beta, b2=beta2, eps=epsilon),
+        "adam": lambda: adam(b1=beta),
+        "adamw": lambda: adam(b1=beta),
         "lion": lambda: optax.scale_by_lion(b1=beta, b2=beta2),
-        "muon": lambda: _scale_by_muon_and_adam(beta, beta2),
+        "muon": lambda: muon_by_optax(beta, beta2),
+        "muon_jordan": lambda: muon_with_adam(
+            beta,
+            partial(
+                orthogonalized,
+                coefficients=config.muon_coefficients,
+                steps=config.muon_steps,
+                dtype=jnp.bfloat16 if config.muon_precision == "bfloat16" else None,
+            ),
+            adam(b1=hyperparameters.get("adam_momentum", beta)),
+        ),
     }
-    parts = []
-    if config.clip > 0:
-        parts.append(optax.clip_by_global_norm(hyperparameters["clip"]))
-    parts.append(rules[config.optimizer]())
-    if config.weight_decay > 0:
-        decay = _add_decay(hyperparameters["weight_decay"])
-        decoupled = config.optimizer in ("adamw", "lion", "muon")
-        parts.insert(len(parts) if decoupled else len(parts) - 1, decay)
-    parts.append(optax.scale(-rate))
-    return optax.chain(*parts)
+    return rules[config.optimizer]()
 
 
-def _add_decay(weight_decay: Float[Array, ""]) -> optax.GradientTransformation:
-    def init(params):
-        return optax.EmptyState()
-
-    def update(updates, state, params=None):
-        def add(update, parameter, is_decayed):
-            return update + weight_decay * parameter if is_decayed else update
-
-        return jax.tree.map(add, updates, params, decayed(params)), state
-
-    return optax.GradientTransformation(init, update)
-
-
-def _scale_by_muon_and_adam(
-    beta: Float[Array, ""], beta2: Float[Array, ""]
-) -> optax.GradientTransformation:
-    """Makes the rule of Muon (Jordan et al. 2024) for kernels and Adam for the rest.
-
-    The kernel of a convolution counts as the matrix [height * width * inputs, outputs]. Muon's
-    updates are scaled by sqrt(max(1, columns / rows)), as by its authors.
-    """
-    from optax import contrib
-
-    def as_matrices(params):
-        return jax.tree.map(
-            lambda p: contrib.MuonDimensionNumbers(tuple(range(p.ndim - 1)), p.ndim - 1), params
-        )
-
-    def scale(updates, _):
-        return jax.tree.map(
-            lambda u: u * max(1, u.shape[-1] * u.shape[-1] / u.size) ** 0.5, updates
-        )
-
-    def rules(params):
-        return jax.tree.map(lambda is_kernel: "muon" if is_kernel else "adam", decayed(params))
-
-    muon = optax.chain(
-        contrib.scale_by_muon(beta=beta, weight_dimension_numbers=as_matrices),
-        optax.stateless(scale),
-    )
-    adam = optax.scale_by_adam(b1=beta, b2=beta2)
-    return optax.partition({"muon": muon, "adam": adam}, rules)
+def _by_kind(
+    term: str, hyperparameters: PyTree, number: Float[Array, ""]
+) -> dict[Kind, Float[Array, ""]]:
+    """Returns the rate or the decay of each kind of parameters, without kinds that have none."""
+    numbers: dict[Kind, Float[Array, ""]] = {}
+    for kind in get_args(Kind):
+        name = f"{kind}_{term}"
+        if name in hyperparameters:
+            numbers[kind] = number * hyperparameters[name]
+        elif FACTORS.get(name, 1.0):
+            numbers[kind] = number
+    return numbers

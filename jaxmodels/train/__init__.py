@@ -14,7 +14,14 @@ from jaxmodels.train.config import (
     configure,
     require_range,
 )
-from jaxmodels.train.experiment import Elsewhere, Evaluation, Experiment, Findings, Prediction
+from jaxmodels.train.experiment import (
+    Elsewhere,
+    Evaluation,
+    Experiment,
+    Findings,
+    Prediction,
+    Texts,
+)
 
 if TYPE_CHECKING:
     from jaxmodels.train.modes import load_run
@@ -32,6 +39,7 @@ __all__ = [
     "Role",
     "RunConfig",
     "Section",
+    "Texts",
     "configure",
     "load_run",
     "main",

@@ -159,6 +159,15 @@ class Config:
         """Whether a schedule ends at `steps`, so that a run cannot be extended."""
         return any(getattr(section, "schedule_ends", False) for section in sections_of(self))
 
+    def same_until(self, steps: int) -> int:
+        """Returns the step up to which a run of another length has the same schedules."""
+        ends = (
+            section.same_until(self.run.steps, steps)
+            for section in sections_of(self)
+            if hasattr(section, "same_until")
+        )
+        return min(ends, default=min(self.run.steps, steps))
+
 
 class Preset(NamedTuple):
     """A named set of flags, with its source, expected result and cost."""

@@ -69,6 +69,19 @@ class Prediction(NamedTuple):
     rebuild: PerBatch | None = None
 
 
+class Texts(NamedTuple):
+    """How --mode sample writes texts.
+
+    conditions: makes the conditions of the objective's `sample` from its key. lines: makes the JSON
+    line of each sample, from the conditions and the samples. stream: yields what standard output
+    shows while the samples of (state, key, conditions) are written.
+    """
+
+    conditions: Callable[[Key[Array, ""]], PyTree]
+    lines: Callable[[PyTree, PyTree], Iterable[dict[str, Any]]]
+    stream: Callable[[State, Key[Array, ""], PyTree], Iterable[str]]
+
+
 class Elsewhere(NamedTuple):
     """Other data to evaluate a run on, prepared as the run's own."""
 
@@ -95,3 +108,5 @@ class Experiment(NamedTuple):
     conditions: Callable[[Key[Array, ""]], PyTree] | None = None
     # Opens the data that a config names, which are others than the run's, for --mode evaluate.
     elsewhere: Callable[[Any], Elsewhere] | None = None
+    # How --mode sample writes texts; None: samples are images.
+    texts: Texts | None = None

@@ -1,21 +1,21 @@
-"""The mode sample: images that a model makes, into a file or a folder of pictures."""
+"""The mode sample: images that a model makes, into a file or a folder of pictures; or texts."""
 
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxmodels.errors import InputError, RunError
 from jaxmodels.files import whole_folder, write_atomically
-from jaxmodels.protocol import State
 from jaxmodels.train.config import Config
 from jaxmodels.train.experiment import Experiment
 from jaxmodels.train.loop import Trainer, require_sample
+from jaxmodels.train.outputs import on_one_device, output_of, restored_of
 from jaxmodels.train.predictions import predicted
 from jaxmodels.train.run_folder import RunFolder
+from jaxmodels.train.texts import write_texts
 
 _ARRAYS = ".npz"
 
@@ -28,6 +28,8 @@ def sample(experiment: Experiment, config: Config, folder: RunFolder) -> str:
       InputError: nothing to sample, no output, or no checkpoint.
       RunError: none of the examples of the input could be read.
     """
+    if experiment.texts:
+        return write_texts(experiment, experiment.texts, config, folder)
     run = config.run
     output = output_of(run.output, _ARRAYS, folder=True)
     if run.input:
@@ -96,45 +98,3 @@ def _write_pictures(folder: Path, images: Iterable[tuple[np.ndarray | None, str]
             label = f"-{Path(name).stem}" if name else ""
             pixels = image[..., 0] if image.shape[-1] == 1 else image
             Image.fromarray(pixels).save(partial / f"{number:05d}{label}.png")
-
-
-def output_of(output: str | None, ending: str | Iterable[str], folder: bool = False) -> Path:
-    """Returns the file to write.
-
-    ending: of the file, or those that it may have. folder: whether a path without an ending may
-      name a folder to make.
-
-    Raises:
-      InputError: none is named, or none that can be written.
-    """
-    endings = [ending] if isinstance(ending, str) else list(ending)
-    path = Path(output or "")
-    fits = bool(output) and (path.suffix in endings or (folder and not path.suffix))
-    if not fits:
-        wanted = " or ".join(f"--output FILE{ending}" for ending in endings)
-        wanted += ", or a folder of PNGs, --output FOLDER" if folder else ""
-        raise InputError(f"output = {output}; expected a file to write, {wanted}")
-    if not path.parent.is_dir():
-        raise InputError(
-            f"output = {output}; there is no folder {path.parent}: make it, or name another file"
-        )
-    if not path.suffix and path.exists():
-        raise InputError(f"output = {output}; it exists: name a folder that is to be made")
-    return path
-
-
-def restored_of(trainer: Trainer) -> tuple[int, State]:
-    """Returns step and state of the checkpoint that the config names.
-
-    Raises:
-      InputError: there is none.
-    """
-    restored = trainer.restored()
-    if restored is None:
-        raise InputError(f"workdir {trainer.folder.path} has no checkpoint; train the run first")
-    return restored.step, restored.tree["state"]
-
-
-def on_one_device(state: State) -> Any:
-    """Copies a state to the first device."""
-    return jax.device_put(jax.device_get(state), jax.local_devices()[0])

@@ -138,8 +138,13 @@ def _dotted(path: Path, base: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def _imports(path: Path, name: str) -> Iterator[str]:
-    """Yields the names of modules that a file may import, at its top or in its functions."""
+@functools.cache
+def _imports(path: Path, name: str) -> frozenset[str]:
+    """Returns the names of modules that a file may import, at its top or in its functions."""
+    return frozenset(_imported(path, name))
+
+
+def _imported(path: Path, name: str) -> Iterator[str]:
     package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
     for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Import):
@@ -151,9 +156,14 @@ def _imports(path: Path, name: str) -> Iterator[str]:
             yield from (f"{module}.{alias.name}" for alias in node.names)
 
 
-def _files_of(name: str, base: Path) -> Iterator[tuple[str, Path]]:
-    """Yields a module's file and those of its packages, found in `base` or in the project; nothing
+@functools.cache
+def _files_of(name: str, base: Path) -> tuple[tuple[str, Path], ...]:
+    """Returns a module's file and those of its packages, found in `base` or in the project; nothing
     for a module from elsewhere."""
+    return tuple(_found(name, base))
+
+
+def _found(name: str, base: Path) -> Iterator[tuple[str, Path]]:
     parts = name.split(".")
     for root in dict.fromkeys((base, _BASE)):
         file = root.joinpath(*parts).with_suffix(".py")

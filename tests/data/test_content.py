@@ -78,6 +78,16 @@ def test_each_file_is_read_once(tmp_path, read):
     assert [path.name for path in read[3:]] == ["b"]
 
 
+def test_files_that_are_gone_are_forgotten(tmp_path, cache):
+    folder, sizes = tmp_path / "data", []
+    for names in ("ab", "bc"):
+        files = _write(folder, dict.fromkeys(names, "x"))
+        fingerprint_of("data", files, folder)
+        [known] = (cache / "data" / "hashes").iterdir()
+        sizes.append(known.stat().st_size)
+    assert sizes[0] == sizes[1]
+
+
 def test_a_file_of_this_moment_is_not_trusted(tmp_path, read, monkeypatch):
     """One more change might carry the same time."""
     monkeypatch.setattr(content, "_SETTLED", 2_000_000_000)

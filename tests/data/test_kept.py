@@ -136,3 +136,29 @@ def test_room_is_taken_before_a_map_is_written(tmp_path):
     np.lib.format.open_memmap(path, "w+", np.uint8, (1 << 20,))
     reserve(path)
     assert path.stat().st_blocks * 512 >= 1 << 20
+
+
+def test_a_trusted_entry_is_read_once_by_all_processes(tmp_path, monkeypatch):
+    make, read = _Maker(), []
+    checksums = module._checksums
+    folder = kept(tmp_path / "entry", make, trusted=True)
+    monkeypatch.setattr(module, "_checksums", lambda path: read.append(path) or checksums(path))
+    module._verified.clear()  # as a later process finds it
+    kept(folder, make, trusted=True)
+    assert not read
+    module._verified.clear()
+    kept(folder, make)  # who does not trust reads
+    assert len(read) == 2
+    for damage in ("flipped", "cut", "gone"):
+        module._verified.clear()
+        DAMAGE[damage](folder)
+        made = make.calls
+        kept(folder, make, trusted=True)
+        assert make.calls == made + 1
+    # A note that cannot be read or trusted is none.
+    for note in ("[", "[[1, 2, 3, 4]]"):
+        module._verified.clear()
+        (folder / "verified.json").write_text(note)
+        read.clear()
+        kept(folder, make, trusted=True)
+        assert len(read) == 2

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from jaxmodels import order as module
 from jaxmodels.data import sample_order
-from jaxmodels.order import Order, permutation
+from jaxmodels.order import Order, permutation, shuffled
 
 
 @pytest.mark.parametrize(("size", "batch"), [(10, 4), (7, 7), (5, 3), (64, 1)])
@@ -66,3 +67,40 @@ def test_the_parts_of_all_hosts_make_the_batch(seed):
         found = [getattr(part, name)(1, 4) for part in parts]
         assert {part.shape for part in found} == {(3, 2)}
         np.testing.assert_array_equal(np.concatenate(found, axis=1), expected)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 64, 1000, 4097])
+def test_the_order_without_a_sort_shows_every_example_once(size):
+    orders = [shuffled(np.arange(size), size, *key) for key in ((0, 0), (0, 1), (1, 0))]
+    for order in orders:
+        np.testing.assert_array_equal(np.sort(order), np.arange(size))
+        some = np.array([size - 1, 0, size // 2])
+        assert (shuffled(some, size, 0, 0) == orders[0][some]).all()
+    assert size < 64 or len({order.tobytes() for order in orders}) == 3
+
+
+def test_the_order_without_a_sort_looks_random():
+    size = 40_000
+    orders = np.stack([shuffled(np.arange(size), size, 7, epoch) for epoch in range(4)])
+    # Neither places and examples nor neighbours nor epochs are correlated: 5 deviations of chance.
+    pairs = [(np.arange(size), orders[0]), (orders[0][1:], orders[0][:-1]), (orders[0], orders[1])]
+    for a, b in pairs:
+        assert abs(np.corrcoef(a, b)[0, 1]) < 5 / np.sqrt(size)
+    # How many of 200 equal ranges of examples fall on each of 200 ranges of places: chi-squared.
+    counts = np.histogram2d(np.arange(size), orders[2], bins=200)[0]
+    assert abs((np.square(counts - 1).sum() - 200**2) / np.sqrt(2 * 200**2)) < 5
+
+
+def test_large_data_is_ordered_without_a_sort():
+    size = module.MOST_SORTED + 1
+    order = sample_order(size, 8, 3, size // 8 - 1, size // 8 + 3)
+    flat = np.arange((size // 8 - 1) * 8, (size // 8 + 3) * 8)
+    expected = [shuffled(flat[flat // size == e] % size, size, 3, e) for e in (0, 1)]
+    np.testing.assert_array_equal(order.ravel(), np.concatenate(expected))
+    huge = 2**40
+    rows = Order(huge, 4, 0).rows(2**36, 2**36 + 5)
+    assert rows.shape == (5, 4) and (rows >= 0).all() and (rows < huge).all()
+    assert (rows > 2**32).any()
+    assert Order(huge, 4).rows(2**37, 2**37 + 1).tolist() == [
+        [2**39, 2**39 + 1, 2**39 + 2, 2**39 + 3]
+    ]

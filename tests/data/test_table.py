@@ -31,6 +31,7 @@ from jaxmodels.data.checking import (
 )
 from jaxmodels.errors import InputError
 from jaxmodels.files import whole_folder
+from tests.marks import slow
 
 SIZE = 37
 SPEC = {
@@ -77,8 +78,7 @@ def _batches(source, order, spans, length):
             )
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("seed", [None, 3])
+@pytest.mark.parametrize(("workers", "seed"), [slow(0, None), (0, 3), slow(2, None), slow(2, 3)])
 def test_streamed_batches_are_the_resident_ones(dataset, tmp_path, workers, seed, monkeypatch):
     monkeypatch.setattr("jaxmodels.data.streamed._READ_AT_ONCE", 24)
     records = dataset.splits["train"]

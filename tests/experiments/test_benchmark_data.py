@@ -29,6 +29,7 @@ def tasks(tmp_path, monkeypatch):
     return {"mnist": f"mnist={tmp_path}", "photographs": f"photographs={tmp_path / 'photographs'}"}
 
 
+@pytest.mark.slow
 def test_ours_and_grain_give_each_example_once_in_an_epoch(tasks):
     shapes = {"mnist": (28, 28, 1), "photographs": (224, 224, 3)}
     expected = Counter(row % 10 for row in range(COUNT))

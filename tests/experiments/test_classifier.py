@@ -51,6 +51,7 @@ def test_two_steps_then_resume(tmp_path):
     assert (code, _summary(out)["step"]) == (0, "4")
 
 
+@pytest.mark.slow
 def test_the_default_command_as_a_module(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "experiments.classifier", *SMALL],
@@ -70,7 +71,8 @@ def test_the_default_command_as_a_module(tmp_path):
 KEYS = ("loss", "accuracy", "top5", "precision", "recall", "f1", "ece")
 
 
-def test_it_learns_the_digits_and_reports_them(tmp_path):
+@pytest.mark.slow
+def test_it_learns_the_digits_and_reports_them(drawn, tmp_path):
     code, out, _ = _run("--workdir", tmp_path, "--model", "mlp", "--steps", 300)
     assert code == 0
     assert float(_summary(out)["test/accuracy"]) > 0.95
@@ -129,6 +131,7 @@ def test_every_kind_of_flag(tmp_path, flags):
     assert (code, _summary(out)["step"]) == (0, "2")
 
 
+@pytest.mark.slow
 def test_a_users_own_data_set(tmp_path):
     generator = np.random.default_rng(0)
     labels = {"train": [0, 1] * 30, "test": [0, 1] * 10}
@@ -148,6 +151,7 @@ def test_a_users_own_data_set(tmp_path):
     assert not (tmp_path / "run/samples/misclassified.png").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_of_images_streamed_on_all_devices(tmp_path):
     """JPEGs of several sizes: cut at random, augmented, on a ResNet under pmap; then evaluated
     under jit."""
@@ -262,6 +266,7 @@ def test_bad_data_and_folders(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_another_run_is_refused_and_kept(tmp_path):
     flags = ["--workdir", tmp_path, *SMALL]
     assert _run(*flags)[0] == 0
@@ -278,7 +283,8 @@ def test_another_run_is_refused_and_kept(tmp_path):
     assert _run(*flags, "--learning-rate", 0.5, "--overwrite")[0] == 0
 
 
-@pytest.mark.parametrize("parts", [2, slow(1)])
+@pytest.mark.slow
+@pytest.mark.parametrize("parts", [2, 1])
 def test_a_diverging_run_fails_with_advice_and_debug_names_the_layer(tmp_path, parts):
     flags = ["--model", "mlp", "--optimizer", "sgd", "--learning-rate", 1e25, "--dropout", 0]
     flags += ["--accumulate", parts]
@@ -309,6 +315,7 @@ def test_a_bare_option_goes_to_the_model_that_is_named(tmp_path):
     assert "--hidden 16 --batch-norm" in records[0]["command"]
 
 
+@pytest.mark.slow
 def test_flags_from_a_file_and_from_another_run(tmp_path):
     (tmp_path / "flags.yaml").write_text("model: mlp\nhidden: [16]\nsteps: 2\nlog-every: 1\n")
     for name in ("yaml", "again"):
@@ -327,6 +334,7 @@ def test_flags_from_a_file_and_from_another_run(tmp_path):
     assert (code, "none.yaml cannot be read" in error) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_run_in_the_old_format_still_opens(tmp_path):
     """Its record has the flags of all models, with empty values for the architecture's own."""
     flags = ["--workdir", tmp_path, *SMALL]

@@ -107,6 +107,7 @@ def test_grey_pictures_are_scored_in_three_channels(run, tmp_path):
     assert (run / "evaluation-grey.json").exists()
 
 
+@pytest.mark.slow
 def test_a_new_run_in_the_folder_leaves_no_scores_of_the_old(tmp_path):
     data = _write(tmp_path / "photos", CLASSES, ("train", "test"))
     other, run = _write(tmp_path / "other", CLASSES), tmp_path / "run"

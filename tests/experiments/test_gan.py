@@ -19,7 +19,6 @@ from jaxmodels.errors import InputError
 from jaxmodels.metrics.generative import NAMES
 from jaxmodels.train import configure, main, train
 from jaxmodels.train.modes import load_run
-from tests.marks import slow_but
 from tests.tfds_folder import write_image_dataset
 
 SMALL = ["--width", "8", "--latent-size", "8", "--batch-size", "16", "--steps", "4"]
@@ -41,7 +40,7 @@ def _summary(out):
 
 
 @pytest.fixture(scope="module")
-def run(judge, tmp_path_factory):
+def run(judge, drawn, tmp_path_factory):
     """A short conditional run, and what it printed."""
     folder = tmp_path_factory.mktemp("gan") / "run"
     flags = ["--workdir", folder, "--judge", judge, *SMALL]
@@ -147,7 +146,8 @@ def test_a_run_goes_on_only_under_its_own_judge(run, tmp_path):
     assert "--overwrite" in error
 
 
-@pytest.mark.parametrize("preset", slow_but("r3gan", PRESETS))
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", PRESETS)
 def test_presets_run(preset, judge, tmp_path):
     code, out, error = _run(
         "--preset", preset, "--judge", judge, "--workdir", tmp_path / "r", *SMALL
@@ -156,6 +156,7 @@ def test_presets_run(preset, judge, tmp_path):
     assert np.isfinite(float(_summary(out)["test/generator_loss"]))
 
 
+@pytest.mark.slow
 def test_unlabelled_images_of_another_size_are_scored_by_pixels(tmp_path):
     generator = np.random.default_rng(0)
     splits = {
@@ -211,7 +212,8 @@ def _photos(folder, classes=("circle", "square", "star"), sizes=(8,)):
     return folder
 
 
-@pytest.mark.parametrize("sizes", [(8,), pytest.param((8, 9), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [(8,), (8, 9)])
 def test_the_judge_learns_the_folder_that_is_given(sizes, tmp_path, monkeypatch):
     """Of a folder that is called like an embedded data set, with its flags, whatever its path."""
     monkeypatch.setenv("JAXMODELS_CACHE", str(tmp_path / "cache"))

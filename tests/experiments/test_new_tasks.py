@@ -12,9 +12,11 @@ import jax
 import numpy as np
 import pytest
 
+from jaxmodels.errors import InputError
 from jaxmodels.report import write_comparison
 from jaxmodels.train import configure, main, train
 from tests.experiments import multilabel, tabular
+from tests.marks import slow
 
 
 def _table(path, count=203):
@@ -82,6 +84,32 @@ def test_a_table_resumes_to_the_bit_and_runs_on_all_devices(tmp_path):
     assert "higher is better" in page.read_text()
 
 
+def test_a_run_may_get_another_end_in_the_constant_part_of_a_trapezoid(tmp_path):
+    """It is then, to the bit, the run of that length; later, it is another run."""
+    _table(tmp_path / "numbers.csv")
+    flags = {"table": str(tmp_path / "numbers.csv"), "log_every": 10, "steps_per_dispatch": 10}
+    trapezoid = {"schedule": "trapezoid", "warmup_steps": 5, "cooldown": 0.5}
+    config = configure(tabular.TabularConfig(), **flags, **trapezoid, eval_every=200)
+
+    def stopped_at(step):
+        return lambda config: tabular.build(config)._replace(
+            describe=lambda at, *_: os.kill(os.getpid(), signal.SIGTERM) if at == step else None
+        )
+
+    def run(build, name, steps):
+        folder = {"workdir": str(tmp_path / name), "accept_code_change": True}
+        return train(build, configure(config, **folder, steps=steps))
+
+    whole = run(tabular.build, "whole", 200)
+    assert 20 <= run(stopped_at(20), "parts", 120).step <= 60
+    assert 130 <= run(stopped_at(130), "parts", 200).step < 200
+    with pytest.raises(InputError, match=r"steps 200 -> 240 .* first 100 are the same; it is at 1"):
+        run(tabular.build, "parts", 240)
+    resumed = run(tabular.build, "parts", 200)
+    for a, b in zip(*(jax.tree.leaves(r.state) for r in (whole, resumed)), strict=True):
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
 def _labelled(count=96, known=0.6):
     generator = np.random.default_rng(1)
     x = generator.normal(size=(count, 4)).astype(np.float32)
@@ -100,7 +128,9 @@ def test_several_labels_learn_from_arrays_of_a_notebook(tmp_path):
     assert record["test"]["known"] == (data["test"]["labels"] >= 0).sum()
 
 
-@pytest.mark.parametrize("flags", [{"accumulate": 4, "mesh": "data=1"}, {"parallel": "pmap"}, {}])
+@pytest.mark.parametrize(
+    "flags", [{"accumulate": 4, "mesh": "data=1"}, slow({"parallel": "pmap"}), slow({})]
+)
 def test_labels_weigh_alike_in_parts_and_on_devices(tmp_path, flags):
     """Each part of a batch has another number of known labels."""
     data = {"train": _labelled(known=0.3), "test": _labelled(37)}

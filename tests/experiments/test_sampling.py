@@ -57,6 +57,7 @@ def test_a_gan_draws_one_class_from_the_latents_of_the_others(gan_run, tmp_path)
     assert (usual["images"] != sevens["images"]).any()
 
 
+@pytest.mark.slow
 def test_rows_go_from_one_latent_to_another(gan_run, tmp_path):
     found = _of_gan(gan_run, tmp_path / "rows.npz", "--count 15 --interpolate 5 --label 3")
     latents = np.random.default_rng(0).normal(size=(3, 6)).astype(np.float32)

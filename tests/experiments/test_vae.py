@@ -17,6 +17,7 @@ from jaxmodels.objectives.preprocessing import with_preprocessing
 from jaxmodels.protocol import Objective
 from jaxmodels.train import configure, main, train
 from jaxmodels.train.program import keys_of
+from tests.marks import slow
 
 MLP = ["--model", "mlp", "--hidden", "8", "--latent-size", "3", "--likelihood", "bernoulli"]
 SMALL = ["--batch-size", "16", "--steps", "4", "--eval-every", "2", "--log-every", "2"]
@@ -42,7 +43,7 @@ def _files(folder):
 
 
 @pytest.fixture(scope="module")
-def run(judge, tmp_path_factory):
+def run(judge, drawn, tmp_path_factory):
     """A short conditional run with a quick judge, and what it printed."""
     folder = tmp_path_factory.mktemp("vae")
     flags = ["--workdir", folder / "run", "--judge", judge, "--conditional"]
@@ -88,6 +89,7 @@ def test_pictures(run):
     assert (folder / "curves.png").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_test_split_of_few_images_has_pictures_too(tmp_path, count):
     generator = np.random.default_rng(0)
@@ -102,6 +104,7 @@ def test_a_test_split_of_few_images_has_pictures_too(tmp_path, count):
     assert {"interpolations", "traversals", "latents"} <= names
 
 
+@pytest.mark.slow
 def test_evaluation_is_the_same_whenever_it_is_made(run):
     """The binarisation of validation and test, too; and it writes nothing."""
     folder, out = run
@@ -121,7 +124,7 @@ def test_evaluation_is_the_same_whenever_it_is_made(run):
     assert _files(folder) == before
 
 
-@pytest.mark.parametrize("draw", ["mean", "sample"])
+@pytest.mark.parametrize("draw", [slow("mean"), "sample"])
 def test_samples_of_a_run(draw, run, tmp_path):
     folder, _ = run
     found = []

@@ -58,6 +58,7 @@ def test_more_than_a_chunk_equals_moments():
     assert squared_mmd(real, fake) == pytest.approx(sum(within) - 2 * across, rel=1e-9, abs=1e-11)
 
 
+@pytest.mark.slow
 def test_it_is_unbiased():
     """Of one distribution the mean is 0, with both signs; of two, it does not depend on counts."""
     generator = np.random.default_rng(0)

@@ -140,9 +140,10 @@ def test_other_pytorch_files_are_refused(tmp_path, published):
 
 
 def test_a_target_that_cannot_be_written(tmp_path, published):
+    (tmp_path / "file").write_text("")
     for suffix in ("npz", "safetensors"):
-        with pytest.raises(InputError, match=r"cannot write .*: No such file"):
-            convert(published, tmp_path / "nowhere" / f"weights.{suffix}")
+        with pytest.raises(InputError, match=r"cannot write .*: (File exists|Not a directory)"):
+            convert(published, tmp_path / "file" / f"weights.{suffix}")
 
 
 def test_a_pickle_that_would_run_code_and_a_view_that_would_grow_are_refused(tmp_path, capsys):

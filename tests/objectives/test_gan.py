@@ -19,7 +19,7 @@ from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.protocol import Objective, example_keys
 from jaxmodels.train.layout import make_mesh
 from jaxmodels.train.program import TrainProgram
-from tests.marks import slow_but
+from tests.marks import slow, slow_but
 from tests.objectives.gan_toys import ToyDiscriminator, ToyGenerator, images, program, toy_gan
 
 SGD = {"optimizer": "sgd", "learning_rate": 0.1, "discriminator_learning_rate": 0.3}
@@ -57,8 +57,8 @@ def _latents_of(objective, key, count):
 
 @pytest.mark.parametrize(
     "name, updates",
-    [(name, updates) for name in LOSSES for updates in ("alternating", "simultaneous")]
-    + [("non_saturating", "shared")],
+    [slow(name, updates) for name in LOSSES for updates in ("alternating", "simultaneous")]
+    + [("non_saturating", "shared"), ("hinge", "alternating"), ("wasserstein", "simultaneous")],
 )
 def test_a_step_is_the_gradient_step_of_both_losses(name, updates):
     """By plain jax.grad of the two losses, written down here."""

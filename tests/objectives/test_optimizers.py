@@ -1,5 +1,7 @@
 """Optimizers and schedules by name: closed forms, traced rates, decay and clipping."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,10 +13,11 @@ from jaxmodels.objectives.optimizers import (
     OPTIMIZERS,
     SCHEDULES,
     OptimizerConfig,
-    decayed,
     make_optimizer,
-    scheduled_rate,
 )
+from jaxmodels.objectives.parameter_kinds import decayed
+from jaxmodels.objectives.schedules import scheduled_rate
+from tests.marks import slow_but
 
 PARAMS = {"kernel": jnp.array([[1.0, -2.0], [0.5, 3.0]]), "bias": jnp.array([0.3, -0.7])}
 
@@ -72,6 +75,106 @@ def test_muon_update_of_a_kernel_is_nearly_orthogonal_and_scaled():
     np.testing.assert_allclose(jnp.abs(after["bias"]), 1, rtol=1e-3)  # Adam's first step
 
 
+KINDS = {
+    "words": {"embedding": jnp.array([[1.0, -2.0], [0.5, 3.0]])},
+    "block": {"kernel": jnp.array([[0.4, 2.0], [-0.5, 1.5]]), "bias": jnp.array([0.3, -0.7])},
+    "head": {"kernel": jnp.array([[2.0, -1.0], [0.1, 0.6]])},
+}
+
+
+@pytest.mark.parametrize("name", slow_but("adamw", OPTIMIZERS))
+def test_kinds_of_parameters_have_rates_and_decays_of_their_own(name):
+    """Those of a run in which that rate, or that decay, is everybody's."""
+    common = {"optimizer": name, "learning_rate": 0.01, "weight_decay": 0.1}
+    factors = {"embedding": (3.0, 0.5), "head": (0.25, 2.0), "vector": (0.5, 0.7)}
+    config = OptimizerConfig(
+        **common,
+        **{f"{kind}_rate": rate for kind, (rate, _) in factors.items()},
+        **{f"{kind}_decay": decay for kind, (_, decay) in factors.items()},
+    )
+    ours = _run(config, params=KINDS)
+    for kind, pick in {
+        "embedding": lambda tree: tree["words"]["embedding"],
+        "head": lambda tree: tree["head"]["kernel"],
+        "vector": lambda tree: tree["block"]["bias"],
+        "kernel": lambda tree: tree["block"]["kernel"],
+    }.items():
+        rate, decay = factors.get(kind, (1.0, 1.0))
+        alone = OptimizerConfig(
+            optimizer=name,
+            learning_rate=0.01 * rate,
+            weight_decay=0.1 * decay,
+            vector_decay=float(kind == "vector"),
+        )
+        expected = pick(_run(alone, params=KINDS))
+        np.testing.assert_allclose(pick(ours), expected, rtol=1e-5)
+        assert np.abs(pick(ours) - pick(_run(OptimizerConfig(**common), params=KINDS))).max() > (
+            -1 if kind == "kernel" else 1e-4
+        )
+
+
+def test_cautious_updates_go_where_the_gradient_points():
+    """The second step of momentum by hand: one of two components turned, so the other counts 2."""
+    config = OptimizerConfig(optimizer="momentum", learning_rate=0.5, cautious=True)
+    rule = make_optimizer(config, _traced(config), jnp.float32(0.5))
+    params = jnp.zeros(2)
+    _, state = rule.update(jnp.array([1.0, 1.0]), rule.init(params), params)
+    updates, state = rule.update(jnp.array([-0.2, 0.1]), state, params)
+    np.testing.assert_allclose(updates, [0.0, -0.5 * 2 * (0.9 + 0.1)], rtol=1e-6)
+    updates, _ = rule.update(jnp.array([-0.2, -0.1]), state, params)
+    np.testing.assert_array_equal(updates, [0.0, 0.0])
+
+
+@pytest.mark.parametrize("name", ["adamw", "lion", "muon_jordan"])
+def test_cautious_decay_acts_where_it_has_the_direction_of_the_update(name):
+    params = {"kernel": jnp.array([[1.0, -1.0], [1.0, -1.0]])}
+    gradients = {"kernel": jnp.array([[1.0, 1.0], [-1.0, -0.5]])}
+
+    def updates(**options):
+        config = OptimizerConfig(optimizer=name, **options)
+        rule = make_optimizer(config, _traced(config), jnp.float32(1))
+        return rule.update(gradients, rule.init(params), params)[0]["kernel"]
+
+    plain, decaying = updates(), updates(weight_decay=0.1, cautious_decay=True)
+    shrinks = plain * params["kernel"] <= 0
+    assert 0 < shrinks.sum() < 4
+    expected = plain - 0.1 * params["kernel"] * shrinks
+    np.testing.assert_allclose(decaying, expected, rtol=1e-6)
+
+
+def test_multipliers_are_of_the_update_and_not_of_decoupled_decay():
+    config = OptimizerConfig(optimizer="adamw", weight_decay=0.1)
+    gradients = jax.tree.map(jnp.ones_like, PARAMS)
+    factors = {"kernel": 0.25, "bias": 3.0}
+    hyperparameters = _traced(config)
+    rule = make_optimizer(config, hyperparameters, jnp.float32(0.1), factors)
+    plain = make_optimizer(config, hyperparameters, jnp.float32(0.1))
+    state = plain.init(PARAMS)
+    assert jax.tree.structure(state) == jax.tree.structure(rule.init(PARAMS))
+    updates, _ = rule.update(gradients, state, PARAMS)
+    np.testing.assert_allclose(updates["bias"], [-0.3, -0.3], rtol=1e-5)
+    expected = -0.1 * (0.25 + 0.1 * PARAMS["kernel"])
+    np.testing.assert_allclose(updates["kernel"], expected, rtol=1e-5)
+
+
+def test_states_follow_the_parameters():
+    """Every array of an optimizer's state is a count, or has path and shape of a parameter, so that
+    rules by path shard it."""
+    params = {jax.tree_util.keystr(path): leaf.shape for path, leaf in _leaves(KINDS)}
+    for name in OPTIMIZERS:
+        config = OptimizerConfig(optimizer=name, weight_decay=0.1, clip=1.0, cautious=name != "sgd")
+        state = make_optimizer(config, _traced(config), jnp.float32(0)).init(KINDS)
+        for path, leaf in _leaves(state):
+            name = jax.tree_util.keystr(path)
+            owners = [owner for owner in params if name.endswith(owner)]
+            coefficients = name.endswith(".ns_coeffs")  # of optax's Muon
+            assert coefficients or not leaf.shape or leaf.shape == params[owners[0]], name
+
+
+def _leaves(tree):
+    return jax.tree_util.tree_leaves_with_path(tree)
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_decay_acts_on_kernels_only(name):
     plain = OptimizerConfig(optimizer=name, learning_rate=0.01)
@@ -125,6 +228,37 @@ def test_schedules_by_closed_form():
     assert _rate(warm, 100) == pytest.approx(0, abs=1e-7)
     stairs = OptimizerConfig(schedule="step", decay_every=30, decay_rate=0.5, **common)
     assert [_rate(stairs, s) for s in (0, 29, 30, 60)] == pytest.approx([0.2, 0.2, 0.1, 0.05])
+
+
+def test_the_trapezoid_by_closed_form():
+    """Step for step that of modded-nanogpt's train_gpt_simple.py; with a warm-up, the lower."""
+    trapezoid = OptimizerConfig(schedule="trapezoid", warmup_steps=0, learning_rate=0.2)
+    for step in range(100):
+        eta = 1.0 if step / 100 < 1 - 0.7 else (1 - step / 100) / 0.7
+        assert _rate(trapezoid, step) == pytest.approx(0.2 * eta, rel=1e-5)
+    assert [_rate(trapezoid, step) for step in (100, 150)] == [0, 0]
+    warm = OptimizerConfig(schedule="trapezoid", warmup_steps=50, learning_rate=1.0, cooldown=0.8)
+    assert [_rate(warm, step) for step in (0, 24, 39)] == pytest.approx([0.02, 0.5, 0.7625])
+    assert _rate(warm, 90) == pytest.approx(0.125)
+    constant = OptimizerConfig(schedule="trapezoid", warmup_steps=10, cooldown=0, learning_rate=1.0)
+    assert [_rate(constant, step) for step in (4, 9, 99, 200)] == pytest.approx([0.5, 1, 1, 1])
+    assert not constant.schedule_ends and "cooldown" not in constant.hyperparameters()
+
+
+@pytest.mark.parametrize("cooldown", [0.25, 0.7, 1.0])
+def test_runs_of_two_lengths_have_the_same_rates_as_long_as_they_say(cooldown):
+    config = OptimizerConfig(schedule="trapezoid", warmup_steps=7, cooldown=cooldown)
+    short, long = (
+        jax.vmap(lambda at: scheduled_rate(config, steps, _traced(config), at))(jnp.arange(60))  # noqa: B023
+        for steps in (60, 100)
+    )
+    common = config.same_until(100, 60)
+    assert common == config.same_until(60, 100) == int(60 * (1 - cooldown))
+    np.testing.assert_array_equal(short[:common], long[:common])
+    falling = max(common, config.warmup_steps) + 1
+    assert (short[falling:] < long[falling:]).all()
+    assert OptimizerConfig(schedule="cosine").same_until(60, 100) == 0
+    assert OptimizerConfig(schedule="constant").same_until(60, 100) == 60
 
 
 def test_milestones_by_closed_form():
@@ -181,7 +315,7 @@ def test_steps_decay_at_the_step_itself(period):
 
 def test_schedules_that_are_laid_out_over_the_steps_say_so():
     ends = {name for name in SCHEDULES if OptimizerConfig(schedule=name).schedule_ends}
-    assert ends == {"cosine", "warmup_cosine"}
+    assert ends == {"cosine", "warmup_cosine", "trapezoid"}
 
 
 @pytest.mark.parametrize(
@@ -200,11 +334,26 @@ def test_schedules_that_are_laid_out_over_the_steps_say_so():
         ("second_momentum", -0.1),
         ("warmup_steps", -1),
         ("decay_every", 0),
+        ("cooldown", 1.5),
+        ("embedding_rate", -1.0),
+        ("vector_decay", float("inf")),
+        ("muon_steps", 0),
+        ("muon_precision", "float16"),
+        ("muon_coefficients", (1.0, float("nan"), 2.0)),
+        ("adam_momentum", 0.9),  # of a rule that has but one momentum
+        ("cautious_decay", True),  # of nothing that decays
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_bad_values_are_named(field, value):
-    with pytest.raises(InputError, match=f"{field}.*{value}"):
+    with pytest.raises(InputError, match=rf"{field}.*{re.escape(str(value))}"):
         OptimizerConfig(**{field: value}).validate()
+
+
+def test_caution_needs_a_rule_with_momentum():
+    with pytest.raises(InputError, match="cautious = True with optimizer sgd"):
+        OptimizerConfig(optimizer="sgd", cautious=True).validate()
+    OptimizerConfig(optimizer="adam", cautious=True).validate()
 
 
 def test_weight_decay_spares_norms_even_where_they_are_tables():

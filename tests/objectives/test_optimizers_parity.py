@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmodels.objectives.optimizers import OptimizerConfig, make_optimizer, scheduled_rate
+from jaxmodels.objectives.optimizers import OptimizerConfig, make_optimizer
+from jaxmodels.objectives.schedules import scheduled_rate
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.parity

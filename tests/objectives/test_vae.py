@@ -430,7 +430,7 @@ def test_eight_devices_give_what_one_gives(model, likelihood, flags):
         _close(results[0], other, rtol=1e-3, atol=2e-4)
 
 
-@pytest.mark.parametrize("model", ["mlp", "ladder", "vqvae"])
+@pytest.mark.parametrize("model", [slow("mlp"), slow("ladder"), "vqvae"])
 def test_samples_in_chunks_are_those_drawn_one_by_one(model, monkeypatch):
     monkeypatch.setattr(generation, "CHUNK", 3)
     objective = small_vae(model, classes=3, ema=0.9)

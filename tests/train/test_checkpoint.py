@@ -11,6 +11,7 @@ from jaxmodels.errors import InputError, RunError
 from jaxmodels.train.checkpoint import Checkpoints, DamagedCheckpoint, Facts
 from jaxmodels.train.digest import digests_by_name, written
 from jaxmodels.train.layout import make_mesh, shardings_of
+from tests.marks import slow_but
 
 TREE = {
     "state": {"step": jnp.int32(3), "w": jnp.arange(600.0).reshape(20, 30), "key": jnp.uint8(7)},
@@ -52,7 +53,7 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("kind", DAMAGE)
+@pytest.mark.parametrize("kind", slow_but("flip", DAMAGE))
 def test_damage_to_any_file_is_noticed_or_harmless(saved, tmp_path, capsys, kind):
     names = [path.relative_to(saved) for path in (saved / "20").rglob("*") if path.is_file()]
     noticed = 0

@@ -12,6 +12,7 @@ from jaxmodels.errors import InputError, RunError
 from jaxmodels.train import Findings, configure
 from jaxmodels.train.checkpoint import Checkpoints
 from jaxmodels.train.run_folder import RunFolder
+from tests.marks import slow
 from tests.train.toys import CONFIG, experiment, regression, train_toy
 
 
@@ -43,7 +44,7 @@ def _fails_at(step, split="test", error=ValueError):
     return experiment(regression(), after_evaluation=after_evaluation)
 
 
-@pytest.mark.parametrize(("step", "split"), [(40, "validation"), (60, "test")])
+@pytest.mark.parametrize(("step", "split"), [(40, "validation"), slow(60, "test")])
 def test_an_evaluation_that_fails_loses_no_step_and_is_made_again(tmp_path, whole, step, split):
     for _ in range(2):
         with pytest.raises(ValueError, match="a title"):
@@ -57,7 +58,7 @@ def test_an_evaluation_that_fails_loses_no_step_and_is_made_again(tmp_path, whol
     assert not train_toy(tmp_path, experiment(regression())).trained
 
 
-def test_a_picture_that_cannot_be_drawn_is_left_out(tmp_path, whole, capsys):
+def test_a_picture_that_cannot_be_drawn_is_left_out(drawn, tmp_path, whole, capsys):
     def title():
         from matplotlib.figure import Figure
 
@@ -83,7 +84,7 @@ def test_damage_to_the_newest_checkpoint_repeats_steps(tmp_path, whole, capsys):
     assert _same(resumed.state, whole[1])
 
 
-@pytest.mark.parametrize("name", ["metrics.jsonl", "evaluation.json", "config.json"])
+@pytest.mark.parametrize("name", ["metrics.jsonl", slow("evaluation.json"), slow("config.json")])
 def test_a_damaged_file_of_a_run_is_mended(tmp_path, whole, name):
     toy = experiment(regression(), after_evaluation=lambda e: Findings(record={"at": e.step}))
     with pytest.raises(_Killed):

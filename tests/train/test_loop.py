@@ -16,6 +16,7 @@ from jaxmodels.train import Findings, configure, loop, modes
 from jaxmodels.train.checkpoint import Checkpoints
 from jaxmodels.train.course import chunk_ends
 from jaxmodels.train.run_folder import RunFolder
+from tests.marks import slow
 from tests.train.toys import CONFIG, experiment, predict, regression, train_toy, two_players
 
 
@@ -63,7 +64,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(tmp_path, objective):
     assert texts[0] == texts[1]
 
 
-def test_what_is_written_and_when(tmp_path):
+def test_what_is_written_and_when(drawn, tmp_path):
     train_toy(tmp_path, experiment(regression()))
     assert [line["step"] for line in _lines(tmp_path, "train")] == [8, 16, 24, 32, 40, 48, 56, 60]
     assert [line["step"] for line in _lines(tmp_path, "validation")] == [20, 40, 60]
@@ -158,7 +159,7 @@ def test_chunks_end_where_the_periods_say_whatever_the_start():
         assert list(chunk_ends(CONFIG, start, longest=6)) == [end for end in whole if end > start]
 
 
-@pytest.mark.parametrize("steps_per_dispatch", [1, 7, 1000])
+@pytest.mark.parametrize("steps_per_dispatch", [1, slow(7), slow(1000)])
 def test_the_length_of_a_dispatch_changes_no_bit(tmp_path, steps_per_dispatch):
     toy = experiment(regression(noise=0.1))
     a = train_toy(tmp_path / "a", toy)

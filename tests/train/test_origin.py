@@ -84,6 +84,7 @@ def test_the_files_of_a_script_are_those_that_it_reaches():
     assert str(files_of(names["build"])[0]) == "<cell 1>"
 
 
+@pytest.mark.slow
 def test_data_that_were_given_name_the_default_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     split = {"image": np.zeros((8, 4, 4, 1), np.uint8), "label": np.arange(8) % 2}

@@ -13,6 +13,7 @@ from jaxmodels.train import Findings, configure, loop, modes
 from jaxmodels.train.checkpoint import Checkpoints
 from jaxmodels.train.run_folder import RunFolder
 from jaxmodels.train.soundness import soundness_of
+from tests.marks import slow
 from tests.train.toys import CONFIG, experiment, regression, train_toy
 
 # Of validation by step: the best is at 10.
@@ -76,7 +77,9 @@ def test_the_same_command_leaves_it_alone(whole):
     assert (path / "status.json").read_bytes() == before
 
 
-@pytest.mark.parametrize("dies_at", [(15, "validation"), (25, "validation"), (25, "test")])
+@pytest.mark.parametrize(
+    "dies_at", [slow((15, "validation")), slow((25, "validation")), (25, "test")]
+)
 def test_a_killed_run_ends_at_the_same_step_with_the_same_bits(tmp_path, whole, dies_at):
     with pytest.raises(_Killed):
         train_toy(tmp_path, toy(dies_at), PATIENT)

@@ -17,7 +17,7 @@ _PACKAGE = "experiments.benchmarks"
 _MEMORY = ("resource_exhausted", "out of memory", "outofmemory")
 
 
-class Part(NamedTuple):
+class Comparison(NamedTuple):
     """A training step, and the peers that are timed.
 
     tasks: tasks of the module; the first that fits into the device's memory is timed.
@@ -35,21 +35,21 @@ class Part(NamedTuple):
 
 _TORCH = {"torch_channels_last": "PyTorch eager", "torch_compiled": "torch.compile"}
 PARTS = {
-    "classifier": Part(
+    "classifier": Comparison(
         "CNN 28x28, 32-64-256, batch 128",
         "classifier_peers",
         ("cnn",),
         "tiny",
         {"ours": "jaxmodels", "torch_memory": "PyTorch eager", "torch_compiled": "torch.compile"},
     ),
-    "resnet18": Part(
+    "resnet18": Comparison(
         "ResNet-18 28x28, batch 128",
         "resnet_peers",
         ("18",),
         "tiny",
         {"ours": "jaxmodels", "preset": "jaxmodels, fashion-resnet18's whole step", **_TORCH},
     ),
-    "resnet50": Part(
+    "resnet50": Comparison(
         "ResNet-50 224x224, batch",
         "resnet_peers",
         ("50:128", "50:64", "50:32"),
@@ -57,14 +57,14 @@ PARTS = {
         {"ours": "jaxmodels", **_TORCH},
         "bfloat16",
     ),
-    "dcgan": Part(
+    "dcgan": Comparison(
         "DCGAN 28x28, width 64, batch 128",
         "gan_peers",
         ("28",),
         "8",
         {"shared": "jaxmodels", **_TORCH},
     ),
-    "vae": Part(
+    "vae": Comparison(
         "VAE of convolutions 28x28, 32 latents, batch 128",
         "vae_peers",
         ("conv",),
@@ -111,14 +111,14 @@ def run(name: str, setting: Setting, results: Results) -> None:
         raise RuntimeError(f"ours did not run: {timings[0].unavailable}\n{timings[0].detail}")
 
 
-def precision_of(part: Part, setting: Setting) -> str:
+def precision_of(part: Comparison, setting: Setting) -> str:
     """Finds the type in which products are computed."""
     rounds = part.precision == "float32" and setting.tf32 and not setting.miniature
     return "tf32" if rounds else part.precision
 
 
 def _row(
-    timing: Timing, mine: Timing, flops: float | None, part: Part, setting: Setting
+    timing: Timing, mine: Timing, flops: float | None, part: Comparison, setting: Setting
 ) -> dict[str, Any]:
     precision = precision_of(part, setting)
     most = peak(setting.device["device_kind"], precision)

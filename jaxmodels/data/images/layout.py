@@ -5,7 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from jaxmodels.data.dataset import SPLIT_NAMES, TRAIN, split_of
+from jaxmodels.data.dataset import TRAIN
+from jaxmodels.data.split_names import SPLIT_NAMES, split_of
 from jaxmodels.errors import InputError
 
 # Other names that probably mean a split: "train_set", "seg_test".

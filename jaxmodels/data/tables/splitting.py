@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxmodels.data.carving import share
-from jaxmodels.data.dataset import TEST, TRAIN, VALIDATION, split_of
+from jaxmodels.data.dataset import TEST, TRAIN, VALIDATION
+from jaxmodels.data.split_names import split_of
 from jaxmodels.data.tables.values import categories_in
 from jaxmodels.errors import InputError
 

@@ -3,7 +3,7 @@
 from jaxmodels.models.layers.convolution import Conv, ConvTranspose, doubling_padding, halved
 from jaxmodels.models.layers.dropout import Dropout, Rate
 from jaxmodels.models.layers.linear import Dense, SpectralNorm, default_kernel_init
-from jaxmodels.models.layers.normalisation import BatchNorm
+from jaxmodels.models.layers.normalisation import BatchNorm, LayerNorm, rms_norm
 
 __all__ = [
     "BatchNorm",
@@ -11,9 +11,11 @@ __all__ = [
     "ConvTranspose",
     "Dense",
     "Dropout",
+    "LayerNorm",
     "Rate",
     "SpectralNorm",
     "default_kernel_init",
     "doubling_padding",
     "halved",
+    "rms_norm",
 ]

@@ -8,6 +8,7 @@ from flax import linen as nn
 from jaxtyping import Array, DTypeLike, Float, Int
 
 from jaxmodels import across
+from jaxmodels.ops.materialize import materialize_on_cpu
 
 
 class BatchNorm(nn.Module):
@@ -63,3 +64,31 @@ class BatchNorm(nn.Module):
             for name, moment in (("mean", mean), ("square", square)):
                 self.sow("batch_moments", name, moment, reduce_fn=lambda _, new: new)
         return mean, variance
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation (Ba et al. 2016) over the last axis, in float32; names and values as
+    `flax.linen.LayerNorm` without its fast variance."""
+
+    epsilon: float = 1e-5
+    dtype: DTypeLike = jnp.float32
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*rest width"]) -> Float[Array, "*rest width"]:
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
+        variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
+        y = centred * jax.lax.rsqrt(variance + self.epsilon)
+        y *= self.param("scale", nn.initializers.ones, x.shape[-1:])
+        if self.use_bias:
+            y += self.param("bias", nn.initializers.zeros, x.shape[-1:])
+        return materialize_on_cpu(y.astype(self.dtype))
+
+
+def rms_norm(x: Float[Array, "*rest width"], epsilon: float) -> Float[Array, "*rest width"]:
+    """Divides by the root mean square over the last axis (Zhang & Sennrich 2019), in float32,
+    without parameters."""
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    square = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
+    return (wide * jax.lax.rsqrt(square + epsilon)).astype(x.dtype)

@@ -21,6 +21,7 @@ from jaxmodels.data.images import (
     random_resized_crop,
 )
 from jaxmodels.errors import InputError
+from tests.marks import slow
 from tests.tfds_folder import write_image_dataset
 
 SIZE = 37
@@ -46,8 +47,7 @@ def _batches(source, order, spans, length):
             )
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("seed", [None, 3])
+@pytest.mark.parametrize(("workers", "seed"), [slow(0, None), (0, 3), slow(2, None), slow(2, 3)])
 def test_batches_are_those_of_the_resident_path(data, workers, seed, monkeypatch):
     # Three steps are read at once, of spans that end elsewhere.
     monkeypatch.setattr("jaxmodels.data.streamed._READ_AT_ONCE", 24)
@@ -180,6 +180,7 @@ class _Photographs:
         return str(row)
 
 
+@pytest.mark.slow
 def test_memory_stays_the_same_however_much_is_streamed():
     source = _Photographs()
     images = Selection(source, np.arange(len(source), dtype=np.int32))

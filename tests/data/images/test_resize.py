@@ -13,6 +13,7 @@ from jaxmodels.data.images import (
     resize_image,
     resize_images,
 )
+from tests.marks import slow
 from tests.tfds_folder import write_image_dataset
 
 
@@ -63,7 +64,7 @@ def various(tmp_path):
     return load_images("various", tmp_path, varying=True), images
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, slow(2)])
 def test_encoded_images_are_resized_alike_resident_and_streamed(various, workers, capsys):
     data, images = various
     small = resize_images(data, 6)

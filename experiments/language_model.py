@@ -1,0 +1,210 @@
+"""Train a language model: predict each token of a text from those before it.
+
+    python -m experiments.language_model                                  # Python's own help
+    python -m experiments.language_model --data tiny_shakespeare --tokenizer chars
+    python -m experiments.language_model --data ./books --tokenizer bpe --depth 8 --steps 20000
+    python -m experiments.language_model --preset gpt2-small --data DATA  # 124M parameters
+    python -m experiments.language_model --workdir RUN --mode sample --prompt "The list"
+    python -m experiments.language_model --workdir RUN --mode predict --input new.txt \\
+        --output new.jsonl                                                # nats of each line
+
+The run folder then holds config.json, metrics.jsonl, speed.jsonl, curves.png, evaluation.json
+(scores and their protocol), checkpoints/ and samples/ (texts that the model writes over training).
+"""
+
+import math
+import sys
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.presets.language_model import PRESETS
+from experiments.writing import WritingConfig, added, conditions_of, prompts_of, texts_of
+from jaxmodels.data.text import TextConfig, TextData, load_text
+from jaxmodels.data.text.lines import read_text_lines
+from jaxmodels.models.gpt import GPTConfig
+from jaxmodels.models.language_models import LanguageModels
+from jaxmodels.objectives.language_model import LanguageModel
+from jaxmodels.objectives.optimizers import OptimizerConfig
+from jaxmodels.protocol import Objective, Score
+from jaxmodels.train import (
+    ComputeConfig,
+    Config,
+    Evaluation,
+    Experiment,
+    Findings,
+    ModelSection,
+    Prediction,
+    RunConfig,
+    Section,
+    Texts,
+    main,
+    require_range,
+)
+
+SCORES = {
+    "bits_per_byte": Score(
+        "lower",
+        "bits per byte",
+        "Bits of all tokens over the bytes of the text, whatever they are.",
+    ),
+    "perplexity": Score(
+        "lower", "", "Exponential of the nats per word, or per token: see evaluation."
+    ),
+}
+_LARGEST_EXPONENT = 700  # of a number of 64 bits
+_SHOWN, _BEGINNING = 4, 16  # texts of the report, and tokens that each goes on from
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelConfig(Config):
+    """Train, resume and evaluate a language model, write with it and score text."""
+
+    experiment: ClassVar[str] = "language_model"
+
+    run: Section[RunConfig] = RunConfig(
+        steps=500, batch_size=16, count=4, eval_every=100, eval_batch_size=64, log_every=20
+    )
+    compute: Section[ComputeConfig] = ComputeConfig()
+    data: Section[TextConfig] = TextConfig(tokenizer="bpe", vocabulary=1024, context=128)
+    model: ModelSection[LanguageModels] = LanguageModels(gpt=GPTConfig(width=128, head_size=64))
+    # What Adam updates beside Muon has a rate of 3e-3.
+    optimizer: Section[OptimizerConfig] = OptimizerConfig(
+        optimizer="muon_jordan",
+        learning_rate=0.02,
+        embedding_rate=0.15,
+        head_rate=0.15,
+        vector_rate=0.15,
+    )
+    writing: Section[WritingConfig] = WritingConfig()
+
+    within_documents: bool = False
+    """Attention stays inside of a document; otherwise tokens see those of the document before."""
+    dropout: float = 0.1
+    """Share of numbers left out in training."""
+    z_loss: float = 0.0
+    """Weight of the squared logarithm of the softmax's normaliser in what is minimised."""
+    ema: float = 0.0
+    """Decay of the average of parameters for evaluation; 0: no average."""
+    mup_base: int = 0
+    """Width for which rates and initial values are right: those of --width follow from them (muP,
+    Yang et al. 2022); 0: none."""
+
+    def validate(self) -> None:
+        super().validate()
+        require_range(self, ("dropout", "ema"), 0, 1)
+        require_range(self, ("z_loss",))
+
+
+def build(config: LanguageModelConfig, data: TextData | None = None) -> Experiment:
+    """Makes the experiment of a config, on the given text or on the text that the config names."""
+    data = load_text(config.data, data)
+    shape = data.tokenizer.size, data.context, jnp.dtype(config.compute.precision)
+    objective = LanguageModel(
+        model=config.model.create(*shape),
+        base=config.model.of_width(config.mup_base).create(*shape) if config.mup_base else None,
+        optimizer=config.optimizer,
+        steps=config.run.steps,
+        z_loss=config.z_loss,
+        dropout=config.dropout,
+        ema=config.ema,
+        accumulate=config.compute.accumulate,
+    )
+    sources = {split: data.source(split, config.within_documents) for split in data.columns}
+    train = sources.pop("train")
+    return Experiment(
+        objective=Objective.of(objective),
+        train=train,
+        evaluation=sources,
+        monitor="loss",
+        scores={**objective.scores, **SCORES},
+        facts={"data": data.facts()},
+        after_evaluation=partial(report, config.writing, data),
+        texts=_texts(config, data, objective),
+        prediction=Prediction(
+            read=partial(
+                read_text_lines,
+                tokenizer=data.tokenizer,
+                context=data.context,
+                stride=data.stride,
+            ),
+            predict=objective.predict_windows,
+            write=lambda outputs: {"nats": float(outputs["nats"]), "bytes": int(outputs["bytes"])},
+        ),
+        introduction=_introduction(data),
+    )
+
+
+def report(writing: WritingConfig, data: TextData, evaluation: Evaluation) -> Findings:
+    """Makes the scores that count bytes and words, says what was counted, and writes texts."""
+    counts, loss = data.counts[evaluation.split], evaluation.sums.loss
+    nats, tokens = float(loss.total), int(loss.count)
+    units, unit = (counts.words, "word") if data.defines_words else (tokens, "token")
+    scores = {
+        "bits_per_byte": nats / math.log(2) / counts.bytes,
+        "perplexity": math.exp(min(nats / units, _LARGEST_EXPONENT)),
+    }
+    protocol = {
+        "tokens": tokens,
+        "bytes": counts.bytes,
+        "words": counts.words,
+        "tokenizer": data.tokenizer.name,
+        "context": data.context,
+        "stride": data.stride,
+        "perplexity_per": unit,
+    }
+    record = {"step": evaluation.step, "scores": evaluation.scores | scores, "protocol": protocol}
+    texts = {}
+    if evaluation.split == "validation" and evaluation.occasion != "asked":
+        text = _continuations(writing, data, evaluation)
+        texts[f"step-{evaluation.step:08d}.txt"] = text
+    return Findings(scores, record, texts=texts)
+
+
+def _continuations(writing: WritingConfig, data: TextData, evaluation: Evaluation) -> str:
+    """Goes on with the beginnings of a few documents, the same at every evaluation."""
+    column = data.columns[evaluation.split]
+    places = column.openings[:_SHOWN]
+    if len(places) < _SHOWN:
+        places = np.arange(_SHOWN) * (len(column) // _SHOWN)
+    prompts = [np.asarray(column.tokens[at : at + _BEGINNING], np.int32) for at in places]
+    conditions = conditions_of(writing, data.tokenizer, prompts)
+    drawn = evaluation.draw(jax.random.key(0), conditions)
+    pairs = texts_of(writing, data.tokenizer, conditions, drawn["tokens"], drawn["length"])
+    return "\n\n".join(f"[{prompt}]{text}" for prompt, text in pairs) + "\n"
+
+
+def _texts(config: LanguageModelConfig, data: TextData, objective: LanguageModel) -> Texts:
+    """Makes what --mode sample writes."""
+    writing, tokenizer = config.writing, data.tokenizer
+
+    def conditions(key):
+        prompts = prompts_of(writing, tokenizer, config.run.count)
+        return conditions_of(writing, tokenizer, prompts)
+
+    def lines(conditions, drawn):
+        pairs = texts_of(writing, tokenizer, conditions, drawn["tokens"], drawn["length"])
+        return [{"prompt": prompt, "text": text} for prompt, text in pairs]
+
+    def streamed(state, key, conditions):
+        looks = objective.stream(state, key, conditions)
+        return added(texts_of(writing, tokenizer, conditions, *look) for look in looks)
+
+    return Texts(conditions, lines, streamed)
+
+
+def _introduction(data: TextData) -> str:
+    """Says how much text there is, in what tokens."""
+    sizes = [
+        f"{split} {counts.bytes:,} bytes, {len(data.columns[split]):,} tokens"
+        for split, counts in data.counts.items()
+    ]
+    return f"text: {'; '.join(sizes)}; vocabulary {data.tokenizer.size:,}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(LanguageModelConfig, build, PRESETS))

@@ -1,0 +1,85 @@
+"""Lines of text that a user names, as windows of tokens to score."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxmodels.data.dataset import BadRecord
+from jaxmodels.data.text.tokenizers import Tokenizer
+from jaxmodels.data.text.windows import SlidingWindows
+from jaxmodels.errors import InputError
+
+Columns = dict[str, np.ndarray]
+
+
+def read_text_lines(
+    given: Path | Sequence[str], tokenizer: Tokenizer, context: int, stride: int
+) -> Iterator[tuple[str, Columns | Exception]]:
+    """Yields each line of a text file, or each of several strings, with its columns: "tokens"
+    [windows, context + 1], "scored" [windows, context] and "bytes" of UTF-8; or, in place of the
+    columns, the error of a line that cannot be encoded. Empty lines are left out.
+
+    All lines have as many windows as the longest needs, so that one program serves all.
+
+    Raises:
+      InputError: no file, no UTF-8, or no line.
+    """
+    lines = [line for line in _lines_of(given) if line.strip()]
+    if not lines:
+        raise InputError(f"input = {given}; it has no line of text: expected a document a line")
+    encoded = [_encoded(line, tokenizer) for line in lines]
+    counts = [_windows(one, context, stride).size for one in encoded if _is_long(one)]
+    most = max(counts, default=1)
+    for line, tokens in zip(lines, encoded, strict=True):
+        if isinstance(tokens, Exception):
+            yield line, tokens
+        elif not _is_long(tokens):
+            yield line, BadRecord("has no token to score")
+        else:
+            columns = _columns(tokens, _windows(tokens, context, stride), most)
+            yield line, {**columns, "bytes": np.array(len(line.encode()), np.int32)}
+
+
+def _lines_of(given: Path | Sequence[str]) -> list[str]:
+    if not isinstance(given, Path):
+        return list(given)
+    try:
+        text = given.read_bytes().decode()
+    except OSError as error:
+        raise InputError(f"input = {given}; it cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"input = {given}; byte {error.start} is no UTF-8: convert it, as by iconv -t utf-8"
+        ) from None
+    return text.split("\n")
+
+
+def _encoded(line: str, tokenizer: Tokenizer) -> np.ndarray | Exception:
+    """Encodes a line; the end of a document before it is what its first token is predicted from."""
+    try:
+        [tokens] = tokenizer.encode([line.removesuffix("\r")])
+    except (InputError, BadRecord) as error:
+        return error
+    before = [] if tokenizer.end is None else [tokenizer.end]
+    return np.concatenate([np.array(before, tokens.dtype), tokens])
+
+
+def _is_long(tokens: np.ndarray | Exception) -> bool:
+    return not isinstance(tokens, Exception) and len(tokens) > 1
+
+
+def _windows(tokens: np.ndarray | Exception, context: int, stride: int) -> SlidingWindows:
+    assert not isinstance(tokens, Exception)
+    return SlidingWindows(len(tokens), context, stride)
+
+
+def _columns(tokens: np.ndarray, windows: SlidingWindows, most: int) -> Columns:
+    """Cuts a line into windows, and fills up with windows that score nothing."""
+    places = windows.of(np.arange(windows.size))
+    at = places["start"][:, None] + np.arange(windows.context + 1)
+    cut = np.where(at < len(tokens), tokens[np.minimum(at, len(tokens) - 1)], 0)
+    target = np.arange(windows.context)
+    scored = (target >= places["skip"][:, None]) & (at[:, 1:] < len(tokens))
+    missing = [(0, most - windows.size), (0, 0)]
+    return {"tokens": np.pad(cut.astype(np.int32), missing), "scored": np.pad(scored, missing)}

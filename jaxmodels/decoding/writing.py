@@ -1,0 +1,142 @@
+"""Texts that a model of the next token goes on with, in a loop that is compiled once."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from jaxmodels.decoding.choosing import Choice, choose
+from jaxmodels.protocol import PyTree
+
+
+class Step(NamedTuple):
+    """A model's pass over new tokens, as two functions.
+
+    decode: (tokens [batch, new], cache, start [batch]) -> (logits [batch, new, vocabulary], cache):
+      the logits of the token after each new one, of which the first stands at `start`. What the
+      cache holds from there on is written over.
+    empty_cache: (batch, length) -> a cache for sequences of up to `length` tokens, whose arrays
+      lead with the batch.
+    """
+
+    decode: Callable[[Array, PyTree, Array], tuple[Array, PyTree]]
+    empty_cache: Callable[[int, int], PyTree]
+
+
+class Writing(NamedTuple):
+    """Texts that are being written, a row each."""
+
+    tokens: Int[Array, "batch room"]
+    length: Int[Array, " batch"]  # tokens of the text so far
+    ended: Bool[Array, " batch"]  # by the token that ends a text, or for want of room
+    cache: PyTree
+    start: Int[Array, " batch"]  # tokens in the cache
+    logits: Float[Array, "batch vocabulary"]  # of the next token
+    seen: Bool[Array, "batch vocabulary"]
+
+
+def begin(
+    step: Step, tokens: Int[Array, "batch room"], length: Int[Array, " batch"], context: int
+) -> Writing:
+    """Reads the prompts, of one token or more: the first `length` tokens of each row.
+
+    context: the most tokens that the model sees; of a longer prompt it sees the last half of them.
+    """
+    batch, room = tokens.shape
+    size = min(context, room)
+    written = jnp.arange(room) < length[:, None]
+    like = jax.eval_shape(step.decode, tokens[:, :1], step.empty_cache(batch, size), length)[0]
+    words = like.shape[-1]
+    rows = jnp.broadcast_to(jnp.arange(batch)[:, None], tokens.shape)
+    seen = jnp.zeros((batch, words), bool).at[rows, tokens].max(written)
+    nothing = jnp.zeros((batch, words), like.dtype)
+    cache = step.empty_cache(batch, size)
+    writing = Writing(tokens, length, length >= room, cache, jnp.zeros_like(length), nothing, seen)
+    return _read(step, writing, size)
+
+
+def extend(
+    step: Step,
+    writing: Writing,
+    count: Int[Array, ""] | int,
+    keys: Key[Array, " batch"],
+    choice: Choice,
+    end: Int[Array, ""] | int = -1,
+    context: int = 0,
+) -> Writing:
+    """Writes up to `count` more tokens into each row that has not ended.
+
+    keys: one per row; the key of a token is folded from its place, so that a text depends neither
+      on the others of its batch nor on how often this is called.
+    end: the token that ends a text, which it then has; -1: none.
+    context: as in `begin`. A row that has filled it goes on from the last half that it saw.
+    """
+    size = min(context, writing.tokens.shape[1]) if context else writing.tokens.shape[1]
+
+    def goes_on(carry):
+        done, writing = carry
+        return (done < count) & ~jnp.all(writing.ended)
+
+    def write(carry):
+        done, writing = carry
+        writing = _passed(step, _chosen(writing, keys, choice, end))
+        is_full = writing.start > size
+        writing = jax.lax.cond(
+            jnp.any(is_full),
+            lambda writing: _merged(is_full, _read(step, writing, size), writing),
+            lambda writing: writing,
+            writing,
+        )
+        return done + 1, writing
+
+    return jax.lax.while_loop(goes_on, write, (jnp.int32(0), writing))[1]
+
+
+def _chosen(writing: Writing, keys: Key[Array, " batch"], choice: Choice, end) -> Writing:
+    """Puts the next token behind each text that goes on."""
+    tokens, length, ended = writing.tokens, writing.length, writing.ended
+    rows, room = jnp.arange(len(tokens)), tokens.shape[1]
+    each = jax.vmap(jax.random.fold_in)(keys, length)
+    new = choose(each, writing.logits, writing.seen, choice)
+    place = jnp.minimum(length, room - 1)
+    new = jnp.where(ended, tokens[rows, place], new)
+    length = jnp.where(ended, length, length + 1)
+    return writing._replace(
+        tokens=tokens.at[rows, place].set(new),
+        length=length,
+        ended=ended | (new == end) | (length >= room),
+        seen=writing.seen.at[rows, new].max(~ended),
+    )
+
+
+def _passed(step: Step, writing: Writing) -> Writing:
+    """Passes the last token of each text to the model."""
+    rows = jnp.arange(len(writing.tokens))
+    last = writing.tokens[rows, writing.length - 1]
+    # A text that has ended stays where it is.
+    start = jnp.where(writing.ended, jnp.maximum(writing.start - 1, 0), writing.start)
+    logits, cache = step.decode(last[:, None], writing.cache, start)
+    return writing._replace(cache=cache, start=start + 1, logits=logits[:, 0])
+
+
+def _read(step: Step, writing: Writing, size: int) -> Writing:
+    """Passes all of each text that fits to the model, or the last half of what it may see."""
+    batch, room = writing.tokens.shape
+    kept = jnp.where(writing.length < size, writing.length, jnp.maximum(size // 2, 1))
+    kept = jnp.where((writing.length == size) & (size == room), size, kept)
+    places = (writing.length - kept)[:, None] + jnp.arange(size)
+    rows = jnp.arange(batch)
+    window = writing.tokens[rows[:, None], jnp.clip(places, 0, room - 1)]
+    logits, cache = step.decode(window, writing.cache, jnp.zeros_like(kept))
+    return writing._replace(cache=cache, start=kept, logits=logits[rows, kept - 1])
+
+
+def _merged(chosen: Bool[Array, " batch"], one: Writing, other: Writing) -> Writing:
+    """Takes the chosen rows of one writing and the rest of another."""
+
+    def pick(a, b):
+        return jnp.where(chosen.reshape(-1, *[1] * (a.ndim - 1)), a, b)
+
+    return jax.tree.map(pick, one, other)

@@ -1,0 +1,368 @@
+"""A GPT with what has proved itself since GPT-2; each part is an option with its source.
+
+The sources named modded-nanogpt and nanochat are github.com/KellerJordan/modded-nanogpt (its file
+train_gpt_simple.py) and github.com/karpathy/nanochat at 92d63d4 (nanochat/gpt.py).
+"""
+
+from dataclasses import asdict, dataclass
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, DTypeLike, Float, Key
+
+from jaxmodels.errors import InputError, require_known
+from jaxmodels.models.causal_model import CausalModel
+from jaxmodels.models.layers import Dense, rms_norm
+from jaxmodels.models.layers.attention import Cache, attention, cached_attention
+from jaxmodels.models.layers.rotary import rotary_angles, rotate
+from jaxmodels.models.layers.stack import BlockInputs
+from jaxmodels.models.options import require_at_least
+from jaxmodels.ops.materialize import materialize_on_cpu
+
+MLPS = ("relu2", "swiglu", "gelu")
+_EPSILON = 1e-6  # of RMSNorm
+_GATE_INPUTS = 12  # numbers of the stream that a gate of value embeddings reads, as in nanochat
+_SHARPNESS = 1.44  # of attention with QK-norm: nanochat's 1.2 for queries times 1.2 for keys
+
+
+@dataclass(frozen=True, kw_only=True)
+class GPTConfig:
+    """Options of the GPT. `depth` alone sizes it, as in nanochat."""
+
+    depth: int = 4
+    """Blocks; the width follows from it."""
+    aspect: int = 64
+    """Width per block (nanochat; Kaplan et al. 2020, section 3.1, find its effect to be small)."""
+    head_size: int = 128
+    """Numbers of a head (nanochat's and modded-nanogpt's 128 beat 64)."""
+    width: int = 0
+    """Width of the residual stream; 0: depth * aspect, up to a multiple of head_size."""
+    key_value_heads: int = 0
+    """Heads of keys and values, each shared by several of queries (Ainslie et al. 2023, GQA); 0: as
+    many as of queries."""
+    mlp: str = "relu2"
+    """relu2 (So et al. 2021, Primer), swiglu (Shazeer 2020), or gelu (Hendrycks & Gimpel 2016)."""
+    hidden: int = 0
+    """Width inside the MLP; 0: 4 * width, or 8/3 * width, up to a multiple of 8, with swiglu, which
+    has three kernels (Shazeer 2020, section 3.1)."""
+    rotary_base: float = 10_000.0
+    """Base of the wavelengths of rotary positions (Su et al. 2021); nanochat has 100,000 for 2,048
+    tokens, modded-nanogpt 1,024."""
+    rotary_fraction: float = 1.0
+    """Share of each head that is rotated (GPT-NeoX, Black et al. 2022: 0.25; modded-nanogpt:
+    0.5)."""
+    qk_norm: bool = True
+    """RMSNorm of queries and keys (Dehghani et al. 2023, ViT-22B; Henry et al. 2020), after
+    rotation as in nanochat."""
+    attention_scale: float = 0.0
+    """Factor of attention scores beside 1 / sqrt(head_size); 0: 1.44 with QK-norm (nanochat), else
+    1. modded-nanogpt's scale of 0.12 is 1.36 here."""
+    norm_scale: bool = False
+    """Learnt scales in RMSNorm (Zhang & Sennrich 2019); nanochat and modded-nanogpt have none."""
+    value_embeddings: bool = True
+    """Tables of embeddings that are added to the values of every second block, the last included,
+    by a gate per head (Zhou et al. 2024, value residual learning; modded-nanogpt; gates:
+    nanochat)."""
+    residual_scales: bool = True
+    """Learnt factors of the stream and of the first embedding before each block (modded-nanogpt;
+    initial values: nanochat)."""
+    window_pattern: str = "L"
+    """Attention of the blocks in turn: S sees a quarter of the context, L all; the last block is
+    always L (Beltagy et al. 2020; nanochat: SSSL)."""
+    logit_cap: float = 15.0
+    """Smooth bound of the logits (Gemma Team 2024, Gemma 2; form: modded-nanogpt); 0: none."""
+    zero_init: bool = True
+    """The projections back into the stream start as zeros, so that each block starts as the
+    identity (Zhang et al. 2019, Fixup; Yang et al. 2022, muP; modded-nanogpt)."""
+    tied: bool = False
+    """The head is the transposed table of embeddings (Press & Wolf 2017)."""
+
+    def validate(self) -> None:
+        """Raises InputError for an unknown name or sizes that do not go together."""
+        require_known("mlp", self.mlp, MLPS)
+        require_at_least(1, self, "depth", "aspect", "head_size")
+        require_at_least(0, self, "width", "key_value_heads", "hidden", "logit_cap")
+        require_at_least(0, self, "attention_scale")
+        width, heads = self._width(), self._width() // self.head_size
+        if width % self.head_size:
+            raise InputError(
+                f"width = {width}; expected a multiple of head_size = {self.head_size}:"
+                " --head-size N"
+            )
+        if self.key_value_heads and heads % self.key_value_heads:
+            raise InputError(
+                f"key_value_heads = {self.key_value_heads}; expected a divisor of the {heads} heads"
+                f" of width {width} and head_size {self.head_size}"
+            )
+        if self.rotary_base <= 1 or not 0 <= self.rotary_fraction <= 1:
+            raise InputError(
+                f"rotary_base = {self.rotary_base}, rotary_fraction = {self.rotary_fraction};"
+                " expected a base above 1 and a fraction from 0 to 1"
+            )
+        if not self.window_pattern or set(self.window_pattern) - set("SL"):
+            raise InputError(
+                f"window_pattern = '{self.window_pattern}'; expected letters S and L, as SSSL"
+            )
+
+    def create(
+        self,
+        vocabulary: int,
+        context: int,
+        dtype: DTypeLike = jnp.float32,
+        *,
+        remat: str = "none",
+        scan_layers: str = "auto",
+        attention: str = "auto",
+    ) -> "GPT":
+        """Creates the model; the keywords are those of `LanguageModels`."""
+        self.validate()
+        own = asdict(self)
+        width = self._width()
+        heads = width // own.pop("head_size")
+        layers, _ = own.pop("depth"), own.pop("aspect")
+        own |= {
+            "width": width,
+            "hidden": self.hidden or (-(-width // 3) * 8 if self.mlp == "swiglu" else 4 * width),
+            "key_value_heads": self.key_value_heads or heads,
+            "attention_scale": self.attention_scale or (_SHARPNESS if self.qk_norm else 1.0),
+        }
+        how = {"remat": remat, "scan_layers": scan_layers, "attention": attention}
+        return GPT(
+            vocabulary=vocabulary,
+            context=context,
+            dtype=dtype,
+            layers=layers,
+            heads=heads,
+            **own,
+            **how,
+        )
+
+    def _width(self) -> int:
+        own = -(-self.depth * self.aspect // self.head_size) * self.head_size
+        return self.width or own
+
+
+class GPT(CausalModel):
+    """A causal transformer with the options of `GPTConfig`. Its linear layers have no biases.
+
+    The embedding is normalised before the first block and the stream after the last. Dropout acts
+    on the embedding and on what each block adds.
+    """
+
+    layers: int = 4
+    width: int = 256
+    heads: int = 2
+    key_value_heads: int = 2
+    mlp: str = "relu2"
+    hidden: int = 1024
+    rotary_base: float = 10_000.0
+    rotary_fraction: float = 1.0
+    qk_norm: bool = True
+    attention_scale: float = 1.0
+    norm_scale: bool = False
+    value_embeddings: bool = True
+    residual_scales: bool = True
+    window_pattern: str = "L"
+    logit_cap: float = 15.0
+    zero_init: bool = True
+
+    def setup(self):
+        self.token_embedding = self.embedding(
+            "token_embedding", nn.initializers.normal(0.8), self.vocabulary
+        )
+        self.value_tables = {
+            index: self.param(f"value_embedding_{index}", self._value_table)["embedding"]
+            for index in range(self.layers)
+            if self.has_value_embedding(index)
+        }
+        self.block_params = self.blocks_of_parameters()
+        self.norm = RMSNorm(self.norm_scale, self.dtype)
+        self.embedding_norm = RMSNorm(self.norm_scale, self.dtype)
+        if not self.tied:
+            init = nn.initializers.normal(0.001)
+            shape = self.width, self.vocabulary
+            self.head = self.param("head", lambda key: {"kernel": init(key, shape)})
+
+    @property
+    def head_size(self) -> int:
+        """The numbers of one head."""
+        return self.width // self.heads
+
+    @property
+    def groups(self) -> int:
+        """The number of heads of keys and values."""
+        return self.key_value_heads
+
+    def has_value_embedding(self, index: int) -> bool:
+        """Says whether block number `index` has a table of value embeddings."""
+        return self.value_embeddings and (self.layers - 1 - index) % 2 == 0
+
+    def window(self, index: int) -> int:
+        """Gives the window of block number `index`, itself included; 0: all."""
+        letter = self.window_pattern[index % len(self.window_pattern)]
+        return 0 if letter == "L" or index == self.layers - 1 else -(-self.context // 4)
+
+    def block(self, index: int, kind: str) -> "Block":
+        """Makes block number `index`."""
+        return Block(
+            heads=self.heads,
+            groups=self.key_value_heads,
+            mlp=self.mlp,
+            hidden=self.hidden,
+            qk_norm=self.qk_norm,
+            scale=self.attention_scale * self.head_size**-0.5,
+            norm_scale=self.norm_scale,
+            residual_scales=self.residual_scales,
+            window=self.window(index),
+            out_deviation=0.0 if self.zero_init else (2 * self.layers) ** -0.5,
+            kind=kind,
+            dtype=self.dtype,
+            parent=None,
+        )
+
+    def block_parameters(self, index: int, key: Key[Array, ""]):
+        """Makes the parameters of block number `index`: the factors of the stream fall with it."""
+        params = super().block_parameters(index, key)
+        if self.residual_scales:
+            share = index / max(self.layers - 1, 1)
+            params["stream_scale"] = jnp.float32(1.15 - 0.10 * share)
+            params["embedding_scale"] = jnp.float32(0.20 - 0.15 * share)
+        return params
+
+    def example_inputs(self, index: int) -> tuple[Array, BlockInputs]:
+        """Makes inputs of block number `index`, of one token."""
+        x, inputs = super().example_inputs(index)
+        angles = rotary_angles(jnp.zeros(1, jnp.int32), self._rotated(), self.rotary_base)
+        inputs = inputs._replace(angles=angles, first=x)
+        if self.has_value_embedding(index):
+            value = jnp.zeros((1, 1, self.groups, self.head_size), self.dtype)
+            inputs = inputs._replace(value=value)
+        return x, inputs
+
+    def begin(self, tokens, inputs, positions):
+        """Embeds tokens, and gives each block its value embeddings."""
+        x = jnp.take(self.token_embedding, tokens, axis=0).astype(self.dtype)
+        x = self.embedding_norm(x)
+        own = [{} for _ in range(self.layers)]
+        for index, table in self.value_tables.items():
+            value = jnp.take(table, tokens, axis=0).astype(self.dtype)
+            own[index]["value"] = value.reshape(*tokens.shape, self.groups, self.head_size)
+        angles = rotary_angles(positions, self._rotated(), self.rotary_base)
+        return x, own, inputs._replace(angles=angles, first=x)
+
+    def finish(self, x):
+        """Normalises the stream after the last block."""
+        return self.norm(x)
+
+    def head_kernel(self) -> Float[Array, "width vocabulary"]:
+        """Gives the kernel of the head."""
+        return self.token_embedding.T if self.tied else self.head["kernel"]
+
+    def _rotated(self) -> int:
+        return int(self.rotary_fraction * self.head_size / 2) * 2
+
+    def _value_table(self, key):
+        shape = self.vocabulary, self.groups * self.head_size
+        return {"embedding": _uniform(key, shape, self.width**-0.5)}
+
+
+class RMSNorm(nn.Module):
+    """RMSNorm (Zhang & Sennrich 2019), with a learnt scale if asked."""
+
+    has_scale: bool = False
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*rest width"]) -> Float[Array, "*rest width"]:
+        y = rms_norm(x, _EPSILON)
+        if self.has_scale:
+            y = y * self.param("scale", nn.initializers.ones, x.shape[-1:]).astype(y.dtype)
+        return materialize_on_cpu(y.astype(self.dtype))
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + MLP(norm(x)), where x is a * stream + b * first embedding.
+
+    out_deviation: of the initial kernels of both projections into the stream, times 1 / sqrt of
+      their inputs.
+    """
+
+    heads: int
+    groups: int
+    mlp: str
+    hidden: int
+    qk_norm: bool
+    scale: float
+    norm_scale: bool
+    residual_scales: bool
+    window: int
+    out_deviation: float
+    kind: str
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch length width"], inputs: BlockInputs
+    ) -> tuple[Float[Array, "batch length width"], Cache | None]:
+        if self.residual_scales:
+            ones, zeros = nn.initializers.ones, nn.initializers.zeros
+            stream = self.param("stream_scale", ones, ()).astype(x.dtype)
+            embedding = self.param("embedding_scale", zeros, ()).astype(x.dtype)
+            x = materialize_on_cpu(stream * x + embedding * inputs.first)
+        y = RMSNorm(self.norm_scale, self.dtype, name="norm1")(x)
+        y, cache = self._attention(y, inputs)
+        x = x + inputs.dropped(self._dense(x.shape[-1], "out", self.out_deviation)(y), 0)
+        y = RMSNorm(self.norm_scale, self.dtype, name="norm2")(x)
+        return x + inputs.dropped(self._mlp(y), 1), cache
+
+    def _dense(self, features: int, name: str, deviation: float = 1.0) -> Dense:
+        def init(key, shape, dtype):
+            return _uniform(key, shape, deviation * shape[0] ** -0.5).astype(dtype)
+
+        return Dense(features, use_bias=False, dtype=self.dtype, kernel_init=init, name=name)
+
+    def _attention(self, y, inputs: BlockInputs):
+        size = y.shape[-1] // self.heads
+        query, key, value = (
+            self._dense(heads * size, name)(y).reshape(*y.shape[:2], heads, size)
+            for name, heads in (
+                ("query", self.heads),
+                ("key", self.groups),
+                ("value", self.groups),
+            )
+        )
+        if inputs.value is not None:
+            gate_inputs = y[..., :_GATE_INPUTS]
+            init = nn.initializers.uniform(0.02)
+            gate = Dense(self.groups, False, self.dtype, kernel_init=init, name="value_gate")
+            value += 3 * nn.sigmoid(gate(gate_inputs))[..., None] * inputs.value
+        query, key = rotate(query, inputs.angles), rotate(key, inputs.angles)
+        if self.qk_norm:
+            query, key = rms_norm(query, _EPSILON), rms_norm(key, _EPSILON)
+        options = {"window": self.window, "scale": self.scale}
+        if inputs.cache is not None:
+            arrays = query, key, value, inputs.cache, inputs.start
+            out, cache = cached_attention(*arrays, **options)
+        else:
+            options |= {"kind": self.kind, "documents": inputs.documents}
+            out, cache = attention(query, key, value, **options), None
+        return out.reshape(y.shape), cache
+
+    def _mlp(self, y):
+        width = y.shape[-1]
+        small = 0.4 if self.mlp == "relu2" else 1.0  # nanochat
+        hidden = materialize_on_cpu(self._dense(self.hidden, "linear1", small)(y))
+        if self.mlp == "relu2":
+            hidden = jnp.square(nn.relu(hidden))
+        elif self.mlp == "gelu":
+            hidden = nn.gelu(hidden, approximate=True)
+        else:
+            hidden = nn.silu(self._dense(self.hidden, "gate")(y)) * hidden
+        return self._dense(width, "linear2", self.out_deviation)(materialize_on_cpu(hidden))
+
+
+def _uniform(key, shape: tuple[int, ...], deviation: float) -> Float[Array, "inputs outputs"]:
+    """Draws uniform numbers of a standard deviation, which have no outliers (nanochat)."""
+    side = 3**0.5 * deviation
+    return jax.random.uniform(key, shape, minval=-side, maxval=side)

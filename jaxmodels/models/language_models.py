@@ -1,0 +1,85 @@
+"""The models of the next token, and the options of each."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import DTypeLike
+
+from jaxmodels.errors import InputError, require_known
+from jaxmodels.models.gpt import GPTConfig
+from jaxmodels.models.gpt2 import GPT2Config
+from jaxmodels.models.layers.attention import KINDS
+from jaxmodels.models.layers.stack import REMATS, SCANS
+from jaxmodels.models.options import chosen_options, with_options
+from jaxmodels.roles import Role
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModels:
+    """Models of the next token; `models.causal_model` describes their methods."""
+
+    model: str = "gpt"
+    """Architecture: gpt2, as published, or gpt, with what has proved itself since."""
+    gpt2: GPT2Config = field(default_factory=GPT2Config)
+    gpt: GPTConfig = field(default_factory=GPTConfig)
+    remat: Annotated[str, Role.BITS] = "none"
+    """What the gradient computes again to save memory: none; block, all but the products with
+    kernels; full, all of each block but its input."""
+    scan_layers: Annotated[str, Role.BITS] = "auto"
+    """Whether equal blocks run as a loop, which compiles faster and runs slower on a CPU: on, off,
+    or auto, which means off on a CPU and on elsewhere. Parameters do not depend on it."""
+    attention: Annotated[str, Role.BITS] = "auto"
+    """Implementation of attention: einsum, blocks, cudnn, splash, or auto, the fastest that backend
+    and type have."""
+
+    def validate(self) -> None:
+        """Raises InputError for an unknown model, or options that it cannot have."""
+        require_known("remat", self.remat, REMATS)
+        require_known("scan_layers", self.scan_layers, SCANS)
+        require_known("attention", self.attention, ("auto", *KINDS))
+        chosen_options(self).validate()
+
+    def of_width(self, width: int) -> "LanguageModels":
+        """Replaces the width of the chosen model, with heads of the same size.
+
+        Raises:
+          InputError: a width that its heads do not divide.
+        """
+        options = {"width": width}
+        if self.model == "gpt2":
+            own = self.gpt2.sizes()
+            size = own["width"] // own["heads"]
+            if width % size:
+                raise InputError(f"width = {width}; expected a multiple of the heads' size {size}")
+            options["heads"] = width // size
+        return with_options(self, **options)
+
+    def create(self, vocabulary: int, context: int, dtype: DTypeLike = jnp.float32) -> nn.Module:
+        """Creates the chosen model of a vocabulary, for windows of `context` tokens.
+
+        Raises:
+          InputError: an unknown model, or options that it cannot have.
+        """
+        self.validate()
+        return chosen_options(self).create(
+            vocabulary,
+            context,
+            dtype,
+            remat=self.remat,
+            scan_layers=self.scan_layers,
+            attention=self.attention,
+        )
+
+
+def create_language_model(
+    name: str, vocabulary: int, context: int, dtype: DTypeLike = jnp.float32, **options: Any
+) -> nn.Module:
+    """Creates the named model with options of its Config.
+
+    Raises:
+      InputError: an unknown name, or an option that the model does not have.
+    """
+    models = with_options(LanguageModels(model=name), **options)
+    return models.create(vocabulary, context, dtype)

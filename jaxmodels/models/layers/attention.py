@@ -1,0 +1,220 @@
+"""Attention: one function for all models, with an implementation per backend.
+
+The implementations ("kinds") are chosen in Python, because a program for one backend cannot even be
+traced with the kernels of another:
+
+- cudnn: cuDNN's fused attention on NVIDIA GPUs, in bfloat16.
+- splash: the splash kernels in Pallas, on one TPU device.
+- blocks: products and a softmax per block of queries, which leaves out the keys that no query of
+  the block sees. For a CPU.
+- einsum: two products and a softmax, anywhere. Only this one takes dropout of the weights and masks
+  of any form.
+
+`cudnn` and `splash` have no second derivatives of their own; `twice.py` gives them those of einsum.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, DTypeLike, Float, Int
+
+from jaxmodels.errors import InputError, RunError
+from jaxmodels.models.layers.fused_attention import cudnn_attention, splash_attention
+from jaxmodels.models.layers.masks import visible
+from jaxmodels.ops import with_second_derivatives
+
+KINDS = ("einsum", "blocks", "cudnn", "splash")
+# What a compiled program calls where the kind was used.
+_CALLS = {"cudnn": "__cudnn$fmha", "splash": "tpu_custom_call"}
+_MOST_HEAD_SIZE = 128  # of cuDNN on every GPU; 256 from Hopper on
+_TILE = 128  # the lengths that the splash kernels take are multiples of it
+_BLOCK = 64  # queries of a block
+
+Drop = Callable[[Float[Array, "..."]], Float[Array, "..."]]
+
+
+def current_backend() -> str:
+    """Names the backend that programs run on: cpu, tpu, cuda, or another one's name."""
+    backend = jax.default_backend()
+    if backend != "gpu":
+        return backend
+    version = jax.extend.backend.get_backend().platform_version
+    return "cuda" if "cuda" in version else "rocm"
+
+
+def attention_kind(
+    backend: str,
+    dtype: DTypeLike,
+    *,
+    length: int,
+    head_size: int,
+    devices: int = 1,
+    dropout: bool = False,
+) -> str:
+    """Chooses the fastest implementation that a backend has for causal attention over a sequence.
+
+    dropout: attention weights are dropped, which no fused kernel here does.
+    """
+    if dropout:
+        return "einsum"
+    half = jnp.dtype(dtype) in (jnp.dtype(jnp.bfloat16), jnp.dtype(jnp.float16))
+    fits = head_size % 8 == 0 and head_size <= _MOST_HEAD_SIZE and length % 2 == 0
+    if backend == "cuda" and half and fits:
+        return "cudnn"
+    # A Pallas kernel is not divided by the compiler; with several devices it would run whole.
+    if backend == "tpu" and length % _TILE == 0 and devices == 1:
+        return "splash"
+    return "blocks" if backend == "cpu" and length > _BLOCK else "einsum"
+
+
+def assert_uses(compiled_text: str, kind: str) -> None:
+    """Checks, in the text of a compiled program, that it computes attention as `kind`.
+
+    Raises:
+      RunError: a program without the kind's kernel, or, for a kind without one, with another's.
+    """
+    found = [name for name, call in _CALLS.items() if call in compiled_text]
+    if found != ([kind] if kind in _CALLS else []):
+        raise RunError(
+            f"attention = {kind}; the compiled program has {' and '.join(found) or 'no fused'}"
+            " attention: choose the kind that it has with --attention"
+        )
+
+
+def attention(
+    query: Float[Array, "batch queries heads size"],
+    key: Float[Array, "batch keys groups size"],
+    value: Float[Array, "batch keys groups size"],
+    *,
+    kind: str = "einsum",
+    causal: bool = True,
+    window: int = 0,
+    scale: float | None = None,
+    documents: Int[Array, "batch queries"] | None = None,
+    valid: Bool[Array, "batch keys"] | None = None,
+    drop: Drop | None = None,
+) -> Float[Array, "batch queries heads size"]:
+    """Computes softmax(scale * query key^T) value over the keys that each query may see (Vaswani et
+    al. 2017, equation 1). A query that sees no key gives zeros.
+
+    Head h attends to group h // (heads / groups) of the keys and values (Ainslie et al. 2023).
+
+    causal: a query sees the keys at its own place and before.
+    window: of these it sees the last `window`, itself included (Beltagy et al. 2020); 0: all.
+    scale: None: 1 / sqrt(size).
+    documents: the number of the document at each place; a query sees keys of its own document only.
+    valid: the keys that exist; the others are padding.
+    drop: what is done to the weights in training.
+
+    Raises:
+      InputError: an unknown kind, or one that cannot do what is asked.
+    """
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    _require_able(kind, causal, window, valid, drop)
+
+    def plain(query, key, value):
+        mask = visible(query.shape[1], key.shape[1], causal, window, documents, valid)
+        return _einsum_attention(query, key, value, mask, scale, drop)
+
+    if kind == "einsum":
+        return plain(query, key, value)
+    if kind == "blocks":
+        return _block_attention(query, key, value, window, scale, documents)
+    fused = {"cudnn": cudnn_attention, "splash": splash_attention}[kind]
+
+    def fast(query, key, value):
+        return fused(query, key, value, window, scale, documents)
+
+    return with_second_derivatives(fast, plain)(query, key, value)
+
+
+class Cache(NamedTuple):
+    """The keys and values of one layer at the places 0..length-1 of each row's sequence."""
+
+    key: Float[Array, "batch length groups size"]
+    value: Float[Array, "batch length groups size"]
+
+    @classmethod
+    def empty(cls, batch: int, length: int, groups: int, size: int, dtype: DTypeLike) -> "Cache":
+        """Makes a cache in which nothing stands yet."""
+        return cls(*(jnp.zeros((batch, length, groups, size), dtype) for _ in range(2)))
+
+
+def cached_attention(
+    query: Float[Array, "batch new heads size"],
+    key: Float[Array, "batch new groups size"],
+    value: Float[Array, "batch new groups size"],
+    cache: Cache,
+    start: Int[Array, ""] | Int[Array, " batch"],
+    *,
+    window: int = 0,
+    scale: float | None = None,
+) -> tuple[Float[Array, "batch new heads size"], Cache]:
+    """Writes new keys and values at the places from `start` on, and attends to all up to each
+    query's own. Gives the output and the cache after it.
+
+    start: may differ by row. What the cache has at later places is not seen, so that a row may be
+      padded at its end and go on from its true length. start + new must not exceed the cache.
+    """
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    starts = jnp.broadcast_to(start, query.shape[:1])
+    if start.ndim:
+        write = jax.vmap(lambda old, new, at: jax.lax.dynamic_update_slice_in_dim(old, new, at, 0))
+        cache = Cache(*(write(old, new, starts) for old, new in zip(cache, (key, value))))
+    else:
+        write = jax.lax.dynamic_update_slice_in_dim
+        cache = Cache(*(write(old, new, start, 1) for old, new in zip(cache, (key, value))))
+    places = starts[:, None] + jnp.arange(query.shape[1])
+    keys = jnp.arange(cache.key.shape[1])
+    mask = keys <= places[..., None]
+    if window:
+        mask &= keys > places[..., None] - window
+    out = _einsum_attention(query, cache.key, cache.value, mask[:, None, None], scale, None)
+    return out, cache
+
+
+def _require_able(kind: str, causal: bool, window: int, valid, drop) -> None:
+    if kind not in KINDS:
+        raise InputError(f"attention = {kind}; expected one of {', '.join(KINDS)}")
+    if window and not causal:
+        raise InputError(f"window = {window}; expected 0 where attention is not causal")
+    if kind != "einsum" and (not causal or valid is not None or drop is not None):
+        raise InputError(
+            f"attention = {kind}; expected einsum for attention that is not causal, has padding or"
+            " drops weights: --attention einsum, or leave out --dropout"
+        )
+
+
+def _einsum_attention(query, key, value, mask, scale, drop):
+    """Computes attention by two products; mask: [batch or 1, 1, 1, queries, keys], or None."""
+    batch, queries, _, size = query.shape
+    grouped = query.reshape(batch, queries, key.shape[2], -1, size)
+    wide = jnp.promote_types(query.dtype, jnp.float32)
+    scores = scale * jnp.einsum("bqghd,bkgd->bghqk", grouped, key, preferred_element_type=wide)
+    if mask is not None:
+        # A finite number, so that a query that sees nothing has neither NaN nor gradient.
+        scores = jnp.where(mask, scores, jnp.finfo(wide).min)
+    weights = jax.nn.softmax(scores, axis=-1)
+    if mask is not None:
+        weights = jnp.where(mask, weights, 0)
+    if drop is not None:
+        weights = drop(weights)
+    out = jnp.einsum("bghqk,bkgd->bqghd", weights.astype(value.dtype), value)
+    return out.reshape(query.shape)
+
+
+def _block_attention(query, key, value, window, scale, documents):
+    """Computes causal attention block by block of queries, over the keys that the block may see."""
+    outputs = []
+    for start in range(0, query.shape[1], _BLOCK):
+        stop = min(start + _BLOCK, query.shape[1])
+        first = max(0, start - window + 1) if window else 0
+        mask = visible(stop - start, stop - first, True, window, None, None, start - first)
+        if documents is not None:
+            own, others = documents[:, start:stop, None], documents[:, None, first:stop]
+            mask = mask & (own == others)[:, None, None]
+        blocks = query[:, start:stop], key[:, first:stop], value[:, first:stop]
+        outputs.append(_einsum_attention(*blocks, mask, scale, None))
+    return jnp.concatenate(outputs, axis=1)

@@ -1,0 +1,120 @@
+"""The blocks of a transformer, one after another: written out or scanned, kept or computed again.
+
+The parameters of each block are a part of the model's tree of their own, "block_0", "block_1", ...,
+whichever way they run: a scan stacks them inside the program. So weights do not depend on a flag.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int, UInt32
+
+from jaxmodels.errors import require_known
+from jaxmodels.models.layers.attention import Cache
+from jaxmodels.ops import hash_dropout, seeds_for
+from jaxmodels.protocol import PyTree
+
+REMATS = ("none", "block", "full")
+SCANS = ("auto", "on", "off")
+_USES = 8  # of dropout in one block, at most
+
+
+class BlockInputs(NamedTuple):
+    """What a block is given beside the residual stream."""
+
+    layer: Int[Array, ""] | int = 0  # the number of the block
+    documents: Int[Array, "batch length"] | None = None
+    angles: Float[Array, "*rows length pairs"] | None = None  # rotary positions
+    first: Float[Array, "batch length width"] | None = None  # the stream before the first block
+    value: Float[Array, "batch length groups size"] | None = None  # value embeddings
+    seeds: UInt32[Array, "batch 2"] | None = None  # of dropout; None: there is none
+    rate: Float[Array, ""] | float = 0.0  # of dropout
+    cache: Cache | None = None
+    start: Int[Array, "*rows"] | None = None  # where the cache is written from
+
+    def dropped(self, x: Float[Array, "batch *rest"], use: int) -> Float[Array, "batch *rest"]:
+        """Drops numbers of x; each place of a block has a `use` of its own, below 8."""
+        if self.seeds is None:
+            return x
+        return hash_dropout(x, self.rate, seeds_for(self.seeds, self.layer * _USES + use))
+
+
+def run_blocks(
+    blocks: Sequence[nn.Module],
+    params: Sequence[PyTree],
+    own: Sequence[Mapping[str, Array]],
+    x: Float[Array, "batch length width"],
+    inputs: BlockInputs,
+    *,
+    scan: bool = False,
+    remat: str = "none",
+) -> tuple[Float[Array, "batch length width"], Float[Array, " layers"]]:
+    """Applies blocks (x, inputs) -> (x, cache) without a cache. Gives the stream after the last,
+    and the root mean square of the stream after each.
+
+    own: the inputs that each block has for itself, by their names in `BlockInputs`.
+    scan: equal blocks, or equal groups of them where they alternate, run as one loop, which
+      compiles faster. On a CPU, loops within the loop over steps are slow.
+    remat: none keeps all that the gradient reads; block keeps a block's input and what its products
+      with kernels give, and computes the rest again; full keeps nothing but the input.
+    """
+    require_known("remat", remat, REMATS)
+
+    def apply(block, x, params, own):
+        def run(x, params, own):
+            return block.apply({"params": params}, x, inputs._replace(**own))[0]
+
+        if remat == "full":
+            run = jax.checkpoint(run)
+        elif remat == "block":
+            policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+            run = jax.checkpoint(run, policy=policy)
+        x = run(x, params, own)
+        return x, jnp.sqrt(jnp.mean(jnp.square(x.astype(jnp.float32))))
+
+    kinds = [(block, frozenset(mine)) for block, mine in zip(blocks, own)]
+    period, times = repetition(kinds) if scan else (1, 0)
+    norms = []
+    if times > 1:
+        stacked = [
+            jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
+            for layers in (
+                [(params[i], dict(own[i])) for i in range(at, period * times, period)]
+                for at in range(period)
+            )
+        ]
+
+        def group(x, layers):
+            found = []
+            for block, layer in zip(blocks, layers):
+                x, norm = apply(block, x, *layer)
+                found.append(norm)
+            return x, jnp.stack(found)
+
+        x, scanned = jax.lax.scan(group, x, stacked)
+        norms = list(scanned.reshape(-1))
+    for i in range(len(norms), len(blocks)):
+        x, norm = apply(blocks[i], x, params[i], own[i])
+        norms.append(norm)
+    return x, jnp.stack(norms)
+
+
+def repetition(kinds: Sequence) -> tuple[int, int]:
+    """Finds the shortest group that repeats from the start over all but less than a group of the
+    sequence: its length, and how often it comes; (length, 1) if none does."""
+    for period in range(1, len(kinds) // 2 + 1):
+        times = 1
+        while list(kinds[times * period : (times + 1) * period]) == list(kinds[:period]):
+            times += 1
+        if times > 1 and (times + 1) * period > len(kinds):
+            return period, times
+    return len(kinds), 1
+
+
+def is_scanned(scan_layers: str) -> bool:
+    """Decides `--scan-layers auto|on|off`: auto scans everywhere but on a CPU."""
+    require_known("scan_layers", scan_layers, SCANS)
+    return scan_layers == "on" or (scan_layers == "auto" and jax.default_backend() != "cpu")
