@@ -223,7 +223,8 @@ class Mistakes(NamedTuple):
 def mistakes_of(data: ImageData, predict, evaluation: Evaluation) -> Mistakes:
     """Finds the wrong predictions of a split."""
     logits, labels = evaluation.map(predict)["logits"], data.labels(evaluation.split)
-    confidence = _softmax(logits).max(-1)
+    # As exactly as `prediction_line`, whose numbers these are.
+    confidence = _softmax(logits.astype(np.float64)).max(-1)
     wrong = np.flatnonzero(logits.argmax(-1) != labels)
     rows = wrong[np.argsort(-confidence[wrong], kind="stable")]
     names = data.class_names
@@ -237,7 +238,14 @@ def _files(data: ImageData, evaluation: Evaluation) -> Callable[[int], str]:
     if not data.records:
         return lambda row: ""
     key = data.records[evaluation.split].key
-    return lambda row: PurePosixPath(key(row)).name if PurePosixPath(key(row)).suffix else ""
+
+    def name(row: int) -> str:
+        path = PurePosixPath(key(row))
+        # Of a long name the end tells more than the beginning alone.
+        short = len(path.name) <= 15
+        return (path.name if short else f"{path.name[:5]}…{path.name[-9:]}") if path.suffix else ""
+
+    return name
 
 
 def misclassified(

@@ -168,7 +168,7 @@ def _per_class(report: dict, names: list[str]) -> Html:
     rows = [[name, *(_value(report["per_class"][name], c) for c in columns)] for name in names]
     trained = report.get("trained_on")
     if isinstance(trained, dict):
-        columns.append("trained on")
+        columns.append("trained")
         rows = [[*row, _value(trained, name)] for row, name in zip(rows, names)]
     for average in ("macro", "micro", "weighted"):
         if isinstance(report.get(average), dict):

@@ -22,6 +22,8 @@ from jaxmodels.report.run import BEST, Run
 from jaxmodels.report.samples import samples_of
 from jaxmodels.report.summary import summary_of
 
+_MOST_LISTED = 8  # parts of a fact of the data that are shown without being asked for
+
 
 def run_page(run: Run) -> str:
     """Writes the whole page."""
@@ -155,7 +157,15 @@ def _environment(run: Run) -> Html:
     facts = {name: value for name, value in run.facts.items() if name != COLUMNS}
     for title, values in (("Data", facts), ("Environment", run.environment)):
         if values:
-            rows = [[field(name), setting(value)] for name, value in flatten(values).items()]
+            rows = [[field(name), _folded(value)] for name, value in flatten(values).items()]
             content = table(None, rows, title, class_="record", numeric=False)
             tables.append(element("div", element("h3", title), content))
     return element("div", tables, class_="pair even")
+
+
+def _folded(value: object) -> Html | str:
+    """Writes a value; of a long list only the length, until it is opened."""
+    if not isinstance(value, list) or len(value) <= _MOST_LISTED:
+        return setting(value)
+    lines = [element("div", str(part)) for part in value]
+    return element("details", element("summary", f"{len(value):,} of them"), lines)

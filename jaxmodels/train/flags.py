@@ -200,11 +200,35 @@ def _one_line(text: str, default: Config) -> str:
         given = f"{flag} {value[1]}" if value else f"{flag}: {reason}"
         kind, _, helptext = expected.removeprefix(f"{flag} ").partition(" ")
         return f"{given}; expected {kind}: {helptext}"
-    unknown = re.search(r"Unrecognized options: --([\w.-]+)", text)
+    return _of_choice(text) or _of_unknown(text, default) or text
+
+
+def _of_choice(text: str) -> str | None:
+    """Rewrites tyro's message on a missing value, or on one that is none of the allowed ones."""
+    if missing := re.search(r"Missing value for argument '(--[\w.-]+)'", text):
+        return f"{missing[1]} has no value; expected one after it"
+    choice = re.search(
+        r"invalid choice '(.*?)' for argument '(.*?)'\. Expected one of \((.*?)\)", text
+    )
+    if choice is None:
+        return None
+    value, flag, allowed = choice.groups()
+    known = [name.strip(" '\"") for name in allowed.split(",")]
+    hint = closest(value, known)
+    return f"{flag} {value}{hint} Expected {', '.join(filter(None, known))}"
+
+
+def _of_unknown(text: str, default: Config) -> str | None:
+    """Rewrites tyro's message on a flag that it does not know."""
+    unknown = re.search(r"Unrecognized options: ([^\s,]+)", text)
     if unknown is None or "imilar" in text:
-        return text
-    meant = re.search(r"Perhaps you meant: (--\S+) (.*)", text)
+        return None
+    word = unknown[1]
+    if not word.startswith("--"):
+        return f"'{word}' is no flag; expected --FLAG VALUE"
+    meant = re.search(r"Perhaps you meant: (--\S+) (.*?)(?= --\w|$)", text)
     if meant:
-        return f"unknown flag --{unknown[1]}; did you mean {meant[1]}? {meant[1]} {meant[2]}"
-    known = [name.replace("_", "-") for name in flags_of(default)]
-    return f"unknown flag --{unknown[1]}{closest(unknown[1], known).rstrip('.')}"
+        return f"unknown flag {word}; did you mean {meant[1]}? {meant[1]} {meant[2]}"
+    known = [f"--{name.replace('_', '-')}" for name in flags_of(default)]
+    hint = closest(word, known).rstrip(".")
+    return f"unknown flag {word}{hint or '; --help lists all'}"

@@ -27,6 +27,8 @@ from jaxmodels.train.replaced import (
     require_own_folders,
 )
 
+_SHOWN = 80  # letters of a fact in an error
+
 
 class RunFolder:
     """A run folder, which may be missing, be empty, or hold this or another run."""
@@ -130,7 +132,7 @@ class RunFolder:
             if not any(_are_the_same(then.get(name), fact) for fact in known):
                 raise InputError(
                     f"workdir {self.path}: {name} changed since the run began:"
-                    f" {then.get(name)} -> {now.get(name)}; bring the old data back,"
+                    f" {_difference(then.get(name), now.get(name))}; bring the old data back,"
                     " or --overwrite to start anew"
                 )
 
@@ -340,3 +342,11 @@ def _content(path: Path) -> bytes | None:
 
 def _hash(content: bytes | None) -> str:
     return "" if content is None else hashlib.sha256(content).hexdigest()
+
+
+def _difference(then: object, now: object) -> str:
+    """Says which of two facts' parts differ, each shortened so that a line can hold them."""
+    if not isinstance(then, dict) or not isinstance(now, dict):
+        return f"{str(then)[:_SHOWN]} -> {str(now)[:_SHOWN]}"
+    names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+    return ", ".join(f"{name} {_difference(then.get(name), now.get(name))}" for name in names[:4])

@@ -18,6 +18,20 @@ def _run(*flags):
     return main(ClassifierConfig, build, PRESETS, words)
 
 
+def _require_equal(run, lines):
+    """Predictions are those of the evaluation, to the last bit."""
+    report = json.loads((run / "evaluation.json").read_text())["test"]
+    hits = [line["input"].startswith(f"{line['label']}/") for line in lines]
+    assert report["accuracy"] == np.mean(hits)
+    wrong = {f"test/{line['input']}": line for line, hit in zip(lines, hits) if not hit}
+    assert wrong.keys() == {mistake["input"] for mistake in report.get("misclassified", ())}
+    for mistake in report.get("misclassified", ()):
+        line = wrong[mistake["input"]]
+        assert mistake["predicted"] == line["label"]
+        assert mistake["confidence"] == max(line["probabilities"].values())
+    assert wrong  # otherwise nothing was compared
+
+
 @pytest.fixture(name="photos")
 def _photos(tmp_path):
     """Photos of two sizes, taken with a camera that was turned; three times as many cats."""
@@ -51,6 +65,7 @@ def test_a_classifier_of_photos(photos, tmp_path, capsys):
     lines = load_run(run).predict(photos / "test")
     hits = [line["input"].startswith(f"{line['label']}/") for line in lines]
     assert np.mean(hits) == pytest.approx(accuracy)
+    _require_equal(run, lines)
 
 
 def test_photos_are_resized_once_and_named_where_they_are_wrong(photos, tmp_path, capsys):
@@ -62,10 +77,10 @@ def test_photos_are_resized_once_and_named_where_they_are_wrong(photos, tmp_path
     assert loaded.experiment.train.spec(1)["image"].shape == (1, 8, 8, 3)
     report = json.loads((run / "evaluation.json").read_text())["test"]
     assert report["trained_on"] == {"cat": 18, "dog": 6}
-    assert "trained on" in (run / "report.html").read_text()
+    assert ">trained</th>" in (run / "report.html").read_text()
     lines = loaded.predict(photos / "test")
     hits = [line["input"].startswith(f"{line['label']}/") for line in lines]
-    assert report["accuracy"] == pytest.approx(np.mean(hits))
+    _require_equal(run, lines)
     assert _run("--workdir", run, "--mode evaluate --data", photos / "test") == 0
     found = json.loads((run / "evaluation-test.json").read_text())["splits"]["all"]
     assert found["accuracy"] == pytest.approx(np.mean(hits))

@@ -156,3 +156,31 @@ def test_a_config_without_a_section_for_it_has_no_accumulation():
         toy(accumulate=2)
     with pytest.raises(InputError, match="--precision"):
         parse(ToyConfig, {}, ["--precision", "bfloat16"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            "--steps abc",
+            "--steps abc; expected INT: Length of training in steps (updates). (default: 100)",
+        ),
+        ("--steps", "--steps has no value; expected one after it"),
+        (
+            "--mode tran",
+            "--mode tran; did you mean 'train'? Expected train, evaluate, sample, predict",
+        ),
+        (
+            "--step 3",
+            "unknown flag --step; did you mean --steps? --steps INT Length of training in steps"
+            " (updates). (default: 100)",
+        ),
+        ("--hiden 3", "unknown flag --hiden; did you mean '--hidden'?"),
+        ("--quite-another 3", "unknown flag --quite-another; --help lists all"),
+        ("stray", "'stray' is no flag; expected --FLAG VALUE"),
+    ],
+)
+def test_a_wrong_flag_is_told_in_one_readable_line(words, message):
+    with pytest.raises(InputError) as raised:
+        parse(ToyConfig, {}, words.split())
+    assert str(raised.value) == message

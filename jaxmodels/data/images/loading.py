@@ -283,7 +283,7 @@ def _fits_cut(data: ImageData, crop: int) -> bool:
 
 def _folder(stored: Dataset, validation_fraction: float, varying: bool) -> Path:
     """Returns the folder of the findings and decoded images, which depend on all of these."""
-    name = f"{stored.name[:100]}-{stored.version}-{stored.fingerprint}-upright"
+    name = f"{stored.name[:100]}-{stored.version}-{stored.fingerprint}-upright-alpha"
     if validation_fraction:
         name += f"-validation{validation_fraction!r}"
     return cache_folder("data") / (name + "-varying" * varying)
