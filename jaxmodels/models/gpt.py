@@ -114,9 +114,15 @@ class GPTConfig:
         remat: str = "none",
         scan_layers: str = "auto",
         attention: str = "auto",
+        causal: bool = True,
     ) -> "GPT":
         """Creates the model; the keywords are those of `LanguageModels`."""
         self.validate()
+        if not causal and "S" in self.window_pattern:
+            raise InputError(
+                f"window_pattern = '{self.window_pattern}'; expected L where attention is not"
+                " causal: --window-pattern L"
+            )
         own = asdict(self)
         width = self._width()
         heads = width // own.pop("head_size")
@@ -128,6 +134,7 @@ class GPTConfig:
             "attention_scale": self.attention_scale or (_SHARPNESS if self.qk_norm else 1.0),
         }
         how = {"remat": remat, "scan_layers": scan_layers, "attention": attention}
+        how |= {"causal": causal}
         return GPT(
             vocabulary=vocabulary,
             context=context,
@@ -144,7 +151,7 @@ class GPTConfig:
 
 
 class GPT(CausalModel):
-    """A causal transformer with the options of `GPTConfig`. Its linear layers have no biases.
+    """A transformer with the options of `GPTConfig`. Its linear layers have no biases.
 
     The embedding is normalised before the first block and the stream after the last. Dropout acts
     on the embedding and on what each block adds.
@@ -217,6 +224,7 @@ class GPT(CausalModel):
             window=self.window(index),
             out_deviation=0.0 if self.zero_init else (2 * self.layers) ** -0.5,
             kind=kind,
+            causal=self.causal,
             dtype=self.dtype,
             parent=None,
         )
@@ -299,6 +307,7 @@ class Block(nn.Module):
     window: int
     out_deviation: float
     kind: str
+    causal: bool = True
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -345,7 +354,7 @@ class Block(nn.Module):
             arrays = query, key, value, inputs.cache, inputs.start
             out, cache = cached_attention(*arrays, **options)
         else:
-            options |= {"kind": self.kind, "documents": inputs.documents}
+            options |= {"kind": self.kind, "causal": self.causal, "documents": inputs.documents}
             out, cache = attention(query, key, value, **options), None
         return out.reshape(y.shape), cache
 

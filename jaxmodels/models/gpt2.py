@@ -65,6 +65,7 @@ class GPT2Config:
         remat: str = "none",
         scan_layers: str = "auto",
         attention: str = "auto",
+        causal: bool = True,
     ) -> "GPT2":
         """Creates the model; the keywords are those of `LanguageModels`."""
         self.validate()
@@ -77,6 +78,7 @@ class GPT2Config:
             remat=remat,
             scan_layers=scan_layers,
             attention=attention,
+            causal=causal,
             **self.sizes(),
         )
 
@@ -120,6 +122,7 @@ class GPT2(CausalModel):
             bias=self.bias,
             attention_dropout=self.attention_dropout,
             kind=kind,
+            causal=self.causal,
             dtype=self.dtype,
             parent=None,
         )
@@ -155,6 +158,7 @@ class Block(nn.Module):
     bias: bool = True
     attention_dropout: bool = True
     kind: str = "einsum"
+    causal: bool = True
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -188,5 +192,6 @@ class Block(nn.Module):
             return cached_attention(query, key, value, inputs.cache, inputs.start)
         drops = self.attention_dropout and inputs.seeds is not None
         drop = (lambda weights: inputs.dropped(weights, 2)) if drops else None
-        options = {"kind": self.kind, "documents": inputs.documents, "drop": drop}
+        options = {"kind": self.kind, "causal": self.causal, "drop": drop}
+        options |= {"documents": inputs.documents}
         return attention(query, key, value, **options), None
