@@ -191,7 +191,8 @@ class TokenPrediction(ABC):
 
     def answered(self, params: PyTree, questions: Questions) -> HeadLosses:
         """Computes the losses of questions, without dropout."""
-        return self._losses(*self._hidden(params, questions), questions)
+        hidden, kernel = self._hidden(params, questions)
+        return self._losses(hidden, kernel, questions)
 
     def _hidden(self, params: PyTree, questions: Questions, **options: Any) -> Any:
         """Computes the input of the head and its kernel, and what is asked for as mutable."""
