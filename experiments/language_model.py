@@ -137,7 +137,9 @@ def build(config: LanguageModelConfig, data: TextData | None = None) -> Experime
         return experiment._replace(after_evaluation=partial(report_masked, config.mask_rate, data))
     return experiment._replace(
         scores={**objective.scores, **SCORES},
-        after_evaluation=partial(report, config.writing, data),
+        after_evaluation=partial(
+            report, config.writing, data, objective.model.attention_kind(data.context)
+        ),
         texts=_texts(config, data, objective),
         prediction=Prediction(
             read=partial(
@@ -197,8 +199,13 @@ def _common(
     }
 
 
-def report(writing: WritingConfig, data: TextData, evaluation: Evaluation) -> Findings:
-    """Makes the scores that count bytes and words, says what was counted, and writes texts."""
+def report(
+    writing: WritingConfig, data: TextData, attention: str, evaluation: Evaluation
+) -> Findings:
+    """Makes the scores that count bytes and words, says what was counted, and writes texts.
+
+    attention: the implementation of attention, for the protocol.
+    """
     counts, loss = data.counts[evaluation.split], evaluation.sums.loss
     nats, tokens = float(loss.total), int(loss.count)
     units, unit = (counts.words, "word") if data.defines_words else (tokens, "token")
@@ -214,6 +221,7 @@ def report(writing: WritingConfig, data: TextData, evaluation: Evaluation) -> Fi
         "context": data.context,
         "stride": data.stride,
         "perplexity_per": unit,
+        "attention": attention,
     }
     record = {"step": evaluation.step, "scores": evaluation.scores | scores, "protocol": protocol}
     texts = {}
