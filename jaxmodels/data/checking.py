@@ -30,7 +30,7 @@ from jaxmodels.data.kept import save_array
 from jaxmodels.data.threads import in_threads, read_each
 from jaxmodels.errors import InputError
 
-_LISTED = 10
+_LISTED, _NOTED = 10, 3  # bad records in an error, and in a note
 BAD_RECORDS = "bad-records.txt"  # beside the findings: all of them, one a line
 
 Table = Shaped[np.ndarray, " record"]  # a line of facts per record; the fact "good" is a bool
@@ -181,10 +181,6 @@ def check_policy(
     """
     if not bad:
         return
-    listed = "; ".join(map(str, bad[:_LISTED]))
-    more = f"; and {len(bad) - _LISTED:,} more" if len(bad) > _LISTED else ""
-    if folder is not None:
-        more += f". The whole list: {folder / BAD_RECORDS}"
     records = f"{len(bad):,} bad record{'s' if len(bad) > 1 else ''}"
     if len(bad) > skip_bad_records:
         kinds = Counter(row.kind for row in bad)
@@ -193,6 +189,14 @@ def check_policy(
         mend += f"Mend the data, or leave them out: --skip-bad-records {len(bad)}"
         raise InputError(
             f"data '{name}' has {records} ({counts}); expected at most {skip_bad_records}:"
-            f" {listed}{more}. {mend}"
+            f" {_listed(bad, _LISTED, folder)}. {mend}"
         )
-    print(f"note: skipped {records}: {listed}{more}", file=sys.stderr)
+    # Every command says so again, so it is short where the whole list is at hand.
+    most = _LISTED if folder is None else _NOTED
+    print(f"note: skipped {records}: {_listed(bad, most, folder)}", file=sys.stderr)
+
+
+def _listed(bad: Sequence[BadRow], most: int, folder: Path | None) -> str:
+    listed = "; ".join(map(str, bad[:most]))
+    more = f"; and {len(bad) - most:,} more" if len(bad) > most else ""
+    return listed + more + (f". The whole list: {folder / BAD_RECORDS}" if folder else "")
