@@ -28,9 +28,12 @@ class EngineStep(NamedTuple):
         mesh = make_mesh(f"data={self.devices}")
         return TrainProgram(self.objective, self.source, self.batch_size, self.length, 0, mesh)
 
-    def block(self) -> Callable[[int], None]:
-        """Makes block(steps), which trains on for that many steps and waits for their metrics."""
-        program = self.program()
+    def block(self, program: TrainProgram | None = None) -> Callable[[int], None]:
+        """Makes block(steps), which trains on for that many steps and waits for their metrics.
+
+        program: that of `program()`, if it was made already.
+        """
+        program = program or self.program()
         state, at = program.create(), 0
 
         def block(steps: int) -> None:

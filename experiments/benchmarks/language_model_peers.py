@@ -1,17 +1,21 @@
-"""The same training step of a GPT-2 in ours and PyTorch, for experiments.benchmarks.language_model.
+"""Training steps of language models in ours and PyTorch, for experiments.benchmarks.language_model
+and experiments.benchmarks.accelerator.
 
-All have GPT-2's architecture (learned positions, normalisation first, tied head) as nanoGPT trains
-it, without biases and dropout, nanoGPT's AdamW (decay of kernels and tables alone, clipping) and
-float32 parameters and products, and see a new batch of random windows at every step.
+All of a task but "simple" have GPT-2's architecture (learned positions, normalisation first, tied
+head) as nanoGPT trains it, without biases and dropout, and nanoGPT's AdamW (decay of kernels and
+tables alone, clipping). "simple" is the model of modded-nanogpt's train_gpt_simple.py with Muon, in
+batches of 524,288 tokens. Parameters are float32, products of the type of the task (PyTorch: by
+autocast). All see a new batch of random windows at every step. "124m:16" is "124m" with batches of
+16 windows, "simple:16" is "simple" with its gradient in parts of 16.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from experiments.benchmarks.torch_device import synchronize, torch_device
+from experiments.benchmarks.torch_device import autocast, synchronize, torch_device
 
 if TYPE_CHECKING:
     from experiments.benchmarks.engine_block import EngineStep
@@ -30,6 +34,9 @@ class Task(NamedTuple):
     batch: int
     vocabulary: int = 65
     size: int = 200_000  # tokens
+    bfloat16: bool = False
+    parts: int = 1  # of a batch, whose gradients are accumulated
+    is_simple: bool = False  # the model of train_gpt_simple.py in place of GPT-2
 
     def tokens(self) -> np.ndarray:
         """Draws tokens; the speed does not depend on their values."""
@@ -48,14 +55,59 @@ TASKS = {
     # nanoGPT's README: Shakespeare by characters, on a CPU and, with a smaller batch, on a GPU.
     "small": Task(4, 4, 128, 64, 12),
     "medium": Task(6, 6, 384, 256, 8),
+    # Words as in nanoGPT and train_gpt_simple.py: GPT-2's 50,257 up to a multiple of 128.
+    "124m": Task(12, 12, 768, 1024, 32, 50_304, 1 << 20, bfloat16=True),
+    "simple": Task(12, 6, 768, 1024, 512, 50_304, 1 << 20, True, 16, is_simple=True),
     # For trials of the benchmarks.
     "tiny": Task(1, 2, 16, 8, 2, size=100),
+    "tiny_simple": Task(1, 2, 16, 8, 4, 65, 100, True, 2, is_simple=True),
 }
+# What a peer found, for `alternate`.
+FACTS: dict[str, str] = {}
+_WIDE = 4096  # tokens of a block of the head
+# train_gpt_simple.py; its scale of attention is 0.12.
+_SIMPLE = {
+    "rotary_base": 1024.0,
+    "rotary_fraction": 0.5,
+    "attention_scale": 0.12 * 128**0.5,
+    "value_embeddings": False,
+    "residual_scales": False,
+}
+
+
+def task_of(name: str) -> Task:
+    """Finds a task such as "124m", or "124m:8", of which 8 windows are computed at a time."""
+    name, _, windows = name.partition(":")
+    task = TASKS[name]
+    if not windows:
+        return task
+    if task.parts > 1:
+        return task._replace(parts=task.batch // int(windows))
+    return task._replace(batch=int(windows))
 
 
 def ours(name: str) -> Block:
     """Runs our engine on one device."""
-    return our_step(name).block()
+    return _checked(name, our_step(name))
+
+
+def ours_unrolled(name: str) -> Block:
+    """Runs ours with the layers written out, and with the head in blocks of 4,096 tokens."""
+    return _checked(name, our_step(name, scan_layers="off", head_block=_WIDE))
+
+
+def _checked(name: str, step: "EngineStep") -> Block:
+    """Runs a step whose compiled program has the attention that is chosen for it, and notes which.
+
+    Raises:
+      RunError: it has another.
+    """
+    from jaxmodels.models.layers.attention import assert_uses
+
+    task, program = task_of(name), step.program()
+    FACTS["attention"] = our_model(task).attention_kind(task.context)
+    assert_uses(program.compile().as_text(), FACTS["attention"])
+    return step.block(program)
 
 
 def ours_on_two(name: str) -> Block:
@@ -67,34 +119,50 @@ def ours_on_two(name: str) -> Block:
     return our_step(name)._replace(devices=2).block()
 
 
-def our_step(name: str) -> "EngineStep":
+def our_model(task: Task, scan_layers: str = "auto") -> Any:
+    """Makes our model of a task."""
+    import jax.numpy as jnp
+
+    from jaxmodels.models.language_models import LanguageModels
+    from jaxmodels.models.options import with_options
+
+    if task.is_simple:
+        models = LanguageModels(model="gpt", scan_layers=scan_layers)
+        sizes = {"depth": task.layers, "width": task.width, "head_size": task.width // task.heads}
+        models = with_options(models, **sizes, **_SIMPLE)
+    else:
+        models = LanguageModels(model="gpt2", scan_layers=scan_layers)
+        sizes = {name: getattr(task, name) for name in ("layers", "heads", "width")}
+        models = with_options(models, **sizes, bias=False)
+    dtype = jnp.bfloat16 if task.bfloat16 else jnp.float32
+    return models.create(task.vocabulary, task.context, dtype)
+
+
+def our_step(name: str, scan_layers: str = "auto", head_block: int = 0) -> "EngineStep":
     """Makes our step on windows of tokens that lie in memory."""
     from experiments.benchmarks.engine_block import EngineStep
     from jaxmodels.data import Resident
-    from jaxmodels.models.language_models import create_language_model
     from jaxmodels.protocol import Objective
 
-    task = TASKS[name]
+    task = task_of(name)
     count = (task.size - 1) // task.context
     places = np.arange(count)[:, None] * task.context + np.arange(task.context + 1)
     source = Resident({"tokens": task.tokens()[places]})
-    model = create_language_model(
-        "gpt2",
-        task.vocabulary,
-        task.context,
-        layers=task.layers,
-        heads=task.heads,
-        width=task.width,
-        bias=False,
-    )
-    return EngineStep(Objective.of(NextToken(model)), source, task.batch)
+    objective = NextToken(our_model(task, scan_layers), task.parts, task.is_simple, head_block)
+    return EngineStep(Objective.of(objective), source, task.batch)
 
 
 @dataclass(frozen=True)
 class NextToken:
-    """The smallest objective of the next token, which is nanoGPT's: no metrics but the loss."""
+    """The smallest objective of the next token, which is nanoGPT's: no metrics but the loss.
 
-    model: object
+    head_block: tokens whose logits exist at a time; 0: the default.
+    """
+
+    model: Any
+    parts: int = 1
+    muon: bool = False
+    head_block: int = 0
 
     @property
     def hyperparameters(self) -> Mapping[str, float]:
@@ -117,7 +185,14 @@ class NextToken:
         hidden, kernel = self.model.apply(
             {"params": params}, tokens[:, :-1], train=True, method="hidden_and_head"
         )
-        total = head_cross_entropy(hidden, kernel, tokens[:, 1:], tied=True).total
+        total = head_cross_entropy(
+            hidden,
+            kernel,
+            tokens[:, 1:],
+            logit_cap=self.model.logit_cap,
+            tied=self.model.tied,
+            block=self.head_block,
+        ).total
         loss = Mean(total, np.int32(tokens[:, 1:].size))
         return loss, carried, {"loss": loss}
 
@@ -126,7 +201,7 @@ class NextToken:
         from jaxmodels.objectives.descent import descend
         from jaxmodels.objectives.gradients import gradients_of
 
-        gradients, _, sums = gradients_of(self.loss, state["params"], {}, batch, key)
+        gradients, _, sums = gradients_of(self.loss, state["params"], {}, batch, key, self.parts)
         return descend(self._optimizer(), 1, state, gradients), sums
 
     def evaluate(self, state, batch, key):
@@ -138,10 +213,13 @@ class NextToken:
         """Computes the mean loss."""
         return {"loss": sums["loss"].value()}
 
-    @staticmethod
-    def _optimizer():
+    def _optimizer(self):
         from jaxmodels.objectives.optimizers import OptimizerConfig
 
+        if self.muon:
+            return OptimizerConfig(
+                optimizer="muon_jordan", learning_rate=0.025, schedule="constant", weight_decay=0.05
+            )
         return OptimizerConfig(
             optimizer="adamw",
             learning_rate=RATE,
@@ -156,12 +234,12 @@ class NextToken:
 
 def torch_eager(name: str) -> Block:
     """Runs PyTorch eager, on batches cut from one tensor in memory."""
-    return _torch_block(TASKS[name])
+    return _torch_block(task_of(name))
 
 
 def torch_compiled(name: str) -> Block:
     """Runs torch_eager with torch.compile over the model and its loss, as nanoGPT does."""
-    return _torch_block(TASKS[name], compiled=True)
+    return _torch_block(task_of(name), compiled=True)
 
 
 def torch_model(task: Task):
@@ -220,11 +298,12 @@ def torch_model(task: Task):
 def _torch_batches(task: Task) -> Iterator:
     import torch
 
-    tokens = torch.tensor(task.tokens()).long()
+    device = torch_device()
+    tokens = torch.tensor(task.tokens()).long().to(device)
+    places = torch.arange(task.context + 1, device=device)
     while True:
-        starts = torch.randint(len(tokens) - task.context, (task.batch,)).tolist()
-        windows = torch.stack([tokens[at : at + task.context + 1] for at in starts])
-        windows = windows.to(torch_device())
+        starts = torch.randint(len(tokens) - task.context, (task.batch, 1), device=device)
+        windows = tokens[starts + places]
         yield windows[:, :-1], windows[:, 1:]
 
 
@@ -245,7 +324,8 @@ def _torch_block(task: Task, compiled: bool = False) -> Block:
 
     def block(steps: int) -> None:
         for _ in range(steps):
-            loss = run(*next(batches))
+            with autocast(task.bfloat16):
+                loss = run(*next(batches))
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, CLIP)
             optimizer.step()

@@ -91,7 +91,8 @@ Devices, `jaxmodels.across`, the same under jit and pmap:
     rotate               for each example the one before it in the global batch
     positions            the positions of this device's examples in the global batch
     first_position, global_count    the first of them, and the size of the global batch
-Losses: `jaxmodels.ops.softmax_cross_entropy`; whole objectives: `classifier`, `gan`, `vae`.
+Losses: `jaxmodels.ops.softmax_cross_entropy`; whole objectives: `classifier`, `gan`, `vae`,
+`language_model`, `masked_language_model`.
 
 This file imports nothing, so that a run depends on the files of its own objective alone.
 '''
