@@ -243,7 +243,7 @@ def prediction_figure(
     ends = [min(true.min(), predicted.min()), max(true.max(), predicted.max())]
     panel.plot(ends, ends, color=_INK, linewidth=1)
     size = 16 if len(true) < 1000 else 5
-    panel.scatter(true, predicted, s=size, linewidths=0, alpha=0.6)
+    panel.scatter(true, predicted, s=size, color="#3b8fd0", linewidths=0, alpha=0.75)
     panel.set_aspect("equal", "datalim")
     panel.set_xlabel(f"true {shortened(name, 40)}")
     panel.set_ylabel(f"predicted {shortened(name, 40)}")

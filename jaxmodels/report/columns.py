@@ -17,7 +17,10 @@ def columns_of(facts: dict) -> Section | None:
     if not all(isinstance(column, dict) for column in columns.values()):
         return None
     rows = [[name, *_cells(column)] for name, column in columns.items()]
-    header = ["column", "kind", *_STATISTICS, "values"]
+    header = ["column", "kind", *_STATISTICS]
+    if any("values" in column for column in columns.values()):
+        header.append("values")
+        rows = [[*row, _listed(column)] for row, column in zip(rows, columns.values())]
     content = table(header, rows, "columns", class_="compact")
     if len(rows) > _MOST_ROWS:
         content = element("details", element("summary", f"All {len(rows):,} columns"), content)
@@ -26,11 +29,13 @@ def columns_of(facts: dict) -> Section | None:
 
 
 def _cells(column: dict) -> list[Html | str]:
-    kind, values = column.get("kind"), column.get("values")
     found = [number(column[n]) if is_number(column.get(n)) else "–" for n in _STATISTICS]
-    return [str(kind), *found, _listed(values) if isinstance(values, list) else "–"]
+    return [str(column.get("kind")), *found]
 
 
-def _listed(values: list) -> str:
+def _listed(column: dict) -> str:
+    values = column.get("values")
+    if not isinstance(values, list):
+        return "–"
     more = f" and {len(values) - _MOST_VALUES:,} more" if len(values) > _MOST_VALUES else ""
     return ", ".join(map(str, values[:_MOST_VALUES])) + more
