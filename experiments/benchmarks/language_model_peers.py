@@ -106,7 +106,7 @@ def _checked(name: str, step: "EngineStep") -> Block:
 
     task, program = task_of(name), step.program()
     FACTS["attention"] = our_model(task).attention_kind(task.context)
-    assert_uses(program.compile().as_text(), FACTS["attention"])
+    assert_uses(program.compile().as_text() or "", FACTS["attention"])
     return step.block(program)
 
 
@@ -165,7 +165,7 @@ class NextToken:
     head_block: int = 0
 
     @property
-    def hyperparameters(self) -> Mapping[str, float]:
+    def hyperparameters(self) -> Mapping[str, Any]:
         """The numbers of AdamW."""
         return self._optimizer().hyperparameters()
 

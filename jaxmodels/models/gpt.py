@@ -134,13 +134,13 @@ class GPTConfig:
             "attention_scale": self.attention_scale or (_SHARPNESS if self.qk_norm else 1.0),
         }
         how = {"remat": remat, "scan_layers": scan_layers, "attention": attention}
-        how |= {"causal": causal}
         return GPT(
             vocabulary=vocabulary,
             context=context,
             dtype=dtype,
             layers=layers,
             heads=heads,
+            causal=causal,
             **own,
             **how,
         )
