@@ -321,7 +321,8 @@ class Block(nn.Module):
             x = materialize_on_cpu(stream * x + embedding * inputs.first)
         y = RMSNorm(self.norm_scale, self.dtype, name="norm1")(x)
         y, cache = self._attention(y, inputs)
-        x = x + inputs.dropped(self._dense(x.shape[-1], "out", self.out_deviation)(y), 0)
+        y = materialize_on_cpu(self._dense(x.shape[-1], "out", self.out_deviation)(y))
+        x = x + inputs.dropped(y, 0)
         y = RMSNorm(self.norm_scale, self.dtype, name="norm2")(x)
         return x + inputs.dropped(self._mlp(y), 1), cache
 
@@ -368,7 +369,8 @@ class Block(nn.Module):
             hidden = nn.gelu(hidden, approximate=True)
         else:
             hidden = nn.silu(self._dense(self.hidden, "gate")(y)) * hidden
-        return self._dense(width, "linear2", self.out_deviation)(materialize_on_cpu(hidden))
+        out = self._dense(width, "linear2", self.out_deviation)(materialize_on_cpu(hidden))
+        return materialize_on_cpu(out)
 
 
 def _uniform(key, shape: tuple[int, ...], deviation: float) -> Float[Array, "inputs outputs"]:

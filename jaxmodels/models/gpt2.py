@@ -182,10 +182,12 @@ class Block(nn.Module):
             for name in ("query", "key", "value")
         )
         y, cache = self._attend(query, key, value, inputs)
-        x = x + inputs.dropped(dense(width, "out", small)(y.reshape(x.shape)), 0)
+        y = materialize_on_cpu(dense(width, "out", small)(y.reshape(x.shape)))
+        x = x + inputs.dropped(y, 0)
         y = materialize_on_cpu(dense(4 * width, "linear1")(norm("norm2")(x)))
         y = materialize_on_cpu(nn.gelu(y, approximate=True))
-        return x + inputs.dropped(dense(width, "linear2", small)(y), 1), cache
+        y = materialize_on_cpu(dense(width, "linear2", small)(y))
+        return x + inputs.dropped(y, 1), cache
 
     def _attend(self, query, key, value, inputs: BlockInputs):
         if inputs.cache is not None:
