@@ -197,7 +197,7 @@ def test_a_run_of_masked_tokens_is_scored_by_these_alone(folder, tmp_path):
         assert "a model of masked tokens neither writes" in error
     other = f"--data {folder} --workdir {tmp_path}/other --tokenizer bytes --objective masked"
     for flags, message in (
-        ("--context 400", "context = 400; validation has"),
+        ("--context 400", "context = 400; test has 351 tokens"),
         ("--context 16 --window-pattern SL", "window_pattern = 'SL'; expected L"),
     ):
         code, out, error = _run(other, flags)
