@@ -223,7 +223,7 @@ class Mistakes(NamedTuple):
 def mistakes_of(data: ImageData, predict, evaluation: Evaluation) -> Mistakes:
     """Finds the wrong predictions of a split."""
     logits, labels = evaluation.map(predict)["logits"], data.labels(evaluation.split)
-    # As exactly as `prediction_line`, whose numbers these are.
+    # As `prediction_line` computes them, so that both files show the same numbers.
     confidence = _softmax(logits.astype(np.float64)).max(-1)
     wrong = np.flatnonzero(logits.argmax(-1) != labels)
     rows = wrong[np.argsort(-confidence[wrong], kind="stable")]

@@ -14,14 +14,14 @@ from jaxmodels.protocol import PyTree
 class Step(NamedTuple):
     """A model's pass over new tokens, as two functions.
 
-    decode: (tokens [batch, new], cache, start [batch]) -> (logits [batch, new, vocabulary], cache):
-      the logits of the token after each new one, of which the first stands at `start`. What the
-      cache holds from there on is written over.
+    decode: (tokens [batch, new], cache, start [batch], at [batch]) -> (logits [batch, 1,
+      vocabulary], cache): the logits of the token after new token number `at`. The first new one
+      stands at `start`; what the cache holds from there on is written over.
     empty_cache: (batch, length) -> a cache for sequences of up to `length` tokens, whose arrays
       lead with the batch.
     """
 
-    decode: Callable[[Array, PyTree, Array], tuple[Array, PyTree]]
+    decode: Callable[[Array, PyTree, Array, Array], tuple[Array, PyTree]]
     empty_cache: Callable[[int, int], PyTree]
 
 
@@ -47,7 +47,8 @@ def begin(
     batch, room = tokens.shape
     size = min(context, room)
     written = jnp.arange(room) < length[:, None]
-    like = jax.eval_shape(step.decode, tokens[:, :1], step.empty_cache(batch, size), length)[0]
+    given = tokens[:, :1], step.empty_cache(batch, size), length, length
+    like = jax.eval_shape(step.decode, *given)[0]
     words = like.shape[-1]
     rows = jnp.broadcast_to(jnp.arange(batch)[:, None], tokens.shape)
     seen = jnp.zeros((batch, words), bool).at[rows, tokens].max(written)
@@ -119,7 +120,7 @@ def _passed(step: Step, writing: Writing) -> Writing:
     last = writing.tokens[rows, writing.length - 1]
     # A text that has ended stays where it is.
     start = jnp.where(writing.ended, jnp.maximum(writing.start - 1, 0), writing.start)
-    logits, cache = step.decode(last[:, None], writing.cache, start)
+    logits, cache = step.decode(last[:, None], writing.cache, start, jnp.zeros_like(start))
     return writing._replace(cache=cache, start=start + 1, logits=logits[:, 0])
 
 
@@ -132,8 +133,8 @@ def _read(step: Step, writing: Writing, size: int) -> Writing:
     places = (writing.length - kept)[:, None] + jnp.arange(size)
     rows = jnp.arange(batch)
     window = writing.tokens[rows[:, None], jnp.clip(places, 0, room - 1)]
-    logits, cache = step.decode(window, writing.cache, jnp.zeros_like(kept))
-    return writing._replace(cache=cache, start=kept, logits=logits[rows, kept - 1])
+    logits, cache = step.decode(window, writing.cache, jnp.zeros_like(kept), kept - 1)
+    return writing._replace(cache=cache, start=kept, logits=logits[:, 0])
 
 
 def _merged(chosen: Bool[Array, " batch"], one: Writing, other: Writing) -> Writing:

@@ -138,13 +138,16 @@ class CausalModel(nn.Module):
         tokens: Int[Array, "batch new"],
         cache: list[Cache],
         start: Int[Array, "*rows"] | int,
-    ) -> tuple[Float[Array, "batch new vocabulary"], list[Cache]]:
+        at: Int[Array, " batch"] | None = None,
+    ) -> tuple[Float[Array, "batch places vocabulary"], list[Cache]]:
         """Computes the logits of the token after each new one, and the cache with the new ones.
 
         start: how many tokens are in the cache: one number, or one per row. It may be traced.
           Prompts of several lengths are padded at their ends, written from 0 on, and go on from
           their own lengths, where new tokens take the place of the padding. If the cache is too
           short for start + new, the logits are NaN.
+        at: which of the new tokens alone gets logits, a place per row; None: all do. Of a prompt
+          only the last one counts, and logits of all would fill the memory.
         """
         start = jnp.asarray(start, jnp.int32)
         length = cache[0].key.shape[1]
@@ -158,6 +161,8 @@ class CausalModel(nn.Module):
             block = self.block(index, "einsum")
             x, updated = block.apply({"params": self.block_params[index]}, x, mine)
             after.append(updated)
+        if at is not None:
+            x = jnp.take_along_axis(x, at[:, None, None], axis=1)
         logits = self.logits(self._scaled(self.finish(x)), self.head_kernel())
         fits = jnp.reshape(start + tokens.shape[1] <= length, (-1, 1, 1))
         return jnp.where(fits, logits, jnp.nan), after

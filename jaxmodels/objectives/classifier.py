@@ -1,11 +1,10 @@
 """Classification: cross-entropy over any module that maps an input to logits."""
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import ClassVar, NamedTuple, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +16,7 @@ from jaxmodels.errors import InputError
 from jaxmodels.metrics import CalibrationBins
 from jaxmodels.objectives.descent import descend, initial_state, learned_of
 from jaxmodels.objectives.gradients import gradients_of, losses_in_parts
+from jaxmodels.objectives.network import init_network, pass_in_training
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.ops import softmax_cross_entropy
 from jaxmodels.protocol import (
@@ -102,28 +102,9 @@ class Classifier:
         Raises:
           InputError: logits that are not one per class, or dropout with a model that has none.
         """
-        self._require_dropout()
         column = spec[self.input_name]
-        example = jnp.zeros((1, *column.shape[1:]), column.dtype)
-        logits, variables = self.model.init_with_output(key, example, train=False)
-        if logits.shape != (1, self.classes):
-            raise InputError(
-                f"model {type(self.model).__name__} maps one example to {logits.shape}; expected"
-                f" (1, {self.classes}): a head of one logit per class"
-            )
-        learned = {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+        learned = init_network(self.model, key, column, self.classes, self.dropout)
         return initial_state(self.optimizer, learned, hyperparameters, ema=bool(self.ema))
-
-    def _require_dropout(self) -> None:
-        arguments = inspect.signature(type(self.model).__call__).parameters
-        takes = "dropout_rate" in arguments or any(
-            argument.kind is argument.VAR_KEYWORD for argument in arguments.values()
-        )
-        if self.dropout and not takes:
-            raise InputError(
-                f"dropout = {self.dropout}; model {type(self.model).__name__} has none; expected an"
-                " argument dropout_rate of its __call__: give it one, or dropout 0"
-            )
 
     def step(
         self, state: State, batch: Batch, key: Key[Array, ""]
@@ -187,21 +168,14 @@ class Classifier:
         key: Key[Array, ""],
     ) -> tuple[Float[Array, " batch"], Float[Array, "batch classes"], PyTree]:
         """Computes each example's loss, the logits, and the batch statistics after the batch."""
-        rates: dict[str, Any] = {}
-        if self.dropout:
-            rates["dropout_rate"] = hyperparameters["dropout"]
-        logits, changed = self.model.apply(
-            {"params": params, "batch_stats": batch_stats},
-            batch[self.input_name],
-            train=True,
-            rngs={"dropout": key},
-            mutable=["batch_stats"],
-            **rates,
+        rate = hyperparameters["dropout"] if self.dropout else None
+        logits, batch_stats = pass_in_training(
+            self.model, params, batch_stats, batch[self.input_name], key, rate
         )
         smoothing = hyperparameters["label_smoothing"] if self.label_smoothing else 0.0
         target = batch.get("target", batch["label"])
         losses = softmax_cross_entropy(logits, target, smoothing)
-        return losses, logits, changed.get("batch_stats", {})
+        return losses, logits, batch_stats
 
     def evaluate(self, state: State, batch: Batch, key: Key[Array, ""]) -> ClassifierSums:
         """Sums over the valid examples of a batch what `summarize` needs."""

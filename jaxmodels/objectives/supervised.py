@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
-import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key, Num
 
-from jaxmodels.errors import InputError
 from jaxmodels.objectives.descent import descend, initial_state, learned_of
 from jaxmodels.objectives.gradients import gradients_of, losses_in_parts
+from jaxmodels.objectives.network import init_network, pass_in_training
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.protocol import Batch, BatchSpec, Hyperparameters, Losses, Mean, PyTree, State
 
@@ -57,17 +56,10 @@ class Supervised(ABC):
         """Creates the state before the first step.
 
         Raises:
-          InputError: outputs of another number.
+          InputError: outputs of another number, or dropout with a model that has none.
         """
         column = spec[self.input_name]
-        example = jnp.zeros((1, *column.shape[1:]), column.dtype)
-        outputs, variables = self.model.init_with_output(key, example, train=False)
-        if outputs.shape != (1, self.outputs):
-            raise InputError(
-                f"model {type(self.model).__name__} maps one example to {outputs.shape}; expected"
-                f" (1, {self.outputs})"
-            )
-        learned = {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+        learned = init_network(self.model, key, column, self.outputs, self.dropout)
         return initial_state(self.optimizer, learned, hyperparameters, ema=bool(self.ema))
 
     def step(
@@ -114,15 +106,5 @@ class Supervised(ABC):
     def _in_training(
         self, hyperparameters: PyTree, params: PyTree, batch_stats: PyTree, batch: Batch, key: Any
     ) -> tuple[Outputs, PyTree]:
-        rates: dict[str, Any] = {}
-        if self.dropout:
-            rates["dropout_rate"] = hyperparameters["dropout"]
-        outputs, changed = self.model.apply(
-            {"params": params, "batch_stats": batch_stats},
-            batch[self.input_name],
-            train=True,
-            rngs={"dropout": key},
-            mutable=["batch_stats"],
-            **rates,
-        )
-        return outputs, changed.get("batch_stats", {})
+        rate = hyperparameters["dropout"] if self.dropout else None
+        return pass_in_training(self.model, params, batch_stats, batch[self.input_name], key, rate)

@@ -394,8 +394,8 @@ def _check(
     Raises:
       InputError: it is another run, or it is beyond its end.
     """
+    folder.check(record, config, source, experiment.facts)
     reached = Checkpoints(folder.checkpoints).last() or 0
-    folder.check(record, config, source, experiment.facts, reached)
     if reached > config.run.steps:
         raise InputError(f"steps = {config.run.steps}; the run in {folder.path} is at {reached}")
     return reached

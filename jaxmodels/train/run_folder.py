@@ -85,18 +85,11 @@ class RunFolder:
             )
 
     def check(
-        self,
-        record: dict,
-        config: Config,
-        source: str,
-        facts: Mapping[str, Any] | None = None,
-        reached: int | None = None,
+        self, record: dict, config: Config, source: str, facts: Mapping[str, Any] | None = None
     ) -> None:
         """Raises InputError unless the recorded run is the one that config, code and data make.
 
         facts: those of the data; None while the data is not loaded.
-        reached: the step of the last checkpoint. A run may get another end while it is in the part
-          of its schedule that is the same for both; None: it may not.
         """
         self.require_run_of(config.experiment, record)
         # Both identities come from today's flags; a flag that the record lacks has its default.
@@ -105,13 +98,16 @@ class RunFolder:
         differ = sorted(
             name for name in (then.keys() | now.keys()) - free if then.get(name) != now.get(name)
         )
-        if differ and not (differ == ["steps"] and _may_end_elsewhere(then, config, reached)):
-            fields = ", ".join(f"{name} {then.get(name)} -> {now.get(name)}" for name in differ)
-            if differ == ["steps"]:
-                schedule = flags_of(config)["schedule"].value
-                fields += f" (the schedule '{schedule}' ends at steps)"
-                if common := config.same_until(then["steps"]):
-                    fields += f", of which the first {common} are the same; it is at {reached}"
+        fields = ", ".join(f"{name} {then.get(name)} -> {now.get(name)}" for name in differ)
+        if differ == ["steps"]:
+            schedule = flags_of(config)["schedule"].value
+            fields += f" (the schedule '{schedule}' ends at steps)"
+            if common := config.same_until(then["steps"]):
+                reached = self._reached()
+                fields += f", of which the first {common} are the same; it is at {reached}"
+                if reached <= common:
+                    differ = []  # so far it is the run of that length as well
+        if differ:
             raise InputError(
                 f"workdir {self.path} holds another run: {fields};"
                 " give its values, name another --workdir, or --overwrite to start anew"
@@ -122,6 +118,12 @@ class RunFolder:
                 " on with it, or --overwrite to start anew"
             )
         self._check_facts(record["facts"], facts)
+
+    def _reached(self) -> int:
+        """Returns the step of the last checkpoint."""
+        from jaxmodels.train.checkpoint import Checkpoints  # it imports jax
+
+        return Checkpoints(self.checkpoints).last() or 0
 
     def _check_facts(self, then: dict, facts: Mapping[str, Any] | None) -> None:
         now = then if facts is None else json.loads(json.dumps(dict(facts)))
@@ -314,10 +316,6 @@ def score_fields(split: str, scores: Mapping[str, Any]) -> list[str]:
         for name, value in scores.items()
         if name not in ("step", "split")
     ]
-
-
-def _may_end_elsewhere(then: Mapping[str, Any], config: Config, reached: int | None) -> bool:
-    return reached is not None and reached <= config.same_until(then["steps"])
 
 
 def _are_the_same(then: Any, now: Any) -> bool:

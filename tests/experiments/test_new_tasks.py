@@ -84,6 +84,7 @@ def test_a_table_resumes_to_the_bit_and_runs_on_all_devices(tmp_path):
     assert "higher is better" in page.read_text()
 
 
+@pytest.mark.slow
 def test_a_run_may_get_another_end_in_the_constant_part_of_a_trapezoid(tmp_path):
     """It is then, to the bit, the run of that length; later, it is another run."""
     _table(tmp_path / "numbers.csv")

@@ -46,6 +46,8 @@ def test_decoding_with_a_cache_equals_the_full_pass(name):
     near = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
     near(logits[0], full[0, :6])
     near(logits[1, :4], full[1, :4])
+    last, _ = step({"params": params}, prompt, cache, np.int32([0, 0]), np.int32([5, 3]))
+    near(last[:, 0], full[[0, 1], [5, 3]])
     starts = np.int32([6, 4])
     while starts[0] < CONTEXT:
         new = tokens[np.arange(2), starts][:, None]

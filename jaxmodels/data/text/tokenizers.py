@@ -6,6 +6,7 @@ which transformers reads; those of the others begin with their kind.
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -64,15 +65,15 @@ class Tokenizer(Protocol):
         ...
 
 
-class _Kept:
+class _Kept(ABC):
     """A tokenizer that is its kind and some values."""
 
     name = ""
 
     @property
+    @abstractmethod
     def values(self) -> dict[str, Any]:
         """What makes the tokenizer, as JSON values."""
-        raise NotImplementedError
 
     @property
     def text(self) -> str:

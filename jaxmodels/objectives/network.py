@@ -1,0 +1,75 @@
+"""A network from an input to numbers, as classification and regression initialise and pass it."""
+
+import inspect
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Key, Num
+
+from jaxmodels.errors import InputError
+from jaxmodels.protocol import PyTree
+
+
+def init_network(
+    model: nn.Module,
+    key: Key[Array, ""],
+    column: jax.ShapeDtypeStruct,
+    outputs: int,
+    dropout: float,
+) -> dict[str, PyTree]:
+    """Draws the "params" of a network and makes its "batch_stats", which may be empty.
+
+    column: the shape and type of a batch of inputs.
+    outputs: how many numbers the network must give for an example.
+    dropout: the rate that it will be trained with.
+
+    Raises:
+      InputError: outputs of another number, or dropout with a model that has none.
+    """
+    _require_dropout(model, dropout)
+    example = jnp.zeros((1, *column.shape[1:]), column.dtype)
+    given, variables = model.init_with_output(key, example, train=False)
+    if given.shape != (1, outputs):
+        raise InputError(
+            f"model {type(model).__name__} maps one example to {given.shape}; expected"
+            f" (1, {outputs}): a head of {outputs} numbers"
+        )
+    return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+
+
+def _require_dropout(model: nn.Module, dropout: float) -> None:
+    arguments = inspect.signature(type(model).__call__).parameters
+    takes = "dropout_rate" in arguments or any(
+        argument.kind is argument.VAR_KEYWORD for argument in arguments.values()
+    )
+    if dropout and not takes:
+        raise InputError(
+            f"dropout = {dropout}; model {type(model).__name__} has none; expected an"
+            " argument dropout_rate of its __call__: give it one, or dropout 0"
+        )
+
+
+def pass_in_training(
+    model: nn.Module,
+    params: PyTree,
+    batch_stats: PyTree,
+    inputs: Num[Array, "batch ..."],
+    key: Key[Array, ""],
+    dropout_rate: Float[Array, ""] | None,
+) -> tuple[Float[Array, "batch outputs"], PyTree]:
+    """Computes the outputs of a training batch and the batch statistics after it.
+
+    dropout_rate: None: the model drops nothing, and may know no dropout.
+    """
+    arguments: dict[str, Any] = {} if dropout_rate is None else {"dropout_rate": dropout_rate}
+    outputs, changed = model.apply(
+        {"params": params, "batch_stats": batch_stats},
+        inputs,
+        train=True,
+        rngs={"dropout": key},
+        mutable=["batch_stats"],
+        **arguments,
+    )
+    return outputs, changed.get("batch_stats", {})
