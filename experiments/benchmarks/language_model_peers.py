@@ -147,7 +147,7 @@ def our_step(name: str, scan_layers: str = "auto", head_block: int = 0) -> "Engi
     task = task_of(name)
     count = (task.size - 1) // task.context
     places = np.arange(count)[:, None] * task.context + np.arange(task.context + 1)
-    source = Resident({"tokens": task.tokens()[places]})
+    source: Any = Resident({"tokens": task.tokens()[places]})
     objective = NextToken(our_model(task, scan_layers), task.parts, task.is_simple, head_block)
     return EngineStep(Objective.of(objective), source, task.batch)
 
@@ -171,13 +171,17 @@ class NextToken:
 
     def init(self, key, spec, hyperparameters):
         """Makes the state at step 0."""
+        import jax.numpy as jnp
+
         from jaxmodels.objectives.descent import initial_state
 
-        params = self.model.init(key, np.zeros((1, 2), np.int32))["params"]
+        params = self.model.init(key, jnp.zeros((1, 2), jnp.int32))["params"]
         return initial_state(self._optimizer(), {"params": params}, hyperparameters)
 
     def loss(self, params, carried, batch, key):
         """Computes the sum of the losses of all tokens."""
+        import jax.numpy as jnp
+
         from jaxmodels.ops import head_cross_entropy
         from jaxmodels.protocol import Mean
 
@@ -193,7 +197,7 @@ class NextToken:
             tied=self.model.tied,
             block=self.head_block,
         ).total
-        loss = Mean(total, np.int32(tokens[:, 1:].size))
+        loss = Mean(total, jnp.int32(tokens[:, 1:].size))
         return loss, carried, {"loss": loss}
 
     def step(self, state, batch, key):

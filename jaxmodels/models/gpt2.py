@@ -1,6 +1,7 @@
 """GPT-2 as published (Radford et al. 2019, Language Models are Unsupervised Multitask Learners)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -82,7 +83,7 @@ class GPT2Config:
             **self.sizes(),
         )
 
-    def sizes(self) -> dict[str, int]:
+    def sizes(self) -> dict[str, Any]:
         """Returns layers, width and heads."""
         own = {"layers": self.layers, "width": self.width, "heads": self.heads}
         return VARIANTS[self.variant] | {name: size for name, size in own.items() if size}

@@ -1,7 +1,7 @@
 """Cross-entropy of a linear head over a large vocabulary, without all logits at once."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -62,7 +62,7 @@ def head_cross_entropy(
     block = block or max(1, _LOGITS // kernel.shape[1])
     how = _How(logit_cap, block, "vw" if tied else "wv")
     kernel = kernel.T if tied else kernel
-    found = _losses(how, hidden, kernel, targets, weights, jnp.asarray(z_loss, wide))
+    found: Any = _losses(how, hidden, kernel, targets, weights, jnp.asarray(z_loss, wide))
     return found._replace(largest=jax.lax.stop_gradient(found.largest))
 
 
@@ -118,7 +118,9 @@ def _in_blocks(
         x = jnp.pad(x, [(0, 0), (0, count * rows - length)] + [(0, 0)] * (x.ndim - 2))
         return x.reshape(batch, count, rows, *x.shape[2:]).swapaxes(0, 1)
 
-    def joined(x):
+    def joined(x) -> Any:
+        if x is None:
+            return None
         x = x.swapaxes(0, 1)
         return x.reshape(batch, count * rows, *x.shape[3:])[:, :length]
 
@@ -137,9 +139,7 @@ def _in_blocks(
         totals, outputs = totals[None], [None if x is None else x[None] for x in outputs]
     else:
         for_kernel, (totals, *outputs) = jax.lax.scan(step, start, blocks)
-    losses, largest, hits, log_normalizers, for_hidden = (
-        None if x is None else joined(x) for x in outputs
-    )
+    losses, largest, hits, log_normalizers, for_hidden = (joined(x) for x in outputs)
     found = HeadLosses(jnp.sum(totals), losses, largest, hits)
     return found, log_normalizers, (for_hidden, for_kernel)
 

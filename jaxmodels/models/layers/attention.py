@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.extend.backend import get_backend
 from jaxtyping import Array, Bool, DTypeLike, Float, Int
 
 from jaxmodels.errors import InputError, RunError
@@ -41,7 +42,7 @@ def current_backend() -> str:
     backend = jax.default_backend()
     if backend != "gpu":
         return backend
-    version = jax.extend.backend.get_backend().platform_version
+    version = get_backend().platform_version
     return "cuda" if "cuda" in version else "rocm"
 
 
@@ -149,7 +150,7 @@ def cached_attention(
     key: Float[Array, "batch new groups size"],
     value: Float[Array, "batch new groups size"],
     cache: Cache,
-    start: Int[Array, ""] | Int[Array, " batch"],
+    start: Int[Array, "*rows"] | int,
     *,
     window: int = 0,
     scale: float | None = None,
@@ -157,10 +158,12 @@ def cached_attention(
     """Writes new keys and values at the places from `start` on, and attends to all up to each
     query's own. Gives the output and the cache after it.
 
-    start: may differ by row. What the cache has at later places is not seen, so that a row may be
-      padded at its end and go on from its true length. start + new must not exceed the cache.
+    start: one number, or one per row. What the cache has at later places is not seen, so that a
+      row may be padded at its end and go on from its true length. start + new must not exceed the
+      cache.
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
+    start = jnp.asarray(start, jnp.int32)
     starts = jnp.broadcast_to(start, query.shape[:1])
     if start.ndim:
         write = jax.vmap(lambda old, new, at: jax.lax.dynamic_update_slice_in_dim(old, new, at, 0))
@@ -241,7 +244,7 @@ def _weights(scores, mask, empty=False):
         scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
     largest = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
     weights = materialize_on_cpu(jnp.exp(scores - largest))
-    if empty:
+    if empty and mask is not None:
         weights = jnp.where(mask, weights, 0)
     total = jnp.sum(weights, axis=-1, keepdims=True)
     return weights, jnp.where(total == 0, 1, total) if empty else total

@@ -1,9 +1,9 @@
 """Fused kernels of causal attention on accelerators, which never store the weights."""
 
+from typing import Any
+
 import jax
 from jaxtyping import Array, Float, Int
-
-from jaxmodels.models.layers.masks import visible
 
 
 def cudnn_attention(
@@ -17,7 +17,7 @@ def cudnn_attention(
     """Computes causal attention by cuDNN, which raises for what it does not support."""
     mask = None
     if documents is not None:
-        mask = visible(query.shape[1], key.shape[1], False, 0, documents)[:, 0]
+        mask = (documents[:, :, None] == documents[:, None, :])[:, None]
     return jax.nn.dot_product_attention(
         query,
         key,
@@ -71,4 +71,5 @@ def splash_attention(
     )
     segments = None if documents is None else kernels.SegmentIds(documents, documents)
     query, key, value = (x.swapaxes(1, 2) for x in (scale * query, key, value))
-    return jax.vmap(kernel)(query, key, value, segments).swapaxes(1, 2).astype(query.dtype)
+    out: Any = jax.vmap(kernel)(query, key, value, segments)
+    return out.swapaxes(1, 2).astype(query.dtype)

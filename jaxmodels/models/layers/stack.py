@@ -33,7 +33,7 @@ class BlockInputs(NamedTuple):
     seeds: UInt32[Array, "batch 2"] | None = None  # of dropout; None: there is none
     rate: Float[Array, ""] | float = 0.0  # of dropout
     cache: Cache | None = None
-    start: Int[Array, "*rows"] | None = None  # where the cache is written from
+    start: Int[Array, "*rows"] | int = 0  # where the cache is written from
 
     def dropped(self, x: Float[Array, "batch *rest"], use: int) -> Float[Array, "batch *rest"]:
         """Drops numbers of x; each place of a block has a `use` of its own, below 8."""
