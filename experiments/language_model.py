@@ -4,6 +4,7 @@
     python -m experiments.language_model --data tiny_shakespeare --tokenizer chars
     python -m experiments.language_model --data ./books --tokenizer bpe --depth 8 --steps 20000
     python -m experiments.language_model --preset gpt2-small --data DATA  # 124M parameters
+    python -m experiments.language_model --objective masked               # as BERT learns
     python -m experiments.language_model --workdir RUN --mode sample --prompt "The list"
     python -m experiments.language_model --workdir RUN --mode predict --input new.txt \\
         --output new.jsonl                                                # nats of each line
@@ -16,7 +17,7 @@ import math
 import sys
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -26,9 +27,11 @@ from experiments.presets.language_model import PRESETS
 from experiments.writing import WritingConfig, added, conditions_of, prompts_of, texts_of
 from jaxmodels.data.text import TextConfig, TextData, load_text
 from jaxmodels.data.text.lines import read_text_lines
+from jaxmodels.errors import InputError, require_known
 from jaxmodels.models.gpt import GPTConfig
 from jaxmodels.models.language_models import LanguageModels
 from jaxmodels.objectives.language_model import LanguageModel
+from jaxmodels.objectives.masked_language_model import MaskedLanguageModel
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.protocol import Objective, Score
 from jaxmodels.train import (
@@ -56,6 +59,7 @@ SCORES = {
         "lower", "", "Exponential of the nats per word, or per token: see evaluation."
     ),
 }
+Asked = Literal["next", "masked"]
 _LARGEST_EXPONENT = 700  # of a number of 64 bits
 _SHOWN, _BEGINNING = 4, 16  # texts of the report, and tokens that each goes on from
 
@@ -67,7 +71,7 @@ class LanguageModelConfig(Config):
     experiment: ClassVar[str] = "language_model"
 
     run: Section[RunConfig] = RunConfig(
-        steps=500, batch_size=16, count=4, eval_every=100, eval_batch_size=64, log_every=20
+        steps=400, batch_size=16, count=4, eval_every=100, eval_batch_size=64, log_every=20
     )
     compute: Section[ComputeConfig] = ComputeConfig()
     data: Section[TextConfig] = TextConfig(tokenizer="bpe", vocabulary=1024, context=128)
@@ -82,8 +86,13 @@ class LanguageModelConfig(Config):
     )
     writing: Section[WritingConfig] = WritingConfig()
 
+    objective: Asked = "next"
+    """What is predicted: next, each token from those before it; or masked, hidden tokens from all
+    around them (Devlin et al. 2019, section 3.1), which makes a model that reads, not writes."""
+    mask_rate: float = 0.15
+    """Share of tokens that --objective masked hides."""
     within_documents: bool = False
-    """Attention stays inside of a document; otherwise tokens see those of the document before."""
+    """Attention stays inside of a document; otherwise tokens see those of other documents too."""
     dropout: float = 0.1
     """Share of numbers left out in training."""
     z_loss: float = 0.0
@@ -98,32 +107,39 @@ class LanguageModelConfig(Config):
         super().validate()
         require_range(self, ("dropout", "ema"), 0, 1)
         require_range(self, ("z_loss",))
+        require_known("objective", self.objective, get_args(Asked))
+        if not 0 < self.mask_rate <= 1:
+            raise InputError(f"mask_rate = {self.mask_rate}; expected above 0 and at most 1")
+        if self.objective == "masked" and self.run.mode in ("sample", "predict"):
+            raise InputError(
+                f"mode = {self.run.mode}; a model of masked tokens neither writes nor gives a text"
+                " a probability: expected evaluate, or a run with --objective next"
+            )
 
 
 def build(config: LanguageModelConfig, data: TextData | None = None) -> Experiment:
     """Makes the experiment of a config, on the given text or on the text that the config names."""
     data = load_text(config.data, data)
-    shape = data.tokenizer.size, data.context, jnp.dtype(config.compute.precision)
-    objective = LanguageModel(
-        model=config.model.create(*shape),
-        base=config.model.of_width(config.mup_base).create(*shape) if config.mup_base else None,
-        optimizer=config.optimizer,
-        steps=config.run.steps,
-        z_loss=config.z_loss,
-        dropout=config.dropout,
-        ema=config.ema,
-        accumulate=config.compute.accumulate,
-    )
+    is_masked = config.objective == "masked"
+    objective = _masked_tokens(config, data) if is_masked else _next_token(config, data)
     sources = {split: data.source(split, config.within_documents) for split in data.columns}
     train = sources.pop("train")
-    return Experiment(
+    experiment = Experiment(
         objective=Objective.of(objective),
         train=train,
         evaluation=sources,
         monitor="loss",
-        scores={**objective.scores, **SCORES},
+        scores=objective.scores,
         facts={"data": data.facts()},
-        after_evaluation=partial(report, config.writing, data),
+        introduction=_introduction(data),
+    )
+    if isinstance(objective, MaskedLanguageModel):
+        return experiment._replace(after_evaluation=partial(report_masked, config.mask_rate, data))
+    return experiment._replace(
+        scores={**objective.scores, **SCORES},
+        after_evaluation=partial(
+            report, config.writing, data, objective.model.attention_kind(data.context)
+        ),
         texts=_texts(config, data, objective),
         prediction=Prediction(
             read=partial(
@@ -135,12 +151,61 @@ def build(config: LanguageModelConfig, data: TextData | None = None) -> Experime
             predict=objective.predict_windows,
             write=lambda outputs: {"nats": float(outputs["nats"]), "bytes": int(outputs["bytes"])},
         ),
-        introduction=_introduction(data),
     )
 
 
-def report(writing: WritingConfig, data: TextData, evaluation: Evaluation) -> Findings:
-    """Makes the scores that count bytes and words, says what was counted, and writes texts."""
+def _next_token(config: LanguageModelConfig, data: TextData) -> LanguageModel:
+    """Makes the objective of the next token."""
+    return LanguageModel(**_common(config, data, data.tokenizer.size, causal=True))
+
+
+def _masked_tokens(config: LanguageModelConfig, data: TextData) -> MaskedLanguageModel:
+    """Makes the objective of masked tokens, whose mask is one more word.
+
+    Raises:
+      InputError: a split that is shorter than a window, where what fills it up would be seen.
+    """
+    for split, column in data.columns.items():
+        if len(column) <= data.context:
+            raise InputError(
+                f"context = {data.context}; {split} has {len(column):,} tokens: expected a context"
+                " below that with --objective masked"
+            )
+    mask = data.tokenizer.size
+    common = _common(config, data, mask + 1, causal=False)
+    return MaskedLanguageModel(**common, mask_token=mask, mask_rate=config.mask_rate)
+
+
+def _common(
+    config: LanguageModelConfig, data: TextData, vocabulary: int, causal: bool
+) -> dict[str, Any]:
+    """Makes the arguments that both objectives have."""
+    create = partial(
+        LanguageModels.create,
+        vocabulary=vocabulary,
+        context=data.context,
+        dtype=jnp.dtype(config.compute.precision),
+        causal=causal,
+    )
+    return {
+        "model": create(config.model),
+        "base": create(config.model.of_width(config.mup_base)) if config.mup_base else None,
+        "optimizer": config.optimizer,
+        "steps": config.run.steps,
+        "z_loss": config.z_loss,
+        "dropout": config.dropout,
+        "ema": config.ema,
+        "accumulate": config.compute.accumulate,
+    }
+
+
+def report(
+    writing: WritingConfig, data: TextData, attention: str, evaluation: Evaluation
+) -> Findings:
+    """Makes the scores that count bytes and words, says what was counted, and writes texts.
+
+    attention: the implementation of attention, for the protocol.
+    """
     counts, loss = data.counts[evaluation.split], evaluation.sums.loss
     nats, tokens = float(loss.total), int(loss.count)
     units, unit = (counts.words, "word") if data.defines_words else (tokens, "token")
@@ -156,6 +221,7 @@ def report(writing: WritingConfig, data: TextData, evaluation: Evaluation) -> Fi
         "context": data.context,
         "stride": data.stride,
         "perplexity_per": unit,
+        "attention": attention,
     }
     record = {"step": evaluation.step, "scores": evaluation.scores | scores, "protocol": protocol}
     texts = {}
@@ -163,6 +229,19 @@ def report(writing: WritingConfig, data: TextData, evaluation: Evaluation) -> Fi
         text = _continuations(writing, data, evaluation)
         texts[f"step-{evaluation.step:08d}.txt"] = text
     return Findings(scores, record, texts=texts)
+
+
+def report_masked(mask_rate: float, data: TextData, evaluation: Evaluation) -> Findings:
+    """Says how many tokens were hidden."""
+    protocol = {
+        "masked_tokens": int(evaluation.sums.loss.count),
+        "mask_rate": mask_rate,
+        "tokenizer": data.tokenizer.name,
+        "context": data.context,
+        "stride": data.stride,
+    }
+    record = {"step": evaluation.step, "scores": evaluation.scores, "protocol": protocol}
+    return Findings({}, record)
 
 
 def _continuations(writing: WritingConfig, data: TextData, evaluation: Evaluation) -> str:

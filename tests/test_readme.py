@@ -44,6 +44,7 @@ PAGES = {
 EXPERIMENTS = {
     "classifier": "ClassifierConfig",
     "gan": "GANConfig",
+    "language_model": "LanguageModelConfig",
     "table": "TableConfig",
     "vae": "VAEConfig",
 }

@@ -2,7 +2,8 @@
 
 A module of peers defines functions peer(task) -> block. block(steps) runs that many training steps,
 waits until they are done, and returns None or the seconds in which it waited for data. Each peer is
-tried with one thread and with all, and the faster setting is timed. While one peer runs, the others
+tried with one thread and with all, and the faster setting is timed. A module may have a dict FACTS,
+to which a peer adds what should stand beside its times. While one peer runs, the others
 and their children are stopped. Turns alternate, so that a change of the machine's pace affects all
 peers.
 """
@@ -271,13 +272,15 @@ def _work(module: str, peer: str, task: str) -> None:
         answers.flush()
 
     try:
-        block = getattr(importlib.import_module(module), peer)(task)
+        peers = importlib.import_module(module)
+        block = getattr(peers, peer)(task)
         answer()
         for line in sys.stdin:
             began = time.perf_counter()
             waited = block(int(line))
             seconds = time.perf_counter() - began
-            answer(seconds=seconds, waited=waited or 0.0, facts=_facts())
+            facts = _facts() | getattr(peers, "FACTS", {})
+            answer(seconds=seconds, waited=waited or 0.0, facts=facts)
     except Exception as error:  # the table reports any failure
         first = (str(error).splitlines() or [""])[0][:_SHOWN]
         detail = traceback.format_exc()[-_KEPT:]

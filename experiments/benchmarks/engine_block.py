@@ -14,21 +14,26 @@ class EngineStep(NamedTuple):
     """A training step of our engine: the objective, the data and the size of batches.
 
     length: the most steps in one call of the compiled program.
+    devices: how many divide each batch.
     """
 
     objective: Objective
     source: Source
     batch_size: int
     length: int = 100
+    devices: int = 1
 
     def program(self) -> TrainProgram:
-        """Compiles the steps for one device, since the peers run on one."""
-        mesh = make_mesh("data=1")
+        """Compiles the steps, for one device unless told otherwise, since the peers run on one."""
+        mesh = make_mesh(f"data={self.devices}")
         return TrainProgram(self.objective, self.source, self.batch_size, self.length, 0, mesh)
 
-    def block(self) -> Callable[[int], None]:
-        """Makes block(steps), which trains on for that many steps and waits for their metrics."""
-        program = self.program()
+    def block(self, program: TrainProgram | None = None) -> Callable[[int], None]:
+        """Makes block(steps), which trains on for that many steps and waits for their metrics.
+
+        program: that of `program()`, if it was made already.
+        """
+        program = program or self.program()
         state, at = program.create(), 0
 
         def block(steps: int) -> None:

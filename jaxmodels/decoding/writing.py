@@ -82,6 +82,8 @@ def extend(
     def write(carry):
         done, writing = carry
         writing = _passed(step, _chosen(writing, keys, choice, end))
+        # The last token of such a row did not fit into the cache, so its logits are NaN until the
+        # row is read again.
         is_full = writing.start > size
         writing = jax.lax.cond(
             jnp.any(is_full),
@@ -125,6 +127,7 @@ def _read(step: Step, writing: Writing, size: int) -> Writing:
     """Passes all of each text that fits to the model, or the last half of what it may see."""
     batch, room = writing.tokens.shape
     kept = jnp.where(writing.length < size, writing.length, jnp.maximum(size // 2, 1))
+    # Such a text has filled its row: it has ended, and is read whole once.
     kept = jnp.where((writing.length == size) & (size == room), size, kept)
     places = (writing.length - kept)[:, None] + jnp.arange(size)
     rows = jnp.arange(batch)

@@ -18,7 +18,7 @@ from jaxmodels.protocol import PyTree
 
 
 class CausalModel(nn.Module):
-    """The base of models of the next token.
+    """The base of models of the next token, and without `causal` of masked tokens.
 
     A model adds its sizes as fields, among them `layers` and `width`, makes its parameters in
     `setup`, and has the methods `block`, `begin`, `finish` and `head_kernel`. Parameters are
@@ -26,6 +26,7 @@ class CausalModel(nn.Module):
     mutable, a pass leaves "activation_norm" in it: the root mean square of the stream after each
     block.
 
+    causal: a token sees itself and those before; otherwise all, and there is no cache.
     remat, scan_layers: as in `run_blocks`; attention: a kind of `layers.attention`, or auto.
     logit_cap: of `soft_cap`; 0: none.
     output_scale: multiplies the input of the head, as muP does for a width.
@@ -42,6 +43,7 @@ class CausalModel(nn.Module):
     output_scale: float = 1.0
     tied: bool = False
     attention_dropout: bool = False
+    causal: bool = True
 
     def __call__(
         self,
@@ -51,7 +53,7 @@ class CausalModel(nn.Module):
         train: bool = False,
         dropout_rate: Rate = None,
     ) -> Float[Array, "batch length vocabulary"]:
-        """Computes the logits of the token after each.
+        """Computes the logits of the token after each, or without `causal` of the token itself.
 
         documents: the number of each token's document, whose tokens stand side by side; attention
           stays inside it.
@@ -107,6 +109,8 @@ class CausalModel(nn.Module):
         """
         if self.attention != "auto":
             return self.attention
+        if not self.causal:
+            return "einsum"
         return attention_kind(
             current_backend(),
             self.dtype,
@@ -117,7 +121,13 @@ class CausalModel(nn.Module):
         )
 
     def empty_cache(self, batch: int, length: int) -> list[Cache]:
-        """Makes the cache of `decode` for sequences of up to `length` tokens."""
+        """Makes the cache of `decode` for sequences of up to `length` tokens.
+
+        Raises:
+          InputError: a model that sees the tokens after each, which are not there yet.
+        """
+        if not self.causal:
+            raise InputError("causal = False; expected a causal model to write with: causal=True")
         return [
             Cache.empty(batch, length, self.groups, self.head_size, self.dtype)
             for _ in range(self.layers)

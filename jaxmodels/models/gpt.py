@@ -114,9 +114,15 @@ class GPTConfig:
         remat: str = "none",
         scan_layers: str = "auto",
         attention: str = "auto",
+        causal: bool = True,
     ) -> "GPT":
         """Creates the model; the keywords are those of `LanguageModels`."""
         self.validate()
+        if not causal and "S" in self.window_pattern:
+            raise InputError(
+                f"window_pattern = '{self.window_pattern}'; expected L where attention is not"
+                " causal: --window-pattern L"
+            )
         own = asdict(self)
         width = self._width()
         heads = width // own.pop("head_size")
@@ -134,6 +140,7 @@ class GPTConfig:
             dtype=dtype,
             layers=layers,
             heads=heads,
+            causal=causal,
             **own,
             **how,
         )
@@ -144,7 +151,7 @@ class GPTConfig:
 
 
 class GPT(CausalModel):
-    """A causal transformer with the options of `GPTConfig`. Its linear layers have no biases.
+    """A transformer with the options of `GPTConfig`. Its linear layers have no biases.
 
     The embedding is normalised before the first block and the stream after the last. Dropout acts
     on the embedding and on what each block adds.
@@ -217,6 +224,7 @@ class GPT(CausalModel):
             window=self.window(index),
             out_deviation=0.0 if self.zero_init else (2 * self.layers) ** -0.5,
             kind=kind,
+            causal=self.causal,
             dtype=self.dtype,
             parent=None,
         )
@@ -299,6 +307,7 @@ class Block(nn.Module):
     window: int
     out_deviation: float
     kind: str
+    causal: bool = True
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -312,7 +321,8 @@ class Block(nn.Module):
             x = materialize_on_cpu(stream * x + embedding * inputs.first)
         y = RMSNorm(self.norm_scale, self.dtype, name="norm1")(x)
         y, cache = self._attention(y, inputs)
-        x = x + inputs.dropped(self._dense(x.shape[-1], "out", self.out_deviation)(y), 0)
+        y = materialize_on_cpu(self._dense(x.shape[-1], "out", self.out_deviation)(y))
+        x = x + inputs.dropped(y, 0)
         y = RMSNorm(self.norm_scale, self.dtype, name="norm2")(x)
         return x + inputs.dropped(self._mlp(y), 1), cache
 
@@ -345,7 +355,7 @@ class Block(nn.Module):
             arrays = query, key, value, inputs.cache, inputs.start
             out, cache = cached_attention(*arrays, **options)
         else:
-            options |= {"kind": self.kind, "documents": inputs.documents}
+            options |= {"kind": self.kind, "causal": self.causal, "documents": inputs.documents}
             out, cache = attention(query, key, value, **options), None
         return out.reshape(y.shape), cache
 
@@ -359,7 +369,8 @@ class Block(nn.Module):
             hidden = nn.gelu(hidden, approximate=True)
         else:
             hidden = nn.silu(self._dense(self.hidden, "gate")(y)) * hidden
-        return self._dense(width, "linear2", self.out_deviation)(materialize_on_cpu(hidden))
+        out = self._dense(width, "linear2", self.out_deviation)(materialize_on_cpu(hidden))
+        return materialize_on_cpu(out)
 
 
 def _uniform(key, shape: tuple[int, ...], deviation: float) -> Float[Array, "inputs outputs"]:

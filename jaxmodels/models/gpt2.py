@@ -65,6 +65,7 @@ class GPT2Config:
         remat: str = "none",
         scan_layers: str = "auto",
         attention: str = "auto",
+        causal: bool = True,
     ) -> "GPT2":
         """Creates the model; the keywords are those of `LanguageModels`."""
         self.validate()
@@ -77,6 +78,7 @@ class GPT2Config:
             remat=remat,
             scan_layers=scan_layers,
             attention=attention,
+            causal=causal,
             **self.sizes(),
         )
 
@@ -120,6 +122,7 @@ class GPT2(CausalModel):
             bias=self.bias,
             attention_dropout=self.attention_dropout,
             kind=kind,
+            causal=self.causal,
             dtype=self.dtype,
             parent=None,
         )
@@ -155,6 +158,7 @@ class Block(nn.Module):
     bias: bool = True
     attention_dropout: bool = True
     kind: str = "einsum"
+    causal: bool = True
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -178,15 +182,18 @@ class Block(nn.Module):
             for name in ("query", "key", "value")
         )
         y, cache = self._attend(query, key, value, inputs)
-        x = x + inputs.dropped(dense(width, "out", small)(y.reshape(x.shape)), 0)
+        y = materialize_on_cpu(dense(width, "out", small)(y.reshape(x.shape)))
+        x = x + inputs.dropped(y, 0)
         y = materialize_on_cpu(dense(4 * width, "linear1")(norm("norm2")(x)))
         y = materialize_on_cpu(nn.gelu(y, approximate=True))
-        return x + inputs.dropped(dense(width, "linear2", small)(y), 1), cache
+        y = materialize_on_cpu(dense(width, "linear2", small)(y))
+        return x + inputs.dropped(y, 1), cache
 
     def _attend(self, query, key, value, inputs: BlockInputs):
         if inputs.cache is not None:
             return cached_attention(query, key, value, inputs.cache, inputs.start)
         drops = self.attention_dropout and inputs.seeds is not None
         drop = (lambda weights: inputs.dropped(weights, 2)) if drops else None
-        options = {"kind": self.kind, "documents": inputs.documents, "drop": drop}
+        options = {"kind": self.kind, "causal": self.causal, "drop": drop}
+        options |= {"documents": inputs.documents}
         return attention(query, key, value, **options), None

@@ -1,4 +1,4 @@
-"""The models of the next token, and the options of each."""
+"""The models of the next token or of masked tokens, and the options of each."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -56,8 +56,17 @@ class LanguageModels:
             options["heads"] = width // size
         return with_options(self, **options)
 
-    def create(self, vocabulary: int, context: int, dtype: DTypeLike = jnp.float32) -> nn.Module:
+    def create(
+        self,
+        vocabulary: int,
+        context: int,
+        dtype: DTypeLike = jnp.float32,
+        *,
+        causal: bool = True,
+    ) -> nn.Module:
         """Creates the chosen model of a vocabulary, for windows of `context` tokens.
+
+        causal: a token sees itself and those before; otherwise all.
 
         Raises:
           InputError: an unknown model, or options that it cannot have.
@@ -70,16 +79,23 @@ class LanguageModels:
             remat=self.remat,
             scan_layers=self.scan_layers,
             attention=self.attention,
+            causal=causal,
         )
 
 
 def create_language_model(
-    name: str, vocabulary: int, context: int, dtype: DTypeLike = jnp.float32, **options: Any
+    name: str,
+    vocabulary: int,
+    context: int,
+    dtype: DTypeLike = jnp.float32,
+    *,
+    causal: bool = True,
+    **options: Any,
 ) -> nn.Module:
-    """Creates the named model with options of its Config.
+    """Creates the named model with options of its Config; causal: as in `LanguageModels.create`.
 
     Raises:
       InputError: an unknown name, or an option that the model does not have.
     """
     models = with_options(LanguageModels(model=name), **options)
-    return models.create(vocabulary, context, dtype)
+    return models.create(vocabulary, context, dtype, causal=causal)

@@ -72,8 +72,7 @@ Widths, `mup`:
 Looking at a spike, `spikes`:
     norms_of             computes the norms of a step's gradients and updates
     largest              computes the largest magnitude of a batch's logits
-    modules              chooses whose outputs a forward pass captures
-    activation_norms     computes the root mean squares of what was captured
+    activation_norms     names the norms of activations that a forward pass has sown
 Averages, `averaging`:
     update_average       moves an average of parameters (a teacher, an ema) towards new ones
 Batches, `preprocessing` and `augmentation`:
@@ -92,7 +91,8 @@ Devices, `jaxmodels.across`, the same under jit and pmap:
     rotate               for each example the one before it in the global batch
     positions            the positions of this device's examples in the global batch
     first_position, global_count    the first of them, and the size of the global batch
-Losses: `jaxmodels.ops.softmax_cross_entropy`; whole objectives: `classifier`, `gan`, `vae`.
+Losses: `jaxmodels.ops.softmax_cross_entropy`; whole objectives: `classifier`, `gan`, `vae`,
+`language_model`, `masked_language_model`.
 
 This file imports nothing, so that a run depends on the files of its own objective alone.
 '''

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxmodels.protocol import PyTree
 
-BLOCK = 256  # tokens whose logits exist at a time
+_LOGITS = 13_000_000  # logits that exist at a time: 258 tokens of 50,257 words
 _PART = 8192  # words whose gradients are added at a time
 
 
@@ -40,13 +40,13 @@ def head_cross_entropy(
     logit_cap: float = 0.0,
     z_loss: Float[Array, ""] | float = 0.0,
     tied: bool = False,
-    block: int = BLOCK,
+    block: int = 0,
 ) -> HeadLosses:
     """Computes sum over tokens of weight * (loss + z_loss * log^2 Z), where the loss is the
     cross-entropy of `soft_cap(hidden @ kernel, logit_cap)` in nats, and Z the sum of exponentials
     (Chowdhery et al. 2022, PaLM, section 5).
 
-    About `block` tokens at a time have logits. The pass that computes the losses computes the
+    About `block` tokens have logits at a time. The pass that computes the losses computes the
     gradients of `total` as well, so that no logits are kept or computed twice. Gradients through
     `losses` are exact too, but take a second pass. Products are in the type of `hidden`, all else
     is in float32 or wider.
@@ -54,11 +54,12 @@ def head_cross_entropy(
     weights: None: all are 1. A token whose weight is 0 may have any target; the loss of a target
       outside 0..vocabulary-1 is NaN.
     tied: the kernel is a table of embeddings, transposed; it is then not copied to another order.
-    block: counts the tokens of the global batch; the blocks divide the length, so that each device
-      has its examples' share of every block.
+    block: counts the tokens of the global batch; 0: as many as have 13 million logits. The blocks
+      divide the length, so that each device has its examples' share of every block.
     """
     wide = jnp.promote_types(hidden.dtype, jnp.float32)
     weights = jnp.ones(targets.shape, wide) if weights is None else weights.astype(wide)
+    block = block or max(1, _LOGITS // kernel.shape[1])
     how = _How(logit_cap, block, "vw" if tied else "wv")
     kernel = kernel.T if tied else kernel
     found = _losses(how, hidden, kernel, targets, weights, jnp.asarray(z_loss, wide))

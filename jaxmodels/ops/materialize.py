@@ -21,5 +21,17 @@ def materialize(x: Array) -> Array:
 
 
 def materialize_on_cpu(x: Array) -> Array:
-    """Returns `materialize(x)` where programs run on a CPU, else x."""
-    return materialize(x) if jax.default_backend() == "cpu" else x
+    """Returns x; where programs run on a CPU, x and its gradient are materialized."""
+    return _both_ways(x) if jax.default_backend() == "cpu" else x
+
+
+# Without a rule of its own, differentiation takes the identity for what it is and leaves it out of
+# the forward pass.
+@jax.custom_jvp
+def _both_ways(x: Array) -> Array:
+    return materialize(x)
+
+
+@_both_ways.defjvp
+def _tangent(primals, tangents):
+    return _both_ways(*primals), materialize(*tangents)

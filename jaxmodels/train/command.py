@@ -235,7 +235,8 @@ def _train(
     folder.is_summarized = summarized
     record = folder.record()
     if record and not config.run.overwrite:
-        folder.check(record, config, source)  # before the data is loaded
+        # Before the data is loaded; how far the run has come is asked under the lock.
+        folder.check(record, config, source, reached=0)
     origin = Origin(command, files_of(build))
     return loop.train(build(config, *data), config, folder, source, origin)
 

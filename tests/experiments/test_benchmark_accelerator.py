@@ -5,16 +5,19 @@ import json
 import math
 import sys
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from experiments.benchmarks.accelerator import __main__ as accelerator
-from experiments.benchmarks.accelerator import resume, steps
+from experiments.benchmarks.accelerator import language_model, resume, steps
 from experiments.benchmarks.accelerator.device import PEAKS, peak
 from experiments.benchmarks.accelerator.results import Results, cell, tables
 from experiments.benchmarks.accelerator.setting import Command, OutOfTime, Setting
 from experiments.benchmarks.alternate import Timing, time_in_turns
+from experiments.benchmarks.language_model_peers import task_of
 from jaxmodels.files import read_json
 
 CPU = {"platform": "cpu", "device_kind": "cpu", "jax": "0", "torch": None}
@@ -78,6 +81,58 @@ def test_the_other_parts_run_in_miniature(one_device, tmp_path):
     assert [row["compiled_anew"] for row in rows["resume"]] == ["equal"]
     assert 100 <= rows["resume"][0]["killed_after_step"] < 1600
     assert all(row["ratio"] > 0 for row in rows["convolution"])
+
+
+@pytest.mark.slow
+def test_language_models_run_in_miniature(one_device, tmp_path):
+    assert _run(tmp_path, "language_model") == 0
+    rows = read_json(tmp_path / "language_model.json")["rows"]
+    ours = [row for row in rows if row["by"].startswith("jaxmodels")]
+    assert [row["step"] for row in ours] == [
+        *["tiny, in miniature"] * 2,
+        *["tiny_simple, in miniature"] * 2,
+    ]
+    assert all(row["attention"] == "blocks" and row["tokens/s"] > 0 for row in ours)
+    [eager] = [row for row in rows if row["by"] == "PyTorch eager"]
+    if importlib.util.find_spec("torch") is not None:
+        assert eager["tokens/s"] > 0 and eager["GFLOP"] == ours[0]["GFLOP"]
+
+
+def test_operations_of_language_models_are_those_of_their_products():
+    """Of GPT-2's 124 million parameters all but positions, norms and biases are counted; PaLM's
+    appendix B adds 12 * layers * width * context for attention, of which causal needs half."""
+    task = task_of("124m:8")
+    assert (task.batch, task_of("simple:32").parts, task_of("124m").batch) == (8, 16, 32)
+    counted = 12 * (4 * 768**2 + 2 * 768 * 3072) + 50_304 * 768
+    each = 6 * counted + 12 * 12 * 768 * 1024 // 2
+    assert task.flops() == each * 8 * 1024
+    assert each == pytest.approx(798e6, rel=1e-3)
+    # One H200 runs train_gpt_simple.py's batch in 1.07067 s (modded-nanogpt, 2026-05-17): 39.5%.
+    gpu = H100 | {"device_kind": "NVIDIA H200"}
+    part = language_model.COMPARISONS[1]
+    mine = Timing("ours", (1.07067,), 16, facts={"attention": "cudnn"})
+    setting = Setting(gpu, Path("runs"), 0.0)
+    row = steps._row(mine, mine, float(task_of("simple:32").flops()), part, setting)
+    assert row["of_peak"] == "39.5%"
+    more = language_model._columns("simple:32", mine)
+    assert more["tokens/s"] == pytest.approx(489_700, rel=1e-3) and more["attention"] == "cudnn"
+
+
+def test_a_step_is_not_timed_with_another_attention_than_its_model_chose(monkeypatch):
+    from experiments.benchmarks import language_model_peers
+    from jaxmodels.errors import RunError
+    from jaxmodels.models.causal_model import CausalModel
+
+    monkeypatch.setattr(CausalModel, "attention_kind", lambda *_: "cudnn")
+    step = SimpleNamespace(program=lambda: SimpleNamespace(compile=lambda: Compiled()))
+
+    class Compiled:
+        @staticmethod
+        def as_text():
+            return "ENTRY main { dot }"
+
+    with pytest.raises(RunError, match="the compiled program has no fused attention"):
+        language_model_peers._checked("tiny", step)
 
 
 def test_an_error_in_one_part_leaves_the_others_alone(monkeypatch, tmp_path, capsys):

@@ -178,10 +178,38 @@ def test_documents_of_a_notebook_stay_apart(tmp_path):
     assert result.step == 2 and np.isfinite(result.scores["test"]["loss"])
 
 
+def test_a_run_of_masked_tokens_is_scored_by_these_alone(folder, tmp_path):
+    flags = f"--data {folder} --workdir {tmp_path}/run --model gpt2 --layers 1 --width 16 --heads 2"
+    sizes = "--tokenizer bytes --context 16 --batch-size 8 --mesh data=1 --mask-rate 0.3"
+    periods = "--steps 2 --log-every 1 --eval-every 2 --objective masked"
+    code, out, error = _run(flags, sizes, periods)
+    assert code == 0, error
+    scores = {name for name in _summary(out) if "test/" in name}
+    assert scores == {"test/loss", "test/accuracy"}
+    evaluation = json.loads((tmp_path / "run" / "evaluation.json").read_text())["test"]
+    size = sum(len(path.read_bytes()) for path in (folder / "test").iterdir()) + 3
+    count = evaluation["protocol"]["masked_tokens"]
+    assert abs(count - 0.3 * size) < 5 * (0.21 * size) ** 0.5
+    assert 3 < evaluation["scores"]["loss"] < 8
+    for mode in ("sample", "predict --input new.txt --output new.jsonl"):
+        code, out, error = _run(f"--workdir {tmp_path}/run --mode {mode}")
+        assert (code, out, error.count("\n")) == (2, "", 1)
+        assert "a model of masked tokens neither writes" in error
+    other = f"--data {folder} --workdir {tmp_path}/other --tokenizer bytes --objective masked"
+    for flags, message in (
+        ("--context 400", "context = 400; "),
+        ("--context 16 --window-pattern SL", "window_pattern = 'SL'; expected L"),
+    ):
+        code, out, error = _run(other, flags)
+        assert (code, out, error.count("\n")) == (2, "", 1)
+        assert message in error
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         ("--top-p 0", "top_p = 0.0"),
+        ("--mask-rate 0", "mask_rate = 0.0; expected above 0"),
         ("--length 0", "length = 0; expected at least 1"),
         ("--temperature -1", "temperature = -1.0"),
         ("--context 0", "context = 0; expected at least 1"),

@@ -11,7 +11,8 @@ from PIL import Image
 from experiments import classifier, vae
 from jaxmodels.data.images import images_from_arrays
 from jaxmodels.errors import InputError
-from jaxmodels.train import configure, load_run, main, modes, train
+from jaxmodels.train import configure, load_run, main, train
+from jaxmodels.train.predictions import predicted
 
 QUICK = {"model": "mlp", "hidden": [8], "steps": 2, "batch_size": 16}
 
@@ -110,7 +111,7 @@ def test_no_more_than_a_batch_is_read_ahead(digits):
 
     run = load_run(digits)
     prediction = run.experiment.prediction._replace(read=endless)
-    lines = modes._predicted(prediction, run.state, None, 4)
+    lines = predicted(prediction, run.state, None, 4)
     for number in range(11):
         assert next(lines)["input"] == str(number)
         assert len(read) <= number + 4

@@ -41,7 +41,7 @@ def _folder(keep: bool) -> Iterator[str]:
 def main() -> int:
     """Runs the campaign; returns 0 if nothing failed and nothing was lost."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("--most", type=int, default=7, help="faults of each kind and experiment")
+    parser.add_argument("--most", type=int, default=8, help="faults of each kind and experiment")
     parser.add_argument("--only", nargs="*", default=[*KINDS], choices=[*KINDS])
     parser.add_argument("--cases", nargs="*", default=[*FLAGS], choices=[*FLAGS])
     parser.add_argument("--keep", action="store_true", help="keep the folders")

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests.faults.__main__ import table
-from tests.faults.cases import FLAGS, Case, Ended
+from tests.faults.cases import Case, Ended
 from tests.faults.kinds import Fault, _judged
 from tests.faults.operations import watched
 from tests.marks import slow
@@ -32,9 +32,10 @@ def test_a_few_of_each_kind():
     assert injected[-2:] == ["0", "0 |"]
 
 
-@pytest.mark.parametrize("name", [*map(slow, FLAGS)])
-def test_many_of_each_kind(name):
-    done = _campaign("--cases", name, "--most", "6")
+@pytest.mark.parametrize("name", [slow("streamed"), slow("gan"), slow("vae")])
+def test_one_of_each_kind(name):
+    """All faults of all cases are injected on demand, by `python -m tests.faults`."""
+    done = _campaign("--cases", name, "--most", "1")
     assert done.returncode == 0, done.stderr
 
 

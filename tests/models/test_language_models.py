@@ -202,7 +202,7 @@ def test_norms_of_the_stream_are_there_for_the_asking():
 @pytest.mark.parametrize(
     ("variant", "count"),
     [
-        ("small", 124_439_808),
+        slow("small", 124_439_808),
         slow("medium", 354_823_168),
         slow("large", 774_030_080),
         slow("xl", 1_557_611_200),

@@ -52,8 +52,12 @@ def test_what_the_documentation_lists_exists_and_is_documented():
             "averaging",
             "descent",
             "gradients",
+            "mup",
             "optimizers",
+            "parameter_kinds",
             "preprocessing",
+            "schedules",
+            "spikes",
         )
     ]
     listed = DOCUMENTATION.partition("Building blocks")[2]

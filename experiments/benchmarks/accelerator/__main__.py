@@ -13,7 +13,14 @@ from typing import Any, NamedTuple
 
 import tyro
 
-from experiments.benchmarks.accelerator import convolution, fashion, resume, smoke, steps
+from experiments.benchmarks.accelerator import (
+    convolution,
+    fashion,
+    language_model,
+    resume,
+    smoke,
+    steps,
+)
 from experiments.benchmarks.accelerator.results import Results, tables
 from experiments.benchmarks.accelerator.setting import Command, OutOfTime, Setting
 from jaxmodels.errors import InputError, require_known
@@ -40,6 +47,7 @@ PARTS = {
     "resnet50": _steps("resnet50", 200),
     "dcgan": _steps("dcgan", 100),
     "vae": _steps("vae", 90),
+    "language_model": Part(language_model.run, 60, 300),
     "convolution": Part(convolution.run, 20, 100),
     "fashion": Part(fashion.run, 45, math.inf),
 }
@@ -51,8 +59,8 @@ class AcceleratorConfig:
     """Check and time this project on a machine with a GPU."""
 
     parts: tuple[str, ...] = tuple(PARTS)
-    """Which of smoke, resume, classifier, resnet18, resnet50, dcgan, vae, convolution, fashion, in
-    the order in which they run."""
+    """Which of smoke, resume, classifier, resnet18, resnet50, dcgan, vae, language_model,
+    convolution, fashion, in the order in which they run."""
     minutes: float = 8.0
     """Time for all parts; those that do not fit are left out, and fashion takes the rest."""
     output: str = "runs/accelerator/results"

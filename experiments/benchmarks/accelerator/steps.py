@@ -6,6 +6,7 @@ python -m experiments.benchmarks.accelerator.steps MODULE TASK      # FLOPs of o
 import importlib
 import json
 import sys
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from experiments.benchmarks.accelerator.device import peak
@@ -81,12 +82,37 @@ def run(name: str, setting: Setting, results: Results) -> None:
       RuntimeError: ours did not run.
     """
     part = PARTS[name]
+
+    def count(task: str) -> Callable[[], float | None]:
+        # The count ends before the first turn, while the peers import and compile.
+        counting = start_counting(part.module, task, setting)
+        return lambda: counted(counting)
+
+    title = f"{name}, in miniature" if setting.miniature else part.title
+    compare(part, title, count, setting, results)
+
+
+def compare(
+    part: Comparison,
+    title: str,
+    count: Callable[[str], Callable[[], float | None]],
+    setting: Setting,
+    results: Results,
+    more: Callable[[str, Timing], dict[str, Any]] = lambda task, timing: {},
+) -> None:
+    """Times the peers on the first task that fits, and adds a row for each.
+
+    count: begins to count the floating-point operations of a task's step, and returns what waits
+      for the number. more: makes further columns of a task and its timing.
+
+    Raises:
+      RuntimeError: ours did not run.
+    """
     peers = part.peers
     if setting.miniature:
         peers = {peer: title for peer, title in peers.items() if peer != "torch_compiled"}
     for task in (part.tiny,) if setting.miniature else part.tasks:
-        # The count ends before the first turn, while the peers import and compile.
-        counting = start_counting(part.module, task, setting)
+        number = count(task)
         timings = time_in_turns(
             f"{_PACKAGE}.{part.module}",
             list(peers),
@@ -97,16 +123,17 @@ def run(name: str, setting: Setting, results: Results) -> None:
             environment=setting.environment(),
             deadline=setting.deadline,
         )
-        flops = counted(counting)
+        flops = number()
         if not any(map(_lacked_memory, timings)):
             break
         results.note(f"{part.title}: {task} does not fit into the device's memory")
-    title = f"{part.title} {task.partition(':')[2]}".rstrip()
-    if setting.miniature:
-        title = f"{name}, in miniature"
+    if not setting.miniature:
+        title = f"{title} {task.partition(':')[2]}".rstrip()
     for timing in timings:
         row = _row(timing, timings[0], flops, part, setting)
-        results.add(step=title, by=peers[timing.peer], **row)
+        detail = row.pop("detail")
+        columns = row | more(task, timing) | {"detail": detail}
+        results.add(step=title, by=peers[timing.peer], **columns)
     if timings[0].unavailable:
         raise RuntimeError(f"ours did not run: {timings[0].unavailable}\n{timings[0].detail}")
 

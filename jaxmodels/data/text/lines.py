@@ -29,15 +29,13 @@ def read_text_lines(
     if not lines:
         raise InputError(f"input = {given}; it has no line of text: expected a document a line")
     encoded = [_encoded(line, tokenizer) for line in lines]
-    counts = [_windows(one, context, stride).size for one in encoded if _is_long(one)]
-    most = max(counts, default=1)
+    whole = [tokens for tokens in encoded if not isinstance(tokens, Exception)]
+    most = max((SlidingWindows(len(one), context, stride).size for one in whole), default=1)
     for line, tokens in zip(lines, encoded, strict=True):
         if isinstance(tokens, Exception):
             yield line, tokens
-        elif not _is_long(tokens):
-            yield line, BadRecord("has no token to score")
         else:
-            columns = _columns(tokens, _windows(tokens, context, stride), most)
+            columns = _columns(tokens, SlidingWindows(len(tokens), context, stride), most)
             yield line, {**columns, "bytes": np.array(len(line.encode()), np.int32)}
 
 
@@ -56,22 +54,15 @@ def _lines_of(given: Path | Sequence[str]) -> list[str]:
 
 
 def _encoded(line: str, tokenizer: Tokenizer) -> np.ndarray | Exception:
-    """Encodes a line; the end of a document before it is what its first token is predicted from."""
+    """Encodes a line; the end of a document before it is what its first token is predicted from.
+    Returns the error of a line that cannot be encoded, or has no token that could be predicted."""
     try:
         [tokens] = tokenizer.encode([line.removesuffix("\r")])
     except (InputError, BadRecord) as error:
         return error
     before = [] if tokenizer.end is None else [tokenizer.end]
-    return np.concatenate([np.array(before, tokens.dtype), tokens])
-
-
-def _is_long(tokens: np.ndarray | Exception) -> bool:
-    return not isinstance(tokens, Exception) and len(tokens) > 1
-
-
-def _windows(tokens: np.ndarray | Exception, context: int, stride: int) -> SlidingWindows:
-    assert not isinstance(tokens, Exception)
-    return SlidingWindows(len(tokens), context, stride)
+    whole = np.concatenate([np.array(before, tokens.dtype), tokens])
+    return whole if len(whole) > 1 else BadRecord("has no token to score")
 
 
 def _columns(tokens: np.ndarray, windows: SlidingWindows, most: int) -> Columns:

@@ -1,5 +1,6 @@
 """The tokens of a split in one memory-mapped column, with the places of its documents."""
 
+import mmap
 import sys
 from array import array
 from collections.abc import Mapping
@@ -39,6 +40,14 @@ class TokenColumn:
     def nbytes(self) -> int:
         """The bytes of the tokens."""
         return self.tokens.nbytes
+
+
+def read_pages_alone(tokens: Shaped[np.ndarray, " token"]) -> None:
+    """Tells the system that a mapped column is read in random places. Otherwise it reads 128 kB
+    around each, of which a window needs two."""
+    file = getattr(tokens, "_mmap", None)
+    if file is not None and hasattr(mmap, "MADV_RANDOM"):
+        file.madvise(mmap.MADV_RANDOM)
 
 
 def token_type(size: int) -> np.dtype:

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from jaxmodels.data.text.packing import TokenColumn
-from jaxmodels.data.text.windows import SlidingWindows, Windows
+from jaxmodels.data.text.packing import TokenColumn, read_pages_alone
+from jaxmodels.data.text.windows import RandomWindows, SlidingWindows, Windows
 from jaxmodels.errors import InputError
 from jaxmodels.order import Order
 from jaxmodels.protocol import Batch, BatchSpec
@@ -139,6 +139,8 @@ class StreamedWindows(_WindowSource):
         super().__init__(column, windows, documents)
         each = column.tokens.itemsize + self._document_type.itemsize * documents
         self.bytes_sent = each * (self.context + 1) + 4 * self._evaluates
+        if isinstance(windows, RandomWindows):
+            read_pages_alone(column.tokens)
 
     def send(
         self, order: Order, spans: Iterable[tuple[int, int]], length: int

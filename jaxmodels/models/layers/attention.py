@@ -24,6 +24,7 @@ from jaxmodels.errors import InputError, RunError
 from jaxmodels.models.layers.fused_attention import cudnn_attention, splash_attention
 from jaxmodels.models.layers.masks import visible
 from jaxmodels.ops import with_second_derivatives
+from jaxmodels.ops.materialize import materialize_on_cpu
 
 KINDS = ("einsum", "blocks", "cudnn", "splash")
 # What a compiled program calls where the kind was used.
@@ -66,7 +67,7 @@ def attention_kind(
     # A Pallas kernel is not divided by the compiler; with several devices it would run whole.
     if backend == "tpu" and length % _TILE == 0 and devices == 1:
         return "splash"
-    return "blocks" if backend == "cpu" and length > _BLOCK else "einsum"
+    return "blocks" if backend == "cpu" else "einsum"
 
 
 def assert_uses(compiled_text: str, kind: str) -> None:
@@ -116,7 +117,8 @@ def attention(
 
     def plain(query, key, value):
         mask = visible(query.shape[1], key.shape[1], causal, window, documents, valid)
-        return _einsum_attention(query, key, value, mask, scale, drop)
+        empty = valid is not None  # then a query may see nothing
+        return _einsum_attention(query, key, value, mask, scale, drop, empty)
 
     if kind == "einsum":
         return plain(query, key, value)
@@ -171,7 +173,7 @@ def cached_attention(
     mask = keys <= places[..., None]
     if window:
         mask &= keys > places[..., None] - window
-    out = _einsum_attention(query, cache.key, cache.value, mask[:, None, None], scale, None)
+    out = _einsum_attention(query, cache.key, cache.value, mask[:, None, None], scale)
     return out, cache
 
 
@@ -187,34 +189,59 @@ def _require_able(kind: str, causal: bool, window: int, valid, drop) -> None:
         )
 
 
-def _einsum_attention(query, key, value, mask, scale, drop):
-    """Computes attention by two products; mask: [batch or 1, 1, 1, queries, keys], or None."""
-    batch, queries, _, size = query.shape
-    grouped = query.reshape(batch, queries, key.shape[2], -1, size)
+def _einsum_attention(query, key, value, mask, scale, drop=None, empty=False):
+    """Computes attention by two products.
+
+    mask: [batch or 1, 1, 1, queries, keys], or None.
+    empty: there may be queries that see nothing.
+    """
+    batch, length, _, size = query.shape
+    grouped = query.reshape(batch, length, key.shape[2], -1, size)
     wide = jnp.promote_types(query.dtype, jnp.float32)
-    scores = scale * jnp.einsum("bqghd,bkgd->bghqk", grouped, key, preferred_element_type=wide)
-    if mask is not None:
-        # A finite number, so that a query that sees nothing has neither NaN nor gradient.
-        scores = jnp.where(mask, scores, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(scores, axis=-1)
-    if mask is not None:
-        weights = jnp.where(mask, weights, 0)
+    scores = jnp.einsum("bqghd,bkgd->bghqk", grouped, key, preferred_element_type=wide)
+    weights, total = _weights(scale * scores, mask, empty)
     if drop is not None:
         weights = drop(weights)
     out = jnp.einsum("bghqk,bkgd->bqghd", weights.astype(value.dtype), value)
+    out = out / jnp.moveaxis(total, 3, 1).astype(value.dtype)
     return out.reshape(query.shape)
 
 
 def _block_attention(query, key, value, window, scale, documents):
     """Computes causal attention block by block of queries, over the keys that the block may see."""
+    batch, length, heads, size = query.shape
+    groups = key.shape[2]
+    wide = jnp.promote_types(query.dtype, jnp.float32)
+    # Heads first, once and for all blocks.
+    query, key, value = (materialize_on_cpu(x.swapaxes(1, 2)) for x in (query, key, value))
+    query = query.reshape(batch, groups, heads // groups, length, size)
     outputs = []
-    for start in range(0, query.shape[1], _BLOCK):
-        stop = min(start + _BLOCK, query.shape[1])
+    for start in range(0, length, _BLOCK):
+        stop = min(start + _BLOCK, length)
         first = max(0, start - window + 1) if window else 0
         mask = visible(stop - start, stop - first, True, window, None, None, start - first)
         if documents is not None:
             own, others = documents[:, start:stop, None], documents[:, None, first:stop]
             mask = mask & (own == others)[:, None, None]
-        blocks = query[:, start:stop], key[:, first:stop], value[:, first:stop]
-        outputs.append(_einsum_attention(*blocks, mask, scale, None))
-    return jnp.concatenate(outputs, axis=1)
+        of_block, keys = query[..., start:stop, :], key[:, :, first:stop]
+        scores = jnp.einsum("bghqd,bgkd->bghqk", of_block, keys, preferred_element_type=wide)
+        weights, total = _weights(scale * scores, mask)
+        values = value[:, :, first:stop]
+        out = jnp.einsum("bghqk,bgkd->bghqd", weights.astype(value.dtype), values)
+        outputs.append(out / total.astype(value.dtype))
+    out = jnp.concatenate(outputs, axis=3).reshape(batch, heads, length, size)
+    return materialize_on_cpu(out.swapaxes(1, 2))
+
+
+def _weights(scores, mask, empty=False):
+    """Computes exp(scores - their maximum), and its sum over keys, by which the output is divided:
+    it has fewer numbers than the weights."""
+    if mask is not None:
+        # A finite number, so that a query that sees nothing has neither NaN nor gradient.
+        scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
+    largest = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
+    weights = materialize_on_cpu(jnp.exp(scores - largest))
+    if empty:
+        weights = jnp.where(mask, weights, 0)
+    total = jnp.sum(weights, axis=-1, keepdims=True)
+    return weights, jnp.where(total == 0, 1, total) if empty else total

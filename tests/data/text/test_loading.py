@@ -182,8 +182,8 @@ def test_sources_by_flags(monkeypatch):
         assert {*data.source("test", documents=True).spec(2)} == {"tokens", "scored", "document"}
         assert data.source("validation").context == 32
     assert text_from_strings(splits, TextConfig(context=64)).stride == 64
-    with pytest.raises(InputError, match="context = 9500; the training split has"):
-        text_from_strings(splits, TextConfig(context=9500)).source("train")
+    with pytest.raises(InputError, match="context = 95000; the training split has"):
+        text_from_strings(splits, TextConfig(context=95_000)).source("train")
 
 
 @pytest.mark.parametrize(

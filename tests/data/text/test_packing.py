@@ -54,7 +54,7 @@ def test_words_end_each_line_once(tmp_path):
     assert column.openings.tolist() == [0, 6]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.lists(st.text(alphabet="ab é☃\n", min_size=1), min_size=1), st.integers(1, 9))
 def test_any_documents_in_pieces(tmp_path_factory, documents, most):
     folder = tmp_path_factory.mktemp("text")

@@ -160,13 +160,13 @@ def test_a_column_of_64_gigabytes_takes_no_memory_and_starts_at_once(tmp_path):
     order = Order(source.size, 8, 0)
     for start in (0, 2**24):  # the beginning, and steps after several epochs
         spans = [(start, start + 16), (start + 16, start + 20)]
-        found = list(batches(source, order, spans, 16))
-        assert len(found) == 20 and found[0]["tokens"].shape == (8, 1025)
+        shapes = [sent["tokens"].shape for sent in source.send(order, spans, 16)]
+        assert shapes == [(16, 8, 1025)] * 2
     last = source.examples(np.array([source.size - 1]))["tokens"]
     assert (last == 7).sum() == 1
-    # Sorting an epoch would take 800 MB and seconds.
+    # Sorting an epoch would take 800 MB and seconds, reading around each window as well.
     assert _anonymous_memory() - before < 1 << 26
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 2
     assert SlidingWindows(len(huge), 1024, 512).size == 2**26 - 1
     with pytest.raises(InputError, match="loading = resident; a split has 34,359,738,368 tokens"):
         ResidentWindows(huge, windows)
