@@ -59,19 +59,19 @@ class TableConfig(Config):
 
     experiment: ClassVar[str] = "table"
 
-    run: Section[RunConfig] = RunConfig(batch_size=64, eval_every=100, log_every=50)
+    run: Section[RunConfig] = RunConfig(steps=1000, batch_size=64, eval_every=100, log_every=50)
     compute: Section[ComputeConfig] = ComputeConfig()
     data: Section[TableDataConfig] = TableDataConfig()
     model: ModelSection[TableModels] = TableModels()
-    optimizer: Section[OptimizerConfig] = OptimizerConfig()
+    optimizer: Section[OptimizerConfig] = OptimizerConfig(optimizer="adamw", weight_decay=0.1)
 
-    dropout: float = 0.1
+    dropout: float = 0.3
     """Share of hidden units left out in training."""
     label_smoothing: float = 0.0
     """Share of the target spread evenly over all classes (classification)."""
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: rare classes count as much as common ones (classification)."""
-    ema: float = 0.0
+    ema: float = 0.99
     """Decay of the average of parameters for evaluation; 0: no average."""
 
     def validate(self) -> None:

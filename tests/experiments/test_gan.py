@@ -338,3 +338,10 @@ def test_scores_have_the_names_of_their_space():
     assert NAMES["classifier"][0] == "frechet_classifier"
     assert "fid" not in NAMES["classifier"]
     assert NAMES["inception"][0] == "fid"
+
+
+@pytest.mark.parametrize(("count", "columns"), [(0, None), (1, None), (3, 3), (20, 20), (21, None)])
+def test_samples_in_turn_have_a_column_for_each_class_where_there_is_room(count, columns):
+    names = [f"class {row}" for row in range(count)]
+    found = gan_report.columns_by_class(names)
+    assert found == ({} if columns is None else {"columns": columns, "names": names})

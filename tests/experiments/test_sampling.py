@@ -146,6 +146,7 @@ def test_a_picture_that_cannot_be_read_is_left_out(vae_run, tmp_path, capsys):
         assert not (tmp_path / output).exists()
 
 
+@pytest.mark.slow
 def test_a_vae_that_is_told_the_class_is_told_it_of_pictures(tmp_path, capsys):
     run = tmp_path / "run"
     flags = {"model": "mlp", "hidden": (8,), "steps": 2, "batch_size": 8, "scored": 0, "samples": 1}
