@@ -18,6 +18,7 @@ from jaxmodels.train.start import with_start
 from tests.marks import slow
 
 FLAGS = "--data iris --hidden 8 8 --batch-size 16 --eval-every 100 --schedule constant --keep 9"
+FLAGS += " --mesh data=1"
 
 
 def _main(flags, workdir, *more):
