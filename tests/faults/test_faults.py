@@ -32,7 +32,7 @@ def test_a_few_of_each_kind():
     assert injected[-2:] == ["0", "0 |"]
 
 
-@pytest.mark.parametrize("name", [slow("streamed"), slow("gan"), slow("vae")])
+@pytest.mark.parametrize("name", [slow("streamed"), slow("gan"), slow("vae"), "language_model"])
 def test_one_of_each_kind(name):
     """All faults of all cases are injected on demand, by `python -m tests.faults`."""
     done = _campaign("--cases", name, "--most", "1")
