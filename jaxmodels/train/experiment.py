@@ -110,3 +110,5 @@ class Experiment(NamedTuple):
     elsewhere: Callable[[Any], Elsewhere] | None = None
     # How --mode sample writes texts; None: samples are images.
     texts: Texts | None = None
+    # Raises RunError if the text of the compiled steps is not what it has to be.
+    verify: Callable[[str], None] | None = None

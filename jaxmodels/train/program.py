@@ -276,8 +276,9 @@ class TrainProgram:
 
     def names(self, step: int) -> list[str]:
         """Names the examples of the batch of one step."""
-        if hasattr(self._source, "keys"):
-            return self._source.keys(self._order, step)
+        keys = getattr(self._source, "keys", None)
+        if keys:
+            return keys(self._order, step)
         key = getattr(self._source, "key", str)
         return [key(row) for row in self.rows(step).tolist()]
 
