@@ -257,7 +257,7 @@ def test_a_rate_may_end_above_zero():
     assert [_rate(linear, step) for step in (4, 50, 75, 100, 150)] == pytest.approx(
         [5e-4, 1e-3, 5.5e-4, 1e-4, 1e-4]
     )
-    with pytest.raises(InputError, match="final_rate = 0.* with schedule constant"):
+    with pytest.raises(InputError, match="final_rate = "):
         OptimizerConfig(schedule="constant", final_rate=0.1).validate()
 
 
