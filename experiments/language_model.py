@@ -31,6 +31,7 @@ from jaxmodels.data.text.lines import read_text_lines
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.models.gpt import GPTConfig
 from jaxmodels.models.language_models import LanguageModels
+from jaxmodels.models.layers.attention import FUSED, assert_uses
 from jaxmodels.objectives.language_model import LanguageModel
 from jaxmodels.objectives.masked_language_model import MaskedLanguageModel
 from jaxmodels.objectives.optimizers import OptimizerConfig
@@ -125,6 +126,8 @@ def build(config: LanguageModelConfig, data: TextData | None = None) -> Experime
     objective = _masked_tokens(config, data) if is_masked else _next_token(config, data)
     sources = {split: data.source(split, config.within_documents) for split in data.columns}
     train = sources.pop("train")
+    attention = partial(objective.model.attention_kind, data.context)
+    trained = attention(dropout=bool(config.dropout))
     experiment = Experiment(
         objective=Objective.of(objective),
         train=train,
@@ -143,14 +146,13 @@ def build(config: LanguageModelConfig, data: TextData | None = None) -> Experime
                 config.run.naming,
             )
         },
+        verify=partial(assert_uses, kind=trained) if trained in FUSED else None,
     )
     if isinstance(objective, MaskedLanguageModel):
         return experiment._replace(after_evaluation=partial(report_masked, config.mask_rate, data))
     return experiment._replace(
         scores={**objective.scores, **SCORES},
-        after_evaluation=partial(
-            report, config.writing, data, objective.model.attention_kind(data.context)
-        ),
+        after_evaluation=partial(report, config.writing, data, attention()),
         texts=_texts(config, data, objective),
         prediction=Prediction(
             read=partial(

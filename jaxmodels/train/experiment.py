@@ -113,3 +113,5 @@ class Experiment(NamedTuple):
     texts: Texts | None = None
     # By the format that --mode export names: writes the model of a state to a path, which it makes.
     exports: Mapping[str, Callable[[State, Path], None]] = NOTHING
+    # Raises RunError if the text of the compiled steps is not what it has to be.
+    verify: Callable[[str], None] | None = None
