@@ -33,6 +33,7 @@ from jaxmodels.errors import InputError, require_known
 from jaxmodels.models import gpt2_names
 from jaxmodels.models.gpt import GPTConfig
 from jaxmodels.models.language_models import LanguageModels
+from jaxmodels.models.layers.attention import FUSED, assert_uses
 from jaxmodels.objectives.language_model import LanguageModel
 from jaxmodels.objectives.masked_language_model import MaskedLanguageModel
 from jaxmodels.objectives.optimizers import OptimizerConfig
@@ -137,6 +138,8 @@ def build(config: LanguageModelConfig, data: TextData | None = None) -> Experime
     is_gpt2 = config.model.model == "gpt2"
     sources = {split: data.source(split, config.within_documents) for split in data.columns}
     train = sources.pop("train")
+    attention = partial(objective.model.attention_kind, data.context)
+    trained = attention(dropout=bool(config.dropout))
     experiment = Experiment(
         objective=Objective.of(objective),
         train=train,
@@ -156,14 +159,13 @@ def build(config: LanguageModelConfig, data: TextData | None = None) -> Experime
                 config.run.naming,
             )
         },
+        verify=partial(assert_uses, kind=trained) if trained in FUSED else None,
     )
     if isinstance(objective, MaskedLanguageModel):
         return experiment._replace(after_evaluation=partial(report_masked, config.mask_rate, data))
     return experiment._replace(
         scores={**objective.scores, **SCORES},
-        after_evaluation=partial(
-            report, config.writing, data, objective.model.attention_kind(data.context)
-        ),
+        after_evaluation=partial(report, config.writing, data, attention()),
         texts=_texts(config, data, objective),
         prediction=Prediction(
             read=partial(
