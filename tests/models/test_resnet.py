@@ -28,7 +28,8 @@ def test_parameters(variant, classes, shape, parameters):
     assert sum(leaf.size for leaf in jax.tree.leaves(made["params"])) == parameters
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+# 34, 101 and 152 are 18 and 50 with more blocks.
+@pytest.mark.parametrize("variant", sorted(VARIANTS.keys() - {"34", "101", "152"}))
 @pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (64, 32, 3), (1, 3, 2)])
 def test_logits_for_any_image(variant, shape):
     model = create_model("resnet", classes=7, variant=variant, dtype=jnp.bfloat16)
