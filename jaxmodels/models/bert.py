@@ -5,7 +5,6 @@ The names of the published weights are in `bert_names`.
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
