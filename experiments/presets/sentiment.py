@@ -1,0 +1,5 @@
+"""Presets of experiments.sentiment."""
+
+from jaxmodels.train import Preset
+
+PRESETS: dict[str, Preset] = {}
