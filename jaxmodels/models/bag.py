@@ -4,7 +4,6 @@ and Bigrams), with a linear model of softmax in place of their support vectors."
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -44,12 +43,13 @@ class BagConfig:
         if ratios is None:
             ratios = np.ones((vocabulary, classes), np.float32)
         # A function, because fields of a module are compared and hashed.
-        return Bag(classes, vocabulary, lambda *_: jnp.asarray(ratios), self.piece_scale)
+        return Bag(classes, vocabulary, lambda: jnp.asarray(ratios), self.piece_scale)
 
 
 class Bag(nn.Module):
-    """logits = bias + the sum over a text's features of ratio * weight. Ratios are kept among the
-    parameters and have no gradient.
+    """logits = bias + the sum over a text's features of ratio * weight.
+
+    Ratios are kept with the batch statistics: they are not learned and do not decay.
 
     ratio_init: makes the ratios [vocabulary, classes].
     """
@@ -69,7 +69,7 @@ class Bag(nn.Module):
     ) -> Float[Array, "batch classes"]:
         """Gives the logits of the classes. Dropout leaves out features."""
         shape = self.vocabulary, self.classes
-        ratios = jax.lax.stop_gradient(self.param("ratio", self.ratio_init))
+        ratios = self.variable("batch_stats", "ratio", self.ratio_init).value
         weights = self.param("weight", nn.initializers.zeros, shape)
         bias = self.param("bias", nn.initializers.zeros, shape[1:])
         scale = jnp.where(text.segments == 1, self.piece_scale, 1.0) * text.valid

@@ -35,8 +35,8 @@ def runs_of(config: Config) -> list[Config]:
     if run.mode != "train" or run.debug:
         asked = "--debug" if run.debug else f"mode = {run.mode}"
         raise InputError(
-            f"{flag} = {len(several)} only trains, and {asked} is of one run; leave --{flag} out and"
-            f" name a {kind}'s folder, --workdir {folder / first}"
+            f"{flag} = {len(several)} only trains, and {asked} is of one run; leave --{flag} out"
+            f" and name a {kind}'s folder, --workdir {folder / first}"
         )
     if (folder / "config.json").exists():
         raise InputError(

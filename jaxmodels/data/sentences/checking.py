@@ -47,6 +47,9 @@ def examine(name: str, parts: Mapping[str, Part], classes: int, longest: int, fo
     """
 
     def inspect(record: Record) -> Mapping[str, Any]:
+        if record.get("broken"):
+            told = "has another number of values than the line of names"
+            raise BadRecord(told, "broken")
         texts = [record[column] for column in COLUMNS if column in record]
         for text in texts:
             _require_good(text, longest)

@@ -1,7 +1,8 @@
 """Sentences with labels as they are stored: of tfds, of CSV and TSV files, and in memory.
 
 Records have the column "text", with several texts also "text2", as bytes, and "label", the number
-of a class or -1.
+of a class or -1. Those of files have "broken": whether a line has another number of values than that
+of the names.
 """
 
 import csv
@@ -70,18 +71,17 @@ def open_files(path: Path, wanted: Wanted) -> Dataset:
     """
     files = _files_of(path)
     tables = {split: _read(file, wanted) for split, file in files.items()}
-    labels = {value for _, values in tables.values() for value in values if value}
+    labels = {value for table in tables.values() for value in table.labels if value}
     names = tuple(sorted(labels, key=_in_order))
     if not names:
         raise InputError(f"data '{path}' has no label; expected a class in each line")
     splits = {}
     for split in [TRAIN, *evaluation_splits(tables)]:
-        texts, values = tables[split]
+        texts, values, broken = tables[split]
         known = {value: number for number, value in enumerate(names)}
-        column = np.array([known.get(value, -1) for value in values], np.int32)
-        splits[split] = _records(
-            texts, column, [f"{files[split].name}:{n + 1}" for n in range(len(values))]
-        )
+        numbers = np.array([known.get(value, -1) for value in values], np.int32)
+        keys = [f"{files[split].name}:{row}" for row in range(1, len(values) + 1)]
+        splits[split] = _records(texts, {"label": numbers, "broken": np.array(broken)}, keys)
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(os.path.realpath(path)).name).lstrip(".")
     content = fingerprint_of(name, {file.name: file for file in files.values()}, path)
     return Dataset(name or "sentences", "files", content, splits, {"label": names})
@@ -109,17 +109,21 @@ def in_memory(splits: Mapping[str, Iterable[Sequence]], name: str = "given") -> 
         columns = list(zip(*(one[:-1] for one in some)))
         texts = [[text.encode("utf-8", "surrogatepass") for text in column] for column in columns]
         labels = np.array([names.index(str(one[-1])) for one in some], np.int32)
-        records[split] = _records(texts, labels, None)
+        records[split] = _records(texts, {"label": labels})
         digest.update(repr((split, texts, labels.tolist())).encode())
     return Dataset(name, "memory", digest.hexdigest()[:16], records, {"label": names})
 
 
-def _records(texts: Sequence[Sequence[bytes]], labels: np.ndarray, keys) -> ArrayRecords:
-    columns = {}
+def _records(
+    texts: Sequence[Sequence[bytes]],
+    others: Mapping[str, np.ndarray],
+    keys: Sequence[str] | None = None,
+) -> ArrayRecords:
+    columns = dict(others)
     for name, values in zip(COLUMNS, texts):
         columns[name] = np.empty(len(values), object)
         columns[name][:] = list(values)
-    return ArrayRecords({**columns, "label": labels}, keys)
+    return ArrayRecords(columns, keys)
 
 
 def _files_of(path: Path) -> dict[str, Path]:
@@ -141,9 +145,21 @@ def _files_of(path: Path) -> dict[str, Path]:
     return files
 
 
-def _read(path: Path, wanted: Wanted) -> tuple[list[list[bytes]], list[str]]:
+class _Table(NamedTuple):
+    """The lines of a file."""
+
+    texts: list[list[bytes]]  # by column
+    labels: list[str]
+    broken: list[bool]  # whether a line has another number of values than that of the names
+
+
+def _read(path: Path, wanted: Wanted) -> _Table:
     """Reads the texts and labels of a file. Bytes that are no UTF-8 stay what they are, so that the
-    check names their lines; a line of another number of values has no label."""
+    check names their lines.
+
+    Raises:
+      InputError: it cannot be read, or has no such column.
+    """
     csv.field_size_limit(_LONGEST_FIELD)
     name = path.name.lower()
     opened = gzip.open if name.endswith(".gz") else open
@@ -163,10 +179,11 @@ def _read(path: Path, wanted: Wanted) -> tuple[list[list[bytes]], list[str]]:
     missing = [column for column in (*texts, label) if column not in names]
     if missing:
         raise InputError(f"{told}; expected '{missing[0]}' among them, in a line above the texts")
-    whole = [row if len(row) == len(names) else [""] * len(names) for row in rows]
+    broken = [len(row) != len(names) for row in rows]
+    whole = [[""] * len(names) if wrong else row for row, wrong in zip(rows, broken)]
     columns = [[row[names.index(column)] for row in whole] for column in texts]
     encoded = [[text.encode("utf-8", "surrogateescape") for text in column] for column in columns]
-    return encoded, [row[names.index(label)].strip() for row in whole]
+    return _Table(encoded, [row[names.index(label)].strip() for row in whole], broken)
 
 
 def _usual(
