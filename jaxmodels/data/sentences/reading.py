@@ -1,8 +1,8 @@
 """Sentences with labels as they are stored: of tfds, of CSV and TSV files, and in memory.
 
 Records have the column "text", with several texts also "text2", as bytes, and "label", the number
-of a class or -1. Those of files have "broken": whether a line has another number of values than that
-of the names.
+of a class or -1. Those of files have "broken": whether a line has another number of values than
+that of the names.
 """
 
 import csv
