@@ -11,13 +11,14 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 
 import tyro
 
 from jaxmodels.errors import InputError, closest, require_known
+from jaxmodels.pretrained.weights import Weights
 from jaxmodels.roles import Role
 from jaxmodels.train.fitting import fit
 
@@ -27,7 +28,8 @@ Section = tyro.conf.OmitArgPrefixes  # Section[RunConfig]: its fields are flags 
 ModelSection = Annotated[T, tyro.conf.arg(name="")]  # the same for a choice among models
 
 
-Mode = Literal["train", "evaluate", "sample", "predict"]
+Mode = Literal["train", "evaluate", "sample", "predict", "export"]
+Format = Literal["safetensors", "stablehlo", "onnx", "saved_model"]
 Precision = Literal["float32", "bfloat16"]
 Nonfinite = Literal["stop", "skip", "rollback"]
 
@@ -50,16 +52,25 @@ class RunConfig:
     workdir: Annotated[str | None, Role.VERB] = None
     """Run folder; None: runs/EXPERIMENT/DATA-MODEL-SEED-HASH."""
     mode: Annotated[Mode, Role.VERB] = "train"
-    """train (or resume), evaluate a run's checkpoint, sample from it, or predict with it."""
+    """train (or resume), evaluate a run's checkpoint, sample from it, predict with it, or export
+    it."""
+    init_from: str | None = None
+    """Start from the weights of another run, or from published ones (a folder or file): what fits
+    by path and shape is taken. Without a run in the workdir, the other modes use them as they
+    are."""
+    init_checkpoint: Annotated[Literal["last", "best"], Role.HOW] = "best"
+    """Which checkpoint of another run to start from; best: by validation, where it had one."""
     checkpoint: Annotated[Literal["last", "best"], Role.VERB] = "last"
-    """Which checkpoint evaluate, sample and predict read."""
+    """Which checkpoint evaluate, sample, predict and export read."""
     count: Annotated[int, Role.VERB] = 64
     """Samples to draw (sample)."""
     input: Annotated[str | None, Role.VERB] = None
     """What to predict for, or to make anew: a folder or file (predict; sample, of a VAE)."""
     output: Annotated[str | None, Role.VERB] = None
     """What to write: samples as FILE.npz or as a folder of PNGs (sample); predictions as
-    FILE.jsonl, a JSON object a line, or as FILE.csv (predict)."""
+    FILE.jsonl, a JSON object a line, or as FILE.csv (predict); the model as a folder (export)."""
+    format: Annotated[Format, Role.VERB] = "safetensors"
+    """Format of the model (export): safetensors, with a config.json, as transformers reads it."""
     eval_every: Annotated[int, Role.HOW] = 250
     """Steps between evaluations."""
     eval_batch_size: Annotated[int, Role.BITS] = 500
@@ -99,6 +110,7 @@ class RunConfig:
         if self.patience < 0:
             raise InputError(f"patience = {self.patience}; expected evaluations, or 0 for no end")
         require_known("mode", self.mode, get_args(Mode))
+        require_known("format", self.format, get_args(Format))
         require_known("on_nonfinite", self.on_nonfinite, get_args(Nonfinite))
         if not 0 <= self.seed < 2**32:
             raise InputError(f"seed = {self.seed}; expected 0 <= seed < 2^32")
@@ -148,6 +160,19 @@ class Config:
         for section in sections_of(self):
             if hasattr(section, "validate"):
                 section.validate()
+
+    @classmethod
+    def flags_of_weights(cls, weights: Weights) -> Mapping[str, Any]:
+        """Returns the flags that published weights imply. An experiment whose models have published
+        weights replaces this.
+
+        Raises:
+          InputError: they are of no model of the experiment.
+        """
+        raise InputError(
+            f"init_from = {weights.path}; {cls.experiment} starts from runs of its own only:"
+            " expected a run folder"
+        )
 
     @property
     def several(self) -> dict[str, dict[str, Any]]:
