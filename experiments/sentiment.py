@@ -4,6 +4,7 @@
     python -m experiments.sentiment --data sentence_polarity --data-dir DIR --model cnn
     python -m experiments.sentiment --data reviews.csv --model lstm       # columns text, label
     python -m experiments.sentiment --preset mr-bag --data-dir DIR        # ten folds
+    python -m experiments.sentiment --preset mr-minilm --init-from DIR    # fine-tuned
     python -m experiments.sentiment --workdir RUN --mode predict --input new.txt --output new.jsonl
 
 The run folder then holds config.json, metrics.jsonl, speed.jsonl, curves.png, evaluation.json
@@ -29,13 +30,17 @@ from jaxmodels.data.sentences import (
     read_sentences,
     sentences_elsewhere,
 )
+from jaxmodels.data.text.keeping import keep_tokenizer
 from jaxmodels.errors import InputError, require_known
+from jaxmodels.models import bert_names
 from jaxmodels.models.bag import log_ratios
 from jaxmodels.models.text_inputs import TextInput
 from jaxmodels.models.text_models import TextModels
 from jaxmodels.objectives.classifier import Classifier, balanced_weights
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import prepared, with_preprocessing
+from jaxmodels.pretrained.saving import save
+from jaxmodels.pretrained.weights import Weights
 from jaxmodels.train import (
     ComputeConfig,
     Config,
@@ -86,6 +91,14 @@ class SentimentConfig(Config):
                 " have no order"
             )
 
+    @classmethod
+    def flags_of_weights(cls, weights: Weights) -> dict[str, Any]:
+        if not bert_names.is_published(weights):
+            raise InputError(f"{weights.path} holds weights of another model than bert")
+        flags = bert_names.flags_from_published(weights)
+        tokenizer = keep_tokenizer(weights.path)
+        return flags if tokenizer is None else {**flags, "tokenizer": tokenizer}
+
     @property
     def several(self) -> dict[str, dict[str, Any]]:
         """The flags of the runs of all folds, where no fold is named."""
@@ -130,7 +143,23 @@ def build(config: SentimentConfig, data: Any = None) -> Experiment:
         ),
         elsewhere=partial(elsewhere, data),
         introduction=data.summary(),
+        **_published(config, data, classifier),
     )
+
+
+def _published(config: SentimentConfig, data: SentenceData, classifier: Classifier):
+    """Makes what an experiment has of a model that others publish."""
+    if config.model.model != "bert":
+        return {}
+    names = partial(bert_names.published, config.model.bert)
+
+    def export(state, folder):
+        rows = config.model.bert.token_rows or data.tokenizer.size
+        theirs = bert_names.published_config(config.model.bert, rows, data.class_names)
+        tree = {"params": classifier.learned(state)["params"]}
+        save(folder, tree, names(), theirs, beside=getattr(data.tokenizer, "save", None))
+
+    return {"published": names, "exports": {"safetensors": export}}
 
 
 def prepare(batch, key):

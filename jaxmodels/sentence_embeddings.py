@@ -87,12 +87,12 @@ def load_sentence_encoder(folder: Path, batch_size: int = 64) -> SentenceEncoder
         not made by the mean over tokens.
     """
     weights = open_weights(folder)
-    flags = flags_from_published(weights.config)
+    flags = flags_from_published(weights)
     config = BertConfig(**{name: value for name, value in flags.items() if name != "model"})
     tokenizer = load_tokenizer(folder)
     if not isinstance(tokenizer, Framing):
         raise InputError(f"{folder} has the tokenizer {tokenizer.name}; expected a published one")
-    model = config.encoder(int(weights.config["vocab_size"]), pooler=False)
+    model = config.encoder(config.token_rows, pooler=False)
     one = jax.ShapeDtypeStruct((1, 1), jnp.int32)
     shapes = jax.eval_shape(model.init, jax.random.key(0), one)
     variables = load(weights, published(config, classifier=False, pooler=False), shapes)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, DTypeLike, Float, Int, Key
 
 from jaxmodels import across
 from jaxmodels.errors import InputError, require_known
-from jaxmodels.models.bert_block import DEVIATION, BertBlock
+from jaxmodels.models.bert_block import BertBlock
 from jaxmodels.models.layers import Dense, Dropout, LayerNorm, Rate
 from jaxmodels.models.layers.stack import BlockInputs, is_scanned, run_blocks
 from jaxmodels.models.options import require_at_least
@@ -49,6 +49,9 @@ class BertConfig:
     """Attention heads; 0: the variant's own."""
     hidden: int = 0
     """Width inside the MLP; 0: the variant's own."""
+    token_rows: int = 0
+    """Rows of the table of tokens; 0: as many as the tokenizer has. Some published ones have
+    more."""
     positions: int = 512
     """Rows of the table of positions: the most tokens of a text; RoBERTa's has two more."""
     segments: int = 2
@@ -60,6 +63,9 @@ class BertConfig:
     pool: str = "first"
     """Input of the head: first, of the first token, through a layer with tanh, as published; or
     mean, over all tokens, as sentence-transformers are trained (Reimers & Gurevych 2019)."""
+    deviation: float = 0.02
+    """Standard deviation of initial kernels and embeddings, as published; a small network from
+    scratch learns sooner with 1 / sqrt(width)."""
     attention_dropout: bool = True
     """With --dropout, attention weights are dropped too, as published."""
 
@@ -68,7 +74,8 @@ class BertConfig:
         the width."""
         require_known("variant", self.variant, VARIANTS)
         require_known("pool", self.pool, POOLS)
-        require_at_least(0, self, "layers", "width", "heads", "hidden")
+        require_at_least(0, self, "layers", "width", "heads", "hidden", "token_rows")
+        require_at_least(0, self, "deviation", "epsilon")
         require_at_least(1, self, "positions", "segments")
         width, heads = self.sizes()["width"], self.sizes()["heads"]
         if width % heads:
@@ -89,15 +96,23 @@ class BertConfig:
         scan_layers: str = "auto",
         pooler: bool = True,
     ) -> "Bert":
-        """Creates the encoder. remat, scan_layers: as in `run_blocks`."""
+        """Creates the encoder. remat, scan_layers: as in `run_blocks`.
+
+        Raises:
+          InputError: fewer rows of tokens than the tokenizer has.
+        """
         self.validate()
+        rows = self.token_rows or vocabulary
+        if rows < vocabulary:
+            raise InputError(f"token_rows = {rows}; expected the tokenizer's {vocabulary}, or more")
         options: dict[str, Any] = {**self.sizes(), "remat": remat, "scan_layers": scan_layers}
         return Bert(
-            vocabulary=vocabulary,
+            vocabulary=rows,
             positions=self.positions,
             segments=self.segments,
             position_offset=_ROBERTA_OFFSET if self.roberta else 0,
             epsilon=self.epsilon,
+            deviation=self.deviation,
             attention_dropout=self.attention_dropout,
             pooler=pooler,
             dtype=dtype,
@@ -137,6 +152,7 @@ class Bert(nn.Module):
     segments: int = 2
     position_offset: int = 0
     epsilon: float = 1e-12
+    deviation: float = 0.02
     attention_dropout: bool = True
     pooler: bool = True
     dtype: DTypeLike = jnp.float32
@@ -152,7 +168,7 @@ class Bert(nn.Module):
             self.param(f"block_{index}", self._block_parameters) for index in range(self.layers)
         ]
         if self.pooler:
-            init = nn.initializers.normal(DEVIATION)
+            init = nn.initializers.normal(self.deviation)
             self.pool = Dense(self.width, dtype=self.dtype, kernel_init=init)
 
     def __call__(
@@ -200,12 +216,12 @@ class Bert(nn.Module):
         return jnp.tanh(self.pool(x[:, 0]))
 
     def _table(self, name: str, rows: int) -> Float[Array, "rows width"]:
-        init = nn.initializers.normal(DEVIATION)
+        init = nn.initializers.normal(self.deviation)
         shape = rows, self.width
         return self.param(name, lambda key: {"embedding": init(key, shape)})["embedding"]
 
     def _block(self) -> BertBlock:
-        sizes = self.heads, self.hidden, self.epsilon
+        sizes = self.heads, self.hidden, self.epsilon, self.deviation
         return BertBlock(*sizes, self.attention_dropout, self.dtype, parent=None)
 
     def _block_parameters(self, key: Key[Array, ""]) -> PyTree:
@@ -237,7 +253,7 @@ class BertClassifier(nn.Module):
         x = self.bert.pooled(x) if self.bert.pooler else masked_mean(x, text.valid)
         if head:
             x = Dropout()(x.astype(self.dtype), rate=dropout_rate, train=train)
-            init = nn.initializers.normal(DEVIATION)
+            init = nn.initializers.normal(self.bert.deviation)
             x = Dense(self.classes, dtype=self.dtype, kernel_init=init, name="head")(x)
         return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 

@@ -9,8 +9,6 @@ from jaxmodels.models.layers.attention import attention
 from jaxmodels.models.layers.stack import BlockInputs
 from jaxmodels.ops.materialize import materialize_on_cpu
 
-DEVIATION = 0.02  # of initial kernels and embeddings, as in Google's code
-
 
 class BertBlock(nn.Module):
     """norm(x + attention(x)), then norm(x + MLP(x)), with the exact GELU."""
@@ -18,6 +16,7 @@ class BertBlock(nn.Module):
     heads: int
     hidden: int
     epsilon: float
+    deviation: float = 0.02
     attention_dropout: bool = True
     dtype: DTypeLike = jnp.float32
 
@@ -28,7 +27,7 @@ class BertBlock(nn.Module):
         width = x.shape[-1]
 
         def dense(features, name):
-            init = nn.initializers.normal(DEVIATION)
+            init = nn.initializers.normal(self.deviation)
             return Dense(features, dtype=self.dtype, kernel_init=init, name=name)
 
         def norm(name):

@@ -4,12 +4,14 @@ They are those of transformers' BertModel, BertForSequenceClassification, Robert
 RobertaForSequenceClassification.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from jaxmodels.errors import InputError
 from jaxmodels.models.bert import BertConfig
-from jaxmodels.pretrained.names import Entry, Published, linear, norm
+from jaxmodels.pretrained import Entry, Published, Weights, required_sizes
+from jaxmodels.pretrained.configs import labels
+from jaxmodels.pretrained.names import linear, norm
 
 # Ours and theirs of what both have.
 _SIZES = {
@@ -17,6 +19,7 @@ _SIZES = {
     "width": "hidden_size",
     "heads": "num_attention_heads",
     "hidden": "intermediate_size",
+    "token_rows": "vocab_size",
     "positions": "max_position_embeddings",
     "segments": "type_vocab_size",
     "epsilon": "layer_norm_eps",
@@ -24,17 +27,29 @@ _SIZES = {
 _KINDS = {"bert": False, "roberta": True}
 # What the network here has one way only: as published, where the field is absent.
 _FIXED = {
-    "hidden_act": "gelu",
-    "position_embedding_type": "absolute",
-    "is_decoder": False,
-    "add_cross_attention": False,
+    "hidden_act": ("gelu",),
+    "position_embedding_type": ("absolute",),
+    "is_decoder": (False,),
+    "add_cross_attention": (False,),
 }
 
 
+def is_published(weights: Weights) -> bool:
+    """Whether these are weights of BERT or RoBERTa."""
+    return weights.config.get("model_type", "bert") in _KINDS and any(
+        name.endswith("encoder.layer.0.attention.self.query.weight") for name in weights
+    )
+
+
 def published(
-    config: BertConfig, *, classifier: bool = True, pooler: bool | None = None
+    config: BertConfig,
+    names: Collection[str] = (),
+    *,
+    classifier: bool = True,
+    pooler: bool | None = None,
 ) -> Published:
-    """Makes the table of names of a `BertClassifier`, or of a `Bert`.
+    """Makes the table of names of a `BertClassifier`, or of a `Bert`; `names`, of the file, do not
+    matter.
 
     Names of heads that the network does not have are ignored.
 
@@ -69,27 +84,17 @@ def published(
     return Published(tuple(entries), ignored=tuple(ignored), prefixes=prefixes)
 
 
-def flags_from_published(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Reads a config.json as flags of `BertConfig`, with "model".
+def flags_from_published(weights: Weights) -> dict[str, Any]:
+    """Reads the config.json beside weights as flags: those of `BertConfig`, with "model".
 
     Raises:
       InputError: a field that the network here does not have, or one that is missing.
     """
-    kind = config.get("model_type", "bert")
+    kind = weights.config.get("model_type", "bert")
     if kind not in _KINDS:
-        raise InputError(f"model_type = {kind}; expected {' or '.join(_KINDS)}")
-    for name, only in _FIXED.items():
-        if config.get(name, only) != only:
-            raise InputError(
-                f"{name} = {config[name]}; expected {only}, which is all BERT has here"
-            )
-    defaults = {"layer_norm_eps": 1e-12, "type_vocab_size": 2, "max_position_embeddings": 512}
-    found = defaults | dict(config)
-    missing = [name for name in (*_SIZES.values(), "vocab_size") if name not in found]
-    if missing:
-        raise InputError(f"config.json of {kind} lacks {', '.join(missing)}; expected numbers")
-    flags = {ours: found[theirs] for ours, theirs in _SIZES.items()}
-    return {"model": "bert", "roberta": _KINDS[kind], **flags}
+        raise InputError(f"{weights.path}: model_type = {kind}; expected {' or '.join(_KINDS)}")
+    sizes = required_sizes(weights, _SIZES, _FIXED)
+    return {"model": "bert", "roberta": _KINDS[kind], **sizes}
 
 
 def published_config(
@@ -112,12 +117,12 @@ def published_config(
                 " encoder alone"
             )
     values = {name: getattr(config, name) for name in _SIZES} | config.sizes()
+    values["token_rows"] = vocabulary
     found: dict[str, Any] = {
         "architectures": [{"bert": "Bert", "roberta": "Roberta"}[kind] + architecture],
         "model_type": kind,
-        "vocab_size": vocabulary,
         **{theirs: values[ours] for ours, theirs in _SIZES.items()},
-        **_FIXED,
+        **{name: values[0] for name, values in _FIXED.items()},
         "attention_probs_dropout_prob": 0.1,
         "hidden_dropout_prob": 0.1,
         "initializer_range": 0.02,
@@ -125,10 +130,7 @@ def published_config(
     }
     if config.roberta:
         found |= {"bos_token_id": 0, "eos_token_id": 2}
-    if classes:
-        found["id2label"] = {str(number): name for number, name in enumerate(classes)}
-        found["label2id"] = {name: number for number, name in enumerate(classes)}
-    return found
+    return found | (labels(classes) if classes else {})
 
 
 def _table(name: str, path: str) -> Entry:

@@ -30,7 +30,7 @@ class TextModels:
     average: WordAverageConfig = field(default_factory=WordAverageConfig)
     cnn: WordCNNConfig = field(default_factory=WordCNNConfig)
     lstm: BiLSTMConfig = field(default_factory=BiLSTMConfig)
-    transformer: BertConfig = field(default_factory=lambda: BertConfig(pool="mean"))
+    transformer: BertConfig = field(default_factory=lambda: BertConfig(pool="mean", deviation=0.08))
     bert: BertConfig = field(default_factory=lambda: BertConfig(variant="base"))
     remat: Annotated[str, Role.BITS] = "none"
     """What the gradient of a transformer computes again to save memory: none; block, all but the

@@ -53,7 +53,7 @@ def written(network, folder):
 
 
 def config_of(weights):
-    flags = flags_from_published(weights.config)
+    flags = flags_from_published(weights)
     assert flags.pop("model") == "bert"
     return BertConfig(**flags)
 
