@@ -41,6 +41,7 @@ from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import prepared, with_preprocessing
 from jaxmodels.pretrained.saving import save
 from jaxmodels.pretrained.weights import Weights
+from jaxmodels.protocol import Source
 from jaxmodels.train import (
     ComputeConfig,
     Config,
@@ -61,11 +62,13 @@ class SentimentConfig(Config):
 
     experiment: ClassVar[str] = "sentiment"
 
-    run: Section[RunConfig] = RunConfig(steps=1000, batch_size=64, eval_every=100, log_every=50)
+    run: Section[RunConfig] = RunConfig(steps=400, batch_size=64, eval_every=100, log_every=50)
     compute: Section[ComputeConfig] = ComputeConfig()
     data: Section[SentenceConfig] = SentenceConfig()
     model: ModelSection[TextModels] = TextModels()
-    optimizer: Section[OptimizerConfig] = OptimizerConfig(optimizer="adamw", weight_decay=0.01)
+    optimizer: Section[OptimizerConfig] = OptimizerConfig(
+        optimizer="adamw", learning_rate=2e-3, weight_decay=0.01
+    )
 
     dropout: float = 0.1
     """Share of numbers left out in training."""
@@ -171,9 +174,8 @@ def prepare(batch, key):
 def elsewhere(data: SentenceData, config: SentimentConfig) -> Elsewhere:
     """Opens the sentences that a config names, to evaluate a run of `data` on."""
     other = sentences_elsewhere(data, replace(config.data))
-    return Elsewhere(
-        other.name, other.fingerprint, {split: other.source(split) for split in other.sizes}
-    )
+    sources: dict[str, Source] = {split: other.source(split) for split in other.sizes}
+    return Elsewhere(other.name, other.fingerprint, sources)
 
 
 def _model(config: SentimentConfig, data: SentenceData, columns):

@@ -22,7 +22,7 @@ from jaxmodels.roles import Role
 class TextModels:
     """Classifiers of texts, which are called with a `TextInput`."""
 
-    model: str = "transformer"
+    model: str = "lstm"
     """Architecture: bag (naive Bayes ratios of phrases and pieces), average (of word vectors), cnn
     (Kim 2014), lstm (both directions), transformer (BERT's from scratch, small), or bert (of
     published sizes)."""

@@ -61,7 +61,7 @@ class PublishedTokenizer:
         tokenizer.encode_special_tokens = True
         tokenizer.no_padding()
         tokenizer.enable_truncation(most, strategy="longest_first")
-        given = [text if len(text) > 1 else text[0] for text in texts]
+        given = [text if len(text) > 1 else "".join(text) for text in texts]
         return [
             Framed(
                 np.array(one.ids, np.int32), np.array(one.type_ids, np.int32), bool(one.overflowing)
