@@ -236,10 +236,12 @@ def _train(
     if mode != "train" or debug:
         raise InputError(f"mode = {mode}, debug = {debug}; train() only trains")
     if several := config.several:
-        flags = ", ".join(f"{name}={value}" for name, value in next(iter(several.values())).items())
+        name, given = next(iter(several.items()))
+        kind = name.rpartition("-")[0]
+        flags = ", ".join(f"{flag}={value}" for flag, value in given.items())
         raise InputError(
-            f"repeat = {config.run.repeat}; train() trains one run, and these flags are of"
-            f" {len(several)}: call it for each, as configure(config, {flags}, workdir=...)"
+            f"{'repeat' if kind == 'seed' else f'{kind}s'} = {len(several)}; train() trains one run:"
+            f" call it for each {kind}, as configure(config, {flags}, workdir=...)"
         )
     folder, source = RunFolder(workdir_of(config)), source_hash(build)
     folder.is_summarized = summarized
