@@ -6,6 +6,20 @@ _FOLDS = {"data": "sentence_polarity", "folds": 10, "log_every": 100}
 _NOT_MEASURED = "not yet measured over ten folds"
 
 PRESETS = {
+    "opinions-transformer": Preset(
+        flags={
+            "model": "transformer",
+            "dropout": 0.0,
+            "steps": 800,
+            "eval_every": 200,
+            "learning_rate": 5e-4,
+            "schedule": "warmup_cosine",
+            "warmup_steps": 100,
+        },
+        source="the generated opinions, by BERT's layers from scratch, which need a warm-up",
+        expected="test accuracy of 0.992, where the LSTM has 1",
+        cost="a minute on two CPU cores",
+    ),
     "mr-bag": Preset(
         flags={
             **_FOLDS,

@@ -239,9 +239,10 @@ def _train(
         name, given = next(iter(several.items()))
         kind = name.rpartition("-")[0]
         flags = ", ".join(f"{flag}={value}" for flag, value in given.items())
+        flag = "repeat" if kind == "seed" else f"{kind}s"
         raise InputError(
-            f"{'repeat' if kind == 'seed' else f'{kind}s'} = {len(several)}; train() trains one run:"
-            f" call it for each {kind}, as configure(config, {flags}, workdir=...)"
+            f"{flag} = {len(several)}; train() trains one run: call it for each {kind}, as"
+            f" configure(config, {flags}, workdir=...)"
         )
     folder, source = RunFolder(workdir_of(config)), source_hash(build)
     folder.is_summarized = summarized
