@@ -7,22 +7,18 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int
 
 from jaxmodels.cache import cache_folder
 from jaxmodels.data.checking import check_policy
 from jaxmodels.data.dataset import (
-    TEST,
     TRAIN,
-    VALIDATION,
     Dataset,
     Part,
-    Selection,
     evaluation_splits,
 )
 from jaxmodels.data.kept import kept
 from jaxmodels.data.sentences.checking import MENDS, Examined, examine, load_examined
-from jaxmodels.data.sentences.folding import held_out, splits_of_fold
+from jaxmodels.data.sentences.dividing import divided, folded, read
 from jaxmodels.data.sentences.opinions import NAME, opinions
 from jaxmodels.data.sentences.reading import COLUMNS, Wanted, in_memory, open_files, open_tfds
 from jaxmodels.data.sentences.sentence_data import SentenceData, Sentences
@@ -34,7 +30,6 @@ from jaxmodels.files import is_path
 from jaxmodels.roles import Role
 
 _VERSION = 1  # of what is kept in the cache of sentences
-_SHARE = 0.1  # of the training split, for a validation or test split that is not there
 _MULTIPLE = 8  # of the length of a row
 _MOST_LENGTH = {"words": 512, "pieces": 8192, "file": 512}
 KINDS = ("words", "pieces")
@@ -130,7 +125,7 @@ def load_sentences(config: SentenceConfig, given: Any = None, kind: str = "words
     if config.folds and config.fold is None:
         raise InputError(f"folds = {config.folds}; one run is of one fold: expected --fold N")
     checked = _checked(config, given)
-    splits = _folded(config, checked) if config.folds else _divided(config, checked)
+    splits = _splits(config, checked)
     tokenizer = _tokenizer(config, splits[TRAIN].texts, kind)
     most = config.length or _MOST_LENGTH.get(tokenizer.name, 512)
     lengths = {
@@ -181,7 +176,7 @@ def sentences_elsewhere(data: SentenceData, config: SentenceConfig) -> SentenceD
     splits = {
         split: some._replace(labels=number[some.labels])
         for split, some in (
-            (split, _read([found])) for split, found in checked.examined.splits.items()
+            (split, read([found])) for split, found in checked.examined.splits.items()
         )
     }
     return SentenceData(
@@ -238,60 +233,11 @@ def _opened(config: SentenceConfig, given: Any) -> Dataset:
     return open_tfds(config.data, config.data_dir, wanted, (NAME,))
 
 
-def _read(found: Sequence[Selection], rows: Int[np.ndarray, " row"] | None = None) -> Sentences:
-    """Reads sentences of selections as if these were one; rows: some of them."""
-    starts = np.cumsum([0, *(len(some) for some in found)])
-    rows = np.arange(starts[-1]) if rows is None else rows
-    texts: list[tuple[str, ...]] = []
-    labels, keys = [np.zeros(0, np.int32)], []
-    for some, start in zip(found, starts):
-        own = rows[(rows >= start) & (rows < start + len(some))] - start
-        records = some.read(own.tolist())
-        columns = [name for name in COLUMNS if records and name in records[0]]
-        texts += [tuple(record[name].decode() for name in columns) for record in records]
-        labels.append(some.known["label"][own])
-        keys += [some.key(int(row)) for row in own]
-    return Sentences(texts, np.concatenate(labels).astype(np.int32), keys)
-
-
-def _divided(config: SentenceConfig, checked: _Checked) -> dict[str, Sentences]:
-    """Divides the training split where it has to make others."""
-    splits, name = checked.examined.splits, checked.dataset.name
-    train = splits[TRAIN]
-    hashes, labels = train.known["hash"], train.known["label"]
-    chosen: dict[str, np.ndarray] = {}
-    left = np.ones(len(train), bool)
-    wanted = {VALIDATION: config.validation_fraction, TEST: config.test_fraction}
-    for split, share in wanted.items():
-        if split in splits:
-            if share:
-                raise InputError(
-                    f"{split}_fraction = {share}, but data '{name}' has this split; expected 0"
-                )
-            continue
-        if share := _SHARE if share is None else share:
-            chosen[split] = left & held_out(hashes, labels, share, split)
-            left = left & ~chosen[split]
-    if not left.any() or not all(rows.any() for rows in chosen.values()):
-        raise InputError(
-            f"data '{name}' has {len(train):,} training sentences, which are too few to divide:"
-            " expected more, or --validation-fraction 0 --test-fraction 0"
-        )
-    found = {TRAIN: _read([train], np.flatnonzero(left))}
-    found |= {split: _read([train], np.flatnonzero(rows)) for split, rows in chosen.items()}
-    found |= {split: _read([some]) for split, some in splits.items() if split != TRAIN}
-    return {split: found[split] for split in [TRAIN, *evaluation_splits(found)]}
-
-
-def _folded(config: SentenceConfig, checked: _Checked) -> dict[str, Sentences]:
-    """Joins all splits, and divides them into those of a fold."""
-    found = list(checked.examined.splits.values())
-    hashes, labels = (
-        np.concatenate([some.known[name] for some in found]) for name in ("hash", "label")
-    )
-    share = _SHARE if config.validation_fraction is None else config.validation_fraction
-    splits = splits_of_fold(hashes, labels, config.folds, int(config.fold or 0), share)
-    return {split: _read(found, rows) for split, rows in splits.items()}
+def _splits(config: SentenceConfig, checked: _Checked) -> dict[str, Sentences]:
+    splits, validation = checked.examined.splits, config.validation_fraction
+    if config.folds:
+        return folded(splits, config.folds, int(config.fold or 0), validation)
+    return divided(checked.dataset.name, splits, validation, config.test_fraction)
 
 
 def _tokenizer(config: SentenceConfig, train: Sequence[tuple[str, ...]], kind: str) -> Any:
