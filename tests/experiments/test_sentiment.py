@@ -152,14 +152,15 @@ def test_pairs_of_texts_with_the_transformer(tmp_path):
     """The label says whether both texts have the same word, which no text alone tells."""
     generator = np.random.default_rng(0)
     rows = []
-    for _ in range(400):
-        first, second = generator.choice(WORDS[:4], 2)
-        second = first if generator.random() < 0.5 else second
-        rows.append((f"the {first}", f"a {second}", "same" if first == second else "other"))
+    for number in range(500):
+        first, second = generator.choice(WORDS[:2], 2)
+        rows.append((f"{first} {number}", str(second), "same" if first == second else "other"))
     flags = {"model": "transformer", "layers": 1, "width": 32, "hidden": 64, "steps": 300}
     flags |= {"learning_rate": 3e-3, "dropout": 0.0, "batch_size": 32, "mesh": "data=1"}
-    config = configure(SentimentConfig(), **flags, eval_every=300, skip_bad_records=400)
-    result = train(build, configure(config, workdir=str(tmp_path)), {"train": rows, "test": rows})
+    flags |= {"schedule": "warmup_cosine", "warmup_steps": 30, "vocabulary": 6}
+    config = configure(SentimentConfig(), **flags, eval_every=300)
+    data = {"train": rows[:400], "test": rows[400:]}
+    result = train(build, configure(config, workdir=str(tmp_path)), data)
     assert result.scores["test"]["accuracy"] > 0.95
 
 
