@@ -26,7 +26,7 @@ FLOORS = [
     ["ops"],
     ["decoding", "metrics", "pictures", "pretrained"],
     ["train", "objectives", "models", "data", "report", "launch", "diff"],
-    ["verify", "replay"],
+    ["verify", "replay", "sentence_embeddings"],
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # These read files of runs, so they start at once: without jax, and without rooms that import it.

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Key, Num
+from jaxtyping import Array, Float, Key
 
 from jaxmodels.errors import InputError
 from jaxmodels.protocol import PyTree
@@ -15,13 +15,14 @@ from jaxmodels.protocol import PyTree
 def init_network(
     model: nn.Module,
     key: Key[Array, ""],
-    column: jax.ShapeDtypeStruct,
+    column: PyTree,
     outputs: int,
     dropout: float,
 ) -> dict[str, PyTree]:
     """Draws the "params" of a network and makes its "batch_stats", which may be empty.
 
-    column: the shape and type of a batch of inputs.
+    column: the shape and type of a batch of inputs, or a tree of them, as a text's tokens and
+      segments are.
     outputs: how many numbers the network must give for an example.
     dropout: the rate that it will be trained with.
 
@@ -29,7 +30,7 @@ def init_network(
       InputError: outputs of another number, or dropout with a model that has none.
     """
     _require_dropout(model, dropout)
-    example = jnp.zeros((1, *column.shape[1:]), column.dtype)
+    example = jax.tree.map(lambda each: jnp.zeros((1, *each.shape[1:]), each.dtype), column)
     given, variables = model.init_with_output(key, example, train=False)
     if given.shape != (1, outputs):
         raise InputError(
@@ -55,7 +56,7 @@ def pass_in_training(
     model: nn.Module,
     params: PyTree,
     batch_stats: PyTree,
-    inputs: Num[Array, "batch ..."],
+    inputs: PyTree,
     key: Key[Array, ""],
     dropout_rate: Float[Array, ""] | None,
 ) -> tuple[Float[Array, "batch outputs"], PyTree]:

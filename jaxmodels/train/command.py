@@ -124,7 +124,7 @@ def version() -> str:
 def _run(config: Config, build: Callable, arguments: Sequence[str], program: str) -> int:
     config.validate()
     require_runtime()
-    if config.run.repeat > 1:
+    if config.several:
         return _repeat(config, build, program)
     folder = RunFolder(workdir_of(config))
     if config.run.mode == "train" and not config.run.debug:
@@ -185,7 +185,7 @@ def _evaluated_elsewhere(
 
 
 def _repeat(config: Config, build: Callable, program: str) -> int:
-    """Trains several seeds; returns the exit code."""
+    """Trains several seeds, or folds; returns the exit code."""
     from jaxmodels.train import repeat
 
     outcome, line = repeat.train_seeds(
@@ -233,10 +233,14 @@ def _train(
     mode, debug = config.run.mode, config.run.debug
     if mode != "train" or debug:
         raise InputError(f"mode = {mode}, debug = {debug}; train() only trains")
-    if config.run.repeat > 1:
+    if several := config.several:
+        name, given = next(iter(several.items()))
+        kind = name.rpartition("-")[0]
+        flags = ", ".join(f"{flag}={value}" for flag, value in given.items())
+        flag = "repeat" if kind == "seed" else f"{kind}s"
         raise InputError(
-            f"repeat = {config.run.repeat}; train() trains one run: call it for each seed, as"
-            " configure(config, seed=1, workdir=...)"
+            f"{flag} = {len(several)}; train() trains one run: call it for each {kind}, as"
+            f" configure(config, {flags}, workdir=...)"
         )
     folder, source = RunFolder(workdir_of(config)), source_hash(build)
     folder.is_summarized = summarized

@@ -178,6 +178,14 @@ class Config:
         )
 
     @property
+    def several(self) -> dict[str, dict[str, Any]]:
+        """The flags of each run that this config stands for, by the names of their folders below
+        WORKDIR; empty where it is one run."""
+        run = self.run
+        seeds = range(run.seed, run.seed + run.repeat)
+        return {f"seed-{seed}": {"seed": seed} for seed in seeds} if run.repeat > 1 else {}
+
+    @property
     def batches_per_step(self) -> int:
         """How many batches a step takes, joined into one of batches_per_step * batch_size."""
         return 1

@@ -1,6 +1,6 @@
-"""Several seeds of one experiment, one after another, as one result.
+"""Several seeds of one experiment, or folds of its data, one after another, as one result.
 
-Each seed is a run of its own in the folder seed-N below one folder, as whoever trains them: a
+Each is a run of its own in a folder seed-N (fold-N) below one folder, as whoever trains them: a
 program that trains a population of seeds at once may fill the same folders.
 """
 
@@ -23,56 +23,60 @@ if TYPE_CHECKING:
 FINISHED, FAILED, STOPPED = "finished", "failed", "stopped"
 
 
-def seeds_of(config: Config) -> list[Config]:
-    """Returns the configs of all seeds: of one run each, in its own folder.
+def runs_of(config: Config) -> list[Config]:
+    """Returns the configs of all seeds or folds: of one run each, in its own folder.
 
     Raises:
       InputError: the folder holds a run, or a mode that does not train.
     """
-    run, folder = config.run, repeats_folder_of(config)
+    run, folder, several = config.run, repeats_folder_of(config), config.several
+    kind, first = _kind_of(config), next(iter(several))
+    flag = "repeat" if kind == "seed" else f"{kind}s"
     if run.mode != "train" or run.debug:
         asked = "--debug" if run.debug else f"mode = {run.mode}"
         raise InputError(
-            f"repeat = {run.repeat} only trains, and {asked} is of one run; leave --repeat out and"
-            f" name a seed's folder, --workdir {folder / f'seed-{run.seed}'}"
+            f"{flag} = {len(several)} only trains, and {asked} is of one run; leave --{flag} out"
+            f" and name a {kind}'s folder, --workdir {folder / first}"
         )
     if (folder / "config.json").exists():
         raise InputError(
-            f"workdir {folder} holds a run; expected a folder for {run.repeat} of them: name"
-            " another --workdir, or leave --repeat out"
+            f"workdir {folder} holds a run; expected a folder for {len(several)} of them: name"
+            f" another --workdir, or leave --{flag} out"
         )
-    seeds = range(run.seed, run.seed + run.repeat)
     return [
-        configure(config, seed=seed, workdir=str(folder / f"seed-{seed}"), repeat=1)
-        for seed in seeds
+        configure(config, **flags, workdir=str(folder / name), repeat=1)
+        for name, flags in several.items()
     ]
 
 
-def train_seeds(config: Config, train: Callable[[Config], "Result"]) -> tuple[str, str]:
-    """Trains the seeds that have not finished; returns what became of all, and the last line on
-    standard output.
+def _kind_of(config: Config) -> str:
+    """Returns what the runs differ in: "seed" or "fold"."""
+    return next(iter(config.several)).rpartition("-")[0]
 
-    A seed that fails does not keep the others from training.
+
+def train_seeds(config: Config, train: Callable[[Config], "Result"]) -> tuple[str, str]:
+    """Trains the seeds or folds that have not finished; returns what became of all, and the last
+    line on standard output.
+
+    One that fails does not keep the others from training.
 
     train: trains or resumes the run of a config.
     """
-    configs = seeds_of(config)
+    configs, kind = runs_of(config), _kind_of(config)
     finished: list[Path] = []
     outcome = FINISHED
     for number, each in enumerate(configs, 1):
-        seed = each.run.seed
-        print(f"seed {seed}: {number} of {len(configs)}", file=sys.stderr, flush=True)
+        named = Path(str(each.run.workdir)).name.replace("-", " ")
+        print(f"{named}: {number} of {len(configs)}", file=sys.stderr, flush=True)
         try:
             result = train(each)
         except RunError as error:
-            print(f"failed: seed {seed}: {error}", file=sys.stderr, flush=True)
+            print(f"failed: {named}: {error}", file=sys.stderr, flush=True)
             outcome = FAILED
             continue
         if not result.finished:
             steps = each.run.steps
-            print(
-                f"stopped at step {result.step} of {steps} of seed {seed}; the same command goes on"
-            )
+            print(f"stopped at step {result.step} of {steps} of {named}; the same command goes on")
             outcome = STOPPED
             break
         if result.reason:
@@ -81,11 +85,11 @@ def train_seeds(config: Config, train: Callable[[Config], "Result"]) -> tuple[st
         finished.append(result.workdir)
     folder = repeats_folder_of(config)
     _draw(folder, [Path(str(each.run.workdir)) for each in configs])
-    return outcome, summary(folder, len(configs), finished)
+    return outcome, summary(folder, len(configs), finished, kind)
 
 
 def _draw(folder: Path, runs: list[Path]) -> None:
-    """Draws the page of all seeds that have begun; a failure is only noted."""
+    """Draws the page of all runs that have begun; a failure is only noted."""
     begun = [path for path in runs if (path / "config.json").exists()]
     try:
         if begun:
@@ -94,9 +98,9 @@ def _draw(folder: Path, runs: list[Path]) -> None:
         print(f"note: comparison.html could not be drawn: {error!r}", file=sys.stderr)
 
 
-def summary(folder: Path, count: int, finished: list[Path]) -> str:
-    """Formats the result of the seeds that finished, for scripts: mean±sd of each last score."""
-    parts = [f"seeds={count}", f"finished={len(finished)}"]
+def summary(folder: Path, count: int, finished: list[Path], kind: str = "seed") -> str:
+    """Formats the result of the runs that finished, for scripts: mean±sd of each last score."""
+    parts = [f"{kind}s={count}", f"finished={len(finished)}"]
     if finished:
         group = Group("", [read_run(path) for path in finished])
         first = group.runs[0]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxmodels.data.text.corpus import Texts
+from jaxmodels.data.text.framing import Framed
 from jaxmodels.data.text.tokenizers import FILE, AnyTokens, Tokens, hash_of
 from jaxmodels.errors import InputError
 from jaxmodels.files import read_json, write_text
@@ -50,6 +51,23 @@ class PublishedTokenizer:
         """Returns the tokens of each text, by all cores."""
         encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.array(one.ids, np.int32) for one in encoded]
+
+    def framed(self, texts: Sequence[tuple[str, ...]], most: int) -> list[Framed]:
+        """Returns the tokens of texts, or of pairs, with those that the file puts around them, as
+        [CLS] and [SEP]. Of more than `most` tokens the end of the longer text is cut off."""
+        from tokenizers import Tokenizer
+
+        tokenizer: Any = Tokenizer.from_str(self.text)
+        tokenizer.encode_special_tokens = True
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(most, strategy="longest_first")
+        given = [text if len(text) > 1 else "".join(text) for text in texts]
+        return [
+            Framed(
+                np.array(one.ids, np.int32), np.array(one.type_ids, np.int32), bool(one.overflowing)
+            )
+            for one in tokenizer.encode_batch(given)
+        ]
 
     def decode(self, tokens: AnyTokens) -> str:
         """Returns the text of tokens."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Int, UInt32
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from jaxmodels.errors import require_known
 from jaxmodels.models.layers.attention import Cache
@@ -28,6 +28,7 @@ class BlockInputs(NamedTuple):
     layer: Int[Array, ""] | int = 0  # the number of the block
     documents: Int[Array, "batch length"] | None = None
     angles: Float[Array, "*rows length pairs"] | None = None  # rotary positions
+    valid: Bool[Array, "batch length"] | None = None  # False: padding
     first: Float[Array, "batch length width"] | None = None  # the stream before the first block
     value: Float[Array, "batch length groups size"] | None = None  # value embeddings
     seeds: UInt32[Array, "batch 2"] | None = None  # of dropout; None: there is none

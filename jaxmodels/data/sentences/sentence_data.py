@@ -1,0 +1,171 @@
+"""Sentences that are ready to learn from, and other sentences as their tokens."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from jaxmodels.data.dataset import TRAIN, BadRecord, BadRow, Columns, DataFacts
+from jaxmodels.data.resident import Resident
+from jaxmodels.data.text.documents import why_undecodable
+from jaxmodels.data.text.framing import Framing, in_rows
+from jaxmodels.errors import InputError
+
+Text = tuple[str, ...]  # one text, or a pair
+_READ = 512  # lines that become tokens at once
+
+
+class Sentences(NamedTuple):
+    """The sentences of a split."""
+
+    texts: Sequence[Text]
+    labels: Int[np.ndarray, " sentence"]
+    keys: Sequence[str]  # names of the records
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SentenceData:
+    """Sentences of a training split and of others ("validation", "test", ...) that are evaluated.
+
+    A split has the columns "tokens" and "segments" (see `in_rows`), int32 [sentence, length], and
+    "label", int32.
+    """
+
+    name: str
+    version: str
+    fingerprint: str  # of the content
+    class_names: tuple[str, ...]
+    splits: Mapping[str, Sentences]
+    tokenizer: Any  # a `Framing` with name, size and fingerprint
+    length: int
+    texts: int = 1  # 2: of pairs
+    fold: tuple[int, int] | None = None  # its number, and how many there are
+    cleaning: Mapping[str, Any] = field(default_factory=dict)
+    skipped: tuple[BadRow, ...] = ()
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The number of sentences of each split."""
+        return {split: len(some.texts) for split, some in self.splits.items()}
+
+    def columns(self, split: str) -> Columns:
+        """Makes the columns of a split."""
+        some = self.splits[split]
+        return {**columns_of(self.tokenizer, self.length, some.texts), "label": some.labels}
+
+    def source(self, split: str) -> Resident:
+        """Makes the source of batches of a split."""
+        return Resident(self.columns(split), self.splits[split].keys.__getitem__)
+
+    def facts(self) -> DataFacts:
+        """Returns what identifies the data, for the record of a run."""
+        facts: dict[str, Any] = {
+            "name": self.name,
+            "version": self.version,
+            "fingerprint": self.fingerprint,
+            "splits": self.sizes,
+            "classes": list(self.class_names),
+            "length": self.length,
+            "tokenizer": {
+                "name": self.tokenizer.name,
+                "size": self.tokenizer.size,
+                "fingerprint": self.tokenizer.fingerprint,
+            },
+        }
+        if self.fold:
+            facts["fold"] = {"number": self.fold[0], "of": self.fold[1]}
+        if self.cleaning:
+            facts["cleaning"] = dict(self.cleaning)
+        if self.skipped:
+            records = [str(row) for row in self.skipped]
+            facts["skipped"] = {"count": len(records), "records": records}
+        return DataFacts(facts)
+
+    def summary(self) -> str:
+        """Says in a few lines what is learned from."""
+        counts = np.bincount(self.splits[TRAIN].labels, minlength=len(self.class_names))
+        balance = ", ".join(f"{name} {n:,}" for name, n in zip(self.class_names, counts.tolist()))
+        sizes = ", ".join(f"{split} {size:,}" for split, size in self.sizes.items())
+        lines = [
+            f"sentences: {sizes}; of the training split {balance}",
+            f"tokens: {self.tokenizer.name}, {self.tokenizer.size:,} of them; {self.length} a row",
+        ]
+        for split, found in self.cleaning.get("repeated", {}).items():
+            lines.append(f"repeated in {split}: {found['count']:,}, as {found['records'][0]}")
+        for split, count in self.cleaning.get("cut", {}).items():
+            lines.append(f"longer than a row in {split}: {count:,}, whose ends are cut off")
+        return "\n".join(lines)
+
+
+def columns_of(
+    tokenizer: Framing, length: int, texts: Sequence[Text]
+) -> dict[str, Int[np.ndarray, "sentence length"]]:
+    """Makes rows of tokens of texts; texts of fewer tokens are filled up."""
+    return in_rows(tokenizer.framed(texts, length), length)
+
+
+def read_sentences(
+    given: Path | Sequence[Any], data: SentenceData
+) -> Iterator[tuple[str, Columns | BadRecord]]:
+    """Yields each line of a text file, or each of several strings, with its columns; in place of
+    these the error of a line that cannot be used. A pair of texts has a tab between them in a file,
+    and is a tuple in memory.
+
+    Raises:
+      InputError: no file, or no line.
+    """
+    lines = iter(_lines_of(given, data.texts))
+    while some := list(islice(lines, _READ)):
+        texts = [text for _, text in some if not isinstance(text, BadRecord)]
+        columns = columns_of(data.tokenizer, data.length, texts)
+        at = 0
+        for name, text in some:
+            if isinstance(text, BadRecord):
+                yield name, text
+            else:
+                yield name, {column: values[at] for column, values in columns.items()}
+                at += 1
+
+
+def _lines_of(given: Any, count: int) -> Iterator[tuple[str, Text | BadRecord]]:
+    if isinstance(given, Path):
+        yield from (_line(line, count) for line in _read_lines(given))
+        return
+    for one in given:
+        text = (one,) if isinstance(one, str) else tuple(one)
+        yield "\t".join(text), _required(text, count)
+
+
+def _read_lines(path: Path) -> list[bytes]:
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"input = {path}; it cannot be read: {error.strerror}") from None
+    lines = text.removesuffix(b"\n").split(b"\n")
+    if not text.strip():
+        raise InputError(f"input = {path}; it has no line of text: expected a sentence a line")
+    return [line.removesuffix(b"\r") for line in lines]
+
+
+def _line(line: bytes, count: int) -> tuple[str, Text | BadRecord]:
+    name = line.decode("utf-8", "replace")
+    try:
+        return name, _required(
+            tuple(line.decode().split("\t")) if count > 1 else (line.decode(),), count
+        )
+    except UnicodeDecodeError as error:
+        return name, BadRecord(why_undecodable(error))
+
+
+def _required(text: Text, count: int) -> Text | BadRecord:
+    if len(text) != count:
+        return BadRecord(
+            f"has {len(text)} texts; expected {count} with a tab between them", "count"
+        )
+    if not all(part.strip() for part in text):
+        return BadRecord("has no visible character", "empty")
+    return text
