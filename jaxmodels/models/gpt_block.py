@@ -21,10 +21,11 @@ class RMSNorm(nn.Module):
 
     has_scale: bool = False
     dtype: DTypeLike = jnp.float32
+    epsilon: float = _EPSILON
 
     @nn.compact
     def __call__(self, x: Float[Array, "*rest width"]) -> Float[Array, "*rest width"]:
-        y = rms_norm(x, _EPSILON)
+        y = rms_norm(x, self.epsilon)
         if self.has_scale:
             y = y * self.param("scale", nn.initializers.ones, x.shape[-1:]).astype(y.dtype)
         return materialize_on_cpu(y.astype(self.dtype))

@@ -12,6 +12,7 @@ from jaxmodels.models.gpt import GPTConfig
 from jaxmodels.models.gpt2 import GPT2Config
 from jaxmodels.models.layers.attention import KINDS
 from jaxmodels.models.layers.stack import REMATS, SCANS
+from jaxmodels.models.llama import LlamaConfig
 from jaxmodels.models.options import chosen_options, with_options
 from jaxmodels.roles import Role
 
@@ -21,9 +22,11 @@ class LanguageModels:
     """Models of the next token; `models.causal_model` describes their methods."""
 
     model: str = "gpt"
-    """Architecture: gpt2, as published, or gpt, with what has proved itself since."""
+    """Architecture: gpt2 or llama (Llama, SmolLM2, Qwen2), as published, or gpt, with what has
+    proved itself since."""
     gpt2: GPT2Config = field(default_factory=GPT2Config)
     gpt: GPTConfig = field(default_factory=GPTConfig)
+    llama: LlamaConfig = field(default_factory=LlamaConfig)
     remat: Annotated[str, Role.BITS] = "none"
     """What the gradient computes again to save memory: none; block, all but the products with
     kernels; full, all of each block but its input."""
@@ -48,6 +51,8 @@ class LanguageModels:
           InputError: a width that its heads do not divide.
         """
         options = {"width": width}
+        if self.model == "llama":
+            options = self.llama.of_width(width)
         if self.model == "gpt2":
             own = self.gpt2.sizes()
             size = own["width"] // own["heads"]
