@@ -1,5 +1,28 @@
-"""Published weights: files of named arrays, checked before anything of them is unpacked."""
+"""Published weights: files of named arrays, checked before anything of them is unpacked.
 
+`open_weights` opens a file or folder of any format, `load` fills a model's tree by the table of
+names that its Config makes (`names.Published`), and `save` writes one.
+"""
+
+from jaxmodels.pretrained.loading import Match, compare, load, read_arrays
+from jaxmodels.pretrained.names import Entry, Layout, Published
+from jaxmodels.pretrained.opening import open_weights
 from jaxmodels.pretrained.reading import SUFFIXES, check_weights, read_weights, require_stored
+from jaxmodels.pretrained.weights import Stored, Weights
 
-__all__ = ["SUFFIXES", "check_weights", "read_weights", "require_stored"]
+__all__ = [
+    "SUFFIXES",
+    "Entry",
+    "Layout",
+    "Match",
+    "Published",
+    "Stored",
+    "Weights",
+    "check_weights",
+    "compare",
+    "load",
+    "open_weights",
+    "read_arrays",
+    "read_weights",
+    "require_stored",
+]
