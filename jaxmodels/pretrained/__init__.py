@@ -4,10 +4,12 @@
 names that its Config makes (`names.Published`), and `save` writes one.
 """
 
+from jaxmodels.pretrained.bytes_of_files import require_stored
 from jaxmodels.pretrained.loading import Match, compare, load, read_arrays
 from jaxmodels.pretrained.names import Entry, Layout, Published
 from jaxmodels.pretrained.opening import open_weights
-from jaxmodels.pretrained.reading import SUFFIXES, check_weights, read_weights, require_stored
+from jaxmodels.pretrained.reading import SUFFIXES, check_weights, read_weights
+from jaxmodels.pretrained.saving import save, save_file
 from jaxmodels.pretrained.weights import Stored, Weights
 
 __all__ = [
@@ -25,4 +27,6 @@ __all__ = [
     "read_arrays",
     "read_weights",
     "require_stored",
+    "save",
+    "save_file",
 ]

@@ -11,7 +11,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxmodels.errors import InputError
-from jaxmodels.pretrained.names import Entry, Published
+from jaxmodels.pretrained.names import Entry, Published, name_of
 from jaxmodels.pretrained.weights import Stored, Weights
 from jaxmodels.protocol import PyTree
 
@@ -75,11 +75,11 @@ def compare(weights: Weights, published: Published, shapes: PyTree) -> Match:
     """Compares names, shapes and types of a file with those of a model. It reads no array."""
     expected = flatten_dict(shapes, sep="/")
     prefix = _prefix(weights, published)
-    names = {_full(prefix, entry): entry for entry in published.entries}
+    names = {name_of(entry, prefix): entry for entry in published.entries}
     known = {name: entry for name, entry in names.items() if set(entry.paths) <= expected.keys()}
     tied = {
         full: names_of[other]
-        for names_of in [{entry.name: _full(prefix, entry) for entry in published.entries}]
+        for names_of in [{entry.name: name_of(entry, prefix) for entry in published.entries}]
         for name, other in published.tied.items()
         for full in {name, prefix + name}
         if full in weights and full not in names
@@ -139,13 +139,9 @@ def _prefix(weights: Weights, published: Published) -> str:
     """Chooses the prefix under which most names are found."""
 
     def count(prefix: str) -> int:
-        return sum(_full(prefix, entry) in weights for entry in published.entries)
+        return sum(name_of(entry, prefix) in weights for entry in published.entries)
 
     return max(published.prefixes, key=count)
-
-
-def _full(prefix: str, entry: Entry) -> str:
-    return entry.name if entry.outside else prefix + entry.name
 
 
 def _difference(stored: Stored, entry: Entry, expected: Mapping[str, Any]) -> str:

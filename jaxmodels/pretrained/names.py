@@ -58,6 +58,11 @@ class Published:
     prefixes: tuple[str, ...] = ("",)
 
 
+def name_of(entry: Entry, prefix: str) -> str:
+    """Gives the whole name of an entry in files with this prefix."""
+    return entry.name if entry.outside else prefix + entry.name
+
+
 def permuted(*axes: int) -> Layout:
     """Makes the layout of an array whose axes stand in another order.
 

@@ -6,10 +6,33 @@ from typing import Any
 
 from jaxmodels.errors import InputError
 from jaxmodels.files import read_json
+from jaxmodels.pretrained.ctranslate2 import open_ctranslate2
+from jaxmodels.pretrained.gguf_files import open_gguf
+from jaxmodels.pretrained.npz import open_npz
 from jaxmodels.pretrained.safetensors_files import open_safetensors
-from jaxmodels.pretrained.weights import Stored, Weights
+from jaxmodels.pretrained.torch_files import open_torch
+from jaxmodels.pretrained.weights import Stored, Weights, readable
 
-_READERS: dict[str, Callable[[Path], dict[str, Stored]]] = {".safetensors": open_safetensors}
+Read = tuple[dict[str, Stored], dict[str, Any]]  # arrays, and facts that stand beside them
+
+
+def _open_bin(path: Path) -> Read:
+    """Tells by the first number, a version, whether CTranslate2 or torch wrote a .bin file."""
+    with readable(path, "weights"), open(path, "rb") as file:
+        version = int.from_bytes(file.read(4), "little")
+    return open_ctranslate2(path) if 0 < version < 256 else (open_torch(path), {})
+
+
+_READERS: dict[str, Callable[[Path], Read]] = {
+    ".safetensors": lambda path: (open_safetensors(path), {}),
+    ".npz": lambda path: (open_npz(path), {}),
+    ".gguf": open_gguf,
+    ".bin": _open_bin,
+    ".pt": lambda path: (open_torch(path), {}),
+    ".pth": lambda path: (open_torch(path), {}),
+    ".ckpt": lambda path: (open_torch(path), {}),
+}
+SUFFIXES = tuple(_READERS)
 # What a folder may hold, the best first.
 _IN_FOLDERS = (
     "model.safetensors.index.json",
@@ -32,9 +55,10 @@ def open_weights(path: str | Path) -> Weights:
         raise InputError(f"{path} does not exist; expected a file or folder of weights")
     if file.name.endswith(".index.json"):
         arrays, files = _sharded(file)
+        facts = {}
     else:
-        arrays, files = _read(file), (file,)
-    return Weights(path, arrays, _config_beside(file), files)
+        (arrays, facts), files = _read(file), (file,)
+    return Weights(path, arrays, {**_config_beside(file), **facts}, files)
 
 
 def _within(folder: Path) -> Path:
@@ -43,7 +67,7 @@ def _within(folder: Path) -> Path:
     if not files:
         raise InputError(
             f"{folder} holds no weights; expected {', '.join(_IN_FOLDERS)}, or a file"
-            f" {' '.join(sorted(_READERS))}"
+            f" {' '.join(SUFFIXES)}"
         )
     if files[0].name not in _IN_FOLDERS and len(files) > 1:
         names = ", ".join(file.name for file in files)
@@ -51,11 +75,9 @@ def _within(folder: Path) -> Path:
     return files[0]
 
 
-def _read(file: Path) -> dict[str, Stored]:
+def _read(file: Path) -> Read:
     if file.suffix not in _READERS:
-        raise InputError(
-            f"{file} has suffix '{file.suffix}'; expected {' '.join(sorted(_READERS))}"
-        )
+        raise InputError(f"{file} has suffix '{file.suffix}'; expected {' '.join(SUFFIXES)}")
     return _READERS[file.suffix](file)
 
 
@@ -73,7 +95,7 @@ def _sharded(index: Path) -> tuple[dict[str, Stored], tuple[Path, ...]]:
             raise InputError(f"{index} names the shard {name!r}, which does not lie beside it")
         arrays |= {
             array: stored
-            for array, stored in _read(index.parent / name).items()
+            for array, stored in _read(index.parent / name)[0].items()
             if places.get(array) == name
         }
     lost = sorted(places.keys() - arrays.keys())

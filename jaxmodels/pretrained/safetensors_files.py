@@ -1,7 +1,6 @@
 """Reads .safetensors files: a header in JSON, then the arrays one after another."""
 
 import json
-from functools import partial
 from pathlib import Path
 
 import ml_dtypes
@@ -9,6 +8,7 @@ import numpy as np
 from safetensors import safe_open
 
 from jaxmodels.errors import InputError
+from jaxmodels.pretrained.bytes_of_files import mapped
 from jaxmodels.pretrained.weights import Stored, readable
 
 DTYPES = {
@@ -54,27 +54,3 @@ def _stored(path: Path, start: int, name: str, facts: dict) -> Stored:
         )
     dtype, shape = DTYPES[facts["dtype"]], tuple(facts["shape"])
     return mapped(path, start + facts["data_offsets"][0], shape, dtype)
-
-
-def mapped(
-    path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype, order: str = "C"
-) -> Stored:
-    """Describes an array whose numbers lie in a file as they are, from a byte on."""
-    return Stored(shape, dtype, partial(_map, path, offset, shape, dtype, order))
-
-
-def _map(
-    path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype, order: str
-) -> np.ndarray:
-    if 0 in shape:  # nothing can be mapped
-        return np.zeros(shape, dtype)
-    with readable(path, "weights"):
-        array = np.memmap(path, np.uint8, "r", offset, (_size(shape) * dtype.itemsize,))
-        return array.view(np.ndarray).view(dtype).reshape(shape, order=order)
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for length in shape:
-        size *= length
-    return size

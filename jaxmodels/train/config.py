@@ -27,7 +27,8 @@ Section = tyro.conf.OmitArgPrefixes  # Section[RunConfig]: its fields are flags 
 ModelSection = Annotated[T, tyro.conf.arg(name="")]  # the same for a choice among models
 
 
-Mode = Literal["train", "evaluate", "sample", "predict"]
+Mode = Literal["train", "evaluate", "sample", "predict", "export"]
+Format = Literal["safetensors", "stablehlo", "onnx", "saved_model"]
 Precision = Literal["float32", "bfloat16"]
 Nonfinite = Literal["stop", "skip", "rollback"]
 
@@ -50,16 +51,19 @@ class RunConfig:
     workdir: Annotated[str | None, Role.VERB] = None
     """Run folder; None: runs/EXPERIMENT/DATA-MODEL-SEED-HASH."""
     mode: Annotated[Mode, Role.VERB] = "train"
-    """train (or resume), evaluate a run's checkpoint, sample from it, or predict with it."""
+    """train (or resume), evaluate a run's checkpoint, sample from it, predict with it, or export
+    it."""
     checkpoint: Annotated[Literal["last", "best"], Role.VERB] = "last"
-    """Which checkpoint evaluate, sample and predict read."""
+    """Which checkpoint evaluate, sample, predict and export read."""
     count: Annotated[int, Role.VERB] = 64
     """Samples to draw (sample)."""
     input: Annotated[str | None, Role.VERB] = None
     """What to predict for, or to make anew: a folder or file (predict; sample, of a VAE)."""
     output: Annotated[str | None, Role.VERB] = None
     """What to write: samples as FILE.npz or as a folder of PNGs (sample); predictions as
-    FILE.jsonl, a JSON object a line, or as FILE.csv (predict)."""
+    FILE.jsonl, a JSON object a line, or as FILE.csv (predict); the model as a folder (export)."""
+    format: Annotated[Format, Role.VERB] = "safetensors"
+    """Format of the model (export): safetensors, with a config.json, as transformers reads it."""
     eval_every: Annotated[int, Role.HOW] = 250
     """Steps between evaluations."""
     eval_batch_size: Annotated[int, Role.BITS] = 500
@@ -99,6 +103,7 @@ class RunConfig:
         if self.patience < 0:
             raise InputError(f"patience = {self.patience}; expected evaluations, or 0 for no end")
         require_known("mode", self.mode, get_args(Mode))
+        require_known("format", self.format, get_args(Format))
         require_known("on_nonfinite", self.on_nonfinite, get_args(Nonfinite))
         if not 0 <= self.seed < 2**32:
             raise InputError(f"seed = {self.seed}; expected 0 <= seed < 2^32")

@@ -1,6 +1,7 @@
 """What a script gives to the engine, and what the engine gives to it at an evaluation."""
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -110,3 +111,5 @@ class Experiment(NamedTuple):
     elsewhere: Callable[[Any], Elsewhere] | None = None
     # How --mode sample writes texts; None: samples are images.
     texts: Texts | None = None
+    # By the format that --mode export names: writes the model of a state to a path, which it makes.
+    exports: Mapping[str, Callable[[State, Path], None]] = NOTHING

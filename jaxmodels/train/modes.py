@@ -1,4 +1,5 @@
-"""The modes besides training: evaluate, predict, debug, and `sample` of sampling.py."""
+"""The modes besides training: evaluate, predict, debug, `sample` of sampling.py and `export` of
+exporting.py."""
 
 import json
 import os
@@ -16,6 +17,7 @@ from jaxmodels.train.config import Config, configure, from_record
 from jaxmodels.train.debug import all_finite, first_non_finite
 from jaxmodels.train.evaluation import map_examples
 from jaxmodels.train.experiment import Experiment, PerBatch, Prediction
+from jaxmodels.train.exporting import export as export  # a mode too, found by its name
 from jaxmodels.train.loop import Trainer
 from jaxmodels.train.origin import was_given_data
 from jaxmodels.train.outputs import on_one_device, output_of, restored_of

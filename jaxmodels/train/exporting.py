@@ -1,0 +1,35 @@
+"""The mode export: the trained model in a format that other programs read."""
+
+from pathlib import Path
+
+from jaxmodels.errors import InputError
+from jaxmodels.train.config import Config
+from jaxmodels.train.experiment import Experiment
+from jaxmodels.train.loop import Trainer
+from jaxmodels.train.outputs import restored_of
+from jaxmodels.train.run_folder import RunFolder
+
+
+def export(experiment: Experiment, config: Config, folder: RunFolder) -> str:
+    """Writes the model of a checkpoint to `output`, which is made; returns a line that says so.
+
+    Raises:
+      InputError: a format that the experiment has not, no output, one that exists, or no
+        checkpoint.
+    """
+    run = config.run
+    if run.format not in experiment.exports:
+        having = ", ".join(experiment.exports)
+        raise InputError(
+            f"format = {run.format}; {config.experiment} exports {having or 'nothing'}"
+            + (f": --format {having}" if having else "")
+        )
+    if not run.output:
+        raise InputError("output = None; expected a folder or file to make, --output PATH")
+    output = Path(run.output).expanduser()
+    if output.exists() or not output.parent.is_dir():
+        wrong = "it exists" if output.exists() else f"there is no folder {output.parent}"
+        raise InputError(f"output = {output}; {wrong}: name one that is to be made")
+    step, state = restored_of(Trainer(experiment, config, folder))
+    experiment.exports[run.format](state, output)
+    return f"step={step} format={run.format} output={output} workdir={folder.path}"
