@@ -110,6 +110,8 @@ class LanguageModelConfig(Config):
         require_known("objective", self.objective, get_args(Asked))
         if not 0 < self.mask_rate <= 1:
             raise InputError(f"mask_rate = {self.mask_rate}; expected above 0 and at most 1")
+        if self.writing.chat and self.run.mode != "sample":
+            raise InputError(f"chat = True; expected --mode sample, not {self.run.mode}")
         if self.objective == "masked" and self.run.mode in ("sample", "predict"):
             raise InputError(
                 f"mode = {self.run.mode}; a model of masked tokens neither writes nor gives a text"
