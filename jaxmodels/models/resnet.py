@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -9,6 +10,7 @@ from jaxtyping import Array, DTypeLike, Float
 
 from jaxmodels.errors import require_known
 from jaxmodels.models.layers import BatchNorm, Conv, Dropout, Rate
+from jaxmodels.models.options import require_at_least
 from jaxmodels.ops import max_pool
 
 STEMS = ("imagenet", "cifar", "pooled")
@@ -17,7 +19,10 @@ VARIANTS = {
     "tiny": {"depths": (1, 2, 1), "width": 16, "stem": "pooled"},
     "cifar18": {"depths": (2, 2, 2, 2), "stem": "cifar"},
     "18": {"depths": (2, 2, 2, 2)},
+    "34": {"depths": (3, 4, 6, 3)},
     "50": {"depths": (3, 4, 6, 3), "bottleneck": True},
+    "101": {"depths": (3, 4, 23, 3), "bottleneck": True},
+    "152": {"depths": (3, 8, 36, 3), "bottleneck": True},
 }
 
 kernel_init = nn.initializers.variance_scaling(2, "fan_out", "normal")  # He et al. 2015, eq. 14
@@ -28,16 +33,33 @@ class ResNetConfig:
     """Options of the residual network."""
 
     variant: str = "cifar18"
-    """Network: tiny or cifar18, for small images, or torchvision's 18 or 50."""
+    """Network: tiny or cifar18, for small images, or torchvision's 18, 34, 50, 101 or 152."""
+    depths: tuple[int, ...] = ()
+    """Blocks of each stage; empty: the variant's own."""
+    width: int = 0
+    """Channels of the first stage; 0: the variant's own."""
 
     def validate(self) -> None:
-        """Raises InputError for an unknown variant."""
+        """Raises InputError for an unknown variant, or a negative width or depth."""
         require_known("variant", self.variant, VARIANTS)
+        require_at_least(0, self, "width")
+        if self.depths:
+            require_at_least(1, self, "depths")
 
     def create(self, classes: int, dtype: DTypeLike = jnp.float32) -> "ResNet":
         """Creates the classifier."""
         self.validate()
-        return ResNet(classes=classes, dtype=dtype, **VARIANTS[self.variant])
+        return ResNet(classes=classes, dtype=dtype, **self.sizes())
+
+    def sizes(self) -> dict[str, Any]:
+        """Returns depths, width, stem, and whether blocks are bottlenecks."""
+        own = {"depths": tuple(self.depths), "width": self.width}
+        published = {"width": 64, "stem": "imagenet", "bottleneck": False}
+        return {
+            **published,
+            **VARIANTS[self.variant],
+            **{n: size for n, size in own.items() if size},
+        }
 
 
 class ResNet(nn.Module):

@@ -1,6 +1,7 @@
 """Vision transformers."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +31,7 @@ VARIANTS = {
 }
 
 kernel_init = nn.initializers.xavier_uniform()
-_EPSILON = 1e-6  # of LayerNorm, as in the original's code and torchvision's
+_EPSILON = 1e-6  # of LayerNorm, as in the original's code, torchvision's and timm's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,20 +47,37 @@ class ViTConfig:
     variant's own."""
     positions: str = ""
     """Vectors added to patches: sincos or learned; empty: the variant's own."""
+    width: int = 0
+    """Width of the residual stream; 0: the variant's own."""
+    depth: int = 0
+    """Blocks; 0: the variant's own."""
+    heads: int = 0
+    """Attention heads; 0: the variant's own."""
+    mlp_ratio: int = 4
+    """Width of the MLP over that of the residual stream."""
+    norm_epsilon: float = _EPSILON
+    """Added to the variance by layer norms; transformers publishes 1e-12."""
 
     def validate(self) -> None:
-        """Raises InputError for an unknown variant, pool or positions, or a negative patch."""
+        """Raises InputError for an unknown variant, pool or positions, or a negative size."""
         require_known("variant", self.variant, VARIANTS)
-        require_at_least(0, self, "patch")
+        require_at_least(0, self, "patch", "width", "depth", "heads", "norm_epsilon")
+        require_at_least(1, self, "mlp_ratio")
         require_known("pool", self.pool, ("", *POOLS))
         require_known("positions", self.positions, ("", *POSITIONS))
 
     def create(self, classes: int, dtype: DTypeLike = jnp.float32) -> "ViT":
         """Creates the classifier."""
         self.validate()
-        own = {"patch": self.patch, "pool": self.pool, "positions": self.positions}
-        own = {name: value for name, value in own.items() if value}
-        return ViT(classes=classes, dtype=dtype, **(VARIANTS[self.variant] | own))
+        return ViT(classes=classes, dtype=dtype, **self.sizes())
+
+    def sizes(self) -> dict[str, Any]:
+        """Returns the fields of the module but classes and dtype."""
+        named = ("patch", "pool", "positions", "width", "depth", "heads")
+        own = {name: getattr(self, name) for name in named if getattr(self, name)}
+        more = {"mlp_ratio": self.mlp_ratio, "epsilon": self.norm_epsilon}
+        standard = {"pool": "mean", "positions": "sincos"}
+        return {**standard, **VARIANTS[self.variant], **own, **more}
 
 
 class ViT(nn.Module):
@@ -73,6 +91,7 @@ class ViT(nn.Module):
     pool: the input of the head: "mean", over all positions, or "token", an added class token.
     positions: the vectors added to patches: "learned", a table for the image size of `init`, with a
       row for the token; or "sincos", sines and cosines, for any size, with none for the token.
+    epsilon: what layer norms add to the variance.
     dropout_rate: after positions, attention, and both linear layers of each block's MLP.
 
     Raises:
@@ -88,6 +107,7 @@ class ViT(nn.Module):
     mlp_ratio: int = 4
     pool: str = "mean"
     positions: str = "sincos"
+    epsilon: float = _EPSILON
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -106,9 +126,10 @@ class ViT(nn.Module):
             raise InputError(f"width = {self.width}; expected a multiple of heads = {self.heads}")
         x = Dropout()(self._embedded(x), rate=dropout_rate, train=train)
         for index in range(self.depth):
-            block = Block(self.heads, self.mlp_ratio, self.dtype, name=f"block_{index}")
+            options = {"epsilon": self.epsilon, "dtype": self.dtype}
+            block = Block(self.heads, self.mlp_ratio, name=f"block_{index}", **options)
             x = block(x, train=train, dropout_rate=dropout_rate)
-        x = nn.LayerNorm(_EPSILON, dtype=self.dtype, name="norm")(x)
+        x = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="norm")(x)
         x = x[:, 0] if self.pool == "token" else jnp.mean(x, axis=1)
         if head:
             zeros = nn.initializers.zeros
@@ -144,6 +165,7 @@ class Block(nn.Module):
 
     heads: int
     mlp_ratio: int = 4
+    epsilon: float = _EPSILON
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -161,9 +183,9 @@ class Block(nn.Module):
             return Dense(features, dtype=self.dtype, kernel_init=kernel_init, name=name)
 
         width = x.shape[-1]
-        y = nn.LayerNorm(_EPSILON, dtype=self.dtype, name="norm1")(x)
+        y = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="norm1")(x)
         x = x + drop(Attention(self.heads, self.dtype, name="attention")(y))
-        y = nn.LayerNorm(_EPSILON, dtype=self.dtype, name="norm2")(x)
+        y = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="norm2")(x)
         y = drop(nn.gelu(dense(self.mlp_ratio * width, "linear1")(y), approximate=False))
         return x + drop(dense(width, "linear2")(y))
 

@@ -5,6 +5,7 @@ names that its Config makes (`names.Published`), and `save` writes one.
 """
 
 from jaxmodels.pretrained.bytes_of_files import require_stored
+from jaxmodels.pretrained.configs import labels, required_sizes
 from jaxmodels.pretrained.loading import Match, compare, load, read_arrays
 from jaxmodels.pretrained.names import Entry, Layout, Published
 from jaxmodels.pretrained.opening import open_weights
@@ -22,11 +23,13 @@ __all__ = [
     "Weights",
     "check_weights",
     "compare",
+    "labels",
     "load",
     "open_weights",
     "read_arrays",
     "read_weights",
     "require_stored",
+    "required_sizes",
     "save",
     "save_file",
 ]

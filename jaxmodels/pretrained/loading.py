@@ -29,6 +29,7 @@ class Match:
     unexpected: names of the file that are no entry's.
     misshapen: the name in the file -> what is wrong with its shape or type.
     tied: the name in the file -> the name that it must equal.
+    constants: the name in the file -> what it must equal.
     """
 
     prefix: str
@@ -38,6 +39,7 @@ class Match:
     unexpected: tuple[str, ...]
     misshapen: Mapping[str, str]
     tied: Mapping[str, str]
+    constants: Mapping[str, np.ndarray]
 
     def problems(self) -> list[str]:
         """Says what does not fit, a kind per line; empty if all does."""
@@ -84,24 +86,29 @@ def compare(weights: Weights, published: Published, shapes: PyTree) -> Match:
         for full in {name, prefix + name}
         if full in weights and full not in names
     }
+    ignored = re.compile("|".join(published.ignored) or r"(?!)")
+    constants = {
+        prefix + name: array
+        for name, array in published.constants.items()
+        if prefix + name in weights and not ignored.search(prefix + name)
+    }
     misshapen = {}
     for name, entry in known.items():
         if name in weights and (told := _difference(weights[name], entry, expected)):
             misshapen[name] = told
     filled = {path for entry in known.values() for path in entry.paths}
-    ignored = re.compile("|".join(published.ignored) or r"(?!)")
+    expected_names = {*known, *tied, *constants}
     return Match(
         prefix=prefix,
         found={n: e for n, e in known.items() if n in weights and n not in misshapen},
         missing=tuple(name for name in known if name not in weights),
         unfilled=tuple(path for path in expected if path not in filled),
         unexpected=tuple(
-            name
-            for name in weights
-            if name not in known and name not in tied and not ignored.search(name)
+            name for name in weights if name not in expected_names and not ignored.search(name)
         ),
         misshapen=misshapen,
         tied=tied,
+        constants=constants,
     )
 
 
@@ -132,6 +139,12 @@ def read_arrays(
     for name, other in match.tied.items():
         if other in match.found and not _equal(weights[name], weights[other]):
             raise InputError(f"{weights.path}: {name} differs from {other}; expected tied weights")
+    for name, constant in match.constants.items():
+        stored = weights[name]
+        if stored.shape != constant.shape or not np.allclose(stored.read(), constant, atol=1e-5):
+            raise InputError(
+                f"{weights.path}: {name} differs from what the model computes in its place"
+            )
     return arrays
 
 
@@ -150,7 +163,7 @@ def _difference(stored: Stored, entry: Entry, expected: Mapping[str, Any]) -> st
     try:
         ours = entry.layout.inward(_hollow(stored.shape))
         fits = [array.shape for array in ours] == shapes
-    except ValueError:
+    except (ValueError, IndexError):
         fits = False
     if not fits:
         wanted = entry.layout.outward(*(_hollow(shape) for shape in shapes)).shape

@@ -19,7 +19,7 @@ class Layout:
     inward: a published array -> ours, several where they are fused.
     outward: ours -> the published array.
 
-    Both raise ValueError for an array whose number of axes or size does not fit.
+    Both raise ValueError or IndexError for an array whose axes or sizes do not fit.
     """
 
     inward: Callable[[np.ndarray], tuple[np.ndarray, ...]]
@@ -50,12 +50,15 @@ class Published:
       must be equal. It is looked for with and without the prefix.
     ignored: regular expressions, searched in names that have no counterpart: masks, step counts.
     prefixes: what publishers put before the names; the first is what we write.
+    constants: published arrays that are no parameters of ours, by their names without the prefix.
+      They are written; where they are read, they must be equal unless their names are ignored.
     """
 
     entries: tuple[Entry, ...]
     tied: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ("",)
+    constants: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def name_of(entry: Entry, prefix: str) -> str:
@@ -122,17 +125,17 @@ def rotary_pairs(heads: int, *, transposed: bool = True) -> Layout:
     return Layout(inward, outward)
 
 
-def flattened_convolution(patch: int, channels: int) -> Layout:
+def flattened_convolution(patch: int) -> Layout:
     """Makes the layout of a convolution [outputs, channels, patch, patch] that is a linear kernel
     of ours [patch * patch * channels, outputs]."""
 
     def inward(array: np.ndarray) -> tuple[np.ndarray, ...]:
-        if array.shape[1:] != (channels, patch, patch):
+        if array.shape[2:] != (patch, patch):
             raise ValueError("another patch")
         return (array.transpose(2, 3, 1, 0).reshape(-1, array.shape[0]),)
 
     def outward(array: np.ndarray) -> np.ndarray:
-        return array.reshape(patch, patch, channels, -1).transpose(3, 2, 0, 1)
+        return array.reshape(patch, patch, -1, array.shape[1]).transpose(3, 2, 0, 1)
 
     return Layout(inward, outward)
 
@@ -143,6 +146,12 @@ def linear(name: str, path: str, *, bias: bool = True, outside: bool = False) ->
     path: ours, from the parameters on: "block_0/out".
     """
     return _layer(name, path, "kernel", TRANSPOSED, bias, outside)
+
+
+def plain_linear(name: str, path: str, *, bias: bool = True) -> tuple[Entry, ...]:
+    """Makes the entries of a linear layer whose kernel is [inputs, outputs], as GPT-2's and Keras's
+    are; see `linear`."""
+    return _layer(name, path, "kernel", PLAIN, bias, False)
 
 
 def convolution(name: str, path: str, *, bias: bool = True) -> tuple[Entry, ...]:

@@ -6,7 +6,7 @@ that no more than one of them is on the host.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -28,16 +28,19 @@ LARGEST_SHARD = 5 * 10**9  # bytes, as in transformers
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
 # The library's order of types, the widest first.
 _ORDER = [*("U64", "I64", "F64", "F32", "U32", "I32", "BF16", "F16", "U16", "I16")]
-_ORDER += [*("F8_E5M2", "F8_E4M3", "I8", "U8", "BOOL")]
+_ORDER += [*("F8_E4M3", "F8_E5M2", "I8", "U8", "BOOL")]
 
 
 class Written(NamedTuple):
-    """An array to write: its entry, and the shape and type that it gets."""
+    """An array to write.
+
+    make: makes it of our arrays by their paths.
+    """
 
     name: str
-    entry: Entry
     shape: tuple[int, ...]
     dtype: np.dtype
+    make: Callable[[Mapping[str, Any]], np.ndarray]
 
     @property
     def size(self) -> int:
@@ -52,14 +55,14 @@ def save(
     config: Mapping[str, Any],
     *,
     dtype: DTypeLike | None = None,
-    extra: Mapping[str, str] | None = None,
+    beside: Callable[[Path], object] | None = None,
     largest_shard: int = LARGEST_SHARD,
 ) -> None:
     """Writes a folder with the weights and the config.json of a model; it appears as a whole.
 
     tree: the model's variables, of any kind of array.
     dtype: of the arrays of floats in the files; None: as in the tree.
-    extra: the content of other files by their names, such as a tokenizer's.
+    beside: writes other files into the folder, such as a tokenizer's.
     largest_shard: bytes of arrays above which they are spread over several files.
 
     Raises:
@@ -76,10 +79,8 @@ def save(
             if len(shards) > 1:
                 _write_index(partial_folder, shards)
             write_json(partial_folder / CONFIG, dict(config), indent=2)
-            for name, content in (extra or {}).items():
-                write_atomically(
-                    partial_folder / name, lambda file, text=content: file.write(text.encode())
-                )
+            if beside is not None:
+                beside(partial_folder)
     except OSError as error:
         raise InputError(f"cannot write {folder}: {error.strerror}") from None
 
@@ -95,7 +96,11 @@ def save_file(
 def _written(
     arrays: Mapping[str, Any], published: Published, dtype: DTypeLike | None
 ) -> list[Written]:
-    """Describes what is to be written, in the order of the table."""
+    """Describes what is to be written, in the order of the table.
+
+    Raises:
+      InputError: the table and the arrays do not fit.
+    """
     named = [path for entry in published.entries for path in entry.paths]
     lost, unknown = set(named) - arrays.keys(), arrays.keys() - set(named)
     if lost or unknown:
@@ -110,8 +115,16 @@ def _written(
         is_float = jnp.issubdtype(parts[0].dtype, jnp.floating)
         kind = np.dtype(dtype if is_float and dtype is not None else parts[0].dtype)
         shape = tuple(entry.layout.outward(*hollow).shape)
-        written.append(Written(name_of(entry, published.prefixes[0]), entry, shape, kind))
+        name = name_of(entry, published.prefixes[0])
+        written.append(Written(name, shape, kind, partial(_outward, entry)))
+    for name, array in published.constants.items():
+        name = published.prefixes[0] + name
+        written.append(Written(name, array.shape, array.dtype, lambda _, array=array: array))
     return written
+
+
+def _outward(entry: Entry, arrays: Mapping[str, Any]) -> np.ndarray:
+    return entry.layout.outward(*(np.asarray(arrays[path]) for path in entry.paths))
 
 
 def _sharded(arrays: Sequence[Written], largest: int) -> dict[str, list[Written]]:
@@ -151,6 +164,5 @@ def _write(written: Sequence[Written], arrays: Mapping[str, Any], file: BinaryIO
     file.write(len(text).to_bytes(8, "little"))
     file.write(text)
     for array in ordered:
-        parts = [np.asarray(arrays[path]) for path in array.entry.paths]
-        values = np.ascontiguousarray(array.entry.layout.outward(*parts), array.dtype)
+        values = np.ascontiguousarray(array.make(arrays), array.dtype)
         file.write(values.reshape(-1).view(np.uint8).data)

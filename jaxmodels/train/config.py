@@ -53,6 +53,12 @@ class RunConfig:
     mode: Annotated[Mode, Role.VERB] = "train"
     """train (or resume), evaluate a run's checkpoint, sample from it, predict with it, or export
     it."""
+    init_from: str | None = None
+    """Start from the weights of another run, or from published ones (a folder or file): what fits
+    by path and shape is taken. Without a run in the workdir, the other modes use them as they
+    are."""
+    init_checkpoint: Annotated[Literal["last", "best"], Role.HOW] = "best"
+    """Which checkpoint of another run to start from; best: by validation, where it had one."""
     checkpoint: Annotated[Literal["last", "best"], Role.VERB] = "last"
     """Which checkpoint evaluate, sample, predict and export read."""
     count: Annotated[int, Role.VERB] = 64
