@@ -5,14 +5,16 @@ GGUF files of the architectures llama and qwen2 (github.com/ggml-org/llama.cpp a
 gguf-py/gguf/constants.py).
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from jaxmodels.errors import InputError
 from jaxmodels.models.llama import LlamaConfig
-from jaxmodels.pretrained.names import Entry, Published, linear, norm, rotary_pairs
+from jaxmodels.pretrained import Entry, Published, Weights, required_sizes
+from jaxmodels.pretrained.names import linear, norm, rotary_pairs
 
 # Ours and theirs of what both have.
 _SIZES = {
@@ -23,6 +25,7 @@ _SIZES = {
     "head_size": "head_dim",
     "hidden": "intermediate_size",
     "norm_epsilon": "rms_norm_eps",
+    "context": "max_position_embeddings",
 }
 _GGUF_SIZES = {
     "layers": "block_count",
@@ -35,15 +38,18 @@ _GGUF_SIZES = {
     "rotary_base": "rope.freq_base",
     "context": "context_length",
 }
+# What counts where a number is absent.
+_ABSENT = {"rms_norm_eps": 1e-6, "max_position_embeddings": 2048, "rope.freq_base": 10_000.0}
 _KINDS = ("llama", "qwen2")
+_ARCHITECTURE = "general.architecture"  # of a GGUF file
 # What the network here has one way only: as published, where the field is absent.
 _FIXED = {
-    "hidden_act": "silu",
-    "attention_bias": False,
-    "mlp_bias": False,
-    "use_sliding_window": False,
-    "pretraining_tp": 1,
+    "hidden_act": ("silu",),
+    "attention_bias": (False,),
+    "mlp_bias": (False,),
+    "use_sliding_window": (False,),
 }
+_GGUF_FIXED = {"rope.scaling.type": ("none",), "expert_count": (0,)}
 # Modules of ours and theirs, in a block.
 _LINEAR = {
     "query": ("self_attn.q_proj", "attn_q"),
@@ -65,13 +71,21 @@ _OUTSIDE = {
 }
 
 
-def published(config: LlamaConfig, *, gguf: bool = False) -> Published:
+def is_published(weights: Weights) -> bool:
+    """Whether these are weights of a Llama-like decoder."""
+    kind = weights.config.get(_ARCHITECTURE) or weights.config.get("model_type", _KINDS[0])
+    first = ("layers.0.self_attn.q_proj.weight", "blk.0.attn_q.weight")
+    return kind in _KINDS and any(name.endswith(first) for name in weights)
+
+
+def published(config: LlamaConfig, names: Collection[str] = ()) -> Published:
     """Makes the table of names of a `Llama`.
 
-    gguf: those of a GGUF file, in which queries and keys of Llama, not of Qwen2, are stored with
-      the two numbers of a rotary pair side by side.
+    names: those of the file, which tell whether it is a GGUF file. There queries and keys of Llama,
+      not of Qwen2, are stored with the two numbers of a rotary pair side by side.
     """
     sizes = config.sizes()
+    gguf = "token_embd.weight" in names
     which = int(gguf)
     table, last, head = (names[which] for names in _OUTSIDE.values())
     entries = [Entry(f"{table}.weight", ("params/token_embedding/embedding",))]
@@ -105,35 +119,28 @@ def _with_pairs(entry: Entry, heads: Mapping[str, int]) -> Entry:
     return Entry(entry.name, entry.paths, rotary_pairs(heads[part]), entry.outside)
 
 
-def flags_from_published(config: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    """Reads a config.json, or the metadata of a GGUF file, as flags: those of `LlamaConfig`, with
-    "model" and "context".
-
-    names: those of the arrays, which alone tell of a GGUF file whether its head is tied.
+def flags_from_published(weights: Weights) -> dict[str, Any]:
+    """Reads the config.json beside weights, or the metadata of a GGUF file, as flags: those of
+    `LlamaConfig`, with "model" and "context".
 
     Raises:
       InputError: a field that the network here does not have, or one that is missing.
     """
-    if "general.architecture" in config:
-        return _flags_of_gguf(config) | {"tied": f"{_OUTSIDE['head'][1]}.weight" not in names}
-    kind = config.get("model_type", "llama")
-    if kind not in _KINDS:
-        raise InputError(f"model_type = {kind}; expected {' or '.join(_KINDS)}")
-    for name, only in _FIXED.items():
-        if config.get(name, only) != only:
-            raise InputError(
-                f"{name} = {config[name]}; expected {only}, which is all that llama has here"
-            )
-    found = {"rms_norm_eps": 1e-6, "max_position_embeddings": 2048, "head_dim": 0, **config}
-    found["num_key_value_heads"] = found.get("num_key_value_heads") or found.get(
-        "num_attention_heads"
-    )
-    found["head_dim"] = found["head_dim"] or 0
-    _require(found, _SIZES.values(), f"config.json of {kind}")
-    flags = {ours: found[theirs] for ours, theirs in _SIZES.items()}
-    flags |= {"context": found["max_position_embeddings"], **_rotary_flags(config)}
+    config = weights.config
+    if _ARCHITECTURE in config:
+        # Nothing but the absence of its head says that a GGUF file's is tied.
+        tied = f"{_OUTSIDE['head'][1]}.weight" not in weights
+        return {"model": "llama", **_flags_of_gguf(weights), "tied": tied}
+    sizes = _sizes_of(weights, config, _SIZES, _FIXED)
     tied = bool(config.get("tie_word_embeddings", False))
-    return {"model": "llama", **flags, "qkv_bias": kind == "qwen2", "tied": tied}
+    kind = config.get("model_type", _KINDS[0])
+    return {
+        "model": "llama",
+        **sizes,
+        **_rotary_flags(config),
+        "qkv_bias": kind == "qwen2",
+        "tied": tied,
+    }
 
 
 def _rotary_flags(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,36 +162,43 @@ def _rotary_flags(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**flags, "rotary_context": int(found["original_max_position_embeddings"])}
 
 
-def _flags_of_gguf(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    kind = metadata["general.architecture"]
-    if kind not in _KINDS:
-        raise InputError(f"general.architecture = {kind}; expected {' or '.join(_KINDS)}")
-    scaling = metadata.get(f"{kind}.rope.scaling.type", "none")
-    if scaling != "none":
-        raise InputError(f"rope.scaling.type = {scaling}; expected none, which is all llama has here")
-    found = {
-        ours: metadata[f"{kind}.{theirs}"]
-        for ours, theirs in _GGUF_SIZES.items()
-        if f"{kind}.{theirs}" in metadata
+def _flags_of_gguf(weights: Weights) -> dict[str, Any]:
+    kind = weights.config[_ARCHITECTURE]
+    prefix = f"{kind}."
+    own = {
+        name.removeprefix(prefix): value
+        for name, value in weights.config.items()
+        if name.startswith(prefix)
     }
-    found = {"rotary_base": 10_000.0, "head_size": 0, **found}
-    found.setdefault("key_value_heads", found.get("heads"))
-    _require(found, _GGUF_SIZES, f"the GGUF metadata of {kind}")
+    sizes = _sizes_of(weights, own, _GGUF_SIZES, _GGUF_FIXED)
     for name in ("norm_epsilon", "rotary_base"):
         # Stored as float32, whose shortest decimals are the number meant.
-        found[name] = float(str(np.float32(found[name])))
-    return {"model": "llama", **found, "qkv_bias": kind == "qwen2"}
+        sizes[name] = float(str(np.float32(sizes[name])))
+    return {**sizes, "rotary_factor": 1.0, "qkv_bias": kind == "qwen2"}
 
 
-def _require(found: Mapping[str, Any], names: Iterable[str], where: str) -> None:
-    missing = [name for name in names if found.get(name) is None]
-    if missing:
-        raise InputError(f"{where} lacks {', '.join(missing)}; expected numbers")
+def _sizes_of(
+    weights: Weights,
+    config: Mapping[str, Any],
+    names: Mapping[str, str],
+    fixed: Mapping[str, tuple],
+) -> dict[str, Any]:
+    """Reads sizes, with those that follow from others where they are absent."""
+    given = {name: value for name, value in config.items() if value is not None}
+    if given:
+        follows = {names["head_size"]: 0, names["key_value_heads"]: given.get(names["heads"])}
+        given = {**follows, **_ABSENT, **given}
+    return required_sizes(replace(weights, config=given), names, fixed)
 
 
-def published_config(config: LlamaConfig, vocabulary: int, context: int) -> dict[str, Any]:
-    """Makes the config.json of a `Llama`, which transformers reads."""
-    sizes = config.sizes()
+def published_config(
+    config: LlamaConfig, vocabulary: int, context: int, end: int | None = None
+) -> dict[str, Any]:
+    """Makes the config.json of a `Llama`, which transformers reads.
+
+    end: the token that ends a text.
+    """
+    sizes = {**config.sizes(), "context": context}
     kind = "qwen2" if sizes["qkv_bias"] else "llama"
     rotary: dict[str, Any] = {"rope_type": "default", "rope_theta": sizes["rotary_base"]}
     if sizes["rotary_factor"] > 1:
@@ -199,7 +213,6 @@ def published_config(config: LlamaConfig, vocabulary: int, context: int) -> dict
         "architectures": [{"llama": "Llama", "qwen2": "Qwen2"}[kind] + "ForCausalLM"],
         "model_type": kind,
         "vocab_size": vocabulary,
-        "max_position_embeddings": context,
         **{theirs: sizes[ours] for ours, theirs in _SIZES.items()},
         "head_dim": sizes["head_size"] or sizes["width"] // sizes["heads"],
         "hidden_act": "silu",
@@ -208,5 +221,8 @@ def published_config(config: LlamaConfig, vocabulary: int, context: int) -> dict
         "rope_theta": sizes["rotary_base"],
         "rope_scaling": None if rotary["rope_type"] == "default" else rotary,
         "rope_parameters": rotary,
+        "bos_token_id": end,
+        "eos_token_id": end,
+        "dtype": "float32",
     }
     return found
