@@ -36,12 +36,17 @@ from jaxmodels.data.images import (
 )
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.metrics import classification_report, expected_calibration_error
-from jaxmodels.models.classifiers import ClassifierModels
+from jaxmodels.models.classifiers import (
+    ClassifierModels,
+    flags_from_published,
+    published_names,
+)
 from jaxmodels.objectives.augmentation import AugmentationConfig, make_augmentation
 from jaxmodels.objectives.classifier import Classifier, balanced_weights
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import prepared, with_preprocessing
 from jaxmodels.pictures import confusion_figure, image_grid
+from jaxmodels.pretrained.weights import Weights
 from jaxmodels.train import (
     ComputeConfig,
     Config,
@@ -83,6 +88,10 @@ class ClassifierConfig(Config):
     """Black pixels added on each side of an image."""
     epoch_lines: bool = False
     """Print lines like 'Epoch: 1, Loss: 2.249'; --log-every must be the steps of an epoch."""
+
+    @classmethod
+    def flags_of_weights(cls, weights: Weights) -> dict[str, Any]:
+        return flags_from_published(weights)
 
     def validate(self) -> None:
         super().validate()
@@ -150,6 +159,7 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
         ),
         elsewhere=partial(elsewhere, data),
         introduction=f"classes: {class_balance(data)}",
+        published=partial(published_names, config.model),
     )
 
 

@@ -38,7 +38,7 @@ def draw_adapter(
 def adapted(
     kernel: Float[Array, "*inputs outputs"],
     adapter: Mapping[str, Array],
-    scale: Float[Array, ""] | float | None,
+    scale: Float[Array, ""] | float,
 ) -> Float[Array, "*inputs outputs"]:
     """Computes kernel + scale * A @ B."""
     change = adapter["A"] @ adapter["B"]

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float, Key
 
@@ -165,7 +164,7 @@ def _found(
 
 
 def complete(
-    trained: PyTree, frozen: PyTree, scale: Float[Array, ""] | float | None = None
+    trained: PyTree, frozen: PyTree, scale: Float[Array, ""] | float = 1.0
 ) -> PyTree:
     """Returns the parameters that a model is applied with: those of both trees, and kernels with
     adapters as kernel + scale * A @ B."""
@@ -204,4 +203,4 @@ def merged_part(state: Mapping[str, Any], trained: PyTree, name: str = "") -> Py
     if "frozen" not in state:
         return trained
     frozen = state["frozen"][name] if name else state["frozen"]
-    return complete(trained, frozen, state["hyperparameters"].get("adapter_scale", jnp.float32(0)))
+    return complete(trained, frozen, state["hyperparameters"].get("adapter_scale", 1.0))

@@ -20,6 +20,7 @@ from jaxmodels.train.faults import (
 )
 from jaxmodels.train.flags import parse
 from jaxmodels.train.identity import command_of, workdir_of
+from jaxmodels.train.implied import with_implied_flags
 from jaxmodels.train.origin import Origin, call_of, program_of
 from jaxmodels.train.run_folder import RunFolder
 from jaxmodels.train.source import files_of, source_hash
@@ -73,6 +74,8 @@ def _exit_code(
             print(version())
             return FINISHED
         config = parse(config_class, presets, arguments, program=program)
+        if config.run.init_from is not None:
+            config = with_implied_flags(config, presets, arguments, program)
         code = _run(config, build, arguments, program)
         sys.stdout.flush()
         return code
@@ -143,7 +146,7 @@ def _run(config: Config, build: Callable, arguments: Sequence[str], program: str
         return FINISHED if result.finished else RESUMABLE
 
     from jaxmodels.train import modes
-    from jaxmodels.train.start import with_start
+    from jaxmodels.train.start import require_all_taken, with_start
 
     record = folder.record()
     is_untrained = record is None and config.run.init_from is not None
@@ -156,6 +159,7 @@ def _run(config: Config, build: Callable, arguments: Sequence[str], program: str
     experiment = modes.rebuilt(build, config, folder, record) if record else build(config)
     if is_untrained:
         experiment = with_start(experiment, config, None)
+        require_all_taken(experiment, config)
     if record:
         lenient = configure(config, accept_code_change=True)
         folder.check(record, lenient, source_hash(build), experiment.facts)

@@ -11,13 +11,14 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 
 import tyro
 
 from jaxmodels.errors import InputError, closest, require_known
+from jaxmodels.pretrained.weights import Weights
 from jaxmodels.roles import Role
 from jaxmodels.train.fitting import fit
 
@@ -159,6 +160,19 @@ class Config:
         for section in sections_of(self):
             if hasattr(section, "validate"):
                 section.validate()
+
+    @classmethod
+    def flags_of_weights(cls, weights: Weights) -> Mapping[str, Any]:
+        """Returns the flags that published weights imply. An experiment whose models have published
+        weights replaces this.
+
+        Raises:
+          InputError: they are of no model of the experiment.
+        """
+        raise InputError(
+            f"init_from = {weights.path}; {cls.experiment} starts from runs of its own only:"
+            " expected a run folder"
+        )
 
     @property
     def batches_per_step(self) -> int:

@@ -5,6 +5,7 @@ The weights are read once, before step 0. What was taken of them stands in the r
 """
 
 import hashlib
+import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -69,7 +70,7 @@ def with_start(experiment: Experiment, config: Config, record: dict | None) -> E
     if known and not path.exists():
         _require_same_path(path, record or {})
         return experiment._replace(facts={**experiment.facts, START: known})
-    opened = open_source(path, config.run.init_checkpoint)
+    opened = open_source(path, config)
     if known and known["fingerprint"] == opened.fingerprint:
         return experiment._replace(facts={**experiment.facts, START: known})
     if known:
@@ -82,6 +83,16 @@ def with_start(experiment: Experiment, config: Config, record: dict | None) -> E
     return experiment._replace(facts={**experiment.facts, START: start.facts}, start=start)
 
 
+def require_all_taken(experiment: Experiment, config: Config) -> None:
+    """Raises InputError unless the weights, which are used as they are, fill the whole model."""
+    fresh = experiment.start.facts["fresh"] if experiment.start else {}
+    if fresh:
+        raise InputError(
+            f"mode = {config.run.mode}; {', '.join(fresh)} would have random values, which the"
+            f" weights in {config.run.init_from} do not have in this shape: train the run first"
+        )
+
+
 def start_again(experiment: Experiment, config: Config, record: dict | None) -> Start | None:
     """Returns what a run starts from, where its first steps are computed anew.
 
@@ -92,7 +103,7 @@ def start_again(experiment: Experiment, config: Config, record: dict | None) -> 
     if path is None or experiment.start:
         return experiment.start
     known = (record or {}).get("facts", {}).get(START)
-    opened = open_source(path, config.run.init_checkpoint)
+    opened = open_source(path, config)
     if known and known["fingerprint"] != opened.fingerprint:
         raise InputError(f"init_from = {path}: its weights are others than when the run began")
     return _start_of(opened, experiment, quiet=True)
@@ -121,10 +132,8 @@ class Source(NamedTuple):
     match: Callable[[Experiment, PyTree], tuple[Taken, Callable[[], Arrays]]]
 
 
-def open_source(path: Path, checkpoint: str) -> Source:
+def open_source(path: Path, config: Config) -> Source:
     """Opens a run, or published weights.
-
-    checkpoint: of a run: last or best.
 
     Raises:
       InputError: there is nothing at the path, or nothing that can be read.
@@ -134,7 +143,7 @@ def open_source(path: Path, checkpoint: str) -> Source:
             f"init_from = {path}; there is nothing: expected a run folder, or published weights"
             " (a folder or file)"
         )
-    return _open_run(path, checkpoint) if is_run(path) else _open_published(path)
+    return _open_run(path, config.run.init_checkpoint) if is_run(path) else _published(path, config)
 
 
 def _open_run(path: Path, checkpoint: str) -> Source:
@@ -165,8 +174,17 @@ def _open_run(path: Path, checkpoint: str) -> Source:
     return Source(f"run of {record['experiment']}, step {step:,}", fingerprint, facts, match)
 
 
-def _open_published(path: Path) -> Source:
-    weights = opening.open_weights(path)
+def open_published(path: Path) -> Weights:
+    """Opens published weights, of which no array is read.
+
+    Raises:
+      InputError: there are none, or they are damaged.
+    """
+    return opening.open_weights(path)
+
+
+def _published(path: Path, config: Config) -> Source:
+    weights = open_published(path)
 
     def match(experiment: Experiment, like: PyTree):
         if experiment.published is None:
@@ -188,7 +206,8 @@ def _open_published(path: Path) -> Source:
         taken = compared(present | differing | unused, shapes, misfits=differing)
         return taken, lambda: loading.read_arrays(weights, found, like)
 
-    facts = {"kind": "published"}
+    flags = json.loads(json.dumps(dict(config.flags_of_weights(weights))))
+    facts = {"kind": "published", "flags": flags}
     return Source("published weights", fingerprint_of(weights), facts, match)
 
 
