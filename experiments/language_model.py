@@ -6,6 +6,8 @@
     python -m experiments.language_model --preset gpt2-small --data DATA  # 124M parameters
     python -m experiments.language_model --objective masked               # as BERT learns
     python -m experiments.language_model --workdir RUN --mode sample --prompt "The list"
+    python -m experiments.language_model --init-from FILE.gguf --mode sample --chat \\
+        --prompt "What is rain?"                                          # SmolLM2, Llama, Qwen2
     python -m experiments.language_model --workdir RUN --mode predict --input new.txt \\
         --output new.jsonl                                                # nats of each line
 
@@ -29,9 +31,12 @@ from jaxmodels.data.text import TextConfig, TextData, load_text
 from jaxmodels.data.text.keeping import keep_tokenizer
 from jaxmodels.data.text.lines import read_text_lines
 from jaxmodels.errors import InputError, require_known
-from jaxmodels.models import gpt2_names
 from jaxmodels.models.gpt import GPTConfig
-from jaxmodels.models.language_models import LanguageModels
+from jaxmodels.models.language_models import (
+    LanguageModels,
+    flags_from_published,
+    published_names,
+)
 from jaxmodels.objectives.language_model import LanguageModel
 from jaxmodels.objectives.masked_language_model import MaskedLanguageModel
 from jaxmodels.objectives.optimizers import OptimizerConfig
@@ -63,6 +68,7 @@ SCORES = {
     ),
 }
 Asked = Literal["next", "masked"]
+_ROTARY_CONTEXT = 1024  # tokens, where published weights would allow more and take the memory
 _LARGEST_EXPONENT = 700  # of a number of 64 bits
 _SHOWN, _BEGINNING = 4, 16  # texts of the report, and tokens that each goes on from
 
@@ -108,11 +114,16 @@ class LanguageModelConfig(Config):
 
     @classmethod
     def flags_of_weights(cls, weights: Weights) -> dict[str, Any]:
-        if not gpt2_names.is_published(weights):
-            raise InputError(f"{weights.path} holds weights of another model than gpt2")
-        flags = gpt2_names.flags_from_published(weights)
+        flags = flags_from_published(weights)
+        if flags["model"] == "llama":
+            flags["context"] = min(flags["context"], _ROTARY_CONTEXT)
         tokenizer = keep_tokenizer(weights.path)
         return flags if tokenizer is None else {**flags, "tokenizer": tokenizer}
+
+    def agrees(self, name: str, given: Any, implied: Any) -> bool:
+        # Rotary positions have no table that would fix their number.
+        is_free = name == "context" and self.model.model == "llama"
+        return is_free or super().agrees(name, given, implied)
 
     def validate(self) -> None:
         super().validate()
@@ -135,7 +146,6 @@ def build(config: LanguageModelConfig, data: TextData | None = None) -> Experime
     data = load_text(config.data, data)
     is_masked = config.objective == "masked"
     objective = _masked_tokens(config, data) if is_masked else _next_token(config, data)
-    is_gpt2 = config.model.model == "gpt2"
     sources = {split: data.source(split, config.within_documents) for split in data.columns}
     train = sources.pop("train")
     experiment = Experiment(
@@ -146,7 +156,7 @@ def build(config: LanguageModelConfig, data: TextData | None = None) -> Experime
         scores=objective.scores,
         facts={"data": data.facts()},
         introduction=_introduction(data),
-        published=partial(gpt2_names.published, config.model.gpt2) if is_gpt2 else None,
+        published=partial(published_names, config.model),
     )
     if isinstance(objective, MaskedLanguageModel):
         return experiment._replace(after_evaluation=partial(report_masked, config.mask_rate, data))

@@ -174,6 +174,10 @@ class Config:
             " expected a run folder"
         )
 
+    def agrees(self, name: str, given: Any, implied: Any) -> bool:
+        """Says whether the value of a flag goes with the one that published weights imply."""
+        return given == implied
+
     @property
     def batches_per_step(self) -> int:
         """How many batches a step takes, joined into one of batches_per_step * batch_size."""

@@ -25,7 +25,7 @@ def with_implied_flags(
     parsed: Any = parse(type(config), presets, arguments, program=program, implied=implied)
     wanted, flags = flags_of(configure(parsed, **implied)), flags_of(parsed)
     for name in implied:
-        if name not in flags or flags[name].value != wanted[name].value:
+        if name not in flags or not parsed.agrees(name, flags[name].value, wanted[name].value):
             given = flags[name].value if name in flags else f"of model {flags['model'].value}"
             raise InputError(
                 f"{name} = {given}; the weights in {config.run.init_from} are of"
