@@ -31,8 +31,9 @@ class Decoder:
             parts = [self.weights.pop(f"block_{index}/{name}/kernel") for name in names]
             self.weights[f"block_{index}/qkv"] = torch.cat(parts)
             if task.model == "llama":
-                both = [self.weights.pop(f"block_{index}/{name}/kernel") for name in
-                        ("gate", "linear1")]
+                both = [
+                    self.weights.pop(f"block_{index}/{name}/kernel") for name in ("gate", "linear1")
+                ]
                 self.weights[f"block_{index}/up"] = torch.cat(both)
         self.head = self.weights["token_embedding/embedding"]
 
@@ -85,7 +86,9 @@ class Decoder:
     def _attention(self, x: torch.Tensor, index: int, place: int, turned: Any) -> torch.Tensor:
         model = self.model
         heads, groups, size = model.heads, model.groups, model.head_size
-        y = functional.linear(self._norm(x, f"block_{index}/norm1"), self.weights[f"block_{index}/qkv"])
+        y = functional.linear(
+            self._norm(x, f"block_{index}/norm1"), self.weights[f"block_{index}/qkv"]
+        )
         parts = y.view(len(x), heads + 2 * groups, size).transpose(0, 1)[None]
         query, key, value = parts.split([heads, groups, groups], dim=1)
         if turned is not None:
@@ -94,8 +97,11 @@ class Decoder:
         stop = place + len(x)
         keys[:, :, place:stop], values[:, :, place:stop] = key, value
         out = functional.scaled_dot_product_attention(
-            query, keys[:, :, :stop], values[:, :, :stop],
-            is_causal=len(x) > 1, enable_gqa=heads != groups,
+            query,
+            keys[:, :, :stop],
+            values[:, :, :stop],
+            is_causal=len(x) > 1,
+            enable_gqa=heads != groups,
         )
         out = out.transpose(1, 2).reshape(len(x), -1)
         return functional.linear(out, self.weights[f"block_{index}/out/kernel"])

@@ -163,9 +163,7 @@ def _found(
     return found
 
 
-def complete(
-    trained: PyTree, frozen: PyTree, scale: Float[Array, ""] | float = 1.0
-) -> PyTree:
+def complete(trained: PyTree, frozen: PyTree, scale: Float[Array, ""] | float = 1.0) -> PyTree:
     """Returns the parameters that a model is applied with: those of both trees, and kernels with
     adapters as kernel + scale * A @ B."""
     if not isinstance(frozen, Mapping):

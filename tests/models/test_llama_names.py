@@ -56,7 +56,9 @@ def gguf_name(name):
 def in_turns(array, heads):
     """The rows of the halves of each head in turns, as llama.cpp's converter stores them."""
     halves = [np.split(head, 2) for head in np.split(array, heads)]
-    return np.stack([row for first, second in halves for both in zip(first, second) for row in both])
+    return np.stack(
+        [row for first, second in halves for both in zip(first, second) for row in both]
+    )
 
 
 def write_gguf(path, params, tied):

@@ -27,7 +27,9 @@ TEXT = "the 12 cats sat on 3 mats, and the cats' mat was fat"
 @pytest.fixture(scope="module")
 def metadata(tmp_path_factory):
     """What a GGUF file says of a small tokenizer."""
-    trained = json.loads(train_bpe(stored(tmp_path_factory.mktemp("text"), TEXT * 9), 280).text)["model"]
+    trained = json.loads(train_bpe(stored(tmp_path_factory.mktemp("text"), TEXT * 9), 280).text)[
+        "model"
+    ]
     words = [word for word in sorted(trained["vocab"], key=trained["vocab"].get)][1:]
     return {
         "general.architecture": "llama",
