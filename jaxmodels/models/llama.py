@@ -1,6 +1,8 @@
-"""Llama-like decoders as published (Touvron et al. 2023, LLaMA; Llama Team 2024, The Llama 3 Herd of
-Models): Llama, SmolLM2 (Ben Allal et al. 2025) and, with biases of queries, keys and values, Qwen2
-(Yang et al. 2024). `models.llama_names` has the names of their published weights."""
+"""Llama-like decoders as published: Llama (Touvron et al. 2023; Llama Team 2024), SmolLM2 (Ben
+Allal et al. 2025) and, with biases of queries, keys and values, Qwen2 (Yang et al. 2024).
+
+The names of their published weights are in `llama_names`.
+"""
 
 from dataclasses import asdict, dataclass
 from typing import Any

@@ -118,14 +118,14 @@ def test_a_greedy_answer_is_that_of_the_torch_model_token_for_token(ours, networ
     conditions = conditions_of(config, tokenizer, prompts_of(config, tokenizer, 1))
 
     @jax.jit
-    def write(params, tokens, length):
+    def write(params, tokens, length, choice, end):
         apply = partial(model.apply, {"params": params})
         step = decoding.Step(partial(apply, method="decode"), partial(apply, method="empty_cache"))
         writing = decoding.begin(step, tokens, length, 512)
         keys = jax.random.split(jax.random.key(0), 1)
-        return decoding.extend(step, writing, 40, keys, config.choice, conditions["end"], 512)
+        return decoding.extend(step, writing, 40, keys, choice, end, 512)
 
-    written = write(params, conditions["tokens"], conditions["length"])
+    written = write(params, *(conditions[name] for name in ("tokens", "length", "choice", "end")))
     start, stop = int(conditions["length"][0]), int(written.length[0])
     prompt = torch.tensor(conditions["tokens"][:, :start]).long()
     options = {"max_new_tokens": 40, "do_sample": False, "eos_token_id": int(conditions["end"])}
@@ -159,9 +159,11 @@ def test_perplexity_of_wikitext_equals_the_torch_models(ours, network):
 
 
 def wikitext():
-    folder = Path(__file__).parents[3] / "shared" / "tfds"
-    if not (folder / "wikitext2").is_dir():
-        pytest.skip("wikitext2 is not prepared")
+    """The beginning of WikiText-2's test text, where it is prepared beside the repository."""
+    folders = (parent / "shared" / "tfds" for parent in Path(__file__).parents)
+    folder = next((one for one in folders if (one / "wikitext2").is_dir()), None)
+    if folder is None:
+        pytest.skip("wikitext2 is not prepared in ../shared/tfds")
     import tensorflow_datasets as tfds
 
     records = tfds.data_source("wikitext2", data_dir=folder, split="test")

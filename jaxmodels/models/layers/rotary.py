@@ -8,8 +8,8 @@ from jaxtyping import Array, Float, Int
 
 
 class Stretch(NamedTuple):
-    """How Llama 3 stretches rotary positions to a longer context (github.com/meta-llama/llama-models
-    at models/llama3/model.py, apply_scaling; in transformers the type "llama3").
+    """How Llama 3 stretches rotary positions to a longer context: apply_scaling of models/llama3/
+    model.py at github.com/meta-llama/llama-models, the type "llama3" of transformers.
 
     Pairs of numbers that turn fewer than `slow` times in the first context turn `factor` times
     slower, those that turn more than `fast` times stay, and between the two the change is smooth.
