@@ -22,6 +22,7 @@ import numpy as np
 import scipy.special
 from jaxtyping import Float, Int
 
+from experiments.exporting import export_classifier
 from experiments.presets.classifier import PRESETS
 from jaxmodels.data.dataset import evaluation_splits
 from jaxmodels.data.images import (
@@ -138,14 +139,15 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
         crop = config.crop
         return make_source(data, split, config.data, crop.image_size, crop.crop_scale)
 
-    channels = data.pixels.channels
+    train, channels = source("train"), data.pixels.channels
+    height, width = (side + 2 * config.pad for side in train.spec(1)["image"].shape[1:3])
     augment = make_augmentation(config.augmentation, classes, data.white, channels=channels)
     predict, features = (
         prepared(function, prepare) for function in (classifier.predict, classifier.features)
     )
     return Experiment(
         objective=with_preprocessing(classifier, prepare, augment),
-        train=source("train"),
+        train=train,
         evaluation={split: source(split) for split in evaluation_splits(data.sizes)},
         monitor="accuracy",
         scores=Classifier.scores,
@@ -158,6 +160,11 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
             write=partial(prediction_line, data.class_names),
         ),
         elsewhere=partial(elsewhere, data),
+        exports={
+            "safetensors": partial(
+                export_classifier, config.model, data, (height, width, channels), config.run.naming
+            )
+        },
         introduction=f"classes: {class_balance(data)}",
         published=partial(published_names, config.model),
     )

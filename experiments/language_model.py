@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.exporting import export_language_model
 from experiments.presets.language_model import PRESETS
 from experiments.writing import WritingConfig, added, conditions_of, prompts_of, texts_of
 from jaxmodels.data.text import TextConfig, TextData, load_text
@@ -157,6 +158,16 @@ def build(config: LanguageModelConfig, data: TextData | None = None) -> Experime
         facts={"data": data.facts()},
         introduction=_introduction(data),
         published=partial(published_names, config.model),
+        exports={
+            "safetensors": partial(
+                export_language_model,
+                config.model,
+                data.tokenizer,
+                data.context,
+                config.objective,
+                config.run.naming,
+            )
+        },
     )
     if isinstance(objective, MaskedLanguageModel):
         return experiment._replace(after_evaluation=partial(report_masked, config.mask_rate, data))

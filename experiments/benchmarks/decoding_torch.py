@@ -199,4 +199,4 @@ def _fill(theirs: Any, names: dict[str, str], prefix: str, name: str, value: tor
         parameter[:, at.index(part) * width : (at.index(part) + 1) * width].copy_(value.T)
     else:
         # GPT-2's layers are [inputs, outputs].
-        parameter.copy_(value.T)
+        parameter.copy_(value.mT if value.ndim > 1 else value)

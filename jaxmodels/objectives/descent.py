@@ -170,7 +170,13 @@ def differentiated_in_trained(differentiate: Differentiate, state: State) -> Dif
 
     def call(trained: PyTree, *rest: Any, **named: Any) -> Differentiated:
         found = whole(trained, *rest, **named)
-        _, pull_back = jax.vjp(lambda part: merged_part(state, part), trained)
+
+        def merged(part: PyTree) -> PyTree:
+            # Of several models, those that have a turn.
+            full = merged_part(state, part)
+            return {name: full[name] for name in found.gradients}
+
+        _, pull_back = jax.vjp(merged, trained)
         return found._replace(gradients=pull_back(found.gradients)[0])
 
     return call

@@ -71,6 +71,9 @@ class RunConfig:
     FILE.jsonl, a JSON object a line, or as FILE.csv (predict); the model as a folder (export)."""
     format: Annotated[Format, Role.VERB] = "safetensors"
     """Format of the model (export): safetensors, with a config.json, as transformers reads it."""
+    naming: Annotated[str, Role.VERB] = ""
+    """Whose names weights get (export as safetensors): transformers, torchvision or timm; empty:
+    the first of these that has the model."""
     eval_every: Annotated[int, Role.HOW] = 250
     """Steps between evaluations."""
     eval_batch_size: Annotated[int, Role.BITS] = 500

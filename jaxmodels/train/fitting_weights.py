@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -31,21 +31,27 @@ class Taken(NamedTuple):
 
 
 def compared(
-    source: Mapping[str, Shape], model: Mapping[str, Any], misfits: Mapping[str, Shape] = {}
+    source: Mapping[str, Shape], model: Mapping[str, Any], misfits: Collection[str] = ()
 ) -> Taken:
-    """Compares the shapes of a source with those of a model.
+    """Compares the shapes of a source with those of a model. A module is taken as a whole: where
+    one of its arrays has another shape, the others would mean something else.
 
-    misfits: paths of the source whose shapes are as published, which may be of another layout.
+    misfits: paths of the source whose shapes are as published, and do not fit.
     """
+    here = {path: tuple(leaf.shape) for path, leaf in model.items()}
+    differ = {
+        path: f"{list(source[path])} there, {list(shape)} here"
+        for path, shape in here.items()
+        if path in source and (path in misfits or tuple(source[path]) != shape)
+    }
+    unfit = {path.rpartition("/")[0] for path in differ}
     fitting, fresh = {}, {}
-    for path, leaf in model.items():
-        here, there = tuple(leaf.shape), source.get(path)
-        if path in misfits or (there is not None and tuple(there) != here):
-            fresh[path] = here, f"{list(there or ())} there, {list(here)} here"
-        elif there is None:
-            fresh[path] = here, "not there"
+    for path, shape in here.items():
+        if path in source and path.rpartition("/")[0] not in unfit:
+            fitting[path] = shape
         else:
-            fitting[path] = here
+            why = differ.get(path, "as the rest of its module" if path in source else "not there")
+            fresh[path] = shape, why
     return Taken(fitting, fresh, tuple(name for name in source if name not in model))
 
 

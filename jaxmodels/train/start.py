@@ -204,7 +204,12 @@ def _published(path: Path, config: Config) -> Source:
         present = {p: tuple(shapes[p].shape) for e in found.found.values() for p in e.paths}
         unused = {name: tuple(weights[name].shape) for name in found.unexpected}
         taken = compared(present | differing | unused, shapes, misfits=differing)
-        return taken, lambda: loading.read_arrays(weights, found, like)
+
+        def read() -> Arrays:
+            arrays = loading.read_arrays(weights, found, like)
+            return {name: arrays[name] for name in taken.fitting}
+
+        return taken, read
 
     flags = json.loads(json.dumps(dict(config.flags_of_weights(weights))))
     facts = {"kind": "published", "flags": flags}

@@ -69,6 +69,10 @@ class PublishedTokenizer:
         """Returns the token of this very text, special or not; None: there is none."""
         return self._tokenizer.token_to_id(text)
 
+    def word(self, token: int) -> str:
+        """Returns a token of the vocabulary as it stands there."""
+        return self._tokenizer.id_to_token(token)
+
     def save(self, folder: Path) -> None:
         """Writes `tokenizer.json`, and `tokenizer_config.json` if there was one."""
         write_text(folder / FILE, self.text)
