@@ -30,7 +30,12 @@ def test_the_table_says_who_is_faster_and_what_a_floor_is():
     theirs = Timing("torch_eager", (0.3,), 1, facts={"text": [2]})
     lines = decoding.table("tiny-llama", [ours, theirs], pace=1e6).splitlines()
     needed = peers.weight_bytes(peers.TASKS["tiny-llama"])
-    assert lines[3].split()[1:] == ["50.0", "20.00", "10.00", "30.00", "2"] + [
-        f"{0.02 / (needed / 1e6):,.2f}x"
+    assert lines[3].split()[1:] == [
+        "50.0",
+        "20.00",
+        "10.00",
+        "30.00",
+        "2",
+        f"{0.02 / (needed / 1e6):,.2f}x",
     ]
     assert "2.50x" in lines[4] and lines[4].endswith("writes another text")
