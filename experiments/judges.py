@@ -45,8 +45,8 @@ class JudgeConfig:
     """Run folder of experiments.classifier, whose features are scored; empty: a classifier of this
     data, which is trained once and kept (without labels: the pixels)."""
     inception: Annotated[str, Role.READ] = ""
-    """File with the weights of the FID Inception network, for FID, KID and Inception score; from
-    the published one: python -m jaxmodels.models.inception_weights IN.pth OUT.safetensors."""
+    """File with the weights of the FID Inception network, for FID, KID and Inception score: the
+    published one, or what python -m jaxmodels.models.inception_weights makes of it."""
 
     def space(self, has_labels: bool) -> str:
         """Names the feature space of the monitored score."""

@@ -8,7 +8,7 @@ resumes, and its learning rate is a traced hyperparameter:
     import jax.numpy as jnp
     from flax import linen as nn
 
-    from jaxmodels.objectives.descent import descend, initial_state, learned_of
+    from jaxmodels.objectives.descent import descend, initial_state, learned_of, of_trained
     from jaxmodels.objectives.gradients import gradients_of
     from jaxmodels.objectives.optimizers import OptimizerConfig
     from jaxmodels.protocol import Score, mean_over
@@ -30,7 +30,7 @@ resumes, and its learning rate is a traced hyperparameter:
 
         def init(self, key, spec, hyperparameters):
             params = self.model.init(key, jnp.zeros(spec["x"].shape))["params"]
-            return initial_state(self.optimizer, {"params": params}, hyperparameters)
+            return initial_state(self.optimizer, {"params": params}, hyperparameters, key=key)
 
         def loss(self, params, carried, batch, key):
             outputs = self.model.apply({"params": params}, batch["x"])[:, 0]
@@ -38,7 +38,8 @@ resumes, and its learning rate is a traced hyperparameter:
             return loss, carried, {"loss": loss}
 
         def step(self, state, batch, key):
-            gradients, _, sums = gradients_of(self.loss, state["params"], {}, batch, key)
+            loss = of_trained(self.loss, state)
+            gradients, _, sums = gradients_of(loss, state["params"], {}, batch, key)
             return descend(self.optimizer, self.steps, state, gradients), sums
 
         def evaluate(self, state, batch, key):
@@ -55,15 +56,19 @@ State and update, `descent`:
     descend              makes the state after one update by gradients
     descend_measured     does so, and gives the norms of gradient and update as metrics
     learned_of           returns what evaluation uses: the average, if there is one
+    with_learned         makes a state at step 0 with other weights, which --init-from needs
+    of_trained           makes a loss of what is trained, where --freeze or adapters keep the rest
+    differentiated_in_trained    does so for gradients of your own
 Gradients, `gradients`:
     gradients_of         computes the gradient of a mean loss over a batch, whole or in parts
     accumulate_gradients does so for gradients of your own (two losses, another estimator)
     losses_in_parts      computes each example's loss in these parts, for an objective's `losses`
     split_batch          divides a batch into parts, of which each device holds a share
-Optimizers, `optimizers`, `schedules` and `parameter_kinds`:
+Optimizers, `optimizers`, `schedules`, `parts` and `parameter_kinds`:
     OptimizerConfig      the flags of an optimizer and its schedule
     make_optimizer       makes the update rule, for states with several optimizers
     scheduled_rate       computes the learning rate at a step
+    PartsConfig          the flags of what is trained, and at which rates
     kind_of              tells kernels, embeddings, heads and vectors, which have rates of their own
     decayed              marks the parameters that weight decay acts on
 Widths, `mup`:

@@ -2,6 +2,8 @@
 
 import sys
 
+import jax
+
 from jaxmodels.errors import InputError
 from jaxmodels.files import write_atomically
 from jaxmodels.train.config import Config
@@ -29,7 +31,8 @@ def write_texts(experiment: Experiment, texts: Texts, config: Config, folder: Ru
     conditions = texts.conditions(key)
     step, state = restored_of(trainer)
     if output is None:
-        for piece in texts.stream(on_one_device(state), key, conditions):
+        one = jax.device_put(key, jax.local_devices()[0])
+        for piece in texts.stream(on_one_device(state), one, conditions):
             sys.stdout.write(piece)
             sys.stdout.flush()
         return f"step={step} workdir={folder.path}"

@@ -18,6 +18,7 @@ from jaxmodels.train.start import with_start
 from tests.marks import slow
 
 FLAGS = "--data iris --hidden 8 8 --batch-size 16 --eval-every 100 --schedule constant --keep 9"
+FLAGS += " --mesh data=1"
 
 
 def _main(flags, workdir, *more):
@@ -121,7 +122,7 @@ def test_eight_devices_start_and_train_as_one(source, tmp_path, parallel):
             parallel=parallel,
         )
         experiment = with_start(build_table(config), config, None)
-        trainer = Trainer(experiment, config, RunFolder(config.run.workdir))
+        trainer = Trainer(experiment, config, RunFolder(tmp_path / f"{devices}"))
         begun = trainer.create()
         states.append(jax.device_get(begun))
         after = trainer.program.advance(begun, trainer.program.zeros(), 0, 3)[0]

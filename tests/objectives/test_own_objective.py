@@ -55,6 +55,7 @@ def test_what_the_documentation_lists_exists_and_is_documented():
             "mup",
             "optimizers",
             "parameter_kinds",
+            "parts",
             "preprocessing",
             "schedules",
             "spikes",
