@@ -10,6 +10,7 @@ from jaxmodels.models.layers.attention import Cache, attention, cached_attention
 from jaxmodels.models.layers.rotary import rotate
 from jaxmodels.models.layers.stack import BlockInputs
 from jaxmodels.ops.materialize import materialize_on_cpu
+from jaxmodels.ops.one_row import one_row_dot_general
 
 MLPS = ("relu2", "swiglu", "gelu")
 _EPSILON = 1e-6  # of RMSNorm
@@ -72,7 +73,8 @@ class GPTBlock(nn.Module):
         def init(key, shape, dtype):
             return uniform(key, shape, deviation * shape[0] ** -0.5).astype(dtype)
 
-        return Dense(features, use_bias=False, dtype=self.dtype, kernel_init=init, name=name)
+        options = {"kernel_init": init, "dot_general": one_row_dot_general}
+        return Dense(features, use_bias=False, dtype=self.dtype, name=name, **options)
 
     def _attention(self, y, inputs: BlockInputs):
         size = y.shape[-1] // self.heads

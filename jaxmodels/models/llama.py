@@ -20,6 +20,7 @@ from jaxmodels.models.layers.rotary import Stretch, rotary_angles, rotate
 from jaxmodels.models.layers.stack import BlockInputs
 from jaxmodels.models.options import require_at_least
 from jaxmodels.ops.materialize import materialize_on_cpu
+from jaxmodels.ops.one_row import one_row_dot_general
 
 _PLAIN: dict[str, Any] = {
     "head_size": 0,
@@ -254,7 +255,8 @@ class LlamaBlock(nn.Module):
 
         def dense(features, name, deviation=deviation, bias=False):
             init = nn.initializers.normal(deviation)
-            return Dense(features, bias, self.dtype, kernel_init=init, name=name)
+            options = {"kernel_init": init, "dot_general": one_row_dot_general}
+            return Dense(features, bias, self.dtype, name=name, **options)
 
         y = RMSNorm(True, self.dtype, self.norm_epsilon, name="norm1")(x)
         query, key, value = (
