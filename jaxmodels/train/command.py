@@ -20,7 +20,7 @@ from jaxmodels.train.faults import (
 )
 from jaxmodels.train.flags import parse
 from jaxmodels.train.identity import command_of, workdir_of
-from jaxmodels.train.implied import with_implied_flags
+from jaxmodels.train.implied import parse_with_implied
 from jaxmodels.train.origin import Origin, call_of, program_of
 from jaxmodels.train.run_folder import RunFolder
 from jaxmodels.train.source import files_of, source_hash
@@ -73,9 +73,7 @@ def _exit_code(
         if "--version" in arguments:
             print(version())
             return FINISHED
-        config = parse(config_class, presets, arguments, program=program)
-        if config.run.init_from is not None:
-            config = with_implied_flags(config, presets, arguments, program)
+        config = parse_with_implied(config_class, presets, arguments, program)
         code = _run(config, build, arguments, program)
         sys.stdout.flush()
         return code

@@ -45,7 +45,7 @@ def parse(
     arguments, path = _without_config_file(arguments)
     if default is None:
         default = config_class()
-        preset = _value_of(arguments, "preset")
+        preset = value_of(arguments, "preset")
         recorded = {} if path is None else _read(config_class, Path(path))
         kept = fit("preset", recorded.pop("preset", ""), str)
         preset = kept if preset is None else preset
@@ -53,7 +53,7 @@ def parse(
             require_known("preset", preset, presets)
             default = configure(default, **presets[preset].flags, preset=preset)
         default = configure(default, **{**recorded, **implied})
-    model = _value_of(arguments, "model")
+    model = value_of(arguments, "model")
     if model is not None and "model" in flags_of(default):
         default = configure(default, model=model)
     arguments = _with_whole_numbers(_with_full_names(arguments, default), default)
@@ -61,7 +61,7 @@ def parse(
     return _parse(config_class, presets, arguments, default, program)
 
 
-def _value_of(arguments: Sequence[str], name: str) -> str | None:
+def value_of(arguments: Sequence[str], name: str) -> str | None:
     """Returns the value of --name; the last one if there are several."""
     value = None
     for word, following in zip(arguments, [*arguments[1:], ""]):

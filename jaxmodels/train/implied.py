@@ -1,47 +1,50 @@
 """Flags that published weights imply: a preset, with which those that are given have to agree."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from jaxmodels.errors import InputError
 from jaxmodels.train.config import C, Config, Preset, configure, flags_of
-from jaxmodels.train.flags import parse
+from jaxmodels.train.flags import parse, value_of
 from jaxmodels.train.run_folder import START, RunFolder
 
 
-def with_implied_flags(
-    config: C, presets: Mapping[str, Preset], arguments: Sequence[str], program: str = ""
-) -> C:
-    """Returns the config with the flags that the weights imply which it starts from, if these are
-    published ones.
+def parse_with_implied(
+    config_class: type[C], presets: Mapping[str, Preset], arguments: Sequence[str], program: str
+) -> Config:
+    """Parses flags, as `parse`; published weights that --init-from names lay theirs over a preset.
 
     Raises:
-      InputError: the weights cannot be read, are of no model of the experiment, or imply another
-        value than the given one.
+      InputError: also where the weights cannot be read, are of no model of the experiment, or imply
+        another value than the given one.
     """
-    implied = _implied_by(config)
-    if not implied:
-        return config
-    parsed: Any = parse(type(config), presets, arguments, program=program, implied=implied)
-    wanted, flags = flags_of(configure(parsed, **implied)), flags_of(parsed)
-    for name in implied:
-        if name not in flags or not parsed.agrees(name, flags[name].value, wanted[name].value):
-            given = flags[name].value if name in flags else f"of model {flags['model'].value}"
+    source = value_of(arguments, "init-from")
+    implied = _implied_by(config_class, source, value_of(arguments, "workdir")) if source else {}
+    config = parse(config_class, presets, arguments, program=program, implied=implied)
+    if implied:
+        _require_agreement(config, implied, str(source))
+    return config
+
+
+def _implied_by(config_class: type[Config], source: str, workdir: str | None) -> Mapping[str, Any]:
+    """Returns the flags that weights imply; where these are gone, those that a run has recorded."""
+    from jaxmodels.train.start import is_run, open_published
+
+    path = Path(source).expanduser()
+    if path.exists():
+        return {} if is_run(path) else config_class.flags_of_weights(open_published(path))
+    record = RunFolder(workdir).record() if workdir else None
+    return (record or {}).get("facts", {}).get(START, {}).get("flags", {})
+
+
+def _require_agreement(config: Config, implied: Mapping[str, Any], source: str) -> None:
+    """Raises InputError for a flag of another value than the weights imply."""
+    wanted, flags = flags_of(configure(config, **implied)), flags_of(config)
+    # The model comes first: others have other options.
+    for name in sorted(implied, key=lambda name: name != "model"):
+        if not config.agrees(name, flags[name].value, wanted[name].value):
             raise InputError(
-                f"{name} = {given}; the weights in {config.run.init_from} are of"
+                f"{name} = {flags[name].value}; the weights in {source} have"
                 f" {wanted[name].value}: leave the flag out"
             )
-    return parsed
-
-
-def _implied_by(config: Config) -> dict[str, Any]:
-    from jaxmodels.train.start import is_run, open_published, source_of
-
-    path = source_of(config)
-    if path is None or (path.exists() and is_run(path)):
-        return {}
-    if path.exists():
-        return dict(config.flags_of_weights(open_published(path)))
-    workdir = config.run.workdir
-    record = RunFolder(workdir).record() if workdir else None
-    return dict((record or {}).get("facts", {}).get(START, {}).get("flags", {}))

@@ -48,6 +48,8 @@ def test_published_weights_act_as_a_preset(tmp_path, capsys):
     capsys.readouterr()
     assert _classifier("--patch 2", tmp_path / "other", "--init-from", weights) == 2
     assert "patch = 2; the weights" in capsys.readouterr().err
+    assert _classifier("--model cnn", tmp_path / "other", "--init-from", weights) == 2
+    assert "model = cnn; the weights" in capsys.readouterr().err
     # The run goes on without the weights, and leaves with its adapters merged.
     shutil.rmtree(weights)
     assert _classifier(f"--steps 3 {adapters}", tuned, "--init-from", weights) == 0
