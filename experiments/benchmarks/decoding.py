@@ -1,6 +1,6 @@
 """Times writing text token by token with a cache, ours beside PyTorch, on this machine.
 
-    python -m experiments.benchmarks.decoding                       # needs the extra 'bench'
+    python -m experiments.benchmarks.decoding             # needs the extras 'bench' and 'parity'
     python -m experiments.benchmarks.decoding --models smollm2-135m --turns 9
 
 Prints medians over alternating turns (alternate.py), each peer with one thread or all, whichever is

@@ -61,8 +61,11 @@ def in_turns(array, heads):
     )
 
 
-def write_gguf(path, params, tied):
-    """Writes a GGUF file by ggml's own package."""
+def write_gguf(path, params, tied, facts=()):
+    """Writes a GGUF file by ggml's own package.
+
+    facts: (name of a method of the writer, its argument), of a tokenizer.
+    """
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_block_count(2)
     writer.add_context_length(64)
@@ -72,6 +75,8 @@ def write_gguf(path, params, tied):
     writer.add_head_count_kv(2)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_freq_base(1e5)
+    for name, value in facts:
+        getattr(writer, name)(value)
     for entry in llama_names.published(LlamaConfig(**SIZES, tied=tied)).entries:
         array = np.ascontiguousarray(entry.layout.outward(params[entry.paths[0]]))
         if entry.name.endswith(("q_proj.weight", "k_proj.weight")):
