@@ -7,8 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmodels.models.language_models import create_language_model
+from jaxmodels.models import llama_names
+from jaxmodels.models.language_models import (
+    LanguageModels,
+    create_language_model,
+    flags_from_published,
+    published_names,
+)
+from jaxmodels.models.options import with_options
 from jaxmodels.ops import head_cross_entropy
+from jaxmodels.pretrained import load, open_weights, save
 from tests.ops.compiling import quick_jit
 from tests.torchvision_shim import allow_torchvision
 
@@ -58,3 +66,29 @@ def test_logits_gradients_and_cache_equal_transformers(case):
         start = np.int32([place, place])
         logits, cache = step({"params": params}, tokens[:, place : place + 1], cache, start)
         near(logits[:, 0], expected[:, place])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_folders_of_transformers_are_read_and_written(case, tmp_path):
+    network = llama_theirs.their_model(transformers, case)
+    theirs, ours = tmp_path / "theirs", tmp_path / "ours"
+    network.save_pretrained(theirs)
+    weights = open_weights(theirs)
+    flags = flags_from_published(weights)
+    assert (flags.pop("model"), flags.pop("context")) == ("llama", 64)
+    models = with_options(LanguageModels(model="llama"), **flags)
+    tokens = jnp.zeros((1, 2), jnp.int32)
+    model = models.create(WORDS, 64)
+    shapes = {"params": jax.eval_shape(model.init, jax.random.key(0), tokens)["params"]}
+    found = load(weights, published_names(models, weights), shapes)
+    expected = llama_theirs.params_of(network)
+    jax.tree.map(np.testing.assert_array_equal, found["params"], expected)
+    config = llama_names.published_config(models.llama, WORDS, 64)
+    save(ours, found, llama_names.published(models.llama), config)
+    written, read = ((one / "model.safetensors").read_bytes() for one in (ours, theirs))
+    assert written == read
+    other = transformers.AutoModelForCausalLM.from_pretrained(ours, attn_implementation="eager")
+    assert type(other) is type(network)
+    ids = torch.arange(CONTEXT)[None]
+    with torch.inference_mode():
+        near(other(ids).logits.numpy(), network(ids).logits.numpy())
