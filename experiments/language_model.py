@@ -38,6 +38,7 @@ from jaxmodels.models.language_models import (
     flags_from_published,
     published_names,
 )
+from jaxmodels.models.layers.attention import FUSED, assert_uses
 from jaxmodels.objectives.language_model import LanguageModel
 from jaxmodels.objectives.masked_language_model import MaskedLanguageModel
 from jaxmodels.objectives.optimizers import OptimizerConfig
@@ -149,6 +150,8 @@ def build(config: LanguageModelConfig, data: TextData | None = None) -> Experime
     objective = _masked_tokens(config, data) if is_masked else _next_token(config, data)
     sources = {split: data.source(split, config.within_documents) for split in data.columns}
     train = sources.pop("train")
+    attention = partial(objective.model.attention_kind, data.context)
+    trained = attention(dropout=bool(config.dropout))
     experiment = Experiment(
         objective=Objective.of(objective),
         train=train,
@@ -168,14 +171,13 @@ def build(config: LanguageModelConfig, data: TextData | None = None) -> Experime
                 config.run.naming,
             )
         },
+        verify=partial(assert_uses, kind=trained) if trained in FUSED else None,
     )
     if isinstance(objective, MaskedLanguageModel):
         return experiment._replace(after_evaluation=partial(report_masked, config.mask_rate, data))
     return experiment._replace(
         scores={**objective.scores, **SCORES},
-        after_evaluation=partial(
-            report, config.writing, data, objective.model.attention_kind(data.context)
-        ),
+        after_evaluation=partial(report, config.writing, data, attention()),
         texts=_texts(config, data, objective),
         prediction=Prediction(
             read=partial(

@@ -70,7 +70,8 @@ class Objective(NamedTuple):
 class Source(Protocol):
     """Where batches come from: arrays on the device, and data that the host sends for each step.
 
-    A source may have a method `key(row) -> str`, the name of an example.
+    A source may have a method `key(row) -> str`, the name of an example, and, where that depends on
+    more than the row, `keys(order, step) -> list[str]`, the names of the batch of a step.
     """
 
     arrays: Mapping[str, np.ndarray]  # what lies on the device

@@ -66,6 +66,11 @@ Figure.savefig = _save_blank
 jax.config.update("jax_disable_most_optimizations", _quick)
 
 
+def pytest_xdist_auto_num_workers(config):
+    """Starts one worker more than there are cores, because runs wait for what is being saved."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture
 def float64():
     """Runs the test with 64-bit types, which stay off elsewhere."""

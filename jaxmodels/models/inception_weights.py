@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +58,7 @@ def convert(source: str | Path, target: str | Path) -> None:
     try:
         if target.suffix == ".npz":
             named = flatten_dict(variables["params"], sep="/")
-            arrays = {name: np.asarray(array) for name, array in named.items()}
+            arrays: dict[str, Any] = {name: np.asarray(array) for name, array in named.items()}
             write_atomically(target, lambda file: np.savez(file, **arrays))
         else:
             save_file(target, variables, _converted())
@@ -89,8 +90,9 @@ def _converted() -> Published:
 @cache
 def _shapes() -> dict[str, jax.ShapeDtypeStruct]:
     image = jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32)
-    variables = jax.eval_shape(FIDInception().init, jax.random.key(0), image)
-    return flatten_dict(variables["params"], sep="/")
+    variables: Any = jax.eval_shape(FIDInception().init, jax.random.key(0), image)
+    flat: dict[str, Any] = flatten_dict(variables["params"], sep="/")
+    return flat
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

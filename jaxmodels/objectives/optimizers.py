@@ -52,6 +52,8 @@ class OptimizerConfig:
     (warm-up, constant, linear to 0 at --steps), step, milestones."""
     warmup_steps: int = 100
     """Steps of linear warm-up (warmup_cosine, trapezoid)."""
+    final_rate: float = 0.0
+    """Share of the learning rate at --steps, instead of 0 (cosine, warmup_cosine, trapezoid)."""
     cooldown: float = 0.7
     """Last share of the steps in which the rate falls (trapezoid); 0: never, and a larger --steps
     extends the run."""
@@ -135,6 +137,13 @@ class OptimizerConfig:
                 raise InputError(f"{name} = {value}; expected 0 <= {name} < 1")
         if not 0 <= self.cooldown <= 1:
             raise InputError(f"cooldown = {self.cooldown}; expected a share of the steps, 0 to 1")
+        if not 0 <= self.final_rate < 1:
+            raise InputError(f"final_rate = {self.final_rate}; expected a share, 0 <= share < 1")
+        if self.final_rate and not self.schedule_ends:
+            raise InputError(
+                f"final_rate = {self.final_rate} with schedule {self.schedule}, which does not end"
+                " at --steps; expected cosine, warmup_cosine or trapezoid with a cooldown"
+            )
         if self.warmup_steps < 0 or self.decay_every < 1:
             raise InputError(
                 f"warmup_steps = {self.warmup_steps}, decay_every = {self.decay_every};"
@@ -191,6 +200,8 @@ class OptimizerConfig:
         names += [name for name, neutral in FACTORS.items() if getattr(self, name) != neutral]
         if self.schedule == "trapezoid" and self.schedule_ends:
             names.append("cooldown")
+        if self.final_rate:
+            names.append("final_rate")
         if self.adam_momentum is not None:
             names.append("adam_momentum")
         return {name: getattr(self, name) for name in names} | dict(self.parts.hyperparameters())

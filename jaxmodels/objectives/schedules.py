@@ -1,5 +1,7 @@
 """Courses of the learning rate over a run."""
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -16,14 +18,21 @@ def scheduled_rate(
     """
     at = step.astype(jnp.float32)
     factor = jnp.ones(())
+
+    def falling(share):
+        """Lets what falls from 1 to 0 end at the final rate."""
+        if not config.final_rate:
+            return share
+        return hyperparameters["final_rate"] + (1 - hyperparameters["final_rate"]) * share
+
     if config.schedule in ("cosine", "warmup_cosine"):
         warmup = min(config.warmup_steps, steps) if config.schedule == "warmup_cosine" else 0
         progress = jnp.clip((at - warmup) / max(steps - warmup, 1), 0, 1)
-        factor = 0.5 * (1 + jnp.cos(jnp.pi * progress))
+        factor = falling(0.5 * (1 + jnp.cos(jnp.pi * progress)))
         if warmup:
             factor = jnp.where(step < warmup, (at + 1) / warmup, factor)
     if config.schedule == "trapezoid":
-        factor = _trapezoid(config, steps, hyperparameters, at)
+        factor = _trapezoid(config, steps, hyperparameters, at, falling)
     if config.schedule == "step":
         decays = (step // config.decay_every).astype(jnp.float32)
         factor = hyperparameters["decay_rate"] ** decays
@@ -34,9 +43,13 @@ def scheduled_rate(
 
 
 def _trapezoid(
-    config: OptimizerConfig, steps: int, hyperparameters: PyTree, at: Float[Array, ""]
+    config: OptimizerConfig,
+    steps: int,
+    hyperparameters: PyTree,
+    at: Float[Array, ""],
+    falling: Callable[[Array], Array],
 ) -> Float[Array, ""]:
-    """Computes the factor of a rate that rises linearly, stays, and falls linearly to 0 at `steps`.
+    """Computes the factor of a rate that rises linearly, stays, and falls linearly until `steps`.
 
     Source: Zhai et al. 2022, section 3.5, and Hägele et al. 2024. Where the fall meets the rise,
     the lower of the two counts.
@@ -46,5 +59,6 @@ def _trapezoid(
         factor = jnp.minimum(factor, (at + 1) / config.warmup_steps)
     if config.schedule_ends:
         cooldown = hyperparameters["cooldown"] * steps
-        factor = jnp.minimum(factor, jnp.maximum(steps - at, 0) / cooldown)
+        fall = jnp.minimum(1.0, jnp.maximum(steps - at, 0) / cooldown)
+        factor = jnp.minimum(factor, falling(fall))
     return factor

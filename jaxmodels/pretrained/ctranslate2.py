@@ -86,8 +86,8 @@ def _scaled(arrays: dict[str, Stored], facts: dict[str, Any]) -> dict[str, Store
 
 
 def _divided(stored: Stored, scale: Stored | np.float32) -> np.ndarray:
-    divisor = scale
-    if isinstance(scale, Stored):
-        rows = scale.read().astype(np.float32)
-        divisor = rows.reshape(-1, *(1,) * (len(stored.shape) - 1))
-    return stored.read().astype(np.float32) / divisor
+    numbers = stored.read().astype(np.float32)
+    if not isinstance(scale, Stored):
+        return numbers / scale
+    rows = scale.read().astype(np.float32)
+    return numbers / rows.reshape(-1, *(1,) * (len(stored.shape) - 1))

@@ -16,7 +16,7 @@ from jaxmodels.pretrained.weights import Stored, readable
 _VERSIONS = (2, 3)
 _STRING, _ARRAY = 8, 9
 # The letters in `struct` of the types of metadata.
-_LETTERS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd"))
+_LETTERS: dict[int, str] = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd"))
 # The types of arrays that lie in the file as they are.
 _PLAIN = {
     0: np.dtype("<f4"),

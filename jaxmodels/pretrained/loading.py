@@ -120,8 +120,8 @@ def read_arrays(
     Raises:
       InputError: numbers are not finite, or an array differs from the one that it is tied to.
     """
-    expected = flatten_dict(shapes, sep="/")
-    places = {} if shardings is None else flatten_dict(shardings, sep="/")
+    expected: dict[str, Any] = flatten_dict(shapes, sep="/")
+    places: dict[str, Any] = {} if shardings is None else flatten_dict(shardings, sep="/")
     arrays, infinite = {}, []
     for name, entry in match.found.items():
         ours = entry.layout.inward(weights[name].read())
@@ -190,7 +190,7 @@ def _placed(
         return jnp.asarray(values), _is_finite(values)
     read: dict[tuple, np.ndarray] = {}
 
-    def part(index: tuple[slice, ...]) -> np.ndarray:
+    def part(index: Any) -> np.ndarray:
         # Devices that hold the same part share it.
         key = tuple((at.start, at.stop) for at in index)
         if key not in read:

@@ -7,7 +7,6 @@ name that is not in the list ends the reading, so nothing is ever imported or ca
 
 import pickletools
 from collections.abc import Callable
-from io import BufferedIOBase
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,8 +63,9 @@ class Tensor(NamedTuple):
     strides: tuple[int, ...]
 
 
-def read_pickle(file: BufferedIOBase) -> Any:
-    """Reads one pickle of containers, numbers, texts and tensors, and no byte behind it.
+def read_pickle(file: Any) -> Any:
+    """Reads one pickle of containers, numbers, texts and tensors from an open file, and no byte
+    behind it.
 
     Raises:
       InputError: it holds something else; the message begins with that.

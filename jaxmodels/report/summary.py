@@ -31,7 +31,7 @@ def _tiles(run: Run) -> Html:
                 element("dt", label),
                 element("dd", value),
                 element("dd", note, class_="note"),
-                class_="tile text" if label == "device" else "tile",
+                class_="tile long" if label in ("device", "training time") else "tile",
             )
             for label, value, note in tiles
         ],

@@ -121,3 +121,5 @@ class Experiment(NamedTuple):
     published: Callable[[Weights], Published] | None = None
     # What a new run starts from; the engine opens what --init-from names.
     start: "Start | None" = None
+    # Raises RunError if the text of the compiled steps is not what it has to be.
+    verify: Callable[[str], None] | None = None

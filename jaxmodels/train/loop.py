@@ -337,6 +337,8 @@ def train(
     trainer = Trainer(experiment, config, folder)
     with Interruption() as interruption:
         require_memory(trainer.program.compile(), config, trainer.program.bytes_on_device)
+        if experiment.verify:
+            experiment.verify(trainer.program.text())
         with folder.locked():
             return _train_locked(trainer, interruption, source, origin)
 

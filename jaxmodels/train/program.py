@@ -285,6 +285,14 @@ class TrainProgram:
         """Returns the rows, in the training split, of the batch of one step."""
         return self._order.rows(step, step + 1)[0]
 
+    def names(self, step: int) -> list[str]:
+        """Names the examples of the batch of one step."""
+        keys = getattr(self._source, "keys", None)
+        if keys:
+            return keys(self._order, step)
+        key = getattr(self._source, "key", str)
+        return [key(row) for row in self.rows(step).tolist()]
+
     def text(self) -> str:
         """Returns the optimised program as text (HLO)."""
         return self._compiled.as_text() or ""

@@ -128,11 +128,11 @@ def _newest_before(run: Recorded, step: int) -> Point:
 
 def _described(run: Recorded, batch: Batch, at: int) -> list[dict[str, Any]]:
     """Names the examples of a batch: row, name, and the columns that are one number."""
-    rows = run.trainer.program.rows(at).tolist()
-    key = getattr(run.trainer.experiment.train, "key", str)
+    program = run.trainer.program
+    named = zip(program.rows(at).tolist(), program.names(at), strict=True)
     numbers = {name: np.asarray(column) for name, column in batch.items() if column.ndim == 1}
     return [
-        {"row": row, "name": key(row)}
-        | {name: column[place].item() for name, column in numbers.items()}
-        for place, row in enumerate(rows)
+        {"row": row, "name": name}
+        | {column: values[place].item() for column, values in numbers.items()}
+        for place, (row, name) in enumerate(named)
     ]

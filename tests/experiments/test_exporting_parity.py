@@ -25,6 +25,7 @@ allow_torchvision()
 transformers = pytest.importorskip("transformers")
 pytestmark = [pytest.mark.parity, pytest.mark.usefixtures("optimized")]
 
+ATOL = 1e-5
 SIDE, CLASSES = 32, ("cat", "dog", "hen")
 RESNET = ClassifierModels(model="resnet", resnet=ResNetConfig(variant="18", depths=(1, 1), width=8))
 TOKEN = ViTConfig(patch=8, width=24, depth=2, heads=3, pool="token", positions="learned")
@@ -58,7 +59,12 @@ def state_of(model, example):
 def exported(models, data, naming, output):
     """Exports a random network; gives images, prepared as the run does, and our logits of them."""
     model = models.create(len(CLASSES))
-    images = np.random.default_rng(1).integers(0, 256, (4, SIDE, SIDE, 3), np.uint8)
+    generator = np.random.default_rng(1)
+    # Of one colour each and some noise: a random network hardly tells noise from noise.
+    images = generator.integers(0, 200, (4, 1, 1, 3)) + generator.integers(
+        0, 56, (4, SIDE, SIDE, 3)
+    )
+    images = images.astype(np.uint8)
     x = data.normalization()(images)
     state = state_of(model, x)
     export_classifier(models, data, (SIDE, SIDE, 3), naming, state, output)
@@ -71,8 +77,10 @@ def as_torch(x):
 
 
 def near(theirs, ours):
-    assert np.std(ours.reshape(-1, ours.shape[-1]), axis=0).mean() > 1e-2
-    np.testing.assert_allclose(theirs.detach().numpy(), ours, rtol=1e-5, atol=1e-5)
+    assert (
+        np.std(ours.reshape(-1, ours.shape[-1]), axis=0).mean() > 500 * ATOL
+    )  # otherwise any would agree
+    np.testing.assert_allclose(theirs.detach().numpy(), ours, rtol=1e-5, atol=ATOL)
 
 
 @pytest.mark.parametrize("model", ["resnet", "vit"])

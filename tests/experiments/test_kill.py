@@ -23,6 +23,9 @@ FLAGS = {
     # Read from the disk, cut at random, by another number of processes at each try.
     "streamed classifier": "--steps 900 --data pictures --loading streamed --image-size 12"
     " --model mlp --hidden 64 --batch-size 64 --flip --crop 1 --mixup 0.2",
+    # Tokens of documents packed into a file, read when they are due.
+    "language_model": "--steps 900 --tokenizer bpe --vocabulary 300 --loading streamed --depth 1"
+    " --width 16 --head-size 8 --context 16 --batch-size 8 --within-documents",
     # A codebook with codes that start again, its average, noise in the pixels, a warm-up.
     "vae": "--steps 600 --model vqvae --width 4 --codes 24 --code-size 3 --batch-size 16"
     " --likelihood gaussian --kl-warmup 400 --ema 0.99 --scored 0",

@@ -37,6 +37,16 @@ FLAGS = {
     "gan": "--width 4 --latent-size 4 --batch-size 8 --samples 20 --judge JUDGE",
     "vae": "--model mlp --hidden 8 --latent-size 3 --likelihood bernoulli --batch-size 16"
     " --scored 0 --samples 4",
+    # Tokens that were packed into a file, from which windows are read as they are due.
+    "language_model": "--data DATA --tokenizer bpe --vocabulary 300 --drop-repeated"
+    " --loading streamed --depth 1 --width 16 --head-size 8 --context 16 --batch-size 8"
+    " --dropout 0.1 --within-documents",
+}
+CONFIGS = {
+    "classifier": "ClassifierConfig",
+    "gan": "GANConfig",
+    "vae": "VAEConfig",
+    "language_model": "LanguageModelConfig",
 }
 _LIMIT = 120  # seconds of one command; a hang is a failure
 
@@ -78,10 +88,9 @@ class Case:
 
     def __init__(self, name: str, root: Path):
         self.name, self.root = name, root
-        self.module = name if name in ("gan", "vae") else "classifier"
+        self.module = name if name in CONFIGS else "classifier"
         module = importlib.import_module(f"experiments.{self.module}")
-        kinds = {"classifier": "ClassifierConfig", "gan": "GANConfig", "vae": "VAEConfig"}
-        self._config, self._build = getattr(module, kinds[self.module]), module.build
+        self._config, self._build = getattr(module, CONFIGS[self.module]), module.build
         self._experiments: dict[Any, Any] = {}
         self._trainers: dict[Any, loop.Trainer] = {}
 
@@ -109,7 +118,8 @@ class Case:
     def _prepare(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
         if "DATA" in FLAGS[self.name]:
-            write_pictures(self.root / "tfds")
+            write = write_texts if self.name == "language_model" else write_pictures
+            write(self.root / "tfds")
         if self.name == "gan":
             judge = Case("classifier", self.root / "for-judge")
             assert judge.reference
@@ -312,6 +322,17 @@ def write_pictures(root: Path) -> None:
     write_image_dataset(root, "pictures", images, labels, shape=(-1, 16, 3))
     tiles = {split: [image[:8, :8] for image in own] for split, own in images.items()}
     write_image_dataset(root, "tiles", tiles, labels)
+
+
+def write_texts(root: Path) -> None:
+    """Writes a folder of 40 short texts, two of them equal."""
+    root.mkdir(exist_ok=True)
+    generator = np.random.default_rng(0)
+    words = ["the", "list", "of", "names", "holds", "an", "object", "and", "returns", "it"]
+    for number in range(40):
+        text = " ".join(generator.choice(words, 60 if number else 0).tolist())
+        (root / f"{number:02}.txt").write_text(text + "\n" if number != 7 else "the list\n")
+    shutil.copy(root / "03.txt", root / "04.txt")
 
 
 def copy_folder(source: Path, target: Path) -> None:

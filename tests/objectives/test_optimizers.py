@@ -245,6 +245,22 @@ def test_the_trapezoid_by_closed_form():
     assert not constant.schedule_ends and "cooldown" not in constant.hyperparameters()
 
 
+def test_a_rate_may_end_above_zero():
+    """As nanoGPT's get_lr with min_lr, whose warm-up ends a step later."""
+    options = {"warmup_steps": 10, "learning_rate": 1e-3, "final_rate": 0.1}
+    cosine = OptimizerConfig(schedule="warmup_cosine", **options)
+    for step in (10, 40, 99, 100, 130):
+        ratio = min(step - 10, 90) / 90
+        expected = 1e-4 + 0.5 * (1 + np.cos(np.pi * ratio)) * (1e-3 - 1e-4)
+        assert _rate(cosine, step) == pytest.approx(expected, rel=1e-5)
+    linear = OptimizerConfig(schedule="trapezoid", cooldown=0.5, **options)
+    assert [_rate(linear, step) for step in (4, 50, 75, 100, 150)] == pytest.approx(
+        [5e-4, 1e-3, 5.5e-4, 1e-4, 1e-4]
+    )
+    with pytest.raises(InputError, match="final_rate = "):
+        OptimizerConfig(schedule="constant", final_rate=0.1).validate()
+
+
 @pytest.mark.parametrize("cooldown", [0.25, 0.7, 1.0])
 def test_runs_of_two_lengths_have_the_same_rates_as_long_as_they_say(cooldown):
     config = OptimizerConfig(schedule="trapezoid", warmup_steps=7, cooldown=cooldown)
@@ -335,6 +351,7 @@ def test_schedules_that_are_laid_out_over_the_steps_say_so():
         ("warmup_steps", -1),
         ("decay_every", 0),
         ("cooldown", 1.5),
+        ("final_rate", 1.0),
         ("embedding_rate", -1.0),
         ("vector_decay", float("inf")),
         ("muon_steps", 0),

@@ -168,7 +168,7 @@ def test_a_config_without_a_section_for_it_has_no_accumulation():
         ("--steps", "--steps has no value; expected one after it"),
         (
             "--mode tran",
-            "--mode tran; did you mean 'train'? Expected train, evaluate, sample, predict",
+            "--mode tran; did you mean 'train'? Expected train, evaluate, sample, predict, export",
         ),
         (
             "--step 3",

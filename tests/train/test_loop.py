@@ -299,6 +299,18 @@ def test_a_score_that_is_not_declared_is_an_error(tmp_path):
         train_toy(tmp_path, toy)
 
 
+def test_a_program_that_is_not_as_it_must_be_is_refused_before_anything_is_written(tmp_path):
+    seen = []
+
+    def refuse(text):
+        seen.append(text)
+        raise RunError("attention = cudnn; the compiled program has none")
+
+    with pytest.raises(RunError, match="attention = cudnn"):
+        train_toy(tmp_path / "run", experiment(regression(), verify=refuse))
+    assert "HloModule" in seen[0] and not (tmp_path / "run").exists()
+
+
 def test_a_step_that_does_not_count_is_an_error(tmp_path):
     objective = regression()
 

@@ -47,7 +47,14 @@ class _WindowSource:
 
     def key(self, row: int) -> str:
         """Names a window by its place in the column; a training window without its offset."""
-        start = int(self._windows.of(np.array([row]))["start"][0])
+        return self._named(int(self._windows.of(np.array([row]))["start"][0]))
+
+    def keys(self, order: Order, step: int) -> list[str]:
+        """Names the windows of a step by their places in the column."""
+        starts = self._windows.places(order, step, step + 1)["start"][0]
+        return [self._named(at) for at in starts.tolist()]
+
+    def _named(self, start: int) -> str:
         return f"tokens {start} to {start + self.context}"
 
     def examples(self, rows: Int[np.ndarray, " count"]) -> dict[str, np.ndarray]:

@@ -29,7 +29,7 @@ from jaxmodels.ops.materialize import materialize_on_cpu
 
 KINDS = ("einsum", "blocks", "cudnn", "splash")
 # What a compiled program calls where the kind was used.
-_CALLS = {"cudnn": "__cudnn$fmha", "splash": "tpu_custom_call"}
+FUSED = {"cudnn": "__cudnn$fmha", "splash": "tpu_custom_call"}
 _MOST_HEAD_SIZE = 128  # of cuDNN on every GPU; 256 from Hopper on
 _TILE = 128  # the lengths that the splash kernels take are multiples of it
 _BLOCK = 64  # queries of a block
@@ -77,8 +77,8 @@ def assert_uses(compiled_text: str, kind: str) -> None:
     Raises:
       RunError: a program without the kind's kernel, or, for a kind without one, with another's.
     """
-    found = [name for name, call in _CALLS.items() if call in compiled_text]
-    if found != ([kind] if kind in _CALLS else []):
+    found = [name for name, call in FUSED.items() if call in compiled_text]
+    if found != ([kind] if kind in FUSED else []):
         raise RunError(
             f"attention = {kind}; the compiled program has {' and '.join(found) or 'no fused'}"
             " attention: choose the kind that it has with --attention"

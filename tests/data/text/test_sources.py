@@ -77,6 +77,8 @@ def test_resident_and_streamed_windows_are_those_of_the_column(name, documents):
             for column_name, values in expected.items():
                 np.testing.assert_array_equal(batch[column_name], values)
                 assert batch[column_name].dtype == values.dtype
+        named = [f"tokens {at} to {at + CONTEXT}" for at in start]
+        assert sources[0].keys(order, step) == sources[1].keys(order, step) == named
     for source in sources:
         assert isinstance(source, Source) and source.size == windows.size
         spec = source.spec(BATCH)
