@@ -11,7 +11,7 @@ from jaxmodels.data.images import ImageData
 from jaxmodels.data.text import PublishedTokenizer, Tokenizer
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.files import write_json
-from jaxmodels.models import gpt2_names, resnet_names, vit_names
+from jaxmodels.models import gpt2_names, llama_names, resnet_names, vit_names
 from jaxmodels.models.classifiers import ClassifierModels
 from jaxmodels.models.language_models import LanguageModels
 from jaxmodels.models.options import chosen_options
@@ -20,7 +20,7 @@ from jaxmodels.pretrained import save
 from jaxmodels.protocol import State
 
 _CLASSIFIERS = {"resnet": resnet_names, "vit": vit_names}
-_LANGUAGE_MODELS = {"gpt2": gpt2_names}
+_LANGUAGE_MODELS = {"gpt2": gpt2_names, "llama": llama_names}
 
 
 def export_classifier(
@@ -123,9 +123,10 @@ def export_language_model(
 def _save_tokenizer(tokenizer: Tokenizer, context: int, folder: Path) -> None:
     tokenizer.save(folder)
     if isinstance(tokenizer, PublishedTokenizer):
-        facts: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
+        # A published one keeps its own end, which may be that of a turn, and its template.
+        facts: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", **tokenizer.config}
         if tokenizer.end is not None:
-            facts["eos_token"] = tokenizer.word(tokenizer.end)
+            facts.setdefault("eos_token", tokenizer.word(tokenizer.end))
         facts["model_max_length"] = context
         write_json(folder / "tokenizer_config.json", facts, 2)
 

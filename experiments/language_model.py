@@ -6,6 +6,8 @@
     python -m experiments.language_model --preset gpt2-small --data DATA  # 124M parameters
     python -m experiments.language_model --objective masked               # as BERT learns
     python -m experiments.language_model --workdir RUN --mode sample --prompt "The list"
+    python -m experiments.language_model --init-from FILE.gguf --mode sample --chat \\
+        --prompt "What is rain?"                                          # SmolLM2, Llama, Qwen2
     python -m experiments.language_model --workdir RUN --mode predict --input new.txt \\
         --output new.jsonl                                                # nats of each line
 
@@ -30,9 +32,12 @@ from jaxmodels.data.text import TextConfig, TextData, load_text
 from jaxmodels.data.text.keeping import keep_tokenizer
 from jaxmodels.data.text.lines import read_text_lines
 from jaxmodels.errors import InputError, require_known
-from jaxmodels.models import gpt2_names
 from jaxmodels.models.gpt import GPTConfig
-from jaxmodels.models.language_models import LanguageModels
+from jaxmodels.models.language_models import (
+    LanguageModels,
+    flags_from_published,
+    published_names,
+)
 from jaxmodels.models.layers.attention import FUSED, assert_uses
 from jaxmodels.objectives.language_model import LanguageModel
 from jaxmodels.objectives.masked_language_model import MaskedLanguageModel
@@ -65,6 +70,7 @@ SCORES = {
     ),
 }
 Asked = Literal["next", "masked"]
+_ROTARY_CONTEXT = 1024  # tokens, where published weights would allow more and take the memory
 _LARGEST_EXPONENT = 700  # of a number of 64 bits
 _SHOWN, _BEGINNING = 4, 16  # texts of the report, and tokens that each goes on from
 
@@ -110,11 +116,16 @@ class LanguageModelConfig(Config):
 
     @classmethod
     def flags_of_weights(cls, weights: Weights) -> dict[str, Any]:
-        if not gpt2_names.is_published(weights):
-            raise InputError(f"{weights.path} holds weights of another model than gpt2")
-        flags = gpt2_names.flags_from_published(weights)
+        flags = flags_from_published(weights)
+        if flags["model"] == "llama":
+            flags["context"] = min(flags["context"], _ROTARY_CONTEXT)
         tokenizer = keep_tokenizer(weights.path)
         return flags if tokenizer is None else {**flags, "tokenizer": tokenizer}
+
+    def agrees(self, name: str, given: Any, implied: Any) -> bool:
+        # Rotary positions have no table that would fix their number.
+        is_free = name == "context" and self.model.model == "llama"
+        return is_free or super().agrees(name, given, implied)
 
     def validate(self) -> None:
         super().validate()
@@ -123,6 +134,8 @@ class LanguageModelConfig(Config):
         require_known("objective", self.objective, get_args(Asked))
         if not 0 < self.mask_rate <= 1:
             raise InputError(f"mask_rate = {self.mask_rate}; expected above 0 and at most 1")
+        if self.writing.chat and self.run.mode != "sample":
+            raise InputError(f"chat = True; expected --mode sample, not {self.run.mode}")
         if self.objective == "masked" and self.run.mode in ("sample", "predict"):
             raise InputError(
                 f"mode = {self.run.mode}; a model of masked tokens neither writes nor gives a text"
@@ -135,7 +148,6 @@ def build(config: LanguageModelConfig, data: TextData | None = None) -> Experime
     data = load_text(config.data, data)
     is_masked = config.objective == "masked"
     objective = _masked_tokens(config, data) if is_masked else _next_token(config, data)
-    is_gpt2 = config.model.model == "gpt2"
     sources = {split: data.source(split, config.within_documents) for split in data.columns}
     train = sources.pop("train")
     attention = partial(objective.model.attention_kind, data.context)
@@ -148,7 +160,7 @@ def build(config: LanguageModelConfig, data: TextData | None = None) -> Experime
         scores=objective.scores,
         facts={"data": data.facts()},
         introduction=_introduction(data),
-        published=partial(gpt2_names.published, config.model.gpt2) if is_gpt2 else None,
+        published=partial(published_names, config.model),
         exports={
             "safetensors": partial(
                 export_language_model,

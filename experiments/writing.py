@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxmodels.data.text import Tokenizer
+from jaxmodels.data.text.chat import Turn, chat_of
 from jaxmodels.decoding import Choice
 from jaxmodels.errors import InputError
 from jaxmodels.train import Role, require_range
@@ -33,6 +34,11 @@ class WritingConfig:
     """Divides positive logits of tokens that the text has already; multiplies negative ones."""
     stop: Annotated[tuple[str, ...], Role.VERB] = ()
     """Strings before which a text ends."""
+    chat: Annotated[bool, Role.VERB] = False
+    """A prompt is what a user says to an instruct model, which answers; the end of its turn ends
+    the text."""
+    system: Annotated[str | None, Role.VERB] = None
+    """With --chat, what the model is told before; None: what its template says."""
 
     def validate(self) -> None:
         """Raises InputError for numbers out of range."""
@@ -47,6 +53,10 @@ class WritingConfig:
             )
         if not 0 < self.repetition_penalty < float("inf"):
             raise InputError(f"repetition_penalty = {self.repetition_penalty}; expected above 0")
+        if self.chat and not self.prompt:
+            raise InputError("chat = True; expected what to answer, as --prompt 'What is rain?'")
+        if self.system is not None and not self.chat:
+            raise InputError(f"system = {self.system}; expected --chat beside it")
 
     @property
     def choice(self) -> Choice:
@@ -64,6 +74,7 @@ def conditions_of(
     config: WritingConfig, tokenizer: Tokenizer, prompts: Sequence[Int[np.ndarray, " token"]]
 ) -> dict[str, Any]:
     """Makes the conditions of `LanguageModel.sample`: a row for each prompt, which is not empty."""
+    end = chat_of(tokenizer).end if config.chat else tokenizer.end
     longest = max(map(len, prompts))
     tokens = np.zeros((len(prompts), longest + config.length), np.int32)
     for row, prompt in enumerate(prompts):
@@ -72,7 +83,7 @@ def conditions_of(
         "tokens": tokens,
         "length": np.array([len(prompt) for prompt in prompts], np.int32),
         "choice": config.choice,
-        "end": np.int32(-1 if tokenizer.end is None else tokenizer.end),
+        "end": np.int32(-1 if end is None else end),
     }
 
 
@@ -80,12 +91,21 @@ def prompts_of(
     config: WritingConfig, tokenizer: Tokenizer, count: int
 ) -> list[Int[np.ndarray, " token"]]:
     """Encodes the prompts, each `count` times. The end of a document stands before them, as it does
-    in training.
+    in training; in a chat, they are a user's turn.
 
     Raises:
-      InputError: a prompt that the tokenizer refuses, or an empty one without such a token.
+      InputError: a prompt that the tokenizer refuses, an empty one without such a token, or a chat
+        with a model that knows none.
     """
     encoded = []
+    if config.chat:
+        chat, told = chat_of(tokenizer), config.system
+        system = [] if told is None else [Turn("system", told)]
+        return [
+            chat.tokens([*system, Turn("user", prompt)])
+            for prompt in config.prompt
+            for _ in range(count)
+        ]
     for prompt in config.prompt or ("",):
         tokens = tokenizer.encode([prompt])[0].tolist() if prompt else []
         if tokenizer.end is not None:
@@ -106,10 +126,18 @@ def texts_of(
     tokens: Int[np.ndarray, "count room"],
     length: Int[np.ndarray, " count"],
 ) -> list[tuple[str, str]]:
-    """Decodes each prompt and what was written behind it, up to a string that stops it."""
+    """Decodes each prompt and what was written behind it, up to a string that stops it. The prompt
+    of a chat is what the user said, and a line break."""
     found = []
     for row, start in enumerate(conditions["length"].tolist()):
         stop = min(int(length[row]), start + config.length)
+        if config.chat:
+            if stop > start and tokens[row, stop - 1] == conditions["end"]:
+                stop -= 1
+            said = config.prompt[row * len(config.prompt) // len(tokens)]
+            text = tokenizer.decode(tokens[row, start:stop])
+            found.append((f"{said}\n", _stopped(text, config.stop)))
+            continue
         prompt = tokenizer.decode(tokens[row, :start])
         whole = tokenizer.decode(tokens[row, :stop])
         if whole.startswith(prompt):

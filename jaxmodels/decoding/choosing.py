@@ -1,5 +1,7 @@
 """How the next token is chosen from its logits."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -39,10 +41,15 @@ def choose(
     seen: the tokens that the row's text has.
     """
     logits = penalized(logits, seen, choice.repetition_penalty)
-    likeliest = jnp.argmax(logits, axis=-1)
-    warm = logits / jnp.maximum(choice.temperature, jnp.finfo(jnp.float32).tiny)
-    drawn = jax.vmap(jax.random.categorical)(keys, allowed_logits(warm, choice))
-    return jnp.where(jnp.asarray(choice.temperature) > 0, drawn, likeliest).astype(jnp.int32)
+    is_drawn = jnp.asarray(choice.temperature) > 0
+
+    def draw(logits):
+        warm = logits / jnp.maximum(choice.temperature, jnp.finfo(jnp.float32).tiny)
+        return jax.vmap(jax.random.categorical)(keys, allowed_logits(warm, choice))
+
+    # Noise for a whole vocabulary takes a share of a small model's pass.
+    chosen = jax.lax.cond(is_drawn, draw, partial(jnp.argmax, axis=-1), logits)
+    return chosen.astype(jnp.int32)
 
 
 def penalized(
@@ -61,7 +68,7 @@ def allowed_logits(
     transformers. Of tokens that are equally likely at a limit, all may be drawn.
     """
     is_cut = (jnp.asarray(choice.top_k) > 0) | (jnp.asarray(choice.top_p) < 1)
-    # Sorting a vocabulary takes as long as a small model's pass.
+    # Most choices need no limit, and the search for it takes time.
     logits = jax.lax.cond(is_cut, _cut, lambda logits, _: logits, logits, choice)
     least = jnp.max(logits, axis=-1, keepdims=True) + jnp.log(choice.min_p)
     return jnp.where(logits >= least, logits, -jnp.inf)
@@ -70,16 +77,43 @@ def allowed_logits(
 def _cut(
     logits: Float[Array, "batch vocabulary"], choice: Choice
 ) -> Float[Array, "batch vocabulary"]:
-    """Applies top_k and top_p."""
-    size = logits.shape[-1]
-    descending = -jnp.sort(-logits, axis=-1)
-    count = jnp.where(jnp.asarray(choice.top_k) > 0, choice.top_k, size)
-    rank = jnp.arange(size)
-    kept = jnp.where(rank < count, descending, -jnp.inf)
-    probabilities = jax.nn.softmax(kept, axis=-1)
-    # The probability of all tokens that are likelier.
-    before = jnp.cumsum(probabilities, axis=-1) - probabilities
-    is_kept = (rank < count) & ((before < choice.top_p) | (rank == 0))
-    # The least likely that is kept.
-    limit = jnp.min(jnp.where(is_kept, descending, jnp.inf), axis=-1, keepdims=True)
-    return jnp.where(logits >= limit, logits, -jnp.inf)
+    """Applies top_k and top_p.
+
+    A limit is found by halving the range of logits, because sorting a vocabulary on a CPU takes as
+    long as a small model's pass.
+    """
+    ranks = _ordered(logits)
+    count = jnp.where(jnp.asarray(choice.top_k) > 0, choice.top_k, logits.shape[-1])
+    limit = _least(ranks, lambda above: jnp.sum(above, axis=-1, keepdims=True) < count)
+    probabilities = jax.nn.softmax(jnp.where(ranks >= limit, logits, -jnp.inf), axis=-1)
+
+    def has_room(above):
+        likelier = jnp.sum(jnp.where(above, probabilities, 0), axis=-1, keepdims=True)
+        return (likelier < choice.top_p) | (jnp.asarray(choice.top_p) >= 1)
+
+    limit = jnp.maximum(limit, _least(ranks, has_room))
+    return jnp.where(ranks >= limit, logits, -jnp.inf)
+
+
+def _ordered(values: Float[Array, "batch vocabulary"]) -> Int[Array, "batch vocabulary"]:
+    """Maps float32 numbers to whole numbers of the same order."""
+    values = jnp.where(values == 0, 0, values).astype(jnp.float32)  # there are two zeros
+    bits = jax.lax.bitcast_convert_type(values, jnp.int32)
+    return jnp.where(bits < 0, bits ^ jnp.int32(0x7FFFFFFF), bits)
+
+
+def _least(
+    ranks: Int[Array, "batch vocabulary"],
+    holds: Callable[[Bool[Array, "batch vocabulary"]], Bool[Array, "batch 1"]],
+) -> Int[Array, "batch 1"]:
+    """Finds the least rank of each row for which `holds` is true of the tokens above it. It must be
+    true of none, and stay true of fewer."""
+
+    def halve(bounds):
+        low, high = bounds
+        middle = (low & high) + ((low ^ high) >> 1)  # rounded down, without overflow
+        fits = holds(ranks > middle)
+        return jnp.where(fits, low, middle + 1), jnp.where(fits, middle, high)
+
+    bounds = (jnp.min(ranks, axis=-1, keepdims=True), jnp.max(ranks, axis=-1, keepdims=True))
+    return jax.lax.while_loop(lambda bounds: jnp.any(bounds[0] < bounds[1]), halve, bounds)[1]

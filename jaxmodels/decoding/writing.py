@@ -10,6 +10,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from jaxmodels.decoding.choosing import Choice, choose
 from jaxmodels.protocol import PyTree
 
+_READ_AT_ONCE = 64  # tokens of prompts
+
 
 class Step(NamedTuple):
     """A model's pass over new tokens, as two functions.
@@ -133,8 +135,31 @@ def _read(step: Step, writing: Writing, size: int) -> Writing:
     places = (writing.length - kept)[:, None] + jnp.arange(size)
     rows = jnp.arange(batch)
     window = writing.tokens[rows[:, None], jnp.clip(places, 0, room - 1)]
-    logits, cache = step.decode(window, writing.cache, jnp.zeros_like(kept), kept - 1)
-    return writing._replace(cache=cache, start=kept, logits=logits[:, 0])
+    cache, logits = _read_in_pieces(step, window, kept, writing)
+    return writing._replace(cache=cache, start=kept, logits=logits)
+
+
+def _read_in_pieces(
+    step: Step, window: Int[Array, "batch size"], kept: Int[Array, " batch"], writing: Writing
+) -> tuple[PyTree, Float[Array, "batch vocabulary"]]:
+    """Passes the first `kept` tokens of each row to the model, a piece at a time: the room behind
+    the longest is not read. Gives the cache, and the logits of the token after the last of each."""
+    batch, size = window.shape
+    piece = min(_READ_AT_ONCE, size)
+
+    def read(carry):
+        place, cache, logits = carry
+        # The last piece ends with the window, and reads some tokens again.
+        start = jnp.minimum(place, size - piece)
+        tokens = jax.lax.dynamic_slice_in_dim(window, start, piece, axis=1)
+        last = kept - 1 - start
+        at = jnp.clip(last, 0, piece - 1)
+        found, cache = step.decode(tokens, cache, jnp.full(batch, start), at)
+        return place + piece, cache, jnp.where((last == at)[:, None], found[:, 0], logits)
+
+    carry = (jnp.int32(0), writing.cache, writing.logits)
+    _, cache, logits = jax.lax.while_loop(lambda carry: carry[0] < jnp.max(kept), read, carry)
+    return cache, logits
 
 
 def _merged(chosen: Bool[Array, " batch"], one: Writing, other: Writing) -> Writing:

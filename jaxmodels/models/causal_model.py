@@ -1,7 +1,7 @@
 """What language models have in common: passes over sequences, with and without a cache."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -158,8 +158,8 @@ class CausalModel(nn.Module):
         after = []
         for index in range(self.layers):
             mine = inputs._replace(cache=cache[index], layer=index, **own[index])
-            block = self.block(index, "einsum")
-            x, updated = block.apply({"params": self.block_params[index]}, x, mine)
+            step = _traced_once(self.block(index, "einsum"))
+            x, updated = step(self.block_params[index], x, mine)
             after.append(updated)
         if at is not None:
             x = jnp.take_along_axis(x, at[:, None, None], axis=1)
@@ -192,3 +192,9 @@ class CausalModel(nn.Module):
     def groups(self) -> int:
         """The number of heads of keys and values."""
         return self.heads
+
+
+@lru_cache(maxsize=256)
+def _traced_once(block: nn.Module) -> Callable:
+    """Makes the pass of a block, which JAX traces once for all equal blocks and all programs."""
+    return jax.jit(lambda params, x, inputs: block.apply({"params": params}, x, inputs))

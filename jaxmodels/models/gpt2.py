@@ -15,6 +15,7 @@ from jaxmodels.models.layers.masks import positions_in_documents
 from jaxmodels.models.layers.stack import BlockInputs
 from jaxmodels.models.options import require_at_least
 from jaxmodels.ops.materialize import materialize_on_cpu
+from jaxmodels.ops.one_row import one_row_dot_general
 
 VARIANTS = {
     # The parameters count the tied head once: 124, 355, 774 and 1,558 million for 50,257 words and
@@ -170,7 +171,8 @@ class Block(nn.Module):
 
         def dense(features, name, deviation=_DEVIATION):
             init = nn.initializers.normal(deviation)
-            return Dense(features, self.bias, self.dtype, kernel_init=init, name=name)
+            options = {"kernel_init": init, "dot_general": one_row_dot_general}
+            return Dense(features, self.bias, self.dtype, name=name, **options)
 
         def norm(name):
             return LayerNorm(dtype=self.dtype, use_bias=self.bias, name=name)

@@ -10,6 +10,7 @@ from jaxmodels.models.layers.attention import Cache, attention, cached_attention
 from jaxmodels.models.layers.rotary import rotate
 from jaxmodels.models.layers.stack import BlockInputs
 from jaxmodels.ops.materialize import materialize_on_cpu
+from jaxmodels.ops.one_row import one_row_dot_general
 
 MLPS = ("relu2", "swiglu", "gelu")
 _EPSILON = 1e-6  # of RMSNorm
@@ -21,10 +22,11 @@ class RMSNorm(nn.Module):
 
     has_scale: bool = False
     dtype: DTypeLike = jnp.float32
+    epsilon: float = _EPSILON
 
     @nn.compact
     def __call__(self, x: Float[Array, "*rest width"]) -> Float[Array, "*rest width"]:
-        y = rms_norm(x, _EPSILON)
+        y = rms_norm(x, self.epsilon)
         if self.has_scale:
             y = y * self.param("scale", nn.initializers.ones, x.shape[-1:]).astype(y.dtype)
         return materialize_on_cpu(y.astype(self.dtype))
@@ -71,7 +73,8 @@ class GPTBlock(nn.Module):
         def init(key, shape, dtype):
             return uniform(key, shape, deviation * shape[0] ** -0.5).astype(dtype)
 
-        return Dense(features, use_bias=False, dtype=self.dtype, kernel_init=init, name=name)
+        options = {"kernel_init": init, "dot_general": one_row_dot_general}
+        return Dense(features, use_bias=False, dtype=self.dtype, name=name, **options)
 
     def _attention(self, y, inputs: BlockInputs):
         size = y.shape[-1] // self.heads

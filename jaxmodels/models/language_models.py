@@ -8,11 +8,14 @@ from flax import linen as nn
 from jaxtyping import DTypeLike
 
 from jaxmodels.errors import InputError, require_known
+from jaxmodels.models import gpt2_names, llama_names
 from jaxmodels.models.gpt import GPTConfig
 from jaxmodels.models.gpt2 import GPT2Config
 from jaxmodels.models.layers.attention import KINDS
 from jaxmodels.models.layers.stack import REMATS, SCANS
+from jaxmodels.models.llama import LlamaConfig
 from jaxmodels.models.options import chosen_options, with_options
+from jaxmodels.pretrained import Published, Weights
 from jaxmodels.roles import Role
 
 
@@ -21,9 +24,11 @@ class LanguageModels:
     """Models of the next token; `models.causal_model` describes their methods."""
 
     model: str = "gpt"
-    """Architecture: gpt2, as published, or gpt, with what has proved itself since."""
+    """Architecture: gpt2 or llama (Llama, SmolLM2, Qwen2), as published, or gpt, with what has
+    proved itself since."""
     gpt2: GPT2Config = field(default_factory=GPT2Config)
     gpt: GPTConfig = field(default_factory=GPTConfig)
+    llama: LlamaConfig = field(default_factory=LlamaConfig)
     remat: Annotated[str, Role.BITS] = "none"
     """What the gradient computes again to save memory: none; block, all but the products with
     kernels; full, all of each block but its input."""
@@ -48,6 +53,8 @@ class LanguageModels:
           InputError: a width that its heads do not divide.
         """
         options = {"width": width}
+        if self.model == "llama":
+            options = self.llama.of_width(width)
         if self.model == "gpt2":
             own = self.gpt2.sizes()
             size = own["width"] // own["heads"]
@@ -81,6 +88,36 @@ class LanguageModels:
             attention=self.attention,
             causal=causal,
         )
+
+
+PUBLISHED = {"gpt2": gpt2_names, "llama": llama_names}  # tables of names, by model
+
+
+def flags_from_published(weights: Weights) -> dict[str, Any]:
+    """Reads published weights as flags: the model, its options, and the context that it was made
+    for.
+
+    Raises:
+      InputError: they are of no language model here, or of one with other parts.
+    """
+    for names in PUBLISHED.values():
+        if names.is_published(weights):
+            return names.flags_from_published(weights)
+    raise InputError(
+        f"{weights.path} holds weights of another model than {' and '.join(PUBLISHED)}: expected"
+        " those of transformers, or a GGUF file of Llama or Qwen2"
+    )
+
+
+def published_names(models: LanguageModels, weights: Weights) -> Published:
+    """Makes the table of names of the chosen model for the weights of a file.
+
+    Raises:
+      InputError: a model that nobody publishes.
+    """
+    if models.model not in PUBLISHED:
+        raise InputError(f"model = {models.model}; expected {' or '.join(PUBLISHED)}")
+    return PUBLISHED[models.model].published(chosen_options(models), weights)
 
 
 def create_language_model(

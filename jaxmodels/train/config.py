@@ -177,6 +177,10 @@ class Config:
             " expected a run folder"
         )
 
+    def agrees(self, name: str, given: Any, implied: Any) -> bool:
+        """Says whether the value of a flag goes with the one that published weights imply."""
+        return given == implied
+
     @property
     def several(self) -> dict[str, dict[str, Any]]:
         """The flags of each run that this config stands for, by the names of their folders below

@@ -43,7 +43,7 @@ def _require_agreement(config: Config, implied: Mapping[str, Any], source: str) 
     wanted, flags = flags_of(configure(config, **implied)), flags_of(config)
     # The model comes first: others have other options.
     for name in sorted(implied, key=lambda name: name != "model"):
-        if flags[name].value != wanted[name].value:
+        if not config.agrees(name, flags[name].value, wanted[name].value):
             raise InputError(
                 f"{name} = {flags[name].value}; the weights in {source} have"
                 f" {wanted[name].value}: leave the flag out"

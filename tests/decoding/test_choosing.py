@@ -58,6 +58,25 @@ def test_the_rules_leave_what_they_say(rules):
         np.testing.assert_array_equal(of_row[kept], row[kept])
 
 
+def test_all_tokens_that_are_equally_likely_at_a_limit_may_be_drawn():
+    logits = np.float32([[-0.0, 0.0, -1e30, 3, 0.0, -np.inf, 3, -5]])
+    for rules, kept in [
+        ({"top_k": 3}, {0, 1, 3, 4, 6}),
+        ({"top_p": 0.3}, {3, 6}),
+        ({"top_k": 8}, None),
+    ]:
+        found = np.asarray(jax.jit(allowed_logits)(logits, Choice(**rules)))[0]
+        assert set(np.flatnonzero(np.isfinite(found))) == (kept or set(range(8)) - {5})
+
+
+def test_a_large_vocabulary_is_cut_as_by_sorting():
+    logits = np.random.default_rng(3).normal(0, 2, (2, 4099)).astype(np.float32)
+    rules = {"top_k": 1000, "top_p": 0.9}
+    found = np.asarray(jax.jit(allowed_logits)(logits, Choice(**rules)))
+    for row, of_row in zip(logits, found):
+        assert set(np.flatnonzero(np.isfinite(of_row))) == _allowed(row, **rules)
+
+
 def _choose(logits, choice, seed=0, seen=None):
     keys = jax.random.split(jax.random.key(seed), len(logits))
     seen = np.zeros(logits.shape, bool) if seen is None else seen

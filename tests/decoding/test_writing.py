@@ -78,6 +78,22 @@ def test_greedy_texts_are_those_of_full_passes(model, write):
         assert texts[row].tolist() == text
 
 
+def test_prompts_that_are_read_in_pieces_go_on_as_read_at_once(model, monkeypatch):
+    step, next_logits = model
+    monkeypatch.setattr("jaxmodels.decoding.writing._READ_AT_ONCE", 3)
+    tokens = np.random.default_rng(4).integers(0, WORDS, (4, CONTEXT)).astype(np.int32)
+    length = np.int32([1, 3, 4, 7])
+    writing = jax.jit(lambda *given: begin(step, *given, CONTEXT))(tokens, length)
+    for row, kept in enumerate(length):
+        wanted = next_logits(tokens[row, :kept])
+        np.testing.assert_allclose(writing.logits[row], wanted, rtol=1e-5, atol=1e-5)
+    assert writing.start.tolist() == length.tolist()
+    last, _ = step.decode(jnp.int32([[1]] * 4), writing.cache, writing.start, jnp.zeros(4, int))
+    for row, kept in enumerate(length):
+        wanted = next_logits([*tokens[row, :kept], 1])
+        np.testing.assert_allclose(last[row, 0], wanted, rtol=1e-5, atol=1e-5)
+
+
 def test_beyond_the_context_the_last_half_is_seen(model, write):
     room = 2 * CONTEXT + 3
     texts, _ = write(*_prompts(room), [room], GREEDY)

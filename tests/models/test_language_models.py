@@ -24,12 +24,20 @@ def made_gpt2(dtype=jnp.float32, **options):
     return model, random_params(model)
 
 
+def made_llama(dtype=jnp.float32, **options):
+    """A small Llama, with parameters that are all random."""
+    sizes = {"layers": 2, "width": 16, "heads": 4, "key_value_heads": 2, "hidden": 24}
+    model = create_language_model("llama", WORDS, CONTEXT, dtype, **(sizes | options))
+    return model, random_params(model)
+
+
 MODELS = {
     "gpt2": made_gpt2,
+    "llama": made_llama,
     "gpt": made_gpt,
     "mixed": partial(made_gpt, **MIXED),
 }
-EACH = ["gpt2", "mixed", slow("gpt")]
+EACH = ["gpt2", "mixed", slow("gpt"), slow("llama")]
 
 
 @pytest.mark.parametrize("name", EACH)

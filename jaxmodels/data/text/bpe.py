@@ -1,7 +1,7 @@
 """Byte-pair encoding by the `tokenizers` library: trained on a text, or from a published file."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,26 +10,35 @@ import numpy as np
 
 from jaxmodels.data.text.corpus import Texts
 from jaxmodels.data.text.framing import Framed
+from jaxmodels.data.text.gguf_tokenizer import tokenizer_files
 from jaxmodels.data.text.tokenizers import FILE, AnyTokens, Tokens, hash_of
 from jaxmodels.errors import InputError
 from jaxmodels.files import read_json, write_text
+from jaxmodels.pretrained.opening import open_weights
 
 END = "<|endoftext|>"
 FEWEST = 257  # bytes and the end of a document
 MOST_LEARNED = 1 << 30  # bytes of training text, evenly spread, that a vocabulary is learned from
 # Names of the token at the end of a document in published files, the most definite first.
 _ENDS = (END, "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[SEP]", "<sep>")
+# What instruct models name as their end ends a turn; documents of their training text do not.
+_TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|end|>")
+CONFIG = "tokenizer_config.json"
 
 
 class PublishedTokenizer:
     """A tokenizer of the `tokenizers` library. Its special tokens are not made of text, so that a
     document cannot pretend to end.
 
-    text: the content of its `tokenizer.json`. end: the token between documents.
+    text: the content of its `tokenizer.json`. end: the token between documents. config: the content
+    of the `tokenizer_config.json` beside it, which names its ends and how to chat.
     """
 
-    def __init__(self, text: str, name: str, end: int | None):
+    def __init__(
+        self, text: str, name: str, end: int | None, config: Mapping[str, Any] | None = None
+    ):
         self.text, self.name, self.end = text, name, end
+        self.config = dict(config or {})
         self.size = self._tokenizer.get_vocab_size(with_added_tokens=True)
 
     @cached_property
@@ -74,16 +83,22 @@ class PublishedTokenizer:
         kept = [int(token) for token in tokens if int(token) != self.end]
         return self._tokenizer.decode(kept, skip_special_tokens=False)
 
+    def token_of(self, text: str) -> int | None:
+        """Returns the token of this very text, special or not; None: there is none."""
+        return self._tokenizer.token_to_id(text)
+
     def word(self, token: int) -> str:
         """Returns a token of the vocabulary as it stands there."""
         return self._tokenizer.id_to_token(token)
 
     def save(self, folder: Path) -> None:
-        """Writes `tokenizer.json`."""
+        """Writes `tokenizer.json`, and `tokenizer_config.json` if there was one."""
         write_text(folder / FILE, self.text)
+        if self.config:
+            write_text(folder / CONFIG, json.dumps(self.config, indent=1) + "\n")
 
     def __getstate__(self) -> dict:
-        kept = ("text", "name", "end", "size")
+        kept = ("text", "name", "end", "size", "config")
         return {name: value for name, value in self.__dict__.items() if name in kept}
 
 
@@ -121,21 +136,42 @@ def _learned_from(texts: Texts) -> Iterator[list[str]]:
 
 
 def published(file: Path, text: str) -> PublishedTokenizer:
-    """Makes the tokenizer of a published file. The end of a document is what the
-    `tokenizer_config.json` beside it calls so, or the first usual name that it has.
+    """Makes the tokenizer of a published file, beside which its `tokenizer_config.json` may lie.
+
+    Raises:
+      InputError: the library does not read it.
+    """
+    config = read_json(file.with_name(CONFIG))
+    return published_of(file, text, config if isinstance(config, dict) else {})
+
+
+def from_gguf(file: Path) -> PublishedTokenizer:
+    """Makes the tokenizer of a GGUF file.
+
+    Raises:
+      InputError: the file cannot be read, or its tokenizer is of another kind.
+    """
+    return published_of(file, *tokenizer_files(open_weights(file).config))
+
+
+def published_of(file: Path, text: str, config: Mapping[str, Any]) -> PublishedTokenizer:
+    """Makes a tokenizer of the contents of its files. The end of a document is what the config
+    calls so, unless that ends a turn, or the first usual name that the tokenizer has.
+
+    file: for messages.
 
     Raises:
       InputError: the library does not read it.
     """
     try:
         trained = _is_trained_here(json.loads(text))
-        tokenizer = PublishedTokenizer(text, "bpe" if trained else "file", None)
+        tokenizer = PublishedTokenizer(text, "bpe" if trained else "file", None, config)
     except Exception as error:  # the library raises Exception itself
         raise InputError(
             f"tokenizer = {file}; the library tokenizers cannot read it: {error}; expected a"
             f" {FILE} of it"
         ) from None
-    tokenizer.end = _end_of(tokenizer, file)
+    tokenizer.end = _end_of(tokenizer)
     return tokenizer
 
 
@@ -144,14 +180,10 @@ def _is_trained_here(content: dict[str, Any]) -> bool:
     return len(added) == 1 and (added[0].get("id"), added[0].get("content")) == (0, END)
 
 
-def _end_of(tokenizer: PublishedTokenizer, file: Path) -> int | None:
-    config = read_json(file.with_name("tokenizer_config.json"))
-    named = config.get("eos_token") if isinstance(config, dict) else None
+def _end_of(tokenizer: PublishedTokenizer) -> int | None:
+    named = tokenizer.config.get("eos_token")
     if isinstance(named, dict):
         named = named.get("content")
-    for name in (named, *_ENDS):
-        if isinstance(name, str):
-            token = tokenizer._tokenizer.token_to_id(name)
-            if token is not None:
-                return token
-    return None
+    names = (*_ENDS, named) if named in _TURN_ENDS else (named, *_ENDS)
+    tokens = [tokenizer.token_of(name) for name in names if isinstance(name, str)]
+    return next((token for token in tokens if token is not None), None)

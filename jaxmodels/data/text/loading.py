@@ -56,7 +56,7 @@ class TextConfig:
     test split; otherwise they are counted."""
     tokenizer: str = "bytes"
     """bytes, chars, bpe (trained on the training split), words (of a corpus that has fixed its
-    words, as WikiText), or a path to a published tokenizer.json or its folder."""
+    words, as WikiText), or a path to a published tokenizer.json, its folder or a GGUF file."""
     vocabulary: int = 8192
     """Tokens of --tokenizer bpe."""
     context: int = 256

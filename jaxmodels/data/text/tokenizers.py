@@ -273,7 +273,7 @@ def words_of(train: Iterable[str]) -> Words:
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
-    """Reads a tokenizer that was saved, or a published `tokenizer.json`.
+    """Reads a tokenizer that was saved, a published `tokenizer.json`, or that of a GGUF file.
 
     path: the file, or its folder.
 
@@ -281,6 +281,10 @@ def load_tokenizer(path: Path) -> Tokenizer:
       InputError: there is none, or none that can be read.
     """
     file = path / FILE if path.is_dir() else path
+    if file.suffix == ".gguf":
+        from jaxmodels.data.text.bpe import from_gguf
+
+        return from_gguf(file)
     try:
         text = file.read_text("utf-8")
         content = json.loads(text)
