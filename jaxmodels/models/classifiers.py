@@ -8,6 +8,7 @@ from flax import linen as nn
 from jaxtyping import DTypeLike
 
 from jaxmodels.models.cnn import CNNConfig
+from jaxmodels.models.efficientnet import EfficientNetConfig
 from jaxmodels.models.mlp import MLPConfig
 from jaxmodels.models.options import chosen_options, with_options
 from jaxmodels.models.resnet import ResNetConfig
@@ -19,10 +20,11 @@ class ClassifierModels:
     """Classifiers of images. Each has a method `features`, which gives the input of its head."""
 
     model: str = "cnn"
-    """Architecture: mlp, cnn, resnet or vit."""
+    """Architecture: mlp, cnn, resnet, efficientnet or vit."""
     mlp: MLPConfig = field(default_factory=MLPConfig)
     cnn: CNNConfig = field(default_factory=CNNConfig)
     resnet: ResNetConfig = field(default_factory=ResNetConfig)
+    efficientnet: EfficientNetConfig = field(default_factory=EfficientNetConfig)
     vit: ViTConfig = field(default_factory=ViTConfig)
 
     def validate(self) -> None:
