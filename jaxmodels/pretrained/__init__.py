@@ -8,8 +8,7 @@ from jaxmodels.pretrained.bytes_of_files import require_stored
 from jaxmodels.pretrained.configs import labels, required_sizes
 from jaxmodels.pretrained.loading import Match, compare, load, read_arrays
 from jaxmodels.pretrained.names import Entry, Layout, Published
-from jaxmodels.pretrained.opening import open_weights
-from jaxmodels.pretrained.reading import SUFFIXES, check_weights, read_weights
+from jaxmodels.pretrained.opening import SUFFIXES, open_weights
 from jaxmodels.pretrained.saving import save, save_file
 from jaxmodels.pretrained.weights import Stored, Weights
 
@@ -21,13 +20,11 @@ __all__ = [
     "Published",
     "Stored",
     "Weights",
-    "check_weights",
     "compare",
     "labels",
     "load",
     "open_weights",
     "read_arrays",
-    "read_weights",
     "require_stored",
     "required_sizes",
     "save",

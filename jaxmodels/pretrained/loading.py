@@ -163,7 +163,7 @@ def _difference(stored: Stored, entry: Entry, expected: Mapping[str, Any]) -> st
     try:
         ours = entry.layout.inward(_hollow(stored.shape))
         fits = [array.shape for array in ours] == shapes
-    except ValueError:
+    except (ValueError, IndexError):
         fits = False
     if not fits:
         wanted = entry.layout.outward(*(_hollow(shape) for shape in shapes)).shape

@@ -19,7 +19,7 @@ class Layout:
     inward: a published array -> ours, several where they are fused.
     outward: ours -> the published array.
 
-    Both raise ValueError for an array whose number of axes or size does not fit.
+    Both raise ValueError or IndexError for an array whose axes or sizes do not fit.
     """
 
     inward: Callable[[np.ndarray], tuple[np.ndarray, ...]]

@@ -7,7 +7,8 @@ name that is not in the list ends the reading, so nothing is ever imported or ca
 
 import pickletools
 from collections.abc import Callable
-from typing import Any, BinaryIO, NamedTuple
+from io import BufferedIOBase
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -63,7 +64,7 @@ class Tensor(NamedTuple):
     strides: tuple[int, ...]
 
 
-def read_pickle(file: BinaryIO) -> Any:
+def read_pickle(file: BufferedIOBase) -> Any:
     """Reads one pickle of containers, numbers, texts and tensors, and no byte behind it.
 
     Raises:

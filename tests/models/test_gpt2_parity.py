@@ -6,8 +6,12 @@ import numpy as np
 import optax
 import pytest
 
+from jaxmodels.models.gpt2 import GPT2Config
+from jaxmodels.models.gpt2_names import published
 from jaxmodels.models.language_models import create_language_model
 from jaxmodels.ops import head_cross_entropy
+from jaxmodels.pretrained import load
+from tests.pretrained.theirs import weights_of
 from tests.torchvision_shim import allow_torchvision
 
 torch = pytest.importorskip("torch")
@@ -42,37 +46,15 @@ def network():
 
 def params_of(network, of=lambda parameter: parameter):
     """Our parameters, or what `of` gives for each of theirs, say the gradient."""
-    named = {
-        name.removeprefix("transformer."): jnp.asarray(of(parameter).detach().numpy())
-        for name, parameter in network.named_parameters()
-    }
+    config = GPT2Config(layers=LAYERS, width=WIDTH, heads=HEADS)
+    shapes = jax.eval_shape(model_of().init, jax.random.key(0), jnp.zeros((1, 1), jnp.int32))
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.float64), shapes)
+    return load(weights_of(network, of), published(config), shapes)["params"]
 
-    def dense(name):
-        return {"kernel": named[f"{name}.weight"], "bias": named[f"{name}.bias"]}
 
-    def norm(name):
-        return {"scale": named[f"{name}.weight"], "bias": named[f"{name}.bias"]}
-
-    def block(index):
-        name = f"h.{index}"
-        both = dense(f"{name}.attn.c_attn")
-        kernels, biases = np.split(both["kernel"], 3, axis=1), np.split(both["bias"], 3)
-        parts = zip(("query", "key", "value"), kernels, biases, strict=True)
-        return {
-            **{part: {"kernel": kernel, "bias": bias} for part, kernel, bias in parts},
-            "norm1": norm(f"{name}.ln_1"),
-            "out": dense(f"{name}.attn.c_proj"),
-            "norm2": norm(f"{name}.ln_2"),
-            "linear1": dense(f"{name}.mlp.c_fc"),
-            "linear2": dense(f"{name}.mlp.c_proj"),
-        }
-
-    return {
-        "token_embedding": {"embedding": named["wte.weight"]},
-        "position_embedding": {"embedding": named["wpe.weight"]},
-        **{f"block_{index}": block(index) for index in range(LAYERS)},
-        "norm": norm("ln_f"),
-    }
+def model_of():
+    options = {"layers": LAYERS, "width": WIDTH, "heads": HEADS}
+    return create_language_model("gpt2", WORDS, CONTEXT, jnp.float64, **options)
 
 
 def near(ours, theirs, tolerance=1e-5):
@@ -88,12 +70,8 @@ def near(ours, theirs, tolerance=1e-5):
 def test_logits_gradients_and_one_step_of_adamw_equal_transformers(network, scan):
     generator = np.random.default_rng(0)
     tokens = jnp.asarray(generator.integers(0, WORDS, (2, CONTEXT)))
-    options = {"layers": LAYERS, "width": WIDTH, "heads": HEADS}
-    model = create_language_model("gpt2", WORDS, CONTEXT, jnp.float64, **options)
-    model = model.clone(scan_layers=scan)
+    model = model_of().clone(scan_layers=scan)
     params = params_of(network)
-    made = jax.eval_shape(model.init, jax.random.key(0), tokens)["params"]
-    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, made)
 
     def loss(params):
         hidden, kernel = model.apply({"params": params}, tokens, method="hidden_and_head")

@@ -1,7 +1,5 @@
 """The Inception network and the files of its weights, without torch."""
 
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -100,34 +98,27 @@ def test_a_kernel_of_another_shape_is_named(tmp_path, weights, suffix):
 
 
 def test_lacking_and_unknown_names_are_listed(tmp_path, weights):
-    small = {name: np.zeros(0) for name in weights if name != KERNEL}
-    np.savez(path := tmp_path / "weights.npz", **small, new=np.zeros(0))
-    with pytest.raises(InputError, match=f"it lacks {KERNEL}; has unknown new$"):
+    others = {name: array for name, array in weights.items() if name != KERNEL}
+    np.savez(path := tmp_path / "weights.npz", **others, new=np.zeros(0))
+    with pytest.raises(InputError, match=f"it lacks {KERNEL}; it has unknown new$"):
         load_inception(path)
     np.savez(path, **{KERNEL: weights[KERNEL]})
-    with pytest.raises(InputError, match=r"it lacks Conv2d_1a_3x3/bn/bias, .* and 460 more$") as e:
+    with pytest.raises(InputError, match=r"it lacks Conv2d_1a_3x3/bn/bias, .* and 465 more$") as e:
         load_inception(path)
-    assert str(e.value).count(", ") == 9
+    assert str(e.value).count(", ") == 4
 
 
 @pytest.mark.parametrize("suffix", SAVE)
 def test_files_that_cannot_be_read(tmp_path, suffix):
     path = tmp_path / f"weights.{suffix}"
-    with pytest.raises(InputError, match=rf"weights.{suffix} is not a file"):
+    with pytest.raises(InputError, match=rf"weights.{suffix} does not exist"):
         load_inception(path)
     SAVE[suffix](path, {KERNEL: np.ones(99)})
     content = path.read_bytes()
     for broken in (b"", b"no weights", content[: len(content) // 2]):
         path.write_bytes(broken)
-        with pytest.raises(InputError, match=rf"weights.{suffix} is not readable as .{suffix}: ."):
+        with pytest.raises(InputError, match=rf"weights.{suffix} is not readable as {suffix}: ."):
             load_inception(path)
-
-
-def test_pytorch_files_are_sent_to_the_converter(tmp_path):
-    path = tmp_path / "weights.pth"
-    path.touch()
-    with pytest.raises(InputError, match=r"suffix '.pth'; expected .safetensors or .npz .*python"):
-        load_inception(path)
 
 
 def one_error_line(capsys, *arguments):
@@ -137,10 +128,9 @@ def one_error_line(capsys, *arguments):
     return err
 
 
-def test_converter_says_what_is_wrong_in_one_line(tmp_path, capsys, monkeypatch):
+def test_converter_says_what_is_wrong_in_one_line(tmp_path, capsys):
     source = tmp_path / "weights.pth"
-    assert f"{source} is not a file" in one_error_line(capsys, source, tmp_path / "out.npz")
+    assert f"{source} does not exist" in one_error_line(capsys, source, tmp_path / "out.npz")
     source.touch()
     assert "suffix '.h5'" in one_error_line(capsys, source, tmp_path / "out.h5")
-    monkeypatch.setitem(sys.modules, "torch", None)
-    assert "pip install torch" in one_error_line(capsys, source, tmp_path / "out.npz")
+    assert "is not readable as PyTorch" in one_error_line(capsys, source, tmp_path / "out.npz")

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmodels.models.resnet import ResNet
+from jaxmodels.models.resnet import ResNetConfig
+from jaxmodels.models.resnet_names import published
 from jaxmodels.ops import cpu_compiler_options
+from tests.pretrained.theirs import variables_of
 from tests.torchvision_shim import allow_torchvision
 
 torch = pytest.importorskip("torch")
@@ -19,6 +21,7 @@ torchvision = pytest.importorskip("torchvision.models.resnet")
 pytestmark = [pytest.mark.parity, pytest.mark.usefixtures("optimized")]
 
 CLASSES, MOMENTUM, ATOL = 10, 0.9, 1e-5
+VARIANT = {"BasicBlock": "18", "Bottleneck": "50"}
 
 
 def random_network(kind):
@@ -49,30 +52,6 @@ def names_of(network):
     return names
 
 
-def variables_of(network):
-    variables = {"params": {}, "batch_stats": {}}
-
-    def put(collection, path, tensor):
-        at = variables[collection]
-        for name in path[:-1]:
-            at = at.setdefault(name, {})
-        at[path[-1]] = jnp.asarray(tensor.detach().numpy(), jnp.float32)
-
-    modules = dict(network.named_modules())
-    for name, path in names_of(network).items():
-        module = modules[name]
-        if path[-1] == "conv":
-            put("params", (*path, "kernel"), module.weight.permute(2, 3, 1, 0))
-        else:
-            put("params", (*path, "scale"), module.weight)
-            put("params", (*path, "bias"), module.bias)
-            put("batch_stats", (*path, "mean"), module.running_mean)
-            put("batch_stats", (*path, "var"), module.running_var)
-    put("params", ("head", "kernel"), network.fc.weight.T)
-    put("params", ("head", "bias"), network.fc.bias)
-    return variables
-
-
 def at(tree, path):
     for name in path:
         tree = tree[name]
@@ -93,11 +72,11 @@ def as_torch(images):
 @pytest.mark.parametrize("kind", ["BasicBlock", "Bottleneck"])
 def test_logits_statistics_and_gradients_equal_torchvision(kind):
     network = random_network(kind)
-    variables = variables_of(network)
-    model = ResNet(CLASSES, (1, 1, 1, 1), bottleneck=kind == "Bottleneck")
+    config = ResNetConfig(variant=VARIANT[kind], depths=(1, 1, 1, 1))
+    model = config.create(CLASSES)
     images, labels = some_images()
-    made = jax.eval_shape(model.init, jax.random.key(0), jnp.asarray(images))
-    assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, made)
+    table = published(config, style="torchvision")
+    variables = variables_of(network, table, model, jnp.asarray(images))
 
     logits = jax.jit(model.apply, compiler_options=cpu_compiler_options())(variables, images)
     expected = network.eval()(as_torch(images)).detach().numpy()
