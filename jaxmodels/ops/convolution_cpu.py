@@ -167,7 +167,9 @@ def _transforms_pay(kernel_shape: tuple[int, ...], image: Array, geometry: Geome
         fits = fits and inputs >= 64 and outputs >= 128
     fits = fits and geometry.dilation == (1, 1) and geometry.precision is None
     # With few pixels, the transforms of the kernel cost more than the products saved.
-    many_pixels = image.shape[0] * image.shape[1] * image.shape[2] >= 1024
+    pixels = image.shape[0] * image.shape[1] * image.shape[2]
+    # In an exported program the batch is a symbol, which may stand for one image.
+    many_pixels = isinstance(pixels, int) and pixels >= 1024
     # In half precision, the transforms would round too much.
     return fits and many_pixels and jnp.finfo(image.dtype).bits >= 32
 
