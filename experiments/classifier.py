@@ -22,6 +22,7 @@ import numpy as np
 import scipy.special
 from jaxtyping import Float, Int
 
+from experiments.exporting import export_classifier
 from experiments.presets.classifier import PRESETS
 from jaxmodels.data.dataset import evaluation_splits
 from jaxmodels.data.images import (
@@ -36,12 +37,17 @@ from jaxmodels.data.images import (
 )
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.metrics import classification_report, expected_calibration_error
-from jaxmodels.models.classifiers import ClassifierModels
+from jaxmodels.models.classifiers import (
+    ClassifierModels,
+    flags_from_published,
+    published_names,
+)
 from jaxmodels.objectives.augmentation import AugmentationConfig, make_augmentation
 from jaxmodels.objectives.classifier import Classifier, balanced_weights
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import prepared, with_preprocessing
 from jaxmodels.pictures import confusion_figure, image_grid
+from jaxmodels.pretrained.weights import Weights
 from jaxmodels.train import (
     ComputeConfig,
     Config,
@@ -83,6 +89,10 @@ class ClassifierConfig(Config):
     """Black pixels added on each side of an image."""
     epoch_lines: bool = False
     """Print lines like 'Epoch: 1, Loss: 2.249'; --log-every must be the steps of an epoch."""
+
+    @classmethod
+    def flags_of_weights(cls, weights: Weights) -> dict[str, Any]:
+        return flags_from_published(weights)
 
     def validate(self) -> None:
         super().validate()
@@ -129,14 +139,15 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
         crop = config.crop
         return make_source(data, split, config.data, crop.image_size, crop.crop_scale)
 
-    channels = data.pixels.channels
+    train, channels = source("train"), data.pixels.channels
+    height, width = (side + 2 * config.pad for side in train.spec(1)["image"].shape[1:3])
     augment = make_augmentation(config.augmentation, classes, data.white, channels=channels)
     predict, features = (
         prepared(function, prepare) for function in (classifier.predict, classifier.features)
     )
     return Experiment(
         objective=with_preprocessing(classifier, prepare, augment),
-        train=source("train"),
+        train=train,
         evaluation={split: source(split) for split in evaluation_splits(data.sizes)},
         monitor="accuracy",
         scores=Classifier.scores,
@@ -149,7 +160,13 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
             write=partial(prediction_line, data.class_names),
         ),
         elsewhere=partial(elsewhere, data),
+        exports={
+            "safetensors": partial(
+                export_classifier, config.model, data, (height, width, channels), config.run.naming
+            )
+        },
         introduction=f"classes: {class_balance(data)}",
+        published=partial(published_names, config.model),
     )
 
 

@@ -23,16 +23,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.exporting import export_language_model
 from experiments.presets.language_model import PRESETS
 from experiments.writing import WritingConfig, added, conditions_of, prompts_of, texts_of
 from jaxmodels.data.text import TextConfig, TextData, load_text
+from jaxmodels.data.text.keeping import keep_tokenizer
 from jaxmodels.data.text.lines import read_text_lines
 from jaxmodels.errors import InputError, require_known
+from jaxmodels.models import gpt2_names
 from jaxmodels.models.gpt import GPTConfig
 from jaxmodels.models.language_models import LanguageModels
 from jaxmodels.objectives.language_model import LanguageModel
 from jaxmodels.objectives.masked_language_model import MaskedLanguageModel
 from jaxmodels.objectives.optimizers import OptimizerConfig
+from jaxmodels.pretrained.weights import Weights
 from jaxmodels.protocol import Objective, Score
 from jaxmodels.train import (
     ComputeConfig,
@@ -103,6 +107,14 @@ class LanguageModelConfig(Config):
     """Width for which rates and initial values are right: those of --width follow from them (muP,
     Yang et al. 2022); 0: none."""
 
+    @classmethod
+    def flags_of_weights(cls, weights: Weights) -> dict[str, Any]:
+        if not gpt2_names.is_published(weights):
+            raise InputError(f"{weights.path} holds weights of another model than gpt2")
+        flags = gpt2_names.flags_from_published(weights)
+        tokenizer = keep_tokenizer(weights.path)
+        return flags if tokenizer is None else {**flags, "tokenizer": tokenizer}
+
     def validate(self) -> None:
         super().validate()
         require_range(self, ("dropout", "ema"), 0, 1)
@@ -122,6 +134,7 @@ def build(config: LanguageModelConfig, data: TextData | None = None) -> Experime
     data = load_text(config.data, data)
     is_masked = config.objective == "masked"
     objective = _masked_tokens(config, data) if is_masked else _next_token(config, data)
+    is_gpt2 = config.model.model == "gpt2"
     sources = {split: data.source(split, config.within_documents) for split in data.columns}
     train = sources.pop("train")
     experiment = Experiment(
@@ -132,6 +145,17 @@ def build(config: LanguageModelConfig, data: TextData | None = None) -> Experime
         scores=objective.scores,
         facts={"data": data.facts()},
         introduction=_introduction(data),
+        published=partial(gpt2_names.published, config.model.gpt2) if is_gpt2 else None,
+        exports={
+            "safetensors": partial(
+                export_language_model,
+                config.model,
+                data.tokenizer,
+                data.context,
+                config.objective,
+                config.run.naming,
+            )
+        },
     )
     if isinstance(objective, MaskedLanguageModel):
         return experiment._replace(after_evaluation=partial(report_masked, config.mask_rate, data))

@@ -42,6 +42,9 @@ class Objective(NamedTuple):
     losses: returns the parameters that a step changes, and the function of them that computes the
     loss of each example of the step's batch; their mean is what the step minimises. It is for
     `python -m jaxmodels.replay`.
+    learned: returns the parts of a state that evaluation uses, {"params": ...} and more, whole:
+    what other runs start from.
+    with_learned: makes the state at step 0 whose learned parts are these; the inverse of `learned`.
     hyperparameters: the numbers that `init` puts into the state.
     """
 
@@ -51,6 +54,8 @@ class Objective(NamedTuple):
     summarize: Callable[[Metrics], dict[str, float]]
     sample: Callable[[State, Key, PyTree], PyTree] | None = None
     losses: Callable[[State, Batch, Key], "tuple[PyTree, Losses]"] | None = None
+    learned: Callable[[State], PyTree] | None = None
+    with_learned: Callable[[State, PyTree], State] | None = None
     hyperparameters: Hyperparameters = MappingProxyType({})
 
     @classmethod

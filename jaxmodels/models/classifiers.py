@@ -7,12 +7,16 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import DTypeLike
 
+from jaxmodels.errors import InputError
+from jaxmodels.models import resnet_names, vit_names
 from jaxmodels.models.cnn import CNNConfig
 from jaxmodels.models.efficientnet import EfficientNetConfig
 from jaxmodels.models.mlp import MLPConfig
 from jaxmodels.models.options import chosen_options, with_options
 from jaxmodels.models.resnet import ResNetConfig
 from jaxmodels.models.vit import ViTConfig
+from jaxmodels.pretrained.names import Published
+from jaxmodels.pretrained.weights import Weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +42,35 @@ class ClassifierModels:
           InputError: an unknown model, or options that it cannot have.
         """
         return chosen_options(self).create(classes, dtype)
+
+
+PUBLISHED = {"resnet": resnet_names, "vit": vit_names}  # tables of names, by model
+
+
+def flags_from_published(weights: Weights) -> dict[str, Any]:
+    """Reads published weights as flags: the model, and its options.
+
+    Raises:
+      InputError: they are of no classifier here, or of one with other parts.
+    """
+    for names in PUBLISHED.values():
+        if names.is_published(weights):
+            return names.flags_from_published(weights)
+    raise InputError(
+        f"{weights.path} holds weights of another model than {' and '.join(PUBLISHED)}: expected"
+        " those of transformers, torchvision or timm"
+    )
+
+
+def published_names(models: ClassifierModels, weights: Weights) -> Published:
+    """Makes the table of names of the chosen model for the weights of a file.
+
+    Raises:
+      InputError: a model that nobody publishes.
+    """
+    if models.model not in PUBLISHED:
+        raise InputError(f"model = {models.model}; expected {' or '.join(PUBLISHED)}")
+    return PUBLISHED[models.model].published(chosen_options(models), weights)
 
 
 def create_model(

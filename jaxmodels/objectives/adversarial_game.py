@@ -1,7 +1,7 @@
 """The game of two networks: their forward passes, and the gradient of each player's loss."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from jaxmodels.objectives.adversarial_losses import LOSSES, AdversarialLoss, Log
 from jaxmodels.objectives.discriminator_penalties import penalty_gradient
 from jaxmodels.objectives.gradient_penalties import Images
 from jaxmodels.objectives.gradients import Differentiated
+from jaxmodels.objectives.kept_statistics import Modules, statistics_kept
 from jaxmodels.ops import diff_augment
 from jaxmodels.protocol import Batch, Mean, PyTree, example_keys, mean_over
 
@@ -56,12 +57,14 @@ class Game:
     """Two networks and their losses. Batches are those of `GAN`, with "latents".
 
     params and collections: of both players, by name.
+    keeping: the modules of each player whose statistics stay (see `kept_statistics`).
     """
 
     generator: nn.Module
     discriminator: nn.Module
     config: AdversarialConfig
     classes: int
+    keeping: Mapping[str, Modules] = field(default_factory=dict)
 
     def differentiate(
         self,
@@ -168,7 +171,8 @@ class Game:
 
     def _fake(self, params: PyTree, collections: PyTree, batch: Batch) -> tuple[Images, PyTree]:
         """Makes fakes of a batch's latents; gives them and the generator's new collections."""
-        return _apply(self.generator, params, collections, batch["latents"], self.labels(batch))
+        with statistics_kept(self.keeping.get("generator", frozenset())):
+            return _apply(self.generator, params, collections, batch["latents"], self.labels(batch))
 
     def _score(
         self,
@@ -182,7 +186,8 @@ class Game:
         if self.config.diff_augment:
             keys = example_keys(key, across.positions(len(images)))
             images = diff_augment(images, keys, self.config.diff_augment)
-        return _apply(self.discriminator, params, collections, images, labels)
+        with statistics_kept(self.keeping.get("discriminator", frozenset())):
+            return _apply(self.discriminator, params, collections, images, labels)
 
     def _penalized(
         self,
@@ -192,7 +197,8 @@ class Game:
         images: Images,
     ) -> Logits:
         """Scores images without augmentation; drops the new collections."""
-        return _apply(self.discriminator, params, collections, images, labels)[0]
+        with statistics_kept(self.keeping.get("discriminator", frozenset())):
+            return _apply(self.discriminator, params, collections, images, labels)[0]
 
     @property
     def _loss(self) -> AdversarialLoss:

@@ -14,7 +14,13 @@ from jaxtyping import Array, Float, Int, Key
 from jaxmodels import metrics
 from jaxmodels.errors import InputError
 from jaxmodels.metrics import CalibrationBins
-from jaxmodels.objectives.descent import descend, initial_state, learned_of
+from jaxmodels.objectives.descent import (
+    descend,
+    initial_state,
+    learned_of,
+    of_trained,
+    with_learned,
+)
 from jaxmodels.objectives.gradients import gradients_of, losses_in_parts
 from jaxmodels.objectives.network import init_network, pass_in_training
 from jaxmodels.objectives.optimizers import OptimizerConfig
@@ -104,13 +110,20 @@ class Classifier:
         """
         column = spec[self.input_name]
         learned = init_network(self.model, key, column, self.classes, self.dropout)
-        return initial_state(self.optimizer, learned, hyperparameters, ema=bool(self.ema))
+        return initial_state(self.optimizer, learned, hyperparameters, bool(self.ema), key)
+
+    @staticmethod
+    def learned(state: State) -> dict[str, PyTree]:
+        """Returns the parameters and batch statistics that evaluation uses."""
+        return learned_of(state, "batch_stats")
+
+    with_learned = staticmethod(with_learned)
 
     def step(
         self, state: State, batch: Batch, key: Key[Array, ""]
     ) -> tuple[State, dict[str, Mean]]:
         """Takes one step of descent on the mean loss of a batch."""
-        loss = partial(self.loss, state["hyperparameters"])
+        loss = of_trained(partial(self.loss, state["hyperparameters"]), state)
         gradients, batch_stats, sums = gradients_of(
             loss, state["params"], state["batch_stats"], batch, key, self.accumulate
         )
@@ -145,7 +158,12 @@ class Classifier:
 
         def compute(params: PyTree) -> Float[Array, " batch"]:
             losses = losses_in_parts(
-                of_part, params, state["batch_stats"], batch, key, self.accumulate
+                of_trained(of_part, state),
+                params,
+                state["batch_stats"],
+                batch,
+                key,
+                self.accumulate,
             )
             if not self.class_weights:
                 return losses

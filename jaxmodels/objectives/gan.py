@@ -23,13 +23,21 @@ from jaxmodels.objectives.adversarial_game import (
 )
 from jaxmodels.objectives.adversarial_losses import LOSSES
 from jaxmodels.objectives.averaging import update_average
+from jaxmodels.objectives.descent import (
+    differentiated_in_trained,
+    divided,
+    rate_factors,
+    with_learned,
+)
 from jaxmodels.objectives.generation import (
     draw_latents,
     generate,
     with_recomputed_statistics,
 )
 from jaxmodels.objectives.gradients import accumulate_gradients, gradients_of, split_batch
+from jaxmodels.objectives.kept_statistics import modules_that_keep
 from jaxmodels.objectives.optimizers import OptimizerConfig, make_optimizer
+from jaxmodels.objectives.parts import merged_part
 from jaxmodels.objectives.schedules import scheduled_rate
 from jaxmodels.protocol import (
     Batch,
@@ -123,19 +131,38 @@ class GAN:
                 " BatchNorm mixes; give the discriminator another: --norm none, layer or spectral"
             )
         hyperparameters = {name: jnp.float32(value) for name, value in hyperparameters.items()}
-        optimizer = {
-            player: self._rule(player, hyperparameters, jnp.int32(0)).init(params[player])
-            for player in PLAYERS
-        }
-        return {
+        parts, extra = divided(self.optimizer, params, key, *PLAYERS)
+        params = parts.trained
+        state = {
             "step": jnp.int32(0),
             "hyperparameters": hyperparameters,
             "params": params,
             "collections": variables,
-            "optimizer": optimizer,
+            **extra,
             # The average is a copy, because two leaves of one buffer cannot both be donated.
             "ema": jax.tree.map(jnp.copy, params["generator"]) if self.config.ema else {},
         }
+        rules = {player: self._rule(player, state) for player in PLAYERS}
+        state["optimizer"] = {player: rules[player].init(params[player]) for player in PLAYERS}
+        return state
+
+    @staticmethod
+    def learned(state: State) -> dict[str, PyTree]:
+        """Returns the parameters of both networks, of the generator's the average if there is one,
+        and their collections."""
+        params = {
+            **state["params"],
+            "generator": state["ema"] or state["params"]["generator"],
+        }
+        return {"params": merged_part(state, params), "collections": state["collections"]}
+
+    @staticmethod
+    def with_learned(state: State, learned: Mapping[str, PyTree]) -> State:
+        """Makes the state at step 0 whose networks are others."""
+        state = with_learned({**state, "ema": {}}, learned) | {"ema": state["ema"]}
+        if state["ema"]:
+            state["ema"] = jax.tree.map(jnp.copy, state["params"]["generator"])
+        return state
 
     def step(self, state: State, batch: Batch, key: Key[Array, ""]) -> tuple[State, Sums]:
         """Updates the discriminator once on each of `critic_steps` parts of the batch, and the
@@ -160,9 +187,9 @@ class GAN:
     def evaluate(self, state: State, batch: Batch, key: Key[Array, ""]) -> Sums:
         """Sums both losses and the discriminator's accuracy, of the last parameters and running
         batch statistics, over real images that are valid and a fake for each."""
-        labels = self._game.labels(batch)
+        labels = batch.get("label") if self.classes else None
         generator, discriminator = (
-            {"params": state["params"][player], **state["collections"][player]}
+            {"params": self._whole(state, player), **state["collections"][player]}
             for player in PLAYERS
         )
         latents = draw_latents(
@@ -194,7 +221,7 @@ class GAN:
         conditions: the number of images, with random latents and labels 0, 1, ..., classes - 1,
           0, ...; or {"latents": ..., "labels": ...}, of which the latents may be left out.
         """
-        params = state["ema"] or state["params"]["generator"]
+        params = merged_part(state, state["ema"] or state["params"]["generator"], "generator")
         variables = with_recomputed_statistics(
             self.generator,
             {"params": params, **state["collections"]["generator"]},
@@ -283,8 +310,11 @@ class GAN:
     ) -> tuple[State, Sums]:
         """Updates the discriminator and, if it is among the players, the generator."""
         updates = state["step"] * self.config.critic_steps + turn
+        differentiate = partial(
+            self._game(state).differentiate, players, state["hyperparameters"], updates
+        )
         gradients, collections, sums = accumulate_gradients(
-            partial(self._game.differentiate, players, state["hyperparameters"], updates),
+            differentiated_in_trained(differentiate, state),
             state["params"],
             state["collections"],
             part,
@@ -298,8 +328,9 @@ class GAN:
 
     def _answer(self, state: State, part: Batch, key: Key[Array, ""]) -> tuple[State, Sums]:
         """Updates the generator against the discriminator as it is."""
+        loss = partial(self._game(state).generator_loss, self._whole(state, "discriminator"))
         gradients, collections, sums = gradients_of(
-            partial(self._game.generator_loss, state["params"]["discriminator"]),
+            lambda params, *rest: loss(merged_part(state, params, "generator"), *rest),
             state["params"]["generator"],
             state["collections"],
             part,
@@ -309,7 +340,7 @@ class GAN:
         return self._update({**state, "collections": collections}, "generator", gradients), sums
 
     def _update(self, state: State, player: str, gradients: PyTree) -> State:
-        rule = self._rule(player, state["hyperparameters"], state["step"])
+        rule = self._rule(player, state)
         params = state["params"][player]
         updates, moments = rule.update(gradients, state["optimizer"][player], params)
         return {
@@ -318,18 +349,30 @@ class GAN:
             "optimizer": {**state["optimizer"], player: moments},
         }
 
-    def _rule(
-        self, player: str, hyperparameters: PyTree, step: Int[Array, ""]
-    ) -> optax.GradientTransformation:
+    def _rule(self, player: str, state: State) -> optax.GradientTransformation:
+        hyperparameters, factors = state["hyperparameters"], rate_factors(state)
         if player == "discriminator":
             rate = hyperparameters["discriminator_learning_rate"]
             hyperparameters = {**hyperparameters, "learning_rate": rate}
-        rate = scheduled_rate(self.optimizer, self.steps, hyperparameters, step)
-        return make_optimizer(self.optimizer, hyperparameters, rate)
+        rate = scheduled_rate(self.optimizer, self.steps, hyperparameters, state["step"])
+        factors = factors and factors[player]
+        return make_optimizer(self.optimizer, hyperparameters, rate, factors=factors)
+
+    @staticmethod
+    def _whole(state: State, player: str) -> PyTree:
+        """Returns all parameters of a player, trained or not."""
+        return merged_part(state, state["params"][player], player)
 
     def _with_latents(self, part: Batch, turn: Turn, key: Key[Array, ""]) -> Batch:
         return {**part, "latents": self.training_latents(key, turn, len(part["image"]))}
 
-    @property
-    def _game(self) -> Game:
-        return Game(self.generator, self.discriminator, self.config, self.classes)
+    def _game(self, state: State) -> Game:
+        keeping = {}
+        if "frozen" in state:
+            keeping = {
+                player: modules_that_keep(
+                    *(state[part][player] for part in ("params", "frozen", "collections"))
+                )
+                for player in PLAYERS
+            }
+        return Game(self.generator, self.discriminator, self.config, self.classes, keeping)

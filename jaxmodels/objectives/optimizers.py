@@ -1,6 +1,6 @@
 """Optimizers of optax and Muon by name; their rates are hyperparameters in the state."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from typing import Literal, get_args
@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.objectives.muon import STEEP, Coefficients, orthogonalized
 from jaxmodels.objectives.parameter_kinds import Kind
+from jaxmodels.objectives.parts import PartsConfig
 from jaxmodels.objectives.update_rules import (
     add_decay,
     cautious,
@@ -96,6 +97,7 @@ class OptimizerConfig:
     (muon_jordan)."""
     muon_precision: Precision = "bfloat16"
     """Type in which muon_jordan orthogonalises; float32: that of the parameters."""
+    parts: PartsConfig = field(default_factory=PartsConfig)
 
     @property
     def schedule_ends(self) -> bool:
@@ -191,7 +193,7 @@ class OptimizerConfig:
             names.append("cooldown")
         if self.adam_momentum is not None:
             names.append("adam_momentum")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | dict(self.parts.hyperparameters())
 
 
 def make_optimizer(
@@ -199,6 +201,7 @@ def make_optimizer(
     hyperparameters: PyTree,
     rate: Float[Array, ""],
     multipliers: PyTree | None = None,
+    factors: PyTree | None = None,
 ) -> optax.GradientTransformation:
     """Makes the update rule at a learning rate.
 
@@ -206,6 +209,7 @@ def make_optimizer(
     Each traced step makes the rule anew, so that no number becomes a constant of the program.
 
     multipliers: of the update of each parameter, before decoupled weight decay (see `mup`).
+    factors: of the learning rate of each parameter, by its layer.
     """
     rule = _rule(config, hyperparameters)
     if config.cautious:
@@ -219,7 +223,8 @@ def make_optimizer(
         parts.insert(1 if config.optimizer in DECOUPLED else 0, decay)
     if config.clip > 0:
         parts.insert(0, optax.clip_by_global_norm(hyperparameters["clip"]))
-    return optax.chain(*parts, scale_by_rates(_by_kind("rate", hyperparameters, rate)))
+    scale = scale_by_rates(_by_kind("rate", hyperparameters, rate))
+    return optax.chain(*parts, scale if factors is None else multiplied(scale, factors))
 
 
 def _rule(config: OptimizerConfig, hyperparameters: PyTree) -> optax.GradientTransformation:

@@ -9,7 +9,13 @@ from typing import Any, cast
 from flax import linen as nn
 from jaxtyping import Array, Float, Key, Num
 
-from jaxmodels.objectives.descent import descend, initial_state, learned_of
+from jaxmodels.objectives.descent import (
+    descend,
+    initial_state,
+    learned_of,
+    of_trained,
+    with_learned,
+)
 from jaxmodels.objectives.gradients import gradients_of, losses_in_parts
 from jaxmodels.objectives.network import init_network, pass_in_training
 from jaxmodels.objectives.optimizers import OptimizerConfig
@@ -60,13 +66,20 @@ class Supervised(ABC):
         """
         column = spec[self.input_name]
         learned = init_network(self.model, key, column, self.outputs, self.dropout)
-        return initial_state(self.optimizer, learned, hyperparameters, ema=bool(self.ema))
+        return initial_state(self.optimizer, learned, hyperparameters, bool(self.ema), key)
+
+    @staticmethod
+    def learned(state: State) -> dict[str, PyTree]:
+        """Returns the parameters and batch statistics that evaluation uses."""
+        return learned_of(state, "batch_stats")
+
+    with_learned = staticmethod(with_learned)
 
     def step(
         self, state: State, batch: Batch, key: Key[Array, ""]
     ) -> tuple[State, dict[str, Mean]]:
         """Takes one step of descent on the mean loss of a batch."""
-        loss = partial(self.loss, state["hyperparameters"])
+        loss = of_trained(partial(self.loss, state["hyperparameters"]), state)
         gradients, batch_stats, sums = gradients_of(
             loss, state["params"], state["batch_stats"], batch, key, self.accumulate
         )
@@ -92,7 +105,12 @@ class Supervised(ABC):
 
         def compute(params: PyTree) -> Float[Array, " batch"]:
             return losses_in_parts(
-                of_part, params, state["batch_stats"], batch, key, self.accumulate
+                of_trained(of_part, state),
+                params,
+                state["batch_stats"],
+                batch,
+                key,
+                self.accumulate,
             )
 
         return state["params"], compute

@@ -11,8 +11,15 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from jaxmodels.errors import InputError
 from jaxmodels.objectives import mup, spikes
-from jaxmodels.objectives.descent import descend_measured, initial_state, learned_of
+from jaxmodels.objectives.descent import (
+    descend_measured,
+    initial_state,
+    learned_of,
+    of_trained,
+    with_learned,
+)
 from jaxmodels.objectives.gradients import gradients_of, losses_in_parts
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.ops import HeadLosses, head_cross_entropy
@@ -116,21 +123,37 @@ class TokenPrediction(ABC):
         return {**self.optimizer.hyperparameters(), **own}
 
     def init(self, key: Key[Array, ""], spec: BatchSpec, hyperparameters: Hyperparameters) -> State:
-        """Creates the state before the first step."""
+        """Creates the state before the first step.
+
+        Raises:
+          InputError: muP, with adapters or rates by layer, for which it has no rule.
+        """
+        parts = self.optimizer.parts
+        if self.base is not None and (parts.adapter_rank or parts.layer_decay != 1):
+            raise InputError(
+                f"adapter_rank = {parts.adapter_rank}, layer_decay = {parts.layer_decay} with muP,"
+                " which sets the rates of a whole network: leave --mup-base out"
+            )
         tokens = jnp.zeros((1, spec["tokens"].shape[1] - 1), jnp.int32)
         params = self.model.init(key, tokens)["params"]
         if self.base is not None and self._factors is not None:
             of_base = self.base.init(key, tokens)["params"]
             params = mup.initial_values(params, of_base, self._factors.deviations)
-        return initial_state(
-            self.optimizer, {"params": params}, hyperparameters, ema=bool(self.ema)
-        )
+        learned = {"params": params}
+        return initial_state(self.optimizer, learned, hyperparameters, bool(self.ema), key)
+
+    @staticmethod
+    def learned(state: State) -> dict[str, PyTree]:
+        """Returns the parameters that evaluation uses."""
+        return learned_of(state)
+
+    with_learned = staticmethod(with_learned)
 
     def step(
         self, state: State, batch: Batch, key: Key[Array, ""]
     ) -> tuple[State, dict[str, Mean]]:
         """Takes one step of descent on the mean loss of the batch's tokens."""
-        loss = partial(self.loss, state["hyperparameters"])
+        loss = of_trained(partial(self.loss, state["hyperparameters"]), state)
         gradients, _, sums = gradients_of(loss, state["params"], {}, batch, key, self.accumulate)
         multipliers = self._factors and self._factors.updates
         state, norms = descend_measured(self.optimizer, self.steps, state, gradients, multipliers)
@@ -167,7 +190,9 @@ class TokenPrediction(ABC):
 
         def compute(params: PyTree) -> Float[Array, " batch"]:
             totals, numbers = (
-                losses_in_parts(function, params, {}, batch, key, self.accumulate)
+                losses_in_parts(
+                    of_trained(function, state), params, {}, batch, key, self.accumulate
+                )
                 for function in (of_part, counts)
             )
             # Scaled so that their mean is the loss of the batch.

@@ -11,7 +11,14 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from jaxmodels import across
-from jaxmodels.objectives.descent import descend, initial_state, learned_of
+from jaxmodels.objectives.descent import (
+    descend,
+    differentiated_in_trained,
+    initial_state,
+    learned_of,
+    of_trained,
+    with_learned,
+)
 from jaxmodels.objectives.doubly_reparameterized import doubly_reparameterized
 from jaxmodels.objectives.generation import in_chunks
 from jaxmodels.objectives.gradients import (
@@ -102,7 +109,14 @@ class VariationalAutoencoder:
         require_allowed(self.config, type(self.model).__name__, jax.eval_shape(create, key)[0])
         variables = dict(create(key)[1])
         learned = {"params": variables.pop("params"), "collections": variables}
-        return initial_state(self.optimizer, learned, hyperparameters, bool(self.config.ema))
+        return initial_state(self.optimizer, learned, hyperparameters, bool(self.config.ema), key)
+
+    @staticmethod
+    def learned(state: State) -> dict[str, PyTree]:
+        """Returns the parameters and collections that evaluation uses."""
+        return learned_of(state, "collections")
+
+    with_learned = staticmethod(with_learned)
 
     def step(self, state: State, batch: Batch, key: Key[Array, ""]) -> tuple[State, dict]:
         """Makes one update; sums "loss" and the parts of the ELBO."""
@@ -110,9 +124,10 @@ class VariationalAutoencoder:
         given = state["params"], state["collections"], batch, key, self.accumulate
         if self.config.objective == "dreg":
             differentiate = partial(self.differentiate_doubly, weights=weights)
+            differentiate = differentiated_in_trained(differentiate, state)
             gradients, collections, sums = accumulate_gradients(differentiate, *given)
         else:
-            loss = partial(self.loss, weights=weights)
+            loss = of_trained(partial(self.loss, weights=weights), state)
             gradients, collections, sums = gradients_of(loss, *given)
         state = descend(self.optimizer, self.steps, state, gradients, collections=collections)
         return state, sums
@@ -149,7 +164,7 @@ class VariationalAutoencoder:
             return terms["loss"], collections
 
         return state["params"], lambda params: losses_in_parts(
-            of_part, params, state["collections"], batch, key, self.accumulate
+            of_trained(of_part, state), params, state["collections"], batch, key, self.accumulate
         )
 
     def terms(

@@ -74,6 +74,7 @@ def save(
         raise InputError(f"{folder} exists; name a folder that is to be made")
     try:
         with whole_folder(folder) as partial_folder:
+            partial_folder.chmod(0o755)  # others are to read it
             for name, parts in shards.items():
                 write_atomically(partial_folder / name, partial(_write, parts, arrays))
             if len(shards) > 1:

@@ -160,20 +160,31 @@ class Checkpoints:
         Raises:
           DamagedCheckpoint: its bytes are not those that were written.
         """
+        return len(self._read_whole(step)[1])
+
+    def read(self, step: int) -> dict[str, Any]:
+        """The tree saved at a step, whatever its structure, as nested dicts and lists.
+
+        Raises:
+          DamagedCheckpoint: its bytes are not those that were written.
+        """
+        return self._read_whole(step)[0]
+
+    def _read_whole(self, step: int) -> tuple[Any, dict[str, Any]]:
+        """Reads a checkpoint and compares it with its checksums; gives those too."""
         kept = self._kept(step)
-        if kept is None:
-            return 0
         one_device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         arguments = self._args.StandardRestore(fallback_sharding=one_device)
         with jax.enable_x64(True):  # else jax would narrow what has 64 bits
-            found = digests_by_name(self._restore_checked(step, arguments))
-        arrays = kept["arrays"]
+            tree = self._restore_checked(step, arguments)
+            found = digests_by_name(tree)
+        arrays = kept["arrays"] if kept else {}
         wrong = [name for name in arrays if found.get(name) != arrays[name]["digest"]]
         if wrong:
             more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
             names = ", ".join(wrong[:4]) + more
             raise self._damage(step, f"{len(wrong)} arrays are not what was written: {names}")
-        return len(arrays)
+        return tree, arrays
 
     def digests(self, step: int) -> dict[str, str]:
         """The checksums of the arrays of a checkpoint by name; {}: it kept none, or is damaged."""

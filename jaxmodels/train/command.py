@@ -20,6 +20,7 @@ from jaxmodels.train.faults import (
 )
 from jaxmodels.train.flags import parse
 from jaxmodels.train.identity import command_of, workdir_of
+from jaxmodels.train.implied import with_implied_flags
 from jaxmodels.train.origin import Origin, call_of, program_of
 from jaxmodels.train.run_folder import RunFolder
 from jaxmodels.train.source import files_of, source_hash
@@ -73,6 +74,8 @@ def _exit_code(
             print(version())
             return FINISHED
         config = parse(config_class, presets, arguments, program=program)
+        if config.run.init_from is not None:
+            config = with_implied_flags(config, presets, arguments, program)
         code = _run(config, build, arguments, program)
         sys.stdout.flush()
         return code
@@ -143,15 +146,20 @@ def _run(config: Config, build: Callable, arguments: Sequence[str], program: str
         return FINISHED if result.finished else RESUMABLE
 
     from jaxmodels.train import modes
+    from jaxmodels.train.start import require_all_taken, with_start
 
     record = folder.record()
-    if config.run.mode != "train" or record:
+    is_untrained = record is None and config.run.init_from is not None
+    if not is_untrained and (config.run.mode != "train" or record):
         config = _config_of_run(config, folder, record, arguments)
     config.validate()
     if record and (line := _evaluated_elsewhere(config, build, folder, record)):
         print(line)
         return FINISHED
     experiment = modes.rebuilt(build, config, folder, record) if record else build(config)
+    if is_untrained:
+        experiment = with_start(experiment, config, None)
+        require_all_taken(experiment, config)
     if record:
         lenient = configure(config, accept_code_change=True)
         folder.check(record, lenient, source_hash(build), experiment.facts)
@@ -221,6 +229,7 @@ def _train(
 ) -> "Result":
     """Trains or resumes a run. summarized: whether its last scores are printed afterwards."""
     from jaxmodels.train import loop
+    from jaxmodels.train.start import with_start
 
     config.validate()
     mode, debug = config.run.mode, config.run.debug
@@ -237,7 +246,9 @@ def _train(
     if record and not config.run.overwrite:
         folder.check(record, config, source)  # before the data is loaded
     origin = Origin(command, files_of(build))
-    return loop.train(build(config, *data), config, folder, source, origin)
+    replaced = record if record and not config.run.overwrite else None
+    experiment = with_start(build(config, *data), config, replaced)
+    return loop.train(experiment, config, folder, source, origin)
 
 
 def _config_of_run(
@@ -250,6 +261,11 @@ def _config_of_run(
         )
     folder.require_run_of(config.experiment, record)
     recorded = from_record(type(config), record)
+    if config.run.init_from not in (None, recorded.run.init_from):
+        raise InputError(
+            f"init_from = {config.run.init_from}; the run in {folder.path} has weights of its own,"
+            " which are used: leave the flag out"
+        )
     if config.run.preset not in ("", recorded.run.preset):
         raise InputError(
             f"preset = {config.run.preset}; the run in {folder.path} has '{recorded.run.preset}';"

@@ -11,13 +11,14 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 
 import tyro
 
 from jaxmodels.errors import InputError, closest, require_known
+from jaxmodels.pretrained.weights import Weights
 from jaxmodels.roles import Role
 from jaxmodels.train.fitting import fit
 
@@ -53,6 +54,12 @@ class RunConfig:
     mode: Annotated[Mode, Role.VERB] = "train"
     """train (or resume), evaluate a run's checkpoint, sample from it, predict with it, or export
     it."""
+    init_from: str | None = None
+    """Start from the weights of another run, or from published ones (a folder or file): what fits
+    by path and shape is taken. Without a run in the workdir, the other modes use them as they
+    are."""
+    init_checkpoint: Annotated[Literal["last", "best"], Role.HOW] = "best"
+    """Which checkpoint of another run to start from; best: by validation, where it had one."""
     checkpoint: Annotated[Literal["last", "best"], Role.VERB] = "last"
     """Which checkpoint evaluate, sample, predict and export read."""
     count: Annotated[int, Role.VERB] = 64
@@ -64,6 +71,9 @@ class RunConfig:
     FILE.jsonl, a JSON object a line, or as FILE.csv (predict); the model as a folder (export)."""
     format: Annotated[Format, Role.VERB] = "safetensors"
     """Format of the model (export): safetensors, with a config.json, as transformers reads it."""
+    naming: Annotated[str, Role.VERB] = ""
+    """Whose names weights get (export as safetensors): transformers, torchvision or timm; empty:
+    the first of these that has the model."""
     eval_every: Annotated[int, Role.HOW] = 250
     """Steps between evaluations."""
     eval_batch_size: Annotated[int, Role.BITS] = 500
@@ -153,6 +163,19 @@ class Config:
         for section in sections_of(self):
             if hasattr(section, "validate"):
                 section.validate()
+
+    @classmethod
+    def flags_of_weights(cls, weights: Weights) -> Mapping[str, Any]:
+        """Returns the flags that published weights imply. An experiment whose models have published
+        weights replaces this.
+
+        Raises:
+          InputError: they are of no model of the experiment.
+        """
+        raise InputError(
+            f"init_from = {weights.path}; {cls.experiment} starts from runs of its own only:"
+            " expected a run folder"
+        )
 
     @property
     def batches_per_step(self) -> int:

@@ -53,9 +53,11 @@ class Course:
         """Takes state and window of the newest checkpoint, or of the beginning."""
         program = self._trainer.program
         restored = self._checkpoints.restore_newest(program.like)
-        self.step, self.facts = 0, None
+        self.step, self.facts, self._begins = 0, None, False
         if restored is None:
-            self.state, self._window = program.create(), program.zeros()
+            self.state, self._window = self._trainer.create(), program.zeros()
+            # From here on the run does not need again what it starts from.
+            self._begins = self._trainer.experiment.start is not None
         else:
             self.step, self.facts = restored.step, restored.facts
             self.state, self._window = restored.tree["state"], restored.tree["window"]
@@ -102,6 +104,8 @@ class Course:
                 if self._is_last():
                     draw(self._folder)
                     return
+            if self._begins:
+                self._save(log, None)
             for chunk in feed:
                 self.state, self._window = program.run(self.state, self._window, chunk)
                 self.step = chunk.stop

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Array, Int, Key
 
+from jaxmodels.pretrained.names import Published
+from jaxmodels.pretrained.weights import Weights
 from jaxmodels.protocol import Batch, Metrics, Objective, PyTree, Score, Source, State
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from jaxmodels.train.start import Start
 
 PerBatch = Callable[[State, Batch, Key[Array, ""]], PyTree]
 Occasion = Literal["due", "last", "asked"]
@@ -113,3 +117,7 @@ class Experiment(NamedTuple):
     texts: Texts | None = None
     # By the format that --mode export names: writes the model of a state to a path, which it makes.
     exports: Mapping[str, Callable[[State, Path], None]] = NOTHING
+    # Makes the table of names of published weights for the run's model; None: it has none.
+    published: Callable[[Weights], Published] | None = None
+    # What a new run starts from; the engine opens what --init-from names.
+    start: "Start | None" = None

@@ -17,6 +17,7 @@ from jaxmodels.train.config import (
     from_record,
     models_with,
 )
+from jaxmodels.train.experiment import NOTHING
 from jaxmodels.train.fitting import fit
 
 _FLOAT = re.compile(r"^[+-]?\d+(\.\d*)?[eE][+-]?\d+$")
@@ -29,9 +30,11 @@ def parse(
     arguments: Sequence[str],
     default: Config | None = None,
     program: str | None = None,
+    implied: Mapping[str, Any] = NOTHING,
 ) -> Config:
     """Parses flags into a config. They are laid over `default`; without one, over the preset that
-    they name and then the file that --config names (a run's config.json, or flags as YAML).
+    they name, then the file that --config names (a run's config.json, or flags as YAML), and then
+    what is implied.
 
     program: how it was started, for --help; None: python -m experiments.NAME.
 
@@ -49,7 +52,7 @@ def parse(
         if preset:
             require_known("preset", preset, presets)
             default = configure(default, **presets[preset].flags, preset=preset)
-        default = configure(default, **recorded)
+        default = configure(default, **{**recorded, **implied})
     model = _value_of(arguments, "model")
     if model is not None and "model" in flags_of(default):
         default = configure(default, model=model)

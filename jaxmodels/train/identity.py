@@ -14,9 +14,11 @@ from jaxmodels.train.config import Config, Flag, Role, configure, flags_of, to_j
 def identity(config: Config) -> dict[str, Any]:
     """Returns the flags that identify a run: another value of one makes another run.
 
-    A path of data is left out, because the facts of the data identify what lies there.
+    A path of data is left out, because the facts of the data identify what lies there. Of weights
+    to start from, it only counts whether there are any, for the same reason.
     """
     values, flags = to_json(config), flags_of(config)
+    values["init_from"] = None if values["init_from"] is None else "given"
     return {
         name: value
         for name, value in values.items()
@@ -56,6 +58,11 @@ def _folder_of(config: Config, named: dict[str, Any], seed: str) -> Path:
         parts.append(path.name if is_path(data) else data.replace(os.sep, "_"))
     if "model" in flags:
         parts.append(str(flags["model"].value))
+    if config.run.init_from is None:
+        named.pop("init_from")  # as the folder's name was before there was such a flag
+    else:
+        source = Path(config.run.init_from).expanduser().resolve()
+        named["init_from"] = [str(source), config.run.init_checkpoint]
     digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:8]
     return Path("runs") / config.experiment / "-".join([*parts, seed, digest])
 

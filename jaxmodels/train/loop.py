@@ -28,6 +28,7 @@ from jaxmodels.train.origin import UNKNOWN, Origin
 from jaxmodels.train.program import TrainProgram
 from jaxmodels.train.progress import Interruption
 from jaxmodels.train.run_folder import RunFolder, line_of
+from jaxmodels.train.start import start_again
 
 DIRECTIONS = {"lower": "min", "higher": "max"}
 
@@ -142,6 +143,15 @@ class Trainer:
             return checkpoints.restore_newest(self.program.like)
         step = checkpoints.best()
         return None if step is None else checkpoints.restore(step, self.program.like)
+
+    def create(self) -> State:
+        """Computes the state before the first step.
+
+        Raises:
+          InputError: it starts from weights that are gone, or others by now.
+        """
+        start = start_again(self.experiment, self.config, self.folder.record())
+        return self.program.create(start.read() if start else {})
 
     def evaluate(self, state: State, step: int, occasion: Occasion, log: Log) -> float | None:
         """Scores the splits that are due; returns the validation score (as in `RunFolder.best`) if

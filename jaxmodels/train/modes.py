@@ -186,7 +186,7 @@ def debug(experiment: Experiment, config: Config, folder: RunFolder) -> str:
     if restored:
         first, state = restored.step, restored.tree["state"]
     else:
-        state = trainer.program.create()
+        state = trainer.create()
     skipped = restored.facts.skipped if restored and restored.facts else 0
     step_function = experiment.objective.step
     compiled = jax.jit(lambda *a: (out := step_function(*a), all_finite(out)))

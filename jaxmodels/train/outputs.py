@@ -37,12 +37,15 @@ def output_of(output: str | None, ending: str | Iterable[str], folder: bool = Fa
 
 
 def restored_of(trainer: Trainer) -> tuple[int, State]:
-    """Returns step and state of the checkpoint that the config names.
+    """Returns step and state of the checkpoint that the config names; without a run, the state that
+    one would start with, where it starts from weights.
 
     Raises:
       InputError: there is none.
     """
     restored = trainer.restored()
+    if restored is None and trainer.experiment.start:
+        return 0, trainer.create()
     if restored is None:
         raise InputError(f"workdir {trainer.folder.path} has no checkpoint; train the run first")
     return restored.step, restored.tree["state"]

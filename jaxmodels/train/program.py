@@ -1,8 +1,8 @@
 """The compiled program of a run: its initial state, and many steps in one call."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from functools import cached_property
+from collections.abc import Callable, Generator, Iterable, Mapping
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,8 +17,10 @@ from jaxmodels.order import Order
 from jaxmodels.protocol import DATA_AXIS, Batch, Metrics, PyTree, Source, State
 from jaxmodels.train.checkpoint import abstract
 from jaxmodels.train.debug import all_finite
+from jaxmodels.train.experiment import NOTHING
 from jaxmodels.train.feed import Feed
 from jaxmodels.train.layout import part_of_host, put, shardings_of
+from jaxmodels.train.start import started
 
 PARALLEL = ("jit", "pmap")
 # Most bytes of data in one call; the data of several calls is in memory at once.
@@ -203,9 +205,18 @@ class TrainProgram:
         """Bytes of the data that lie on each device."""
         return sum(column.nbytes for column in self._arrays.values())
 
-    def create(self) -> State:
-        """Computes the initial state."""
-        return jax.jit(self._init, out_shardings=self.shardings.whole)(self.keys.init)
+    def create(self, given: Mapping[str, Any] = NOTHING) -> State:
+        """Computes the initial state.
+
+        given: arrays that replace what it would learn from, by path (see `start`).
+        """
+        whole = self.shardings.whole
+        state = jax.jit(self._init, out_shardings=whole)(self.keys.init)
+        if not given:
+            return state
+        begin = partial(started, self._objective)
+        arrays = put({name: np.asarray(array) for name, array in given.items()}, whole)
+        return jax.jit(begin, out_shardings=whole)(state, arrays)
 
     def zeros(self) -> Metrics:
         """Returns an empty window of metrics."""

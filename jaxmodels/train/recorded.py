@@ -104,7 +104,7 @@ def start_of(run: Recorded, step: int) -> Point:
     """
     program = run.trainer.program
     if step not in run.checkpoints.steps():
-        return Point(0, program.create(), program.zeros())
+        return Point(0, run.trainer.create(), program.zeros())
     tree = run.checkpoints.restore(step, program.like).tree
     return Point(step, tree["state"], tree["window"])
 

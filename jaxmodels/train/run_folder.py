@@ -27,6 +27,7 @@ from jaxmodels.train.replaced import (
     require_own_folders,
 )
 
+START = "start"  # the fact of weights to start from, which only training looks at
 _SHOWN = 80  # letters of a fact in an error
 
 
@@ -129,6 +130,8 @@ class RunFolder:
         now = then if facts is None else json.loads(json.dumps(dict(facts)))
         # Of data that older records know by another kind of fingerprint.
         older = {name: getattr(value, "older", None) for name, value in (facts or {}).items()}
+        if facts is not None and START not in now:
+            then = {name: value for name, value in then.items() if name != START}
         for name in sorted(then.keys() | now.keys()):
             known = [now.get(name), older[name]] if older.get(name) else [now.get(name)]
             if not any(_are_the_same(then.get(name), fact) for fact in known):

@@ -56,6 +56,10 @@ class PublishedTokenizer:
         kept = [int(token) for token in tokens if int(token) != self.end]
         return self._tokenizer.decode(kept, skip_special_tokens=False)
 
+    def word(self, token: int) -> str:
+        """Returns a token of the vocabulary as it stands there."""
+        return self._tokenizer.id_to_token(token)
+
     def save(self, folder: Path) -> None:
         """Writes `tokenizer.json`."""
         write_text(folder / FILE, self.text)

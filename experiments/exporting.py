@@ -1,0 +1,139 @@
+"""What --mode export --format safetensors writes: weights under published names, a config.json, and
+what an input needs before the network, so that transformers, torchvision or timm go on with it."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from jaxmodels.data.images import ImageData
+from jaxmodels.data.text import PublishedTokenizer, Tokenizer
+from jaxmodels.errors import InputError, require_known
+from jaxmodels.files import write_json
+from jaxmodels.models import gpt2_names, resnet_names, vit_names
+from jaxmodels.models.classifiers import ClassifierModels
+from jaxmodels.models.language_models import LanguageModels
+from jaxmodels.models.options import chosen_options
+from jaxmodels.objectives.descent import learned_of
+from jaxmodels.pretrained import save
+from jaxmodels.protocol import State
+
+_CLASSIFIERS = {"resnet": resnet_names, "vit": vit_names}
+_LANGUAGE_MODELS = {"gpt2": gpt2_names}
+
+
+def export_classifier(
+    models: ClassifierModels,
+    data: ImageData,
+    sides: Sequence[int],
+    naming: str,
+    state: State,
+    output: Path,
+) -> None:
+    """Writes the folder of a classifier, of the averaged weights where there are some.
+
+    sides: height, width and channels of the images that the network sees. naming: whose names and
+    config.json; empty: the first that can have the model.
+
+    Raises:
+      InputError: a model, or options of it, that others do not have.
+    """
+    names = _names_of(models.model, _CLASSIFIERS)
+    style = naming or _style_of(models)
+    require_known("naming", style, names.STYLES)
+    options, (height, width, channels) = chosen_options(models), sides
+    arguments: dict[str, Any] = {"channels": channels, "style": style}
+    table: dict[str, Any] = {"style": style}
+    if models.model == "vit":
+        if height != width:
+            raise InputError(
+                f"images of {height}x{width} pixels; {style} has ViTs of square images only"
+            )
+        arguments["image_size"] = table["image_size"] = height
+    config = names.published_config(options, data.class_names, **arguments)
+    processor = _processor(data, height, width)
+    if style == "timm":
+        config["pretrained_cfg"] = {
+            "input_size": [channels, height, width],
+            "num_classes": len(data.class_names),
+            "mean": processor["image_mean"],
+            "std": processor["image_std"],
+            "label_names": list(data.class_names),
+        }
+    save(
+        output,
+        learned_of(state, "batch_stats"),
+        names.published(options, **table),
+        config,
+        beside=lambda folder: write_json(folder / "preprocessor_config.json", processor, 2),
+    )
+
+
+def _style_of(models: ClassifierModels) -> str:
+    """Names whose layout can hold the chosen model."""
+    sizes = models.vit.sizes() if models.model == "vit" else {}
+    return "timm" if sizes.get("pool") == "mean" else "transformers"
+
+
+def _processor(data: ImageData, height: int, width: int) -> dict[str, Any]:
+    """Describes how an image becomes an input, as transformers' ViTImageProcessor does it."""
+    normalization = data.normalization()
+    largest = data.white  # transformers scales bytes to 0..1 first
+    return {
+        "image_processor_type": "ViTImageProcessor",
+        "do_resize": True,
+        "size": {"height": height, "width": width},
+        "do_rescale": True,
+        "rescale_factor": 1 / largest,
+        "do_normalize": True,
+        "image_mean": [mean / largest for mean in normalization.mean],
+        "image_std": [std / largest for std in normalization.std],
+    }
+
+
+def export_language_model(
+    models: LanguageModels,
+    tokenizer: Tokenizer,
+    context: int,
+    objective: str,
+    naming: str,
+    state: State,
+    output: Path,
+) -> None:
+    """Writes the folder of a language model with its tokenizer, of the averaged weights where there
+    are some.
+
+    Raises:
+      InputError: a model, or options of it, that others do not have.
+    """
+    names = _names_of(models.model, _LANGUAGE_MODELS)
+    require_known("naming", naming, ("", "transformers"))
+    if objective == "masked":
+        raise InputError(
+            f"objective = masked; no other library has a {models.model} of masked tokens: export it"
+            " as --format stablehlo"
+        )
+    options = chosen_options(models)
+    config = names.published_config(options, tokenizer.size, context, end=tokenizer.end)
+    beside = partial(_save_tokenizer, tokenizer, context)
+    save(output, learned_of(state), names.published(options), config, beside=beside)
+
+
+def _save_tokenizer(tokenizer: Tokenizer, context: int, folder: Path) -> None:
+    tokenizer.save(folder)
+    if isinstance(tokenizer, PublishedTokenizer):
+        facts: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
+        if tokenizer.end is not None:
+            facts["eos_token"] = tokenizer.word(tokenizer.end)
+        facts["model_max_length"] = context
+        write_json(folder / "tokenizer_config.json", facts, 2)
+
+
+def _names_of(model: str, tables: Mapping[str, ModuleType]) -> ModuleType:
+    if model not in tables:
+        raise InputError(
+            f"model = {model}; no other library has its architecture: export it as --format"
+            f" stablehlo, or train --model {' or '.join(tables)}"
+        )
+    return tables[model]

@@ -1,0 +1,47 @@
+"""Flags that published weights imply: a preset, with which those that are given have to agree."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jaxmodels.errors import InputError
+from jaxmodels.train.config import C, Config, Preset, configure, flags_of
+from jaxmodels.train.flags import parse
+from jaxmodels.train.run_folder import START, RunFolder
+
+
+def with_implied_flags(
+    config: C, presets: Mapping[str, Preset], arguments: Sequence[str], program: str = ""
+) -> C:
+    """Returns the config with the flags that the weights imply which it starts from, if these are
+    published ones.
+
+    Raises:
+      InputError: the weights cannot be read, are of no model of the experiment, or imply another
+        value than the given one.
+    """
+    implied = _implied_by(config)
+    if not implied:
+        return config
+    parsed: Any = parse(type(config), presets, arguments, program=program, implied=implied)
+    wanted, flags = flags_of(configure(parsed, **implied)), flags_of(parsed)
+    for name in implied:
+        if name not in flags or flags[name].value != wanted[name].value:
+            given = flags[name].value if name in flags else f"of model {flags['model'].value}"
+            raise InputError(
+                f"{name} = {given}; the weights in {config.run.init_from} are of"
+                f" {wanted[name].value}: leave the flag out"
+            )
+    return parsed
+
+
+def _implied_by(config: Config) -> dict[str, Any]:
+    from jaxmodels.train.start import is_run, open_published, source_of
+
+    path = source_of(config)
+    if path is None or (path.exists() and is_run(path)):
+        return {}
+    if path.exists():
+        return dict(config.flags_of_weights(open_published(path)))
+    workdir = config.run.workdir
+    record = RunFolder(workdir).record() if workdir else None
+    return dict((record or {}).get("facts", {}).get(START, {}).get("flags", {}))
