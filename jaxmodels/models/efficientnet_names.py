@@ -6,8 +6,15 @@ from typing import Any
 import numpy as np
 
 from jaxmodels.errors import InputError
-from jaxmodels.models.efficientnet import VARIANTS, EfficientNetConfig, blocks_of, stages_of
+from jaxmodels.models.efficientnet import (
+    IMAGE_SIZES,
+    VARIANTS,
+    EfficientNetConfig,
+    blocks_of,
+    stages_of,
+)
 from jaxmodels.pretrained import Entry, Published, Weights
+from jaxmodels.pretrained.images import Expected
 from jaxmodels.pretrained.names import batch_norm, convolution, linear
 
 STYLES = ("efficientnet_lite_pytorch",)
@@ -69,3 +76,9 @@ def flags_from_published(weights: Weights) -> dict[str, Any]:
         f"{weights.path} has {len(found)} blocks of other widths; expected EfficientNet-Lite's:"
         f" {', '.join(VARIANTS)}"
     )
+
+
+def usual_images(weights: Weights) -> Expected:
+    """Returns the images of the published training: pixels of 0..255 less 127, by 128."""
+    variant = flags_from_published(weights)["variant"]
+    return Expected((127 / 255,) * 3, (128 / 255,) * 3, IMAGE_SIZES[variant])

@@ -22,7 +22,8 @@ def with_implied_flags(
     implied = _implied_by(config)
     if not implied:
         return config
-    parsed: Any = parse(type(config), presets, arguments, program=program, implied=implied)
+    everything = {**_alone_by(config), **implied}
+    parsed: Any = parse(type(config), presets, arguments, program=program, implied=everything)
     wanted, flags = flags_of(configure(parsed, **implied)), flags_of(parsed)
     for name in implied:
         if name not in flags or flags[name].value != wanted[name].value:
@@ -45,3 +46,14 @@ def _implied_by(config: Config) -> dict[str, Any]:
     workdir = config.run.workdir
     record = RunFolder(workdir).record() if workdir else None
     return dict((record or {}).get("facts", {}).get(START, {}).get("flags", {}))
+
+
+def _alone_by(config: Config) -> dict[str, Any]:
+    """Returns defaults for weights that are used as they are, without a run."""
+    from jaxmodels.train.start import open_published, source_of
+
+    path, workdir = source_of(config), config.run.workdir
+    has_run = workdir is not None and RunFolder(workdir).record() is not None
+    if config.run.mode == "train" or has_run or path is None or not path.exists():
+        return {}
+    return dict(config.flags_of_weights_alone(open_published(path)))
