@@ -3,6 +3,7 @@ of images and numbers of tokens, so that other programs need none of the prepara
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ from jaxmodels.objectives.gan import GAN
 from jaxmodels.objectives.generation import to_uint8
 from jaxmodels.objectives.preprocessing import Change
 from jaxmodels.objectives.vae import VariationalAutoencoder, variables_of
-from jaxmodels.objectives.variational import call
+from jaxmodels.ops.latents import call
 from jaxmodels.pretrained.programs import Program, exports_of
 from jaxmodels.protocol import Source, State
 
@@ -25,16 +26,18 @@ _LOGITS = "a number for each class, of which the softmax gives probabilities"
 
 
 def classifier_programs(
-    classifier: Classifier, prepare: Change, train: Source, labels: Sequence[str]
+    classifier: Classifier,
+    prepare: Change,
+    train: Source,
+    labels: Sequence[str],
+    facts: Mapping[str, Any] = MappingProxyType({}),
 ) -> Exports:
     """Exports `classify`: inputs as they are stored -> logits and probabilities.
 
-    prepare: does not use its key.
+    prepare: does not use its key. facts: what else a reader has to know.
     """
     spec = {
-        name: _one(leaf)
-        for name, leaf in train.spec(1).items()
-        if name not in ("label", "target")
+        name: _one(leaf) for name, leaf in train.spec(1).items() if name not in ("label", "target")
     }
 
     no_key: Any = None
@@ -50,26 +53,29 @@ def classifier_programs(
         "probabilities": "of the classes in the order of labels",
     }
     program = Program(run, spec, meanings, lambda state: learned_of(state, "batch_stats"))
-    return exports_of({"classify": program}, {"labels": list(labels)})
+    return exports_of({"classify": program}, {"labels": list(labels), **facts})
 
 
-def language_model_programs(model: nn.Module, context: int, words: Sequence[str]) -> Exports:
-    """Exports `next_token`: windows of tokens -> logits of the token after each.
+def language_model_programs(
+    model: nn.Module, context: int, tokenizer: str, causal: bool = True
+) -> Exports:
+    """Exports `read`: windows of tokens -> logits at each place.
 
-    words: of the vocabulary, in order.
+    tokenizer: its name, for the reader. causal: the logits are of the following token; else of the
+      token itself.
     """
 
     def run(variables: Any, inputs: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-        return {"logits": model.apply(variables, inputs["tokens"])}
+        return {"logits": jnp.asarray(model.apply(variables, inputs["tokens"]))}
 
     spec = {"tokens": jax.ShapeDtypeStruct((context,), jnp.int32)}
+    whose = "following token; what stands behind it changes nothing" if causal else "token itself"
     meanings = {
-        "tokens": "numbers of tokens; what stands behind a place does not change its logits",
-        "logits": "a number for each token that may follow, of which the softmax gives"
-        " probabilities",
+        "tokens": "numbers of tokens",
+        "logits": f"at each place a number for each token of the vocabulary, of the {whose}",
     }
-    program = Program(run, spec, meanings, learned_of)
-    return exports_of({"next_token": program}, {"words": list(words)})
+    program = Program(run, spec, meanings, lambda state: learned_of(state))
+    return exports_of({"read": program}, {"tokenizer": tokenizer})
 
 
 def gan_programs(gan: GAN, labels: Sequence[str]) -> Exports:
