@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -96,7 +97,7 @@ def test_a_vae_leaves_as_encoder_and_decoder(tmp_path):
     images = {"image": np.asarray(run.experiment.train.arrays["image"][:3])}
     latents = {"latent": np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32)}
     drawn = run.experiment.objective.sample(
-        run.state, jax.random.key(0), {"latents": latents["latent"]}
+        run.state, jax.random.key(0), {"latents": jnp.asarray(latents["latent"])}
     )
     for kind, elsewhere in (("stablehlo", run_elsewhere), ("onnx", run_onnx)):
         output = tmp_path / kind
@@ -117,7 +118,7 @@ def test_a_gan_leaves_as_its_generator(tmp_path):
     run = load_run(tmp_path / "run")
     latents = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     label = np.array([0, 3, 9], np.int32)
-    conditions = {"latents": latents, "labels": label}
+    conditions = {"latents": jnp.asarray(latents), "labels": jnp.asarray(label)}
     drawn = run.experiment.objective.sample(run.state, jax.random.key(0), conditions)
     for kind, elsewhere in (("stablehlo", run_elsewhere), ("onnx", run_onnx)):
         output = tmp_path / kind
