@@ -105,7 +105,7 @@ def converted(name: str, program: Program, variables: PyTree) -> Any:
       InputError: an operation that is not in the table.
     """
     import onnx
-    from onnx import helper, numpy_helper
+    from onnx import helper
 
     sizes = {size for leaf in jax.tree.leaves(variables) for size in np.shape(leaf)}
     count = next(prime for prime in _PRIMES if not any(size % prime == 0 for size in sizes))
@@ -137,7 +137,6 @@ def converted(name: str, program: Program, variables: PyTree) -> Any:
         body, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="jaxmodels"
     )
     model.ir_version = 10
-    del numpy_helper
     onnx.checker.check_model(model)
     return model
 
