@@ -22,8 +22,17 @@ import numpy as np
 import scipy.special
 from jaxtyping import Float, Int
 
+from experiments.export_programs import classifier_programs as program_exports
 from experiments.exporting import export_classifier
 from experiments.presets.classifier import PRESETS
+from experiments.published_images import (
+    NONE,
+    classes_without_images,
+    flags_alone,
+    flags_of_images,
+    normalization_of,
+    scaled,
+)
 from jaxmodels.data.dataset import evaluation_splits
 from jaxmodels.data.images import (
     CropConfig,
@@ -87,12 +96,20 @@ class ClassifierConfig(Config):
     """Decay of the average of parameters and batch statistics for evaluation; 0: no average."""
     pad: int = 0
     """Black pixels added on each side of an image."""
+    pixel_mean: tuple[float, ...] = ()
+    """By how much pixels in 0..1 are shifted, for each channel; empty: their mean in training."""
+    pixel_std: tuple[float, ...] = ()
+    """By how much they are then divided; empty: their standard deviation in training."""
     epoch_lines: bool = False
     """Print lines like 'Epoch: 1, Loss: 2.249'; --log-every must be the steps of an epoch."""
 
     @classmethod
     def flags_of_weights(cls, weights: Weights) -> dict[str, Any]:
-        return flags_from_published(weights)
+        return {**flags_from_published(weights), **flags_of_images(weights)}
+
+    @classmethod
+    def flags_of_weights_alone(cls, weights: Weights) -> dict[str, Any]:
+        return flags_alone(weights)
 
     def validate(self) -> None:
         super().validate()
@@ -105,8 +122,13 @@ class ClassifierConfig(Config):
 
 def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment:
     """Makes the experiment of a config, on the given data or on the data that the config names."""
-    named = data is None
-    data = load(config.data, varying=config.crop.varying, given=data)
+    named, crop = data is None, config.crop
+    has_images = not (named and config.data.data == NONE)
+    if has_images:
+        data = load(config.data, varying=crop.varying, given=data)
+    else:
+        run = config.run
+        data = classes_without_images(config.model, run.init_from, run.mode, crop.image_size)
     if named and len(data.class_names) == 1:
         raise InputError(
             f"data '{config.data.data}' has one class, '{data.class_names[0]}'; a classifier"
@@ -114,8 +136,9 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
         )
     if not data.class_names:
         raise InputError(f"data '{data.name}' has no labels; a classifier needs a class label")
-    data = resize_images(data, config.crop.resize)
-    classes, normalize = len(data.class_names), data.normalization()
+    data = resize_images(data, crop.resize)
+    classes = len(data.class_names)
+    normalization = normalization_of(data, config.pixel_mean, config.pixel_std)
     dropout = config.dropout
     if dropout is None:
         dropout = 0.4 if config.model.model in ("mlp", "cnn") else 0.0
@@ -132,12 +155,11 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
     )
 
     def prepare(batch, key):
-        sides = ((0, 0), (config.pad, config.pad), (config.pad, config.pad), (0, 0))
-        return {**batch, "image": normalize(jnp.pad(batch["image"], sides))}
+        return {**batch, "image": scaled(batch["image"], normalization, config.pad)}
 
     def source(split):
-        crop = config.crop
-        return make_source(data, split, config.data, crop.image_size, crop.crop_scale)
+        cut = crop.image_size if has_images else 0
+        return make_source(data, split, config.data, cut, crop.crop_scale)
 
     train, channels = source("train"), data.pixels.channels
     height, width = (side + 2 * config.pad for side in train.spec(1)["image"].shape[1:3])
@@ -151,11 +173,11 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
         evaluation={split: source(split) for split in evaluation_splits(data.sizes)},
         monitor="accuracy",
         scores=Classifier.scores,
-        facts={"data": data.facts(), "normalization": normalize._asdict()},
+        facts={"data": data.facts(), "normalization": normalization._asdict()},
         after_evaluation=partial(report, data, predict),
         describe=_epoch_line(config, data) if config.epoch_lines else None,
         prediction=Prediction(
-            read=partial(read_pictures, data=data, size=config.crop.image_size),
+            read=partial(read_pictures, data=data, size=crop.image_size),
             predict=lambda *given: {**predict(*given), "features": features(*given)},
             write=partial(prediction_line, data.class_names),
         ),
@@ -163,7 +185,8 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
         exports={
             "safetensors": partial(
                 export_classifier, config.model, data, (height, width, channels), config.run.naming
-            )
+            ),
+            **program_exports(classifier, prepare, train, data.class_names),
         },
         introduction=f"classes: {class_balance(data)}",
         published=partial(published_names, config.model),

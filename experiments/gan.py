@@ -20,6 +20,7 @@ from typing import Annotated, ClassVar
 import jax.numpy as jnp
 
 from experiments.elsewhere import images_elsewhere
+from experiments.export_programs import gan_programs
 from experiments.gan_report import GANReport, scores_of
 from experiments.judges import JudgeConfig, Judges
 from experiments.presets.gan import PRESETS
@@ -146,6 +147,7 @@ def build(config: GANConfig, data: ImageData | None = None) -> Experiment:
             lambda key, count: draw_latents(key, count, config.latent_size, config.truncation),
         ),
         elsewhere=partial(elsewhere, images_elsewhere(resized, bool(classes))),
+        exports=gan_programs(gan, data.class_names),
     )
 
 

@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.export_programs import language_model_programs
 from experiments.exporting import export_language_model
 from experiments.presets.language_model import PRESETS
 from experiments.writing import WritingConfig, added, conditions_of, prompts_of, texts_of
@@ -169,7 +170,10 @@ def build(config: LanguageModelConfig, data: TextData | None = None) -> Experime
                 data.context,
                 config.objective,
                 config.run.naming,
-            )
+            ),
+            **language_model_programs(
+                objective.network, data.context, data.tokenizer.name, causal=not is_masked
+            ),
         },
         verify=partial(assert_uses, kind=trained) if trained in FUSED else None,
     )

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.export_programs import classifier_programs
 from experiments.presets.table import PRESETS
 from experiments.table_report import Report, report_of, write_line
 from jaxmodels.data.dataset import TRAIN, evaluation_splits
@@ -109,8 +110,17 @@ def build(config: TableConfig, data: Any = None) -> Experiment:
             read=partial(read_rows, data=data), predict=predict, write=partial(write_line, target)
         ),
         elsewhere=partial(elsewhere, data),
+        exports=_exports(objective, prepare, data),
         introduction=data.summary(),
     )
+
+
+def _exports(objective: Any, prepare: Any, data: TableData) -> dict[str, Any]:
+    """Exports classifiers; their inputs are encoded rows, which "columns" explains."""
+    if not isinstance(objective, Classifier):
+        return {}
+    facts = {"columns": data.encoder.facts()}
+    return classifier_programs(objective, prepare, data.source(TRAIN), data.target.names, facts)
 
 
 def objective_of(config: TableConfig, data: TableData) -> tuple[Any, dict[str, Score]]:

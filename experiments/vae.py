@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.elsewhere import images_elsewhere
+from experiments.export_programs import vae_programs
 from experiments.judges import JudgeConfig, Judges
 from experiments.presets.vae import PRESETS
 from experiments.sampling import SamplingConfig, conditions_of
@@ -142,6 +143,13 @@ class Pixels(NamedTuple):
             return f"uniform noise in each of {self.levels} levels; a bound for the discrete images"
         return f"{self.levels} levels"
 
+    def without_noise(self, images):
+        """Converts stored images to what the likelihood takes on average; traceable."""
+        levels = self.levels
+        if self.likelihood.dequantized:
+            return (images.astype(jnp.float32) * ((levels - 1) / self.white) + 0.5) / levels
+        return images.astype(jnp.float32) / self.white
+
     def prepare(self, batch, key):
         """Converts the images of a stored batch to those that the likelihood takes; traceable."""
         image = batch["image"].astype(jnp.float32)
@@ -253,6 +261,9 @@ def build(config: VAEConfig, data: ImageData | None = None) -> Experiment:
             straight=True,
         ),
         elsewhere=images_elsewhere(resized, bool(classes)),
+        exports=vae_programs(vae, train.spec(1), pixels.without_noise, data.class_names)
+        if isinstance(model, VAE)
+        else {},
     )
 
 

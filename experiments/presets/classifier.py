@@ -133,4 +133,23 @@ PRESETS = {
         cost="6 h 30 min on a TPU v3-8, published there",
         command="--data-dir DIR",
     ),
+    "sign-digits-lite0": Preset(
+        flags={
+            "data": "sign_language_digits",
+            "resize": 96,
+            "model": "efficientnet",
+            "variant": "lite0",
+            "pixel_mean": (127 / 255,) * 3,
+            "pixel_std": (128 / 255,) * 3,
+            "steps": 300,
+            "batch_size": 32,
+            "optimizer": "adamw",
+            "learning_rate": 1e-3,
+            "eval_every": 50,
+        },
+        source="EfficientNet-Lite0 from scratch, and with --init-from FILE from ImageNet's weights",
+        expected="not yet measured: the weights are to win by far at equal steps",
+        cost="not yet measured",
+        command="--data-dir DIR",
+    ),
 }

@@ -1,6 +1,7 @@
 """The classifiers of images, and the options of each."""
 
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 import jax.numpy as jnp
@@ -8,12 +9,14 @@ from flax import linen as nn
 from jaxtyping import DTypeLike
 
 from jaxmodels.errors import InputError
-from jaxmodels.models import resnet_names, vit_names
+from jaxmodels.models import efficientnet_names, resnet_names, vit_names
 from jaxmodels.models.cnn import CNNConfig
+from jaxmodels.models.efficientnet import EfficientNetConfig
 from jaxmodels.models.mlp import MLPConfig
 from jaxmodels.models.options import chosen_options, with_options
 from jaxmodels.models.resnet import ResNetConfig
 from jaxmodels.models.vit import ViTConfig
+from jaxmodels.pretrained.images import Expected, class_names, expected_images
 from jaxmodels.pretrained.names import Published
 from jaxmodels.pretrained.weights import Weights
 
@@ -23,10 +26,11 @@ class ClassifierModels:
     """Classifiers of images. Each has a method `features`, which gives the input of its head."""
 
     model: str = "cnn"
-    """Architecture: mlp, cnn, resnet or vit."""
+    """Architecture: mlp, cnn, resnet, efficientnet or vit."""
     mlp: MLPConfig = field(default_factory=MLPConfig)
     cnn: CNNConfig = field(default_factory=CNNConfig)
     resnet: ResNetConfig = field(default_factory=ResNetConfig)
+    efficientnet: EfficientNetConfig = field(default_factory=EfficientNetConfig)
     vit: ViTConfig = field(default_factory=ViTConfig)
 
     def validate(self) -> None:
@@ -42,7 +46,8 @@ class ClassifierModels:
         return chosen_options(self).create(classes, dtype)
 
 
-PUBLISHED = {"resnet": resnet_names, "vit": vit_names}  # tables of names, by model
+# Tables of names, by model.
+PUBLISHED = {"resnet": resnet_names, "efficientnet": efficientnet_names, "vit": vit_names}
 
 
 def flags_from_published(weights: Weights) -> dict[str, Any]:
@@ -51,12 +56,31 @@ def flags_from_published(weights: Weights) -> dict[str, Any]:
     Raises:
       InputError: they are of no classifier here, or of one with other parts.
     """
+    return _table_of(weights).flags_from_published(weights)
+
+
+def images_of_published(weights: Weights) -> Expected:
+    """Returns what images published weights expect.
+
+    Raises:
+      InputError: as `flags_from_published`.
+    """
+    usual = getattr(_table_of(weights), "usual_images", lambda _: Expected())
+    return expected_images(weights, usual(weights))
+
+
+def classes_of_published(models: ClassifierModels, weights: Weights) -> tuple[str, ...]:
+    """Names the classes of published weights; see `class_names`."""
+    return class_names(weights, published_names(models, weights))
+
+
+def _table_of(weights: Weights) -> ModuleType:
     for names in PUBLISHED.values():
         if names.is_published(weights):
-            return names.flags_from_published(weights)
+            return names
     raise InputError(
-        f"{weights.path} holds weights of another model than {' and '.join(PUBLISHED)}: expected"
-        " those of transformers, torchvision or timm"
+        f"{weights.path} holds weights of another model than {', '.join(PUBLISHED)}: expected those"
+        " of transformers, torchvision, timm or efficientnet_lite_pytorch"
     )
 
 

@@ -215,19 +215,12 @@ class GAN:
     ) -> dict[str, Array]:
         """Generates "images" in 0..255 and, with classes, their "labels".
 
-        They come from the average of the generator's parameters if there is one, with batch
-        statistics recomputed for these (see `with_recomputed_statistics`).
+        They come from the generator with its `generator_variables`.
 
         conditions: the number of images, with random latents and labels 0, 1, ..., classes - 1,
           0, ...; or {"latents": ..., "labels": ...}, of which the latents may be left out.
         """
-        params = merged_part(state, state["ema"] or state["params"]["generator"], "generator")
-        variables = with_recomputed_statistics(
-            self.generator,
-            {"params": params, **state["collections"]["generator"]},
-            self.latent_size,
-            self.classes,
-        )
+        variables = self.generator_variables(state)
         if isinstance(conditions, int):
             labels = {"labels": jnp.arange(conditions) % self.classes} if self.classes else {}
             latents = draw_latents(key, conditions, self.latent_size, self.truncation)
@@ -239,6 +232,17 @@ class GAN:
             latents = draw_latents(key, count, self.latent_size, self.truncation)
         images = generate(self.generator, variables, latents, labels.get("labels"))
         return {"images": images, **labels}
+
+    def generator_variables(self, state: State) -> PyTree:
+        """Returns the average of the generator's parameters if there is one, with batch statistics
+        recomputed for these (see `with_recomputed_statistics`)."""
+        params = merged_part(state, state["ema"] or state["params"]["generator"], "generator")
+        return with_recomputed_statistics(
+            self.generator,
+            {"params": params, **state["collections"]["generator"]},
+            self.latent_size,
+            self.classes,
+        )
 
     def training_latents(
         self, key: Key[Array, ""], turn: Turn, count: int

@@ -12,7 +12,8 @@ are so many that transforming tiles costs less than the products that it saves
 The rule follows measurements in a loop; `python -m experiments.benchmarks.convolution` compares the
 result with XLA's own convolutions. The first case that fits is taken:
 
-groups            Depthwise (one input in each group): sums of shifted images times numbers.
+groups            Depthwise (one input in each group): sums of shifted images times numbers, and for
+                  the kernel one reduction that makes the sums of all its positions.
                   Otherwise one group after another. Small groups go in bundles of at least 16
                   channels, as a dense kernel with zeros between the groups: the additional products
                   cost less than the many small convolutions.
@@ -122,6 +123,9 @@ def kernel_gradient(
 ) -> Float[Array, "kernel_height kernel_width group_inputs outputs"]:
     """Computes the gradient of `convolve` in the kernel from the gradient g of y."""
     if geometry.groups > 1:
+        depthwise = x.shape[3] == geometry.groups
+        if depthwise and kernel_size[0] * kernel_size[1] <= _MOST_POSITIONS:
+            return _depthwise_kernel_gradient(x, g, geometry, kernel_size)
         return _kernel_gradient_in_bundles(x, g, geometry, kernel_size)
     inputs, outputs = x.shape[3], g.shape[3]
     if kernel_size == (1, 1):
@@ -163,7 +167,9 @@ def _transforms_pay(kernel_shape: tuple[int, ...], image: Array, geometry: Geome
         fits = fits and inputs >= 64 and outputs >= 128
     fits = fits and geometry.dilation == (1, 1) and geometry.precision is None
     # With few pixels, the transforms of the kernel cost more than the products saved.
-    many_pixels = image.shape[0] * image.shape[1] * image.shape[2] >= 1024
+    pixels = image.shape[0] * image.shape[1] * image.shape[2]
+    # In an exported program the batch is a symbol, which may stand for one image.
+    many_pixels = isinstance(pixels, int) and pixels >= 1024
     # In half precision, the transforms would round too much.
     return fits and many_pixels and jnp.finfo(image.dtype).bits >= 32
 
@@ -197,7 +203,8 @@ def _windows(x: Array, kernel_size: Pair, geometry: Geometry) -> list[Array]:
 
 def _depthwise(x: Array, kernel: Array, geometry: Geometry) -> Array:
     """Convolves with one input in each group."""
-    windows = _windows(x, kernel.shape[:2], geometry)
+    # Otherwise every window would compute anew what made x.
+    windows = _windows(materialize(x), kernel.shape[:2], geometry)
     weights = kernel.reshape(len(windows), geometry.groups, kernel.shape[3] // geometry.groups)
     wide = jnp.promote_types(x.dtype, jnp.float32)
     y = sum(
@@ -205,6 +212,26 @@ def _depthwise(x: Array, kernel: Array, geometry: Geometry) -> Array:
         for window, weight in zip(windows, weights, strict=True)
     )
     return y.astype(x.dtype).reshape(*y.shape[:3], kernel.shape[3])
+
+
+def _depthwise_kernel_gradient(x: Array, g: Array, geometry: Geometry, kernel_size: Pair) -> Array:
+    """Computes the kernel gradient with one input in each group.
+
+    One reduction with a result for each kernel position reads the images once. It adds up each
+    example alone, which rounds less and divides among threads.
+    """
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    windows = _windows(materialize(x), kernel_size, geometry)
+    by_group = materialize(g).reshape(*g.shape[:3], geometry.groups, -1).astype(wide)
+    products = [window[..., None].astype(wide) * by_group for window in windows]
+    sums = lax.reduce(
+        products,
+        [jnp.zeros((), wide)] * len(products),
+        lambda first, second: [a + b for a, b in zip(first, second, strict=True)],
+        (1, 2),
+    )
+    kernel = jnp.stack([jnp.sum(materialize(each), axis=0) for each in sums])
+    return kernel.astype(x.dtype).reshape(*kernel_size, 1, g.shape[3])
 
 
 class _Phase(NamedTuple):

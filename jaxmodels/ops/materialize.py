@@ -4,6 +4,8 @@ import jax
 from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array
 
+from jaxmodels.ops.portable import traced_backend
+
 # One jitted function serves all calls: JAX would trace a new one at each call.
 _identity = jax.jit(lambda x: x)
 
@@ -22,7 +24,7 @@ def materialize(x: Array) -> Array:
 
 def materialize_on_cpu(x: Array) -> Array:
     """Returns x; where programs run on a CPU, x and its gradient are materialized."""
-    return _both_ways(x) if jax.default_backend() == "cpu" else x
+    return _both_ways(x) if traced_backend() == "cpu" else x
 
 
 # Without a rule of its own, differentiation takes the identity for what it is and leaves it out of

@@ -189,6 +189,12 @@ class Config:
         seeds = range(run.seed, run.seed + run.repeat)
         return {f"seed-{seed}": {"seed": seed} for seed in seeds} if run.repeat > 1 else {}
 
+    @classmethod
+    def flags_of_weights_alone(cls, weights: Weights) -> Mapping[str, Any]:
+        """Returns defaults for published weights that are used as they are, without a run: other
+        values may be given. An experiment that needs no data of its own then replaces this."""
+        return {}
+
     @property
     def batches_per_step(self) -> int:
         """How many batches a step takes, joined into one of batches_per_step * batch_size."""

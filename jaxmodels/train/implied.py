@@ -19,9 +19,10 @@ def parse_with_implied(
       InputError: also where the weights cannot be read, are of no model of the experiment, or imply
         another value than the given one.
     """
-    source = value_of(arguments, "init-from")
-    implied = _implied_by(config_class, source, value_of(arguments, "workdir")) if source else {}
-    config = parse(config_class, presets, arguments, program=program, implied=implied)
+    source, workdir, mode = (value_of(arguments, name) for name in ("init-from", "workdir", "mode"))
+    implied = _implied_by(config_class, source, workdir) if source else {}
+    alone = _alone_by(config_class, source, workdir, mode) if source else {}
+    config = parse(config_class, presets, arguments, program=program, implied={**alone, **implied})
     if implied:
         _require_agreement(config, implied, str(source))
     return config
@@ -36,6 +37,19 @@ def _implied_by(config_class: type[Config], source: str, workdir: str | None) ->
         return {} if is_run(path) else config_class.flags_of_weights(open_published(path))
     record = RunFolder(workdir).record() if workdir else None
     return (record or {}).get("facts", {}).get(START, {}).get("flags", {})
+
+
+def _alone_by(
+    config_class: type[Config], source: str, workdir: str | None, mode: str | None
+) -> Mapping[str, Any]:
+    """Returns defaults for published weights that are used as they are, without a run."""
+    from jaxmodels.train.start import is_run, open_published
+
+    path = Path(source).expanduser()
+    has_run = workdir is not None and RunFolder(workdir).record() is not None
+    if mode in (None, "train") or has_run or not path.exists() or is_run(path):
+        return {}
+    return config_class.flags_of_weights_alone(open_published(path))
 
 
 def _require_agreement(config: Config, implied: Mapping[str, Any], source: str) -> None:

@@ -37,7 +37,8 @@ class DataConfig:
 
     data: str = "digits"
     """Data set: digits (embedded), a tfds image data set prepared as ArrayRecord, or a folder of
-    images, as ./photos with train/CLASS/*.jpg or CLASS/*.jpg (and validation, test)."""
+    images, as ./photos with train/CLASS/*.jpg or CLASS/*.jpg (and validation, test); none: the
+    classes of published weights, for a classifier's predict and export with --init-from."""
     data_dir: Annotated[str | None, Role.HOW] = None
     """Folder of tfds data sets; None: tfds's own default."""
     skip_bad_records: Annotated[int, Role.HOW] = 0

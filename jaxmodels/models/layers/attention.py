@@ -26,6 +26,7 @@ from jaxmodels.models.layers.fused_attention import cudnn_attention, splash_atte
 from jaxmodels.models.layers.masks import visible
 from jaxmodels.ops import with_second_derivatives
 from jaxmodels.ops.materialize import materialize_on_cpu
+from jaxmodels.ops.portable import traced_backend
 
 KINDS = ("einsum", "blocks", "cudnn", "splash")
 # What a compiled program calls where the kind was used.
@@ -39,7 +40,7 @@ Drop = Callable[[Float[Array, "..."]], Float[Array, "..."]]
 
 def current_backend() -> str:
     """Names the backend that programs run on: cpu, tpu, cuda, or another one's name."""
-    backend = jax.default_backend()
+    backend = traced_backend()
     if backend != "gpu":
         return backend
     version = get_backend().platform_version
