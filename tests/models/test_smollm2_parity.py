@@ -8,6 +8,7 @@ import math
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from pydoc_data.topics import topics
 
 import jax
 import jax.numpy as jnp
@@ -139,9 +140,9 @@ def test_a_greedy_answer_is_that_of_the_torch_model_token_for_token(ours, networ
     assert "light" in text and "<|" not in text
 
 
-def test_perplexity_of_wikitext_equals_the_torch_models(ours, network):
+def test_perplexity_of_english_equals_the_torch_models(ours, network):
     model, params, tokenizer = ours
-    text = wikitext()
+    text = english()
     tokens = tokenizer.encode([text])[0][: 4 * 513].reshape(4, 513)
 
     @jax.jit
@@ -154,21 +155,13 @@ def test_perplexity_of_wikitext_equals_the_torch_models(ours, network):
         torch.tensor(their_logits(network, tokens[:, :-1])).flatten(0, 1),
         torch.tensor(tokens[:, 1:].copy()).long().flatten(),
     ).item()
-    assert 2 < expected < 4.5
+    assert 1 < expected < 4.5
     assert math.exp(ours_per_token) == pytest.approx(math.exp(expected), rel=1e-3)
 
 
-def wikitext():
-    """The beginning of WikiText-2's test text, where it is prepared beside the repository."""
-    folders = (parent / "shared" / "tfds" for parent in Path(__file__).parents)
-    folder = next((one for one in folders if (one / "wikitext2").is_dir()), None)
-    if folder is None:
-        pytest.skip("wikitext2 is not prepared in ../shared/tfds")
-    import tensorflow_datasets as tfds
-
-    records = tfds.data_source("wikitext2", data_dir=folder, split="test")
-    lines = (records[row]["text"] for row in range(300))
-    return "".join(line.decode() if isinstance(line, bytes) else line for line in lines)
+def english():
+    """The help that comes with Python, whose wording differs a little from version to version."""
+    return "\n".join(topics[name] for name in sorted(topics))
 
 
 def test_tokens_are_those_of_byte_pair_encoding_by_its_definition(ours):
