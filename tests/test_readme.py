@@ -45,6 +45,7 @@ EXPERIMENTS = {
     "classifier": "ClassifierConfig",
     "gan": "GANConfig",
     "language_model": "LanguageModelConfig",
+    "sentiment": "SentimentConfig",
     "table": "TableConfig",
     "vae": "VAEConfig",
 }

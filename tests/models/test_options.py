@@ -16,8 +16,19 @@ from jaxmodels.models.vaes import VAEModels
 DEFAULTS = {
     "mlp": {"hidden": (512, 512), "batch_norm": False},
     "cnn": {"channels": (32, 64), "hidden": (256,), "batch_norm": False},
-    "resnet": {"variant": "cifar18"},
-    "vit": {"variant": "tiny", "patch": 0, "pool": "", "positions": ""},
+    "resnet": {"variant": "cifar18", "depths": (), "width": 0},
+    "vit": {
+        "variant": "tiny",
+        "patch": 0,
+        "pool": "",
+        "positions": "",
+        "width": 0,
+        "depth": 0,
+        "heads": 0,
+        "mlp_ratio": 4,
+        "norm_epsilon": 1e-6,
+    },
+    "efficientnet": {"variant": "lite0"},
 }
 VAE_DEFAULTS = {
     "mlp": {"latent_size": 16, "hidden": (256,), "activation": "relu", "flows": 0},
