@@ -160,7 +160,6 @@ def _read(path: Path, wanted: Wanted) -> _Table:
     Raises:
       InputError: it cannot be read, or has no such column.
     """
-    csv.field_size_limit(_LONGEST_FIELD)
     name = path.name.lower()
     opened = gzip.open if name.endswith(".gz") else open
     delimiter = "\t" if ".tsv" in name else ","
@@ -168,9 +167,14 @@ def _read(path: Path, wanted: Wanted) -> _Table:
     options: dict[str, Any] = {"quoting": csv.QUOTE_NONE} if delimiter == "\t" else {}
     try:
         with opened(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            reader = csv.reader(file, delimiter=delimiter, **options)
-            names = [name.strip() for name in next(reader, [])]
-            rows = [row for row in reader if row]
+            # The limit is one of the whole process.
+            before = csv.field_size_limit(_LONGEST_FIELD)
+            try:
+                reader = csv.reader(file, delimiter=delimiter, **options)
+                names = [name.strip() for name in next(reader, [])]
+                rows = [row for row in reader if row]
+            finally:
+                csv.field_size_limit(before)
     except (OSError, csv.Error, EOFError, zlib.error) as error:
         raise InputError(f"data '{path}' cannot be read: {error}") from None
     told = f"data '{path}' has the columns {', '.join(names) or 'none'}"
