@@ -184,7 +184,12 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
         elsewhere=partial(elsewhere, data),
         exports={
             "safetensors": partial(
-                export_classifier, config.model, data, (height, width, channels), config.run.naming
+                export_classifier,
+                config.model,
+                data,
+                normalization,
+                (height, width, len(normalization.mean)),
+                config.run.naming,
             ),
             **program_exports(classifier, prepare, train, data.class_names),
         },

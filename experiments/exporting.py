@@ -7,7 +7,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from experiments.published_images import white_of
 from jaxmodels.data.images import ImageData
+from jaxmodels.data.images.normalization import Normalization
 from jaxmodels.data.text import PublishedTokenizer, Tokenizer
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.files import write_json
@@ -26,6 +28,7 @@ _LANGUAGE_MODELS = {"gpt2": gpt2_names, "llama": llama_names}
 def export_classifier(
     models: ClassifierModels,
     data: ImageData,
+    normalization: Normalization,
     sides: Sequence[int],
     naming: str,
     state: State,
@@ -33,8 +36,9 @@ def export_classifier(
 ) -> None:
     """Writes the folder of a classifier, of the averaged weights where there are some.
 
-    sides: height, width and channels of the images that the network sees. naming: whose names and
-    config.json; empty: the first that can have the model.
+    normalization: of images as they are stored. sides: height, width and channels of the images
+    that the network sees. naming: whose names and config.json; empty: the first that can have the
+    model.
 
     Raises:
       InputError: a model, or options of it, that others do not have.
@@ -52,7 +56,7 @@ def export_classifier(
             )
         arguments["image_size"] = table["image_size"] = height
     config = names.published_config(options, data.class_names, **arguments)
-    processor = _processor(data, height, width)
+    processor = _processor(white_of(data), normalization, height, width)
     if style == "timm":
         config["pretrained_cfg"] = {
             "input_size": [channels, height, width],
@@ -76,10 +80,13 @@ def _style_of(models: ClassifierModels) -> str:
     return "timm" if sizes.get("pool") == "mean" else "transformers"
 
 
-def _processor(data: ImageData, height: int, width: int) -> dict[str, Any]:
-    """Describes how an image becomes an input, as transformers' ViTImageProcessor does it."""
-    normalization = data.normalization()
-    largest = data.white  # transformers scales bytes to 0..1 first
+def _processor(
+    largest: float, normalization: Normalization, height: int, width: int
+) -> dict[str, Any]:
+    """Describes how an image becomes an input, as transformers' ViTImageProcessor does it.
+
+    largest: the pixel that it scales to 1 first.
+    """
     return {
         "image_processor_type": "ViTImageProcessor",
         "do_resize": True,

@@ -52,6 +52,13 @@ def classes_without_images(
     return images_from_arrays({"train": columns}, NONE, names)
 
 
+def white_of(data: ImageData) -> float:
+    """Returns the pixel that others scale to 1: of whole numbers the largest of their type, whether
+    an image has it or not."""
+    integers = np.issubdtype(data.dtype, np.integer)
+    return float(np.iinfo(data.dtype).max) if integers else data.white
+
+
 def normalization_of(
     data: ImageData, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Normalization:
@@ -70,8 +77,7 @@ def normalization_of(
             f"pixel_mean = {mean}, pixel_std = {std}; expected a number for each of {channels}"
             " channels"
         )
-    integers = np.issubdtype(data.dtype, np.integer)
-    white = float(np.iinfo(data.dtype).max) if integers else data.white
+    white = white_of(data)
     return Normalization(tuple(m * white for m in mean), tuple(s * white for s in std))
 
 

@@ -1,6 +1,7 @@
 """Sentence embeddings of MiniLM against the formula of sentence-transformers in torch."""
 
 import importlib.util
+import json
 import shutil
 from pathlib import Path
 
@@ -62,7 +63,8 @@ def test_a_folder_of_other_vectors_is_refused(folder, tmp_path):
     pooling.write_text(pooling.read_text().replace('mean_tokens": true', 'mean_tokens": false'))
     with pytest.raises(InputError, match="expected that over tokens"):
         load_sentence_encoder(tmp_path)
+    config = json.loads((folder / "config.json").read_text()) | {"hidden_act": "relu"}
     (tmp_path / "config.json").unlink()
-    (tmp_path / "config.json").write_text('{"model_type": "bert", "hidden_act": "relu"}')
+    (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match="hidden_act = relu; expected gelu"):
         load_sentence_encoder(tmp_path)

@@ -137,7 +137,7 @@ class VAE(nn.Module):
     ) -> Inference:
         """Draws from q(z|x) and decodes the draws."""
         features, normal = self._encode(images, labels)
-        noise = normal_noise(keys, samples, len(normal.mean), (self.latent_size,))
+        noise = normal_noise(keys, samples, normal.mean.shape[0], (self.latent_size,))
         latents = normal.mean + jnp.exp(normal.log_scale) * noise
         log_posterior = gaussian_log_likelihood(0.0, 0.0, noise) - normal.log_scale
         if self.flows:

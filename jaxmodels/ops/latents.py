@@ -49,9 +49,12 @@ def call(model: nn.Module, method: str, variables: PyTree, *arguments: Any, **op
 
 
 def normal_noise(
-    keys: Key[Array, " batch"] | None, samples: int, batch: int, shape: tuple[int, ...]
+    keys: Key[Array, " batch"] | None, samples: int, batch: Any, shape: tuple[int, ...]
 ) -> Float[Array, "samples batch *shape"]:
-    """Draws standard normal numbers, each image's from its key; without keys they are zeros."""
+    """Draws standard normal numbers, each image's from its key; without keys they are zeros.
+
+    batch: a whole number, or in a program for any number of images a symbol.
+    """
     if keys is None:
         return jnp.zeros((samples, batch, *shape))
     noise = jax.vmap(lambda key: jax.random.normal(key, (samples, *shape)))(keys)

@@ -152,6 +152,12 @@ def _concatenate(graph: Graph, equation: Any, given: list[Value]) -> Value:
     return graph.add("Concat", *given, axis=equation.params["dimension"])
 
 
+def _stack(graph: Graph, equation: Any, given: list[Value]) -> Value:
+    axis = equation.params["axis"]
+    thick = [graph.add("Unsqueeze", value, _integers(axis)) for value in given]
+    return graph.add("Concat", *thick, axis=axis)
+
+
 def _slice(graph: Graph, equation: Any, given: list[Value]) -> Value:
     params, shape = equation.params, _shape(equation.invars[0])
     strides = params["strides"] or (1,) * len(shape)
@@ -337,5 +343,6 @@ OPERATORS: dict[str, Operator] = {
     "split": _split,
     "square": _square,
     "squeeze": _reshape,
+    "stack": _stack,
     "transpose": _transpose,
 }

@@ -42,12 +42,12 @@ def _implied_by(config_class: type[Config], source: str, workdir: str | None) ->
 def _alone_by(
     config_class: type[Config], source: str, workdir: str | None, mode: str | None
 ) -> Mapping[str, Any]:
-    """Returns defaults for published weights that are used as they are, without a run."""
+    """Returns defaults for published weights that are used as they are, without a run or data."""
     from jaxmodels.train.start import is_run, open_published
 
     path = Path(source).expanduser()
     has_run = workdir is not None and RunFolder(workdir).record() is not None
-    if mode in (None, "train") or has_run or not path.exists() or is_run(path):
+    if mode not in ("predict", "export") or has_run or not path.exists() or is_run(path):
         return {}
     return config_class.flags_of_weights_alone(open_published(path))
 

@@ -67,7 +67,7 @@ def exported(models, data, naming, output):
     images = images.astype(np.uint8)
     x = data.normalization()(images)
     state = state_of(model, x)
-    export_classifier(models, data, (SIDE, SIDE, 3), naming, state, output)
+    export_classifier(models, data, data.normalization(), (SIDE, SIDE, 3), naming, state, output)
     learned = {name: part for name, part in state["ema"].items() if part}
     return images, x, jax.jit(model.apply)(learned, x)
 
@@ -129,7 +129,9 @@ def test_timm_loads_vision_transformers(tmp_path, data, options):
 def test_what_others_do_not_have_is_refused_with_what_to_use(tmp_path, data):
     def refused(models, naming=""):
         with pytest.raises(InputError) as raised:
-            export_classifier(models, data, (SIDE, SIDE, 3), naming, {}, tmp_path / "out")
+            export_classifier(
+                models, data, data.normalization(), (SIDE, SIDE, 3), naming, {}, tmp_path / "out"
+            )
         return str(raised.value)
 
     assert "or train --model resnet or vit" in refused(ClassifierModels(model="cnn"))
@@ -140,7 +142,9 @@ def test_what_others_do_not_have_is_refused_with_what_to_use(tmp_path, data):
     assert "unknown naming 'torch'" in refused(RESNET, "torch")
     with pytest.raises(InputError, match="square images only"):
         models = ClassifierModels(model="vit", vit=TOKEN)
-        export_classifier(models, data, (SIDE, 2 * SIDE, 3), "", {}, tmp_path / "out")
+        export_classifier(
+            models, data, data.normalization(), (SIDE, 2 * SIDE, 3), "", {}, tmp_path / "out"
+        )
     assert not (tmp_path / "out").exists()
 
 

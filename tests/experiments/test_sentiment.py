@@ -121,7 +121,9 @@ def test_folds_are_runs_below_one_folder_with_their_mean(tmp_path, capsys):
 def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path, model):
     data = {"train": sentences(60), "test": sentences(20, seed=1)}
     flags = {"model": model, "steps": 12, "batch_size": 16, "log_every": 2, "eval_every": 6}
-    flags |= {"dropout": 0.2, "steps_per_dispatch": 2, "learning_rate": 0.01}
+    # Adam would amplify the rounding of gradients that are truly zero, as those of keys' biases.
+    flags |= {"dropout": 0.2, "steps_per_dispatch": 2, "optimizer": "momentum"}
+    flags |= {"learning_rate": 0.01, "weight_decay": 0.0}
     small = {"average": {"width": 8}, "lstm": {"width": 8, "hidden": 8}}
     config = configure(SentimentConfig(), **flags, **small.get(model, {}))
     one = configure(config, mesh="data=1")
