@@ -22,8 +22,8 @@ import numpy as np
 import scipy.special
 from jaxtyping import Float, Int
 
-from experiments.export_programs import classifier_programs as program_exports
-from experiments.exporting import export_classifier
+from experiments.exports.classifier import classifier_programs as program_exports
+from experiments.exports.images import export_classifier
 from experiments.presets.classifier import PRESETS
 from experiments.published_images import (
     NONE,

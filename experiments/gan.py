@@ -20,7 +20,7 @@ from typing import Annotated, ClassVar
 import jax.numpy as jnp
 
 from experiments.elsewhere import images_elsewhere
-from experiments.export_programs import gan_programs
+from experiments.exports.gan import gan_programs
 from experiments.gan_report import GANReport, scores_of
 from experiments.judges import JudgeConfig, Judges
 from experiments.presets.gan import PRESETS

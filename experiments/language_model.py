@@ -25,8 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.export_programs import language_model_programs
-from experiments.exporting import export_language_model
+from experiments.exports.language_model import export_language_model, language_model_programs
 from experiments.presets.language_model import PRESETS
 from experiments.writing import WritingConfig, added, conditions_of, prompts_of, texts_of
 from jaxmodels.data.text import TextConfig, TextData, load_text

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.export_programs import classifier_programs
+from experiments.exports.classifier import classifier_programs
 from experiments.presets.table import PRESETS
 from experiments.table_report import Report, report_of, write_line
 from jaxmodels.data.dataset import TRAIN, evaluation_splits

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.elsewhere import images_elsewhere
-from experiments.export_programs import vae_programs
+from experiments.exports.vae import vae_programs
 from experiments.judges import JudgeConfig, Judges
 from experiments.presets.vae import PRESETS
 from experiments.sampling import SamplingConfig, conditions_of

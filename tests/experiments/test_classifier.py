@@ -226,7 +226,7 @@ BAD = {
     "folder": (["--data", "./nothing"], "data './nothing' is no folder"),
     "variant": (["--model", "resnet", "--variant", "19"], "unknown variant '19'"),
     "option": (["--model", "resnet", "--hidden", "5"], "model 'resnet' has no such option"),
-    "no variant": (["--variant", "18"], "'cnn' has no such option: --model resnet or vit"),
+    "no variant": (["--variant", "18"], "'cnn' has no such option: --model resnet or"),
     "patch": (["--model", "vit", "--patch", "3"], "image size 8x8; expected a multiple"),
     "magnitude": (["--rand-augment-magnitude", "31"], "0 <= rand_augment_magnitude <= 30"),
     "mixup": (["--mixup", "-1"], "mixup = -1.0"),

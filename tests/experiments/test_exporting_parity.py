@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.exporting import export_classifier, export_language_model
+from experiments.exports.images import export_classifier
+from experiments.exports.language_model import export_language_model
 from jaxmodels.data.images import images_from_arrays
 from jaxmodels.data.text import train_bpe
 from jaxmodels.errors import InputError

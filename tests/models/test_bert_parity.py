@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from safetensors.torch import save_file
 
 from jaxmodels.models.bert import BertConfig
 from jaxmodels.models.bert_names import flags_from_published, published, published_config
@@ -15,6 +14,7 @@ from tests.torchvision_shim import allow_torchvision
 torch = pytest.importorskip("torch")
 allow_torchvision()
 transformers = pytest.importorskip("transformers")
+save_file = pytest.importorskip("safetensors.torch").save_file
 pytestmark = [pytest.mark.parity, pytest.mark.usefixtures("float64")]
 
 WORDS, LENGTH, CLASSES = 31, 9, 3

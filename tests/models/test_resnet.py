@@ -113,7 +113,11 @@ def test_dropout_is_on_what_the_head_sees():
     [
         ("resnet", {"variant": "cifar"}, "unknown variant 'cifar'; did you mean 'cifar18'"),
         ("vit", {"variant": "s14"}, "unknown variant 's14'; did you mean 's16'"),
-        ("cnn", {"variant": "18"}, "model 'cnn' has no such option: --model resnet or vit"),
+        (
+            "cnn",
+            {"variant": "18"},
+            "has no such option: --model resnet or efficientnet",
+        ),
         ("resnet", {"hidden": (3,)}, "model 'resnet' has no such option: --model mlp or cnn"),
         ("vit", {"batch_norm": True}, "model 'vit' has no such option: --model mlp or cnn"),
         ("resnet", {"pool": "mean"}, "model 'resnet' has no such option: --model vit"),

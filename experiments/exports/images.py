@@ -1,28 +1,24 @@
-"""What --mode export --format safetensors writes: weights under published names, a config.json, and
-what an input needs before the network, so that transformers, torchvision or timm go on with it."""
+"""A classifier of images as a folder that transformers, torchvision or timm read: weights under
+published names, a config.json, and what an image needs before the network."""
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+from experiments.exports.common import names_of
 from experiments.published_images import white_of
 from jaxmodels.data.images import ImageData
 from jaxmodels.data.images.normalization import Normalization
-from jaxmodels.data.text import PublishedTokenizer, Tokenizer
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.files import write_json
-from jaxmodels.models import gpt2_names, llama_names, resnet_names, vit_names
+from jaxmodels.models import resnet_names, vit_names
 from jaxmodels.models.classifiers import ClassifierModels
-from jaxmodels.models.language_models import LanguageModels
 from jaxmodels.models.options import chosen_options
 from jaxmodels.objectives.descent import learned_of
 from jaxmodels.pretrained import save
 from jaxmodels.protocol import State
 
 _CLASSIFIERS = {"resnet": resnet_names, "vit": vit_names}
-_LANGUAGE_MODELS = {"gpt2": gpt2_names, "llama": llama_names}
 
 
 def export_classifier(
@@ -43,7 +39,7 @@ def export_classifier(
     Raises:
       InputError: a model, or options of it, that others do not have.
     """
-    names = _names_of(models.model, _CLASSIFIERS)
+    names = names_of(models.model, _CLASSIFIERS)
     style = naming or _style_of(models)
     require_known("naming", style, names.STYLES)
     options, (height, width, channels) = chosen_options(models), sides
@@ -97,51 +93,3 @@ def _processor(
         "image_mean": [mean / largest for mean in normalization.mean],
         "image_std": [std / largest for std in normalization.std],
     }
-
-
-def export_language_model(
-    models: LanguageModels,
-    tokenizer: Tokenizer,
-    context: int,
-    objective: str,
-    naming: str,
-    state: State,
-    output: Path,
-) -> None:
-    """Writes the folder of a language model with its tokenizer, of the averaged weights where there
-    are some.
-
-    Raises:
-      InputError: a model, or options of it, that others do not have.
-    """
-    names = _names_of(models.model, _LANGUAGE_MODELS)
-    require_known("naming", naming, ("", "transformers"))
-    if objective == "masked":
-        raise InputError(
-            f"objective = masked; no other library has a {models.model} of masked tokens: export it"
-            " as --format stablehlo"
-        )
-    options = chosen_options(models)
-    config = names.published_config(options, tokenizer.size, context, end=tokenizer.end)
-    beside = partial(_save_tokenizer, tokenizer, context)
-    save(output, learned_of(state), names.published(options), config, beside=beside)
-
-
-def _save_tokenizer(tokenizer: Tokenizer, context: int, folder: Path) -> None:
-    tokenizer.save(folder)
-    if isinstance(tokenizer, PublishedTokenizer):
-        # A published one keeps its own end, which may be that of a turn, and its template.
-        facts: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", **tokenizer.config}
-        if tokenizer.end is not None:
-            facts.setdefault("eos_token", tokenizer.word(tokenizer.end))
-        facts["model_max_length"] = context
-        write_json(folder / "tokenizer_config.json", facts, 2)
-
-
-def _names_of(model: str, tables: Mapping[str, ModuleType]) -> ModuleType:
-    if model not in tables:
-        raise InputError(
-            f"model = {model}; no other library has its architecture: export it as --format"
-            f" stablehlo, or train --model {' or '.join(tables)}"
-        )
-    return tables[model]

@@ -1,0 +1,51 @@
+"""A classifier as a program of inputs as they are stored, which needs none of the preparation."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from experiments.exports.common import Exports, one_of
+from jaxmodels.objectives.classifier import Classifier
+from jaxmodels.objectives.descent import learned_of
+from jaxmodels.objectives.preprocessing import Change
+from jaxmodels.pretrained.programs import Program, exports_of
+from jaxmodels.protocol import Source
+
+_MEANINGS = {"image": "pixels as they are stored, cut or resized to this size"}
+_LOGITS = "a number for each class, of which the softmax gives probabilities"
+
+
+def classifier_programs(
+    classifier: Classifier,
+    prepare: Change,
+    train: Source,
+    labels: Sequence[str],
+    facts: Mapping[str, Any] = MappingProxyType({}),
+) -> Exports:
+    """Exports `classify`: inputs as they are stored -> logits and probabilities.
+
+    prepare: does not use its key. facts: what else a reader has to know.
+    """
+    spec = {
+        name: one_of(leaf)
+        for name, leaf in train.spec(1).items()
+        if name not in ("label", "target")
+    }
+
+    no_key: Any = None
+
+    def run(variables: Any, inputs: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        prepared = prepare(inputs, no_key)[classifier.input_name]
+        logits = classifier.model.apply(variables, prepared, train=False)
+        return {"logits": logits, "probabilities": jax.nn.softmax(jnp.asarray(logits))}
+
+    meanings = {
+        **{name: _MEANINGS.get(name, "a column of the table") for name in spec},
+        "logits": _LOGITS,
+        "probabilities": "of the classes in the order of labels",
+    }
+    program = Program(run, spec, meanings, lambda state: learned_of(state, "batch_stats"))
+    return exports_of({"classify": program}, {"labels": list(labels), **facts})
