@@ -148,8 +148,9 @@ PRESETS = {
             "eval_every": 50,
         },
         source="EfficientNet-Lite0 from scratch, and with --init-from FILE from ImageNet's weights",
-        expected="not yet measured: the weights are to win by far at equal steps",
-        cost="not yet measured",
+        expected="test accuracy of 0.992 from the weights; 0.113 from scratch, although training"
+        " batches reach 0.994 (so few steps seem too few for BatchNorm's averages)",
+        cost="two minutes on two CPU cores",
         command="--data-dir DIR",
     ),
 }
