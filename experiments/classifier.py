@@ -19,9 +19,9 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-import scipy.special
 from jaxtyping import Float, Int
 
+from experiments.class_predictions import prediction_line, probabilities_of
 from experiments.exports.classifier import classifier_programs as program_exports
 from experiments.exports.images import export_classifier
 from experiments.presets.classifier import PRESETS
@@ -269,7 +269,7 @@ def mistakes_of(data: ImageData, predict, evaluation: Evaluation) -> Mistakes:
     """Finds the wrong predictions of a split."""
     logits, labels = evaluation.map(predict)["logits"], data.labels(evaluation.split)
     # As `prediction_line` computes them, so that both files show the same numbers.
-    confidence = _softmax(logits.astype(np.float64)).max(-1)
+    confidence = probabilities_of(logits).max(-1)
     wrong = np.flatnonzero(logits.argmax(-1) != labels)
     rows = wrong[np.argsort(-confidence[wrong], kind="stable")]
     names = data.class_names
@@ -327,18 +327,6 @@ def named_mistakes(
         {"input": key(int(row)), "true": true, "predicted": guess, "confidence": float(sure)}
         for row, true, guess, sure in columns
     ][:most]
-
-
-def prediction_line(names: tuple[str, ...], outputs: dict[str, np.ndarray]) -> dict:
-    """Makes the label and the probabilities of one line of predictions."""
-    probabilities = _softmax(outputs["logits"].astype(np.float64))
-    by_name = {name: float(p) for name, p in zip(names, probabilities)}
-    return {"label": names[int(probabilities.argmax())], "probabilities": by_name}
-
-
-@np.errstate(under="ignore")
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    return scipy.special.softmax(logits, axis=-1)
 
 
 def _epoch_line(config: ClassifierConfig, data: ImageData):

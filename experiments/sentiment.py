@@ -20,8 +20,9 @@ from typing import Any, ClassVar, Literal
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.class_predictions import prediction_line
 from experiments.presets.sentiment import PRESETS
-from experiments.sentiment_report import report, write_line
+from experiments.sentiment_report import report
 from jaxmodels.data.dataset import TRAIN, evaluation_splits
 from jaxmodels.data.sentences import (
     SentenceConfig,
@@ -142,7 +143,7 @@ def build(config: SentimentConfig, data: Any = None) -> Experiment:
         prediction=Prediction(
             read=partial(read_sentences, data=data),
             predict=predict,
-            write=partial(write_line, data.class_names),
+            write=partial(prediction_line, data.class_names),
         ),
         elsewhere=partial(elsewhere, data),
         introduction=data.summary(),

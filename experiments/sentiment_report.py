@@ -4,9 +4,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.special
 from jaxtyping import Float
 
+from experiments.class_predictions import probabilities_of
 from jaxmodels.data.dataset import TRAIN
 from jaxmodels.data.sentences import SentenceData
 from jaxmodels.metrics import classification_report, expected_calibration_error
@@ -42,7 +42,7 @@ def report(data: SentenceData, predict: "PerBatch", evaluation: Evaluation) -> F
     lines = [
         f"{one['true']} > {one['predicted']} {one['confidence']:.3f}  {one['text']}"
         for one in mistakes
-    ]
+    ] or ["none: all are right"]
     head = f"{title}: true > predicted, confidence, text; the worst of the mistakes first\n\n"
     return Findings(
         record=record,
@@ -70,16 +70,3 @@ def worst(
         }
         for row in order[:_WORST].tolist()
     ]
-
-
-def write_line(names: tuple[str, ...], outputs: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Makes the label and the probabilities of one line of predictions."""
-    probabilities = probabilities_of(outputs["logits"])
-    by_name = {name: float(share) for name, share in zip(names, probabilities)}
-    return {"label": names[int(probabilities.argmax())], "probabilities": by_name}
-
-
-@np.errstate(under="ignore")
-def probabilities_of(logits: np.ndarray) -> np.ndarray:
-    """Computes probabilities of classes in 64 bits."""
-    return scipy.special.softmax(np.asarray(logits, np.float64), axis=-1)

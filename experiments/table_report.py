@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import scipy.special
 
+from experiments.class_predictions import prediction_line
 from jaxmodels.data.tables import Target
 from jaxmodels.metrics import (
     average_precisions,
@@ -84,12 +85,11 @@ def write_line(target: Target, outputs: dict[str, np.ndarray]) -> dict[str, Any]
     if target.task == "regression":
         return {"prediction": float(_in_unit(target, outputs["outputs"][0]))}
     if target.task == "classification":
-        probabilities = scipy.special.softmax(outputs["logits"].astype(np.float64))
-        label: Any = {"label": target.names[int(probabilities.argmax())]}
-    else:
-        probabilities = scipy.special.expit(outputs["outputs"].astype(np.float64))
-        label = {"labels": [n for n, p in zip(target.names, probabilities) if p > 0.5]}
-    return label | {"probabilities": dict(zip(target.names, map(float, probabilities)))}
+        return prediction_line(target.names, outputs)
+    probabilities = scipy.special.expit(outputs["outputs"].astype(np.float64))
+    labels = [name for name, share in zip(target.names, probabilities) if share > 0.5]
+    by_name = dict(zip(target.names, map(float, probabilities)))
+    return {"labels": labels, "probabilities": by_name}
 
 
 def _in_unit(target: Target, scaled: np.ndarray) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Functions of a trained model, and the folder in which other programs find them."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -123,8 +122,3 @@ def examples(program: Program, count: Any) -> dict[str, jax.ShapeDtypeStruct]:
         name: jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype)
         for name, leaf in program.inputs.items()
     }
-
-
-def load_facts(folder: Path) -> dict[str, Any]:
-    """Reads what an export says of itself."""
-    return json.loads((folder / FACTS).read_text())
