@@ -51,6 +51,7 @@ from jaxmodels.models.classifiers import (
     flags_from_published,
     published_names,
 )
+from jaxmodels.models.options import sharding_of
 from jaxmodels.objectives.augmentation import AugmentationConfig, make_augmentation
 from jaxmodels.objectives.classifier import Classifier, balanced_weights
 from jaxmodels.objectives.optimizers import OptimizerConfig
@@ -174,6 +175,7 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
         monitor="accuracy",
         scores=Classifier.scores,
         facts={"data": data.facts(), "normalization": normalization._asdict()},
+        sharding=sharding_of(classifier.model),
         after_evaluation=partial(report, data, predict),
         describe=_epoch_line(config, data) if config.epoch_lines else None,
         prediction=Prediction(

@@ -39,6 +39,7 @@ from jaxmodels.models.language_models import (
     published_names,
 )
 from jaxmodels.models.layers.attention import FUSED, assert_uses
+from jaxmodels.models.options import sharding_of
 from jaxmodels.objectives.language_model import LanguageModel
 from jaxmodels.objectives.masked_language_model import MaskedLanguageModel
 from jaxmodels.objectives.optimizers import OptimizerConfig
@@ -159,6 +160,7 @@ def build(config: LanguageModelConfig, data: TextData | None = None) -> Experime
         monitor="loss",
         scores=objective.scores,
         facts={"data": data.facts()},
+        sharding=sharding_of(objective.model),
         introduction=_introduction(data),
         published=partial(published_names, config.model),
         exports={

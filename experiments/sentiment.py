@@ -35,6 +35,7 @@ from jaxmodels.data.text.keeping import keep_tokenizer
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.models import bert_names
 from jaxmodels.models.bag import log_ratios
+from jaxmodels.models.options import sharding_of
 from jaxmodels.models.text_inputs import TextInput
 from jaxmodels.models.text_models import TextModels
 from jaxmodels.objectives.classifier import Classifier, balanced_weights
@@ -139,6 +140,7 @@ def build(config: SentimentConfig, data: Any = None) -> Experiment:
         monitor="accuracy",
         scores=Classifier.scores,
         facts={"data": data.facts()},
+        sharding=sharding_of(classifier.model),
         after_evaluation=partial(report, data, predict),
         prediction=Prediction(
             read=partial(read_sentences, data=data),

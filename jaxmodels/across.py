@@ -2,14 +2,105 @@
 each device has a part of the batch and a named axis joins the parts.
 
 Objectives call them on gradients, BatchNorm on its statistics, without knowing which of the two is
-in use.
+in use. Models say where their activations lie, which has no effect without a mesh that divides more
+than batches.
 """
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, Num
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Int, Num, Shaped
 
-from jaxmodels.protocol import DATA_AXIS, PyTree
+from jaxmodels.errors import InputError
+from jaxmodels.protocol import BATCH_AXES, DATA_AXIS, PyTree
+
+BATCH = BATCH_AXES
+
+
+class _Laid(NamedTuple):
+    mesh: Mesh
+    whole: Callable[[str, tuple[int, ...]], PartitionSpec]
+
+
+_laid: ContextVar[_Laid | None] = ContextVar("laid", default=None)
+
+
+@contextmanager
+def laid_out(mesh: Mesh, whole: Callable[[str, tuple[int, ...]], PartitionSpec]) -> Iterator[None]:
+    """Makes `constrain` and `gathered` heed a mesh in what is traced inside.
+
+    whole: says how the parameter of a path and shape lies where it is used.
+    """
+    token = _laid.set(_Laid(mesh, whole))
+    try:
+        yield
+    finally:
+        _laid.reset(token)
+
+
+def constrain(
+    x: Shaped[Array, "*shape"], *axes: str | tuple[str, ...] | None, what: str = "width"
+) -> Shaped[Array, "*shape"]:
+    """Fixes how an activation is divided: by which axes of the mesh each of its axes is.
+
+    Where the examples cannot be divided, as one at initialisation, that is left to the compiler.
+
+    what: the name of what else is divided, for the error.
+
+    Raises:
+      InputError: the mesh does not divide it.
+    """
+    laid = _laid.get()
+    if laid is None:
+        return x
+    spec = []
+    for size, names in zip(x.shape, [*axes, *[None] * (x.ndim - len(axes))], strict=True):
+        parts = math.prod(laid.mesh.shape[n] for n in names_of(names))
+        if size % parts and names != BATCH:
+            raise InputError(
+                f"mesh has {names_of(names)[0]} = {parts}; expected a divisor of the {size} {what}:"
+                f" {nearest_divisors(size, parts)}"
+            )
+        spec.append(names if size % parts == 0 else PartitionSpec.UNCONSTRAINED)
+    sharding = NamedSharding(laid.mesh, PartitionSpec(*spec))
+    return jax.lax.with_sharding_constraint(x, sharding)
+
+
+def gathered(params: PyTree, path: str) -> PyTree:
+    """Gathers parameters that are divided over fsdp where they are used; their gradients are
+    divided again. Without such a mesh they are returned as they are.
+
+    path: that of the tree in the parameters of the model.
+    """
+    laid = _laid.get()
+    if laid is None:
+        return params
+
+    def whole(below, leaf: Array) -> Array:
+        name = jax.tree_util.keystr(below, simple=True, separator="/")
+        sharding = NamedSharding(laid.mesh, laid.whole(f"{path}/{name}", leaf.shape))
+        return jax.lax.with_sharding_constraint(leaf, sharding)
+
+    return jax.tree_util.tree_map_with_path(whole, params)
+
+
+def names_of(axes: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """Returns the axes of the mesh that divide one axis of an array."""
+    return (axes,) if isinstance(axes, str) else (axes or ())
+
+
+def nearest_divisors(size: int, parts: int) -> str:
+    """Lists the divisors of a size next to a number that is none."""
+    divisors = [n for n in range(1, size + 1) if size % n == 0]
+    below = [n for n in divisors if n < parts][-1:]
+    above = [n for n in divisors if n > parts][:1]
+    return " or ".join(map(str, below + above))
 
 
 def _is_mapped() -> bool:

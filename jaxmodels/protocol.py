@@ -27,7 +27,37 @@ Hyperparameters = Mapping[
 
 Losses = Callable[[PyTree], Float[Array, " batch"]]  # of parameters
 
-DATA_AXIS = "data"
+DATA_AXIS = "data"  # divides batches; every device along it has the whole state
+FSDP_AXIS = "fsdp"  # divides batches and, at rest, the state
+MODEL_AXIS = "model"  # divides the products of a layer, and the parameters in them
+BATCH_AXES = (DATA_AXIS, FSDP_AXIS)
+
+
+class ShardingRule(NamedTuple):
+    """How parameters, and the moments that belong to them, are divided over a mesh.
+
+    pattern: a regular expression that is searched in the path, as "params/block_0/query/kernel".
+    axes: of the mesh, for each axis of the array; None: not divided, ("fsdp", "model"): by both.
+    exact: nothing is added; otherwise one more axis may be divided by fsdp.
+    """
+
+    pattern: str
+    axes: tuple[str | tuple[str, ...] | None, ...]
+    exact: bool = False
+
+
+class Sharding(NamedTuple):
+    """How a model lies on a mesh; it stands in the model's file.
+
+    late: the pattern of parameters that the model gathers itself where it uses them, by
+      `across.gathered`, so that they are whole one layer at a time; "": none.
+    """
+
+    rules: tuple[ShardingRule, ...] = ()
+    late: str = ""
+
+
+BY_SIZE = Sharding()  # of a model without rules
 
 
 class Objective(NamedTuple):

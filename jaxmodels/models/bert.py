@@ -5,7 +5,7 @@ The names of the published weights are in `bert_names`.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -15,11 +15,11 @@ from jaxmodels import across
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.models.bert_block import BertBlock
 from jaxmodels.models.layers import Dense, Dropout, LayerNorm, Rate
-from jaxmodels.models.layers.stack import BlockInputs, is_scanned, run_blocks
+from jaxmodels.models.layers.stack import LATE, BlockInputs, is_scanned, run_blocks
 from jaxmodels.models.options import require_at_least
 from jaxmodels.models.text_inputs import TextInput, masked_mean
 from jaxmodels.ops import example_seeds
-from jaxmodels.protocol import PyTree
+from jaxmodels.protocol import MODEL_AXIS, PyTree, Sharding, ShardingRule
 
 VARIANTS = {
     # Devlin et al. 2019, section 3: 110 and 340 million parameters with 30,522 words.
@@ -30,6 +30,17 @@ VARIANTS = {
     # Turc et al. 2019, Well-Read Students Learn Better: 4 million.
     "tiny": {"layers": 2, "width": 128, "heads": 2, "hidden": 512},
 }
+# As Shoeybi et al. 2019, Megatron-LM, section 3: the first kernels of attention and MLP are divided
+# by outputs, the second ones by inputs, so that a block adds over devices twice.
+SHARDING = Sharding(
+    (
+        ShardingRule(r"(^|/)(query|key|value|linear1)/kernel$", (None, MODEL_AXIS)),
+        ShardingRule(r"(^|/)(query|key|value|linear1)/bias$", (MODEL_AXIS,)),
+        ShardingRule(r"(^|/)(out|linear2)/kernel$", (MODEL_AXIS, None)),
+    ),
+    LATE,
+)
+
 POOLS = ("first", "mean")
 _ROBERTA_OFFSET = 2  # its positions count from the number of the padding token, 1, plus 1
 
@@ -143,6 +154,8 @@ class Bert(nn.Module):
     positions: rows of the table of positions, of which the first `position_offset` are not used.
     """
 
+    sharding: ClassVar[Sharding] = SHARDING
+
     vocabulary: int
     layers: int = 12
     width: int = 768
@@ -232,6 +245,8 @@ class Bert(nn.Module):
 class BertClassifier(nn.Module):
     """BERT with a linear head (Devlin et al. 2019, section 4.1), on the pooled first token, or on
     the mean over tokens where the encoder has no pooler."""
+
+    sharding: ClassVar[Sharding] = SHARDING
 
     classes: int
     bert: Bert

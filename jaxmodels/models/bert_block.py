@@ -4,10 +4,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, DTypeLike, Float
 
+from jaxmodels import across
 from jaxmodels.models.layers import Dense, LayerNorm
 from jaxmodels.models.layers.attention import attention
 from jaxmodels.models.layers.stack import BlockInputs
 from jaxmodels.ops.materialize import materialize_on_cpu
+from jaxmodels.protocol import MODEL_AXIS
 
 
 class BertBlock(nn.Module):
@@ -43,6 +45,7 @@ class BertBlock(nn.Module):
         y = materialize_on_cpu(dense(width, "out")(y.reshape(x.shape)))
         x = norm("norm1")(x + inputs.dropped(y, 0))
         y = materialize_on_cpu(dense(self.hidden, "linear1")(x))
+        y = across.constrain(y, across.BATCH, None, MODEL_AXIS, what="numbers inside the MLP")
         y = materialize_on_cpu(nn.gelu(y, approximate=False))
         y = materialize_on_cpu(dense(width, "linear2")(y))
         return norm("norm2")(x + inputs.dropped(y, 1)), None

@@ -14,6 +14,7 @@ from jaxmodels.models.layers import Rate
 from jaxmodels.models.layers.attention import Cache, attention_kind, current_backend
 from jaxmodels.models.layers.stack import BlockInputs, is_scanned, run_blocks
 from jaxmodels.ops import example_seeds, soft_cap
+from jaxmodels.ops.portable import traced_devices
 from jaxmodels.protocol import PyTree
 
 
@@ -116,7 +117,7 @@ class CausalModel(nn.Module):
             self.dtype,
             length=length,
             head_size=self.head_size,
-            devices=jax.device_count(),
+            devices=traced_devices(),
             dropout=dropout and self.attention_dropout,
         )
 

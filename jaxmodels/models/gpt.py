@@ -5,7 +5,7 @@ train_gpt_simple.py) and github.com/karpathy/nanochat at 92d63d4 (nanochat/gpt.p
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -15,10 +15,21 @@ from jaxmodels.errors import InputError, require_known
 from jaxmodels.models.causal_model import CausalModel
 from jaxmodels.models.gpt_block import MLPS, GPTBlock, RMSNorm, uniform
 from jaxmodels.models.layers.rotary import rotary_angles
-from jaxmodels.models.layers.stack import BlockInputs
+from jaxmodels.models.layers.stack import LATE, BlockInputs
 from jaxmodels.models.options import require_at_least
+from jaxmodels.protocol import MODEL_AXIS, Sharding, ShardingRule
 
 _SHARPNESS = 1.44  # of attention with QK-norm: nanochat's 1.2 for queries times 1.2 for keys
+
+# As Shoeybi et al. 2019, Megatron-LM, section 3: the first kernels of attention and MLP are divided
+# by outputs, the second ones by inputs, so that a block adds over devices twice.
+SHARDING = Sharding(
+    (
+        ShardingRule(r"(^|/)(query|key|value|linear1|gate)/kernel$", (None, MODEL_AXIS)),
+        ShardingRule(r"(^|/)(out|linear2)/kernel$", (MODEL_AXIS, None)),
+    ),
+    LATE,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +162,8 @@ class GPT(CausalModel):
     The embedding is normalised before the first block and the stream after the last. Dropout acts
     on the embedding and on what each block adds.
     """
+
+    sharding: ClassVar[Sharding] = SHARDING
 
     layers: int = 4
     width: int = 256

@@ -1,21 +1,23 @@
 """GPT-2 as published (Radford et al. 2019, Language Models are Unsupervised Multitask Learners)."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, DTypeLike, Float
 
+from jaxmodels import across
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.models.causal_model import CausalModel
 from jaxmodels.models.layers import Dense, LayerNorm
 from jaxmodels.models.layers.attention import Cache, attention, cached_attention
 from jaxmodels.models.layers.masks import positions_in_documents
-from jaxmodels.models.layers.stack import BlockInputs
+from jaxmodels.models.layers.stack import LATE, BlockInputs
 from jaxmodels.models.options import require_at_least
 from jaxmodels.ops.materialize import materialize_on_cpu
 from jaxmodels.ops.one_row import one_row_dot_general
+from jaxmodels.protocol import MODEL_AXIS, Sharding, ShardingRule
 
 VARIANTS = {
     # The parameters count the tied head once: 124, 355, 774 and 1,558 million for 50,257 words and
@@ -28,6 +30,17 @@ VARIANTS = {
     "tiny": {"layers": 4, "width": 128, "heads": 4},
 }
 _DEVIATION = 0.02  # of initial kernels and embeddings, as in OpenAI's code
+
+# As Shoeybi et al. 2019, Megatron-LM, section 3: the first kernels of attention and MLP are divided
+# by outputs, the second ones by inputs, so that a block adds over devices twice.
+SHARDING = Sharding(
+    (
+        ShardingRule(r"(^|/)(query|key|value|linear1)/kernel$", (None, MODEL_AXIS)),
+        ShardingRule(r"(^|/)(query|key|value|linear1)/bias$", (MODEL_AXIS,)),
+        ShardingRule(r"(^|/)(out|linear2)/kernel$", (MODEL_AXIS, None)),
+    ),
+    LATE,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +109,8 @@ class GPT2(CausalModel):
     Where documents are given, the positions of each count from its own start, so that its logits
     do not depend on what else is in the window.
     """
+
+    sharding: ClassVar[Sharding] = SHARDING
 
     layers: int = 12
     width: int = 768
@@ -188,6 +203,7 @@ class Block(nn.Module):
         y = materialize_on_cpu(dense(width, "out", small)(y.reshape(x.shape)))
         x = x + inputs.dropped(y, 0)
         y = materialize_on_cpu(dense(4 * width, "linear1")(norm("norm2")(x)))
+        y = across.constrain(y, across.BATCH, None, MODEL_AXIS, what="numbers inside the MLP")
         y = materialize_on_cpu(nn.gelu(y, approximate=True))
         y = materialize_on_cpu(dense(width, "linear2", small)(y))
         return x + inputs.dropped(y, 1), cache

@@ -5,12 +5,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, DTypeLike, Float, Key
 
+from jaxmodels import across
 from jaxmodels.models.layers import Dense, rms_norm
 from jaxmodels.models.layers.attention import Cache, attention, cached_attention
 from jaxmodels.models.layers.rotary import rotate
 from jaxmodels.models.layers.stack import BlockInputs
 from jaxmodels.ops.materialize import materialize_on_cpu
 from jaxmodels.ops.one_row import one_row_dot_general
+from jaxmodels.protocol import MODEL_AXIS
 
 MLPS = ("relu2", "swiglu", "gelu")
 _EPSILON = 1e-6  # of RMSNorm
@@ -114,6 +116,9 @@ class GPTBlock(nn.Module):
             hidden = nn.gelu(hidden, approximate=True)
         else:
             hidden = nn.silu(self._dense(self.hidden, "gate")(y)) * hidden
+        hidden = across.constrain(
+            hidden, across.BATCH, None, MODEL_AXIS, what="numbers inside the MLP"
+        )
         out = self._dense(width, "linear2", self.out_deviation)(materialize_on_cpu(hidden))
         return materialize_on_cpu(out)
 

@@ -5,22 +5,35 @@ The names of their published weights are in `llama_names`.
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, DTypeLike, Float
 
+from jaxmodels import across
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.models.causal_model import CausalModel
 from jaxmodels.models.gpt_block import RMSNorm
 from jaxmodels.models.layers import Dense
 from jaxmodels.models.layers.attention import Cache, attention, cached_attention
 from jaxmodels.models.layers.rotary import Stretch, rotary_angles, rotate
-from jaxmodels.models.layers.stack import BlockInputs
+from jaxmodels.models.layers.stack import LATE, BlockInputs
 from jaxmodels.models.options import require_at_least
 from jaxmodels.ops.materialize import materialize_on_cpu
 from jaxmodels.ops.one_row import one_row_dot_general
+from jaxmodels.protocol import MODEL_AXIS, Sharding, ShardingRule
+
+# As Shoeybi et al. 2019, Megatron-LM, section 3: the first kernels of attention and MLP are divided
+# by outputs, the second ones by inputs, so that a block adds over devices twice.
+SHARDING = Sharding(
+    (
+        ShardingRule(r"(^|/)(query|key|value|linear1|gate)/kernel$", (None, MODEL_AXIS)),
+        ShardingRule(r"(^|/)(query|key|value|linear1|gate)/bias$", (MODEL_AXIS,)),
+        ShardingRule(r"(^|/)(out|linear2)/kernel$", (MODEL_AXIS, None)),
+    ),
+    LATE,
+)
 
 _PLAIN: dict[str, Any] = {
     "head_size": 0,
@@ -170,6 +183,8 @@ class Llama(CausalModel):
     stretch: of rotary positions; None: none.
     """
 
+    sharding: ClassVar[Sharding] = SHARDING
+
     layers: int = 4
     width: int = 128
     heads: int = 4
@@ -274,6 +289,7 @@ class LlamaBlock(nn.Module):
         x = x + inputs.dropped(materialize_on_cpu(y), 0)
         y = RMSNorm(True, self.dtype, self.norm_epsilon, name="norm2")(x)
         y = nn.silu(dense(self.hidden, "gate")(y)) * dense(self.hidden, "linear1")(y)
+        y = across.constrain(y, across.BATCH, None, MODEL_AXIS, what="numbers inside the MLP")
         y = materialize_on_cpu(dense(width, "linear2", small)(materialize_on_cpu(y)))
         return x + inputs.dropped(y, 1), cache
 

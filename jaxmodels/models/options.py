@@ -8,6 +8,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from jaxmodels.errors import InputError, require_known
+from jaxmodels.protocol import BY_SIZE, Sharding
 
 
 def chosen_options(models: Any) -> Any:
@@ -34,6 +35,11 @@ def with_options(models: Any, **options: Any) -> Any:
             fix = f": --model {' or '.join(having)}" if having else ""
             raise InputError(f"{name} = {value}; model '{models.model}' has no such option{fix}")
     return replace(models, **{models.model: replace(section, **options)})
+
+
+def sharding_of(module: Any) -> Sharding:
+    """Returns how a module says that it lies on a mesh; without rules where it says nothing."""
+    return getattr(module, "sharding", BY_SIZE)
 
 
 def require_at_least(least: int, config: Any, *names: str) -> None:

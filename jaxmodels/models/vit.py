@@ -1,16 +1,19 @@
 """Vision transformers."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, DTypeLike, Float
 
+from jaxmodels import across
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.models.layers import Dense, Dropout, Rate
+from jaxmodels.models.layers.attention import by_heads
 from jaxmodels.models.options import require_at_least
+from jaxmodels.protocol import MODEL_AXIS, Sharding, ShardingRule
 
 POOLS = ("mean", "token")
 POSITIONS = ("sincos", "learned")
@@ -29,6 +32,16 @@ VARIANTS = {
         "positions": "learned",
     },
 }
+
+# As Shoeybi et al. 2019, Megatron-LM, section 3: the first kernels of attention and MLP are divided
+# by outputs, the second ones by inputs, so that a block adds over devices twice.
+SHARDING = Sharding(
+    (
+        ShardingRule(r"(^|/)(query|key|value|linear1)/kernel$", (None, MODEL_AXIS)),
+        ShardingRule(r"(^|/)(query|key|value|linear1)/bias$", (MODEL_AXIS,)),
+        ShardingRule(r"(^|/)(out|linear2)/kernel$", (MODEL_AXIS, None)),
+    ),
+)
 
 kernel_init = nn.initializers.xavier_uniform()
 _EPSILON = 1e-6  # of LayerNorm, as in the original's code, torchvision's and timm's
@@ -98,6 +111,8 @@ class ViT(nn.Module):
       InputError: an image that the patch does not divide, an unknown pool or positions, or a width
         that the heads (or, with sincos, 4) do not divide.
     """
+
+    sharding: ClassVar[Sharding] = SHARDING
 
     classes: int
     patch: int = 16
@@ -186,7 +201,9 @@ class Block(nn.Module):
         y = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="norm1")(x)
         x = x + drop(Attention(self.heads, self.dtype, name="attention")(y))
         y = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="norm2")(x)
-        y = drop(nn.gelu(dense(self.mlp_ratio * width, "linear1")(y), approximate=False))
+        y = dense(self.mlp_ratio * width, "linear1")(y)
+        y = across.constrain(y, across.BATCH, None, MODEL_AXIS, what="numbers inside the MLP")
+        y = drop(nn.gelu(y, approximate=False))
         return x + drop(dense(width, "linear2")(y))
 
 
@@ -205,7 +222,7 @@ class Attention(nn.Module):
 
         # Query, key and value have a kernel each, because initialisation and Muon scale by matrix.
         query, key, value = (
-            dense(name)(x).reshape(*x.shape[:2], self.heads, -1)
+            by_heads(dense(name)(x).reshape(*x.shape[:2], self.heads, -1))
             for name in ("query", "key", "value")
         )
         y = jax.nn.dot_product_attention(query, key, value)

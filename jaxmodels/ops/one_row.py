@@ -3,10 +3,11 @@
 import os
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Inexact
+
+from jaxmodels.ops.portable import target_backend
 
 _LEAST = 100_000  # numbers of a kernel that is worth dividing
 _MOST_PARTS = 8
@@ -28,7 +29,7 @@ def one_row_dot_general(
     inputs, outputs = kernel.shape
     parts = _parts(inputs)
     is_small = kernel.size < _LEAST or x.size != inputs
-    if is_small or parts == 1 or jax.default_backend() != "cpu":
+    if is_small or parts == 1 or target_backend() != "cpu":
         return lax.dot_general(x, kernel, dimension_numbers, precision=precision)
     divided = kernel.reshape(parts, -1, outputs)
     rows = x.reshape(parts, 1, -1)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import jaxmodels
 from jaxmodels.errors import InputError, RunError, Stopped
 from jaxmodels.interrupts import RESUMABLE, leaving_at_interrupt
+from jaxmodels.train import hosts
 from jaxmodels.train.config import C, Config, Preset, configure, flags_of, from_record
 from jaxmodels.train.experiment import NOTHING, Experiment
 from jaxmodels.train.faults import (
@@ -52,9 +53,9 @@ def main(
             stream.reconfigure(errors="backslashreplace")
     with leaving_at_interrupt():
         code = _exit_code(config_class, build, presets, arguments)
-    if code == FAILED and arguments is None:
+    if arguments is None and (code == FAILED or (code == BAD_INPUT and hosts.are_connected())):
         # Otherwise libraries would go on trying to write, or to stop processes that died, and
-        # hold the lock of the run for minutes.
+        # hold the lock of the run for minutes; and the others of several processes would wait.
         with contextlib.suppress(OSError):
             sys.stdout.flush()
         os._exit(code)
@@ -103,7 +104,7 @@ def _exit_code(
 
 def _say(line: str, code: int) -> int:
     with contextlib.suppress(OSError):
-        print(line, file=sys.stderr, flush=True)
+        print(line, file=hosts.stream_of_errors(), flush=True)
     return code
 
 
@@ -123,6 +124,7 @@ def version() -> str:
 
 def _run(config: Config, build: Callable, arguments: Sequence[str], program: str) -> int:
     config.validate()
+    hosts.connect(config.run.coordinator, config.run.processes, config.run.process_id)
     require_runtime()
     if config.several:
         return _repeat(config, build, program)
@@ -162,6 +164,8 @@ def _run(config: Config, build: Callable, arguments: Sequence[str], program: str
         lenient = configure(config, accept_code_change=True)
         folder.check(record, lenient, source_hash(build), experiment.facts)
     mode = modes.debug if config.run.debug else getattr(modes, config.run.mode)
+    if mode is not modes.evaluate:
+        hosts.require_one_process("debug" if config.run.debug else f"mode = {config.run.mode}")
     print(mode(experiment, config, folder))
     return FINISHED
 

@@ -95,7 +95,18 @@ class RunConfig:
     parallel: Annotated[Literal["jit", "pmap"], Role.BITS] = "jit"
     """How the step is spread over devices: jit over a mesh, or pmap; the results are the same."""
     mesh: Annotated[str, Role.BITS] = ""
-    """Axes of devices, as data=4; empty: data over all devices."""
+    """Axes of devices, as data=4 or data=2,fsdp=2,model=2: data divides batches, fsdp batches and
+    the state (ZeRO-3), model the products of transformers; empty: data over all devices."""
+    shard: Annotated[tuple[str, ...], Role.BITS] = ()
+    """Rules of how arrays are divided, which come before the model's own: PATTERN=AXES of a path
+    of the state, an axis of the mesh or - for each axis, as 'embedding$=-,fsdp'."""
+    coordinator: Annotated[str | None, Role.VERB] = None
+    """HOST:PORT of the first of several processes, where no launcher (Slurm, Open MPI, Cloud TPU)
+    says it."""
+    processes: Annotated[int | None, Role.VERB] = None
+    """How many processes train together; with others than these the run fails."""
+    process_id: Annotated[int | None, Role.VERB] = None
+    """Which of them this is, from 0; with --coordinator."""
     overwrite: Annotated[bool, Role.VERB] = False
     """Start anew in a workdir that holds another run."""
     accept_code_change: Annotated[bool, Role.VERB] = False

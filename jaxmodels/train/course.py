@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import jax
 
 from jaxmodels.errors import RunError
+from jaxmodels.train import hosts
 from jaxmodels.train.checkpoint import Checkpoints, Facts
 from jaxmodels.train.config import Config
 from jaxmodels.train.digest import digest_tree
@@ -80,6 +81,9 @@ class Course:
     def _rewind_files(self) -> None:
         """Makes the folder be as it was at this step."""
         self._checkpoints.delete_after(self.step)
+        hosts.first_only(self._rewind_those_of_first)
+
+    def _rewind_those_of_first(self) -> None:
         # Before a first checkpoint no line counts.
         self._folder.restore(self.step if self._saved else -1, self.facts)
         self._folder.write_status("running", self.step)
@@ -114,7 +118,7 @@ class Course:
                 improved = self._evaluate_if_due(log)
                 # Read after the evaluation, so that a request during it ends the run here.
                 is_last = self._is_last()
-                stopping = self._interruption.requested and not is_last
+                stopping = not is_last and hosts.any_requests(self._interruption.requested)
                 self._save_if_due(log, improved, stopping)
                 if stopping or is_last:
                     return
@@ -139,7 +143,7 @@ class Course:
 
     def _evaluate(self, log: Log) -> float | None:
         with log.paused(self.state):
-            before = self._folder.seal()
+            before = self._sealed()
             try:
                 occasion = "last" if self.step == self._run.steps else "due"
                 improved = self._trainer.evaluate(self.state, self.step, occasion, log)
@@ -168,7 +172,11 @@ class Course:
 
     def _save(self, log: Log, improved: float | None) -> None:
         with log.paused(self.state):
-            self._write(self._folder.seal(), improved)
+            self._write(self._sealed(), improved)
+
+    def _sealed(self) -> Facts:
+        """Copies the files that a checkpoint stands for, in the first process."""
+        return Facts(*hosts.from_first(self._folder.seal))
 
     def _write(self, facts: Facts, improved: float | None) -> None:
         state, step = self.state, self.step
@@ -183,9 +191,9 @@ class Course:
         facts = facts._replace(skipped=self._skipped, score=improved)
         self._checkpoints.save(step, tree, facts)
         self._saved, self._rollbacks = step, 0
-        if self._folder.replaced.exists:
+        if hosts.from_first(lambda: self._folder.replaced.exists):
             self._checkpoints.wait()
-            self._folder.replaced.forget()
+            hosts.first_only(self._folder.replaced.forget)
 
     def _roll_back(self, diverged: Diverged) -> None:
         """Goes back to the last checkpoint, and leaves out the batches since."""

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Array, UInt32
 
 from jaxmodels.protocol import PyTree
+from jaxmodels.train.layout import on_host
 
 _GOLDEN = np.uint32(0x9E3779B9)
 
@@ -34,7 +35,7 @@ def written(digest: UInt32[Array, "2"] | UInt32[np.ndarray, "2"]) -> str:
 
 def digests_by_name(tree: PyTree) -> dict[str, str]:
     """Computes the written checksum of every leaf by its name, as "state.params.Dense_0.kernel"."""
-    digests = jax.device_get(digest_leaves(tree))
+    digests = on_host(digest_leaves(tree))
     return dict(zip(names_of_leaves(tree), map(written, digests), strict=True))
 
 

@@ -5,10 +5,12 @@ import sys
 from jaxmodels.pictures import save_figure
 from jaxmodels.report import write_report
 from jaxmodels.train.curves import curves_figure
+from jaxmodels.train.hosts import by_first
 from jaxmodels.train.run_folder import RunFolder
 from jaxmodels.train.tensorboard import write_events
 
 
+@by_first
 def draw(folder: RunFolder) -> None:
     """Draws them anew; a failure is only noted, since a run matters more than its pictures."""
     lines = folder.lines()

@@ -13,23 +13,34 @@ from jaxtyping import Array, Int, Key
 
 from jaxmodels.ops import cpu_compiler_options
 from jaxmodels.order import Order
-from jaxmodels.protocol import DATA_AXIS, Batch, Metrics, PyTree, Source, State
+from jaxmodels.protocol import Batch, Metrics, PyTree, Source, State
 from jaxmodels.train.experiment import PerBatch
 from jaxmodels.train.feed import Feed
-from jaxmodels.train.layout import part_of_host, put, shardings_of
+from jaxmodels.train.layout import batch_parts, on_host, part_of_host, put, shardings_of
 from jaxmodels.train.program import MOST_SENT, Chunk, pick, steps_at_once
+from jaxmodels.train.sharding import StateLayout
 
 
 class SplitProgram:
     """Compiled passes over one split, whose last batch is padded with examples marked as not valid.
 
     A function is compiled once, as long as it is passed as the same object.
+
+    layout: how states lie on the mesh; None: each device has the whole state.
     """
 
-    def __init__(self, source: Source, batch_size: int, key: Key[Array, ""], mesh: Mesh):
-        devices = mesh.shape[DATA_AXIS]
+    def __init__(
+        self,
+        source: Source,
+        batch_size: int,
+        key: Key[Array, ""],
+        mesh: Mesh,
+        layout: StateLayout | None = None,
+    ):
+        devices = batch_parts(mesh)
+        self._layout = layout or StateLayout(mesh)
         batch_size = -(-min(batch_size, source.size) // devices) * devices
-        self._order = Order(source.size, batch_size, part=part_of_host())
+        self._order = Order(source.size, batch_size, part=part_of_host(mesh))
         self._length = min(self._order.batches, steps_at_once(source, batch_size))
         self._source, self._shardings, self._key = source, shardings_of(mesh), key
         self._arrays = put(dict(source.arrays), self._shardings.whole)
@@ -84,10 +95,24 @@ class SplitProgram:
         key = verb, id(getattr(function, "__self__", function)), _function_of(function)
         if key not in self._programs:
             compiled = jax.jit(
-                make(function), out_shardings=sharding, compiler_options=cpu_compiler_options()
+                make(self._laid_out(function)),
+                out_shardings=sharding,
+                compiler_options=cpu_compiler_options(),
             )
             self._programs[key] = function, compiled
         return self._programs[key][1]
+
+    def _laid_out(self, function: PerBatch) -> PerBatch:
+        """Makes the function of a state that is divided."""
+        layout = self._layout
+        if not layout.is_divided:
+            return function
+
+        def of_divided(state, batch, key):
+            with layout.traced():
+                return function(layout.in_use(state, updated=False), batch, key)
+
+        return of_divided
 
     def _summing(self, function: PerBatch) -> Callable:
         def add_sums(state, arrays, sent, key, count):
@@ -168,7 +193,7 @@ class Sampler:
         """Draws samples for a count or for the objective's conditions; returns them on the host."""
         device = jax.local_devices()[0]
         if state is not self._state:
-            self._state, self._copy = state, jax.device_put(jax.device_get(state), device)
+            self._state, self._copy = state, jax.device_put(on_host(state), device)
         key = jax.device_put(key, device)
         if isinstance(conditions, int):
             return jax.device_get(self._of_count(self._copy, key, conditions))

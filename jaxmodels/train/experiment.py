@@ -10,7 +10,17 @@ from jaxtyping import Array, Int, Key
 
 from jaxmodels.pretrained.names import Published
 from jaxmodels.pretrained.weights import Weights
-from jaxmodels.protocol import Batch, Metrics, Objective, PyTree, Score, Source, State
+from jaxmodels.protocol import (
+    BY_SIZE,
+    Batch,
+    Metrics,
+    Objective,
+    PyTree,
+    Score,
+    Sharding,
+    Source,
+    State,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -123,3 +133,6 @@ class Experiment(NamedTuple):
     start: "Start | None" = None
     # Raises RunError if the text of the compiled steps is not what it has to be.
     verify: Callable[[str], None] | None = None
+    # How the model lies on a mesh with axes besides data; parameters without a rule are divided
+    # by their size.
+    sharding: Sharding = BY_SIZE

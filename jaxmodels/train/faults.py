@@ -38,6 +38,12 @@ def describe_fault(error: BaseException) -> str | None:
     if isinstance(error, OSError):
         path = error.filename or "standard output or another open file"
         return f"{path}: {error.strerror or error}"
+    if isinstance(error, jax.errors.JaxRuntimeError) and jax.distributed.is_initialized():
+        first = str(error).strip().splitlines()[0][:200]
+        return (
+            f"another process is gone, or the network: {first}; the same command in all processes"
+            " goes on from the last checkpoint"
+        )
     if isinstance(error, MemoryError) or _is_out_of_memory(error):
         asked = re.search(r"allocat\w+ (?:of )?([\d.]+) ?(\w*)", str(error))
         of = f" ({asked.group(1)} {asked.group(2) or 'bytes'} were asked for)" if asked else ""

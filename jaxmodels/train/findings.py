@@ -6,15 +6,19 @@ from pathlib import Path
 
 from jaxmodels.files import write_atomically
 from jaxmodels.train.experiment import Findings
+from jaxmodels.train.hosts import is_first
 from jaxmodels.train.run_folder import RunFolder
 
 
 def write_findings(folder: RunFolder, found: Mapping[str, Findings], best: str | None) -> None:
-    """Writes records, pictures, texts and sounds of the splits that were evaluated at one step.
+    """Writes records, pictures, texts and sounds of the splits that were evaluated at one step, in
+    the first process.
 
     best: the split whose record is also that of the best checkpoint, if any. A picture that fails
     is noted on standard error and left out: a run matters more than its pictures.
     """
+    if not is_first():
+        return
     records = {split: dict(f.record) for split, f in found.items() if f.record is not None}
     if records:
         if best in records:

@@ -16,6 +16,7 @@ from jaxmodels.protocol import Metrics, State
 from jaxmodels.train.config import Config
 from jaxmodels.train.digest import written
 from jaxmodels.train.experiment import Experiment
+from jaxmodels.train.layout import on_host
 from jaxmodels.train.progress import Progress
 from jaxmodels.train.run_folder import RunFolder, score_fields
 
@@ -106,7 +107,7 @@ class Log:
 
     def _fetch(self) -> None:
         step, *window = self._waiting.popleft()
-        sums, digest, refused = jax.device_get(window)
+        sums, digest, refused = on_host(window)
         scores = self._experiment.objective.summarize(sums)
         scores = {name: float(value) for name, value in scores.items()}
         now = time.perf_counter()

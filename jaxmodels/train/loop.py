@@ -11,6 +11,7 @@ import jax
 from jaxmodels.errors import InputError, RunError, Stopped
 from jaxmodels.protocol import State
 from jaxmodels.run_record import BEST_TEST, reason_to_end
+from jaxmodels.train import hosts
 from jaxmodels.train.checkpoint import Checkpoints, Restored
 from jaxmodels.train.config import Config, Role, configure, flags_of, from_record
 from jaxmodels.train.course import Course
@@ -65,10 +66,12 @@ class Trainer:
             config.batches_per_step,
             run.parallel,
             run.on_nonfinite == "skip",
+            experiment.sharding,
+            run.shard,
         )
         key = self.program.keys.evaluate
         self.splits = {
-            split: SplitProgram(source, run.eval_batch_size, key, mesh)
+            split: SplitProgram(source, run.eval_batch_size, key, mesh, self.program.layout)
             for split, source in sorted(
                 experiment.evaluation.items(), key=lambda item: item[0] != "validation"
             )
@@ -113,9 +116,9 @@ class Trainer:
 
     def reason_to_end(self, step: int) -> str | None:
         """Says why the run has ended at a step before its last; None where it has not."""
-        if step == self.config.run.steps:
+        if step == self.config.run.steps or self.config.run.patience < 1:
             return None
-        return reason_of(self.experiment, self.config, self.folder, step)
+        return hosts.from_first(lambda: reason_of(self.experiment, self.config, self.folder, step))
 
     def is_finished(self, step: int) -> bool:
         """Whether nothing remains to be done after a step."""
@@ -156,7 +159,7 @@ class Trainer:
     def evaluate(self, state: State, step: int, occasion: Occasion, log: Log) -> float | None:
         """Scores the splits that are due; returns the validation score (as in `RunFolder.best`) if
         it is the best so far."""
-        earlier, found = self.folder.reports(), {}
+        earlier, found = hosts.from_first(self.folder.reports), {}
         for split in self.splits:
             # With a validation split, the others are scored once, at the end: nothing may be
             # selected on them.
@@ -170,7 +173,7 @@ class Trainer:
                 occasion = "last"
                 more = self.score(split, state, step, occasion, earlier)[1]
                 found[split] = joined(found[split], more)
-        best = self.folder.best(self.monitor)
+        best = hosts.from_first(lambda: self.folder.best(self.monitor))
         improved = best[0] if best and best[1] == step else None
         # Without a validation split nothing is selected: the best checkpoint is the last.
         chosen = "validation" if improved is not None else None
@@ -178,8 +181,10 @@ class Trainer:
         return improved
 
     def _is_out_of_patience(self, step: int) -> bool:
-        lines, patience = self.folder.lines(), self.config.run.patience
-        return reason_to_end(lines, step, self.monitor, patience) is not None
+        patience = self.config.run.patience
+        return hosts.from_first(
+            lambda: reason_to_end(self.folder.lines(), step, self.monitor, patience) is not None
+        )
 
     def score_best(self, checkpoints: Checkpoints, step: int) -> None:
         """Scores test at the checkpoint that validation chose, into evaluation.json, after the last
@@ -188,12 +193,13 @@ class Trainer:
         Where the memory does not hold a second state, or that checkpoint is damaged, a note says so
         and the scores are left out.
         """
-        best = self.folder.best(self.monitor)
+        best = hosts.from_first(lambda: self.folder.best(self.monitor))
         if "test" not in self.splits or best is None:
             return
         scores = None
         if best[1] == step:
-            lines = [line for line in self.folder.lines() if line["split"] == "test"]
+            lines = hosts.from_first(self.folder.lines)
+            lines = [line for line in lines if line["split"] == "test"]
             scores = {n: value for n, value in lines[-1].items() if n not in ("step", "split")}
         else:
             try:
@@ -217,7 +223,8 @@ class Trainer:
         if step not in checkpoints.steps():
             raise InputError(f"there is no checkpoint of step {step} any more")
         state = checkpoints.restore(step, self.program.like).tree["state"]
-        scores, _ = self.score("test", state, step, "asked", self.folder.reports())
+        earlier = hosts.from_first(self.folder.reports)
+        scores, _ = self.score("test", state, step, "asked", earlier)
         return {
             n: v for n, v in line_of(step, "test", scores).items() if n not in ("step", "split")
         }
@@ -339,6 +346,8 @@ def train(
         require_memory(trainer.program.compile(), config, trainer.program.bytes_on_device)
         if experiment.verify:
             experiment.verify(trainer.program.text())
+        # What the others still read, the first must not change.
+        hosts.wait_for_all("begin")
         with folder.locked():
             return _train_locked(trainer, interruption, source, origin)
 
@@ -350,10 +359,11 @@ def _train_locked(
     acted upon."""
     experiment, config, folder = trainer.experiment, trainer.config, trainer.folder
     now = environment(origin.files)
-    folder.recover()
+    hosts.first_only(folder.recover)
     record = folder.record()
+    hosts.wait_for_all("record")
     if config.run.overwrite:
-        folder.replaced.put_aside()
+        hosts.first_only(folder.replaced.put_aside)
     elif record:
         _check(record, experiment, config, folder, source)
         note_changes(record, now, config)
@@ -367,11 +377,12 @@ def _train_locked(
         return trainer.train(write_record, interruption)
     try:
         # A new run's record comes before everything else in its folder.
-        write_record()
+        hosts.first_only(write_record)
         return trainer.train(lambda: None, interruption)
     except BaseException:
         # The old run returns, unless the new one has saved a checkpoint.
-        folder.replaced.bring_back()
+        if hosts.is_first():
+            folder.replaced.bring_back()
         raise
 
 

@@ -8,6 +8,7 @@ import jax
 
 from jaxmodels.errors import InputError
 from jaxmodels.protocol import State
+from jaxmodels.train.layout import on_host
 from jaxmodels.train.loop import Trainer
 
 
@@ -53,4 +54,4 @@ def restored_of(trainer: Trainer) -> tuple[int, State]:
 
 def on_one_device(state: State) -> Any:
     """Copies a state to the first device."""
-    return jax.device_put(jax.device_get(state), jax.local_devices()[0])
+    return jax.device_put(on_host(state), jax.local_devices()[0])

@@ -14,12 +14,20 @@ from jaxtyping import Array, Int, Key
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.ops import cpu_compiler_options
 from jaxmodels.order import Order
-from jaxmodels.protocol import DATA_AXIS, Batch, Metrics, PyTree, Source, State
+from jaxmodels.protocol import BY_SIZE, DATA_AXIS, Batch, Metrics, PyTree, Sharding, Source, State
 from jaxmodels.train.checkpoint import abstract
 from jaxmodels.train.debug import all_finite
 from jaxmodels.train.experiment import NOTHING
 from jaxmodels.train.feed import Feed
-from jaxmodels.train.layout import part_of_host, put, shardings_of
+from jaxmodels.train.layout import (
+    batch_parts,
+    divides_state,
+    part_of_host,
+    put,
+    shardings_of,
+    shown,
+)
+from jaxmodels.train.sharding import StateLayout
 from jaxmodels.train.start import started
 
 PARALLEL = ("jit", "pmap")
@@ -63,10 +71,12 @@ class TrainProgram:
       a program on each device for its part of the batch (objectives then add over a named axis, see
       `jaxmodels.across`). State and results are the same.
     length: most steps of a chunk; `self.length` is less where the data of so many is too large.
+    sharding: how the model lies on a mesh with axes besides data. shard: rules that come first.
 
     Raises:
       InputError: a batch that the devices do not divide or the data does not fill, an unknown
-        `parallel`, or pmap in several processes.
+        `parallel`, pmap in several processes or on a mesh with other axes, or a mesh that does not
+        divide the model.
     """
 
     def __init__(
@@ -80,14 +90,21 @@ class TrainProgram:
         batches_per_step: int = 1,
         parallel: str = "jit",
         skips_nonfinite: bool = False,
+        sharding: Sharding = BY_SIZE,
+        shard: Iterable[str] = (),
     ):
         require_known("parallel", parallel, PARALLEL)
         if parallel == "pmap" and jax.process_count() > 1:
             raise InputError("parallel = pmap; with several processes expected jit")
-        devices = mesh.shape[DATA_AXIS]
-        if batch_size % devices:
+        if parallel == "pmap" and divides_state(mesh):
             raise InputError(
-                f"batch_size = {batch_size}; expected a multiple of the {devices} devices, as"
+                f"parallel = pmap, mesh = {shown(mesh)}; expected {DATA_AXIS}=N alone, or jit"
+            )
+        devices = batch_parts(mesh)
+        if batch_size % devices:
+            over = f", {DATA_AXIS} * fsdp of {shown(mesh)}" if divides_state(mesh) else ""
+            raise InputError(
+                f"batch_size = {batch_size}; expected a multiple of the {devices} devices{over}, as"
                 f" {max(batch_size // devices, 1) * devices}"
             )
         if batch_size * batches_per_step > source.size:
@@ -97,22 +114,31 @@ class TrainProgram:
                 " examples"
             )
         batch_size *= batches_per_step
-        self._order = Order(source.size, batch_size, seed, part_of_host())
+        self._order = Order(source.size, batch_size, seed, part_of_host(mesh))
         self._source, self._mesh, self._parallel = source, mesh, parallel
         self._skips_nonfinite = skips_nonfinite
         self.length = min(length, steps_at_once(source, batch_size))
         self.shardings = shardings_of(mesh)
-        self.keys = put(keys_of(seed), self.shardings.whole)
+        self.keys = self._placed(keys_of(seed))
         spec = source.spec(batch_size)
         self._init = lambda key: objective.init(key, spec, objective.hyperparameters)
         state = jax.eval_shape(self._init, self.keys.init)
         _, sums = jax.eval_shape(objective.step, state, spec, self.keys.step)
-        self.like = abstract({"state": state, "window": sums}, self.shardings.whole)
-        self._arrays = put(dict(source.arrays), self.shardings.whole)
+        self.layout = StateLayout(mesh, sharding, shard)
+        self._places = self.layout.shardings(state)
+        self.like = {
+            "state": jax.tree.map(abstract, state, self._places),
+            "window": abstract(sums, self.shardings.whole),
+        }
+        self._arrays = self._placed(dict(source.arrays))
         self._objective = objective
         # One output of each call that may still be running.
         self._running: deque[Array] = deque()
         self._refused: list[Array] = []
+
+    def _placed(self, tree: PyTree) -> PyTree:
+        """Puts arrays on every device."""
+        return put(tree, self.shardings.whole)
 
     def take_refused(self) -> list[Array]:
         """Returns the number of skipped steps of each call since it was last asked."""
@@ -120,7 +146,7 @@ class TrainProgram:
         return refused
 
     def _chunk(self, to_batch: Callable[[PyTree], PyTree], to_sums: Callable[[Metrics], Metrics]):
-        source, objective = self._source, self._objective
+        source, objective, layout = self._source, self._objective, self.layout
 
         # The key is an argument, so that runs of all seeds share one program.
         def chunk(state, window, arrays, root, sent, count, skipped):
@@ -128,8 +154,9 @@ class TrainProgram:
                 state, window, refused = carry
                 batch = source.batch(arrays, to_batch(pick(sent, at)))
                 key = jax.random.fold_in(root, state["step"] + skipped)
-                new, sums = objective.step(state, batch, key)
-                sums = to_sums(sums)
+                with layout.traced():
+                    new, sums = objective.step(layout.in_use(state, updated=True), batch, key)
+                new, sums = self._at_rest(new), to_sums(sums)
                 if self._skips_nonfinite:
                     good = all_finite((new, sums))
                     new = _chosen(good, new, {**state, "step": state["step"] + 1})
@@ -144,6 +171,12 @@ class TrainProgram:
 
         return chunk
 
+    def _at_rest(self, state: State) -> State:
+        """Divides a state that a step has updated, so that the loop carries its parts."""
+        if not self.layout.is_divided:
+            return state
+        return jax.lax.with_sharding_constraint(state, self._places)
+
     @cached_property
     def _compiled(self) -> jax.stages.Compiled:
         whole, steps, batch = self.shardings
@@ -155,7 +188,7 @@ class TrainProgram:
                 in_axes=(None, None, None, None, 1, None, None),
                 out_axes=None,
                 donate_argnums=(0, 1),
-                devices=list(self._mesh.devices),
+                devices=list(self._mesh.devices.flat),
             )
         else:
             # Without the constraint, every device would silently gather and run the whole batch.
@@ -164,8 +197,8 @@ class TrainProgram:
                     lambda rows: jax.lax.with_sharding_constraint(rows, batch), lambda sums: sums
                 ),
                 donate_argnums=(0, 1),
-                in_shardings=(whole, whole, whole, whole, steps, whole, whole),
-                out_shardings=(whole, whole, whole),
+                in_shardings=(self._places, whole, whole, whole, steps, whole, whole),
+                out_shardings=(self._places, whole, whole),
             )
         like = self.like
         sent = {
@@ -210,13 +243,12 @@ class TrainProgram:
 
         given: arrays that replace what it would learn from, by path (see `start`).
         """
-        whole = self.shardings.whole
-        state = jax.jit(self._init, out_shardings=whole)(self.keys.init)
+        state = jax.jit(self._init, out_shardings=self._places)(self.keys.init)
         if not given:
             return state
         begin = partial(started, self._objective)
-        arrays = put({name: np.asarray(array) for name, array in given.items()}, whole)
-        return jax.jit(begin, out_shardings=whole)(state, arrays)
+        arrays = self.layout.put({name: np.asarray(array) for name, array in given.items()})
+        return jax.jit(begin, out_shardings=self._places)(state, arrays)
 
     def zeros(self) -> Metrics:
         """Returns an empty window of metrics."""

@@ -17,6 +17,7 @@ from jaxmodels.protocol import Score
 from jaxmodels.run_record import BEST_TEST, FORMAT, is_line, read_record, seal_record
 from jaxmodels.train.checkpoint import Facts
 from jaxmodels.train.config import Config, flags_of, from_record, to_json
+from jaxmodels.train.hosts import by_first, is_first
 from jaxmodels.train.identity import command_of, free_when_read, identity
 from jaxmodels.train.lines import Lines
 from jaxmodels.train.replaced import (
@@ -141,6 +142,7 @@ class RunFolder:
                     " or --overwrite to start anew"
                 )
 
+    @by_first
     def write_record(
         self,
         config: Config,
@@ -174,6 +176,7 @@ class RunFolder:
         for path in (self._copy, self.path / RECORD):
             write_json(path, seal_record(record), indent=2)
 
+    @by_first
     def write_status(
         self,
         status: Literal["running", "stopped", "finished", "failed"],
@@ -190,11 +193,15 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the folder against other processes. The lock ends with the process, even if killed.
+        """Holds the folder against other runs, in the first process of this one. The lock ends with
+        the process, even if killed.
 
         Raises:
           InputError: another process holds it, it cannot be written, or a part of it is a link.
         """
+        if not is_first():
+            yield
+            return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             require_own_folders(self.path)
@@ -215,6 +222,7 @@ class RunFolder:
                 ) from None
             yield
 
+    @by_first
     def recover(self) -> None:
         """Completes an --overwrite that was killed. The old run returns unless the new one has its
         record; it is deleted once the new one has saved a checkpoint."""
@@ -227,13 +235,16 @@ class RunFolder:
 
     def own(self, name: str) -> Path:
         """Returns the path of samples/NAME and records that the file is the run's own."""
-        note_written(self.path, name)
+        if is_first():
+            note_written(self.path, name)
         return self.samples / name
 
+    @by_first
     def append(self, step: int, split: str, scores: dict[str, float]) -> None:
         """Adds a line to metrics.jsonl."""
         self.metrics.append(line_of(step, split, scores))
 
+    @by_first
     def append_speed(self, **values: float | int | str) -> None:
         """Adds a line to speed.jsonl."""
         append_line(self.path / "speed.jsonl", values)
@@ -249,6 +260,7 @@ class RunFolder:
             return {}
         return {split: found for split, found in reports.items() if isinstance(found, dict)}
 
+    @by_first
     def write_reports(self, reports: Mapping[str, Mapping[str, Any]]) -> None:
         """Writes evaluation.json, in which these splits replace their earlier records."""
         write_json(self._found, self.reports() | dict(reports))
@@ -261,6 +273,7 @@ class RunFolder:
             write_atomically(self._found_copy, lambda file: file.write(found))
         return Facts(*self.metrics.seal(), found_hash=_hash(found))
 
+    @by_first
     def restore(self, step: int, facts: Facts | None) -> None:
         """Makes the files what they were at the checkpoint of a step.
 

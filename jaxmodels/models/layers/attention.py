@@ -21,12 +21,14 @@ import jax.numpy as jnp
 from jax.extend.backend import get_backend
 from jaxtyping import Array, Bool, DTypeLike, Float, Int
 
+from jaxmodels import across
 from jaxmodels.errors import InputError, RunError
 from jaxmodels.models.layers.fused_attention import cudnn_attention, splash_attention
 from jaxmodels.models.layers.masks import visible
 from jaxmodels.ops import with_second_derivatives
 from jaxmodels.ops.materialize import materialize_on_cpu
 from jaxmodels.ops.portable import traced_backend
+from jaxmodels.protocol import MODEL_AXIS
 
 KINDS = ("einsum", "blocks", "cudnn", "splash")
 # What a compiled program calls where the kind was used.
@@ -115,6 +117,7 @@ def attention(
       InputError: an unknown kind, or one that cannot do what is asked.
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
+    query, key, value = by_heads(query), by_heads(key), by_heads(value)
     _require_able(kind, causal, window, valid, drop)
 
     def plain(query, key, value):
@@ -179,6 +182,14 @@ def cached_attention(
         mask &= keys > places[..., None] - window
     out = _einsum_attention(query, cache.key, cache.value, mask[:, None, None], scale)
     return out, cache
+
+
+def by_heads(
+    x: Float[Array, "batch length heads size"],
+) -> Float[Array, "batch length heads size"]:
+    """Divides the heads over the model axis of a mesh that has one (Shoeybi et al. 2019,
+    Megatron-LM, section 3)."""
+    return across.constrain(x, across.BATCH, None, MODEL_AXIS, what="heads")
 
 
 def _require_able(kind: str, causal: bool, window: int, valid, drop) -> None:

@@ -12,13 +12,17 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
+from jaxmodels import across
 from jaxmodels.errors import require_known
 from jaxmodels.models.layers.attention import Cache
 from jaxmodels.ops import hash_dropout, seeds_for
+from jaxmodels.ops.portable import target_backend
 from jaxmodels.protocol import PyTree
 
 REMATS = ("none", "block", "full")
 SCANS = ("auto", "on", "off")
+BLOCK = "block_0"  # the path of a block's parameters; rules do not tell one block from another
+LATE = r"(^|/)block_\d+/"  # what `run_blocks` gathers, for `Sharding.late`
 _USES = 8  # of dropout in one block, at most
 
 
@@ -61,11 +65,15 @@ def run_blocks(
       compiles faster. On a CPU, loops within the loop over steps are slow.
     remat: none keeps all that the gradient reads; block keeps a block's input and what its products
       with kernels give, and computes the rest again; full keeps nothing but the input.
+
+    Parameters that a mesh divides are gathered block by block, and again for the gradient where it
+    computes the block again.
     """
     require_known("remat", remat, REMATS)
 
     def apply(block, x, params, own):
         def run(x, params, own):
+            params = across.gathered(params, BLOCK)
             return block.apply({"params": params}, x, inputs._replace(**own))[0]
 
         if remat == "full":
@@ -73,9 +81,10 @@ def run_blocks(
         elif remat == "block":
             policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
             run = jax.checkpoint(run, policy=policy)
-        x = run(x, params, own)
+        x = across.constrain(run(x, params, own), across.BATCH)
         return x, jnp.sqrt(jnp.mean(jnp.square(x.astype(jnp.float32))))
 
+    x = across.constrain(x, across.BATCH)
     kinds = [(block, frozenset(mine)) for block, mine in zip(blocks, own)]
     period, times = repetition(kinds) if scan else (1, 0)
     norms = []
@@ -118,4 +127,4 @@ def repetition(kinds: Sequence) -> tuple[int, int]:
 def is_scanned(scan_layers: str) -> bool:
     """Decides `--scan-layers auto|on|off`: auto scans everywhere but on a CPU."""
     require_known("scan_layers", scan_layers, SCANS)
-    return scan_layers == "on" or (scan_layers == "auto" and jax.default_backend() != "cpu")
+    return scan_layers == "on" or (scan_layers == "auto" and target_backend() != "cpu")

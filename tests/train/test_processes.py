@@ -1,0 +1,171 @@
+"""Several real processes train one run through the command line, as launchers start them."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxmodels.errors import InputError
+from jaxmodels.train import hosts
+
+_MAIN = """
+import sys
+from jaxmodels.train import main
+from tests.train.toy_script import ToyConfig, build
+sys.exit(main(ToyConfig, build))
+"""
+
+
+def _start(folder, *flags, devices=2, **variables):
+    return subprocess.Popen(
+        [sys.executable, "-c", _MAIN, "--workdir", str(folder), *flags],
+        env={
+            **os.environ,
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            **variables,
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+
+
+def _together(folder, *flags, count=2, mesh="data=4"):
+    """Starts processes that find each other by flags."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    return [
+        _start(
+            folder,
+            *flags,
+            "--mesh",
+            mesh,
+            *f"--coordinator localhost:{port} --processes {count} --process-id {index}".split(),
+        )
+        for index in range(count)
+    ]
+
+
+def _ended(processes, code):
+    outputs = [process.communicate(timeout=240) for process in processes]
+    assert [process.returncode for process in processes] == [code] * len(processes), outputs
+    return outputs
+
+
+def _lines(folder, split):
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return {line["step"]: line["loss"] for line in lines if line["split"] == split}
+
+
+def _wait_for(folder, step):
+    """Waits until the run has written a line of a step."""
+    for _ in range(2400):
+        path = folder / "speed.jsonl"
+        if path.exists() and len(path.read_text().splitlines()) >= step:
+            return
+        time.sleep(0.1)
+    raise AssertionError("the run does not train")
+
+
+@pytest.mark.hosts
+def test_two_processes_train_as_one_and_one_goes_on(tmp_path):
+    two, one = tmp_path / "two", tmp_path / "one"
+    (first, _), (second, _) = _ended(_together(two, mesh="data=2,fsdp=2"), 0)
+    assert "test/loss" in first and not second
+    status = json.loads((two / "status.json").read_text())
+    assert (status["status"], status["step"], status["processes"]) == ("finished", 24, 2)
+    _ended([_start(one, "--mesh", "data=4", devices=4)], 0)
+    for split in ("train", "test"):
+        found, expected = _lines(two, split), _lines(one, split)
+        assert list(found) == list(expected)
+        np.testing.assert_allclose(list(found.values()), list(expected.values()), rtol=1e-4)
+    # Another number of processes, another mesh, the same run.
+    _ended([_start(two, "--mesh", "data=2", "--steps", "32")], 0)
+    _ended([_start(one, "--mesh", "data=4", "--steps", "32", devices=4)], 0)
+    assert _lines(two, "test")[32] == pytest.approx(_lines(one, "test")[32], rel=1e-4)
+
+
+@pytest.mark.hosts
+def test_a_request_to_any_process_stops_all_at_one_step_and_they_go_on(tmp_path):
+    flags = ["--steps", "100000", "--steps-per-dispatch", "4", "--checkpoint-every", "100000"]
+    flags += ["--eval-every", "100000"]
+    processes = _together(tmp_path, *flags)
+    _wait_for(tmp_path, 3)
+    processes[1].send_signal(signal.SIGTERM)
+    (out, _), _ = _ended(processes, 75)
+    stopped = int(re.search(r"stopped at step (\d+) of", out)[1])
+    status = json.loads((tmp_path / "status.json").read_text())
+    assert (status["status"], status["step"]) == ("stopped", stopped)
+    assert (tmp_path / "checkpoints" / str(stopped)).is_dir()
+    flags[1] = str(stopped + 4)
+    _ended(_together(tmp_path, *flags), 0)
+    assert max(_lines(tmp_path, "train")) == stopped + 4
+
+
+@pytest.mark.hosts
+@pytest.mark.parametrize("killed", [0, 1])
+def test_the_death_of_one_process_ends_the_others_with_a_line(tmp_path, killed):
+    flags = ["--steps", "1000000", "--steps-per-dispatch", "4", "--checkpoint-every", "8"]
+    processes = _together(tmp_path, *flags, "--eval-every", "1000000")
+    _wait_for(tmp_path, 4)
+    processes[killed].kill()
+    begin = time.monotonic()
+    _, error = processes[1 - killed].communicate(timeout=240)
+    assert processes[1 - killed].returncode not in (0, 75)
+    assert time.monotonic() - begin < 3 * hosts._ALIVE
+    assert re.search("another process is gone|JAX distributed service detected fatal", error), error
+
+
+def test_other_processes_than_asked_for_are_refused():
+    """Two trainings side by side that know nothing of each other are the classic accident."""
+    with pytest.raises(InputError, match=r"processes = 2; expected as many as there are, .* are 1"):
+        hosts.connect(processes=2)
+    with pytest.raises(InputError, match="process_id = 1; expected --coordinator"):
+        hosts.connect(processes=2, process_id=1)
+    with pytest.raises(InputError, match="process_id = None; expected --processes N"):
+        hosts.connect("localhost:1234", 2)
+    with pytest.raises(InputError, match="coordinator = localhost; expected HOST:PORT"):
+        hosts.connect("localhost", 2, 1)
+    hosts.connect(processes=1)
+    hosts.connect()
+
+
+@pytest.mark.parametrize(
+    ("variables", "launched"),
+    [
+        ({}, False),
+        ({"SLURM_JOB_ID": "1", "SLURM_NTASKS": "2"}, False),  # in sbatch, outside of srun
+        (
+            {
+                "SLURM_JOB_ID": "1",
+                "SLURM_STEP_NODELIST": "a,b",
+                "SLURM_PROCID": "1",
+                "SLURM_NTASKS": "2",
+            },
+            True,
+        ),
+        (
+            {
+                "SLURM_JOB_ID": "1",
+                "SLURM_STEP_NODELIST": "a",
+                "SLURM_PROCID": "0",
+                "SLURM_NTASKS": "1",
+            },
+            False,
+        ),
+        ({"OMPI_MCA_orte_hnp_uri": "1.0;tcp://10.0.0.1:1", "OMPI_COMM_WORLD_RANK": "1"}, True),
+        ({"TPU_WORKER_HOSTNAMES": "a,b", "TPU_WORKER_ID": "0"}, True),
+    ],
+)
+def test_launchers_are_known_by_their_variables(variables, launched):
+    assert hosts._is_launched(variables) is launched
