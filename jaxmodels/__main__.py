@@ -14,6 +14,8 @@ _COMMANDS = {
     "python -m jaxmodels.verify RUN [RUN ...]": "whether files are sound and steps are reproduced",
     "python -m jaxmodels.diff A B": "what differs between two runs, and from which step on",
     "python -m jaxmodels.replay RUN --step N": "the examples of a step, with loss and gradient",
+    "python -m jaxmodels.plan EXPERIMENT --topology v5e:4x4": "memory, time, links, before a run",
+    "python -m jaxmodels.launch ENGINE EXPERIMENT": "files for Slurm, JobSet and SkyPilot",
 }
 
 

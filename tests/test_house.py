@@ -28,7 +28,7 @@ FLOORS = [
     ["ops"],
     ["decoding", "metrics", "pictures", "pretrained"],
     ["train", "objectives", "models", "data", "report", "launch", "diff"],
-    ["verify", "replay", "sentence_embeddings"],
+    ["verify", "replay", "sentence_embeddings", "plan"],
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # These read files of runs, so they start at once: without jax, and without rooms that import it.

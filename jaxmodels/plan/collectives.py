@@ -124,6 +124,39 @@ def _groups_of(line: str, count: int) -> list[list[int]]:
         if order:
             numbers = numbers.transpose(order)
         return numbers.reshape(shape or [1, count]).tolist()
+    by_axes = re.search(
+        r"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\((.*?)\))? \{(.*?)\}", line
+    )
+    if by_axes:
+        return _groups_by_axes(*by_axes.groups(), count)
     if "source_target_pairs" in line:
         return [[0, 1]]
     return [list(range(count))]
+
+
+def _groups_by_axes(mesh: str, order: str | None, axes: str, count: int) -> list[list[int]]:
+    """Reads groups that are written as axes of a mesh, as mesh['a'=4,'b'=2] {'a'}; 'a':(2)2 is a
+    part of an axis, after its first two."""
+    sides = {name: int(size) for name, size in re.findall(r"'([^']+)'=(\d+)", mesh)}
+    numbers = np.arange(count)
+    if order and (permuted := re.match(r"\[([\d,]+)\](?:T\(([\d,]+)\))?", order)):
+        shape, axes_order = permuted.groups()
+        numbers = numbers.reshape([int(n) for n in shape.split(",")])
+        if axes_order:
+            numbers = numbers.transpose([int(n) for n in axes_order.split(",")])
+    elif order:
+        numbers = np.array([int(n) for n in order.split(",")])
+    parts = re.findall(r"'([^']+)'(?::\((\d+)\)(\d+))?", axes)
+    named, shape = [], []
+    for name, side in sides.items():
+        cuts = sorted((int(before), int(size)) for n, before, size in parts if n == name and before)
+        at = 1
+        for before, size in cuts:
+            shape += [before // at, size]
+            named.append(len(shape) - 1)
+            at = before * size
+        shape.append(side // at)
+        if not cuts and any(n == name for n, _, _ in parts):
+            named.append(len(shape) - 1)
+    rows = np.moveaxis(numbers.reshape(shape), named, range(-len(named), 0))
+    return rows.reshape(-1, int(np.prod([shape[axis] for axis in named]))).tolist()

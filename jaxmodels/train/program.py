@@ -212,8 +212,11 @@ class TrainProgram:
         lowered = program.lower(
             like["state"], like["window"], self._arrays, self.keys.step, sent, 0, 0
         )
-        options: Any = cpu_compiler_options()
+        options: Any = self._options()
         return lowered.compile(compiler_options=options)
+
+    def _options(self) -> dict[str, str]:
+        return cpu_compiler_options()
 
     def _batch_axes(self, batch_size: int) -> tuple[int, ...]:
         """Returns the leading axes of a batch: [batch], or under pmap [devices, batch/devices]."""

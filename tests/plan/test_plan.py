@@ -1,0 +1,97 @@
+"""Plans of real experiments: what they say is what happens."""
+
+import jax
+import pytest
+
+from experiments.classifier import ClassifierConfig, build
+from jaxmodels.errors import InputError
+from jaxmodels.plan.__main__ import main, plan
+from jaxmodels.plan.chips import CHIPS
+from jaxmodels.plan.collectives import Collective
+from jaxmodels.plan.compiled import Compiled, compile_step
+from jaxmodels.plan.roofline import roofline_of
+from jaxmodels.plan.search import candidates
+from jaxmodels.plan.topology import read_topology
+from jaxmodels.train import configure
+from jaxmodels.train.layout import make_mesh
+from jaxmodels.train.program import TrainProgram
+
+needs_8 = pytest.mark.skipif(jax.device_count() != 8, reason="needs 8 simulated devices")
+FLAGS = ["--model", "mlp", "--hidden", "256", "--batch-size", "64", "--mesh", "data=2,fsdp=4"]
+
+
+@needs_8
+def test_a_plan_says_what_the_arrays_of_a_run_take(capsys):
+    topology = read_topology("cpu:8")
+    text, fits = plan("classifier", FLAGS, topology, jax.devices(), "simulated")
+    assert fits
+    flags = {"model": "mlp", "hidden": (256,), "batch_size": 64, "mesh": "data=2,fsdp=4"}
+    config = configure(ClassifierConfig(), **flags)
+    experiment = build(config)
+    compiled = compile_step(experiment, config, topology, jax.devices())
+    program = TrainProgram(
+        experiment.objective, experiment.train, 64, 1, 0, make_mesh(config.run.mesh)
+    )
+    live = jax.tree.leaves((program.create(), program.zeros(), program.keys.step))
+    data = [*program._arrays.values()]
+    here = sum(leaf.addressable_shards[0].data.nbytes for leaf in live[:-1] + data)
+    here += 8 + 4 * 64 // 8 + 2 * 4  # the key, the rows of the batch, two counters
+    assert compiled.argument_bytes == here
+    state = jax.tree.leaves(program.create())
+    assert compiled.state_bytes == sum(s.addressable_shards[0].data.nbytes for s in state)
+    # Forward, and two products backward, but none in the pixels.
+    inputs = 8 * 8
+    products = 64 * (inputs * 256 * 2 + 256 * 10 * 3) * 2
+    assert compiled.operations == pytest.approx(products, rel=0.1)
+    assert {c.kind for c in compiled.collectives} >= {"all-gather", "all-reduce"}
+    for part in ("all-gather         over fsdp", "parameters", "peak"):
+        assert part in text
+    assert f"state      {compiled.state_bytes / 1024:.4g} KiB" in text
+
+
+def _compiled(**changes):
+    numbers = dict.fromkeys(Compiled.__dataclass_fields__, 0)
+    gather = Collective("all-gather", "fsdp", 4, 2, 8_000_000)
+    given = {
+        "mesh": {"data": 1, "fsdp": 4, "model": 1},
+        "operations": 4 * 197_000_000_000,
+        "argument_bytes": 810_000_000,
+        "collectives": [gather],
+        "text": "",
+    }
+    return Compiled(**numbers | given | changes)
+
+
+def test_the_roofline_divides_by_what_a_chip_can_do():
+    roofline = roofline_of(_compiled(), CHIPS["v5e"])
+    compute, memory, gather = (bound.seconds for bound in roofline.bounds)
+    assert compute == pytest.approx(1e-3)
+    assert memory == pytest.approx(1e-3)
+    assert gather == pytest.approx(6_000_000 / 9e10)
+    assert roofline.fastest == pytest.approx(1e-3)
+    assert roofline.slowest == pytest.approx(1e-3 + gather)
+    assert roofline.mfu[1] == pytest.approx(1)
+    # Groups of more chips than a host has go over its network.
+    wide = _compiled(collectives=[Collective("all-reduce", "data", 16, 1, 8_000_000)])
+    bound = roofline_of(wide, CHIPS["h100"]).bounds[-1]
+    assert (bound.amount, bound.rate) == (15_000_000, CHIPS["h100"].slow_bandwidth)
+
+
+@pytest.mark.parametrize("text", ["v5e", "v5e:4x", "k80:8", "cpu:0"])
+def test_topologies_of_other_forms_are_refused(text, capsys):
+    with pytest.raises(InputError, match="topology = "):
+        read_topology(text)
+    assert main(["classifier"]) == 2
+    assert "expected --topology KIND:SHAPE" in capsys.readouterr().err
+
+
+def test_topologies_have_their_chips():
+    assert read_topology("v5e:4x4").count == 16
+    assert read_topology("h100:8").chip == CHIPS["h100"]
+    assert read_topology("cpu:8").chip is None
+
+
+def test_the_search_tries_the_cheapest_first():
+    found = list(candidates(ClassifierConfig(), 4))
+    assert found[0] == {"mesh": "data=4,fsdp=1,model=1", "accumulate": 1}
+    assert {flags["mesh"] for flags in found} >= {"data=1,fsdp=4,model=1", "data=2,fsdp=1,model=2"}
