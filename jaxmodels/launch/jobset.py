@@ -25,6 +25,46 @@ def jobset(job: Job) -> dict[str, Any]:
             f"{missing[0]} is not given; expected --image IMAGE (with the project and its packages"
             " in the working directory) and --claim NAME of a volume that all pods can write"
         )
+    work = {
+        "completionMode": "Indexed",
+        "completions": job.hosts,
+        "parallelism": job.hosts,
+        "backoffLimit": 0,
+        "podFailurePolicy": {
+            "rules": [
+                {
+                    "action": "FailJob",
+                    "onExitCodes": {
+                        "containerName": "run",
+                        "operator": "In",
+                        "values": [BAD_INPUT],
+                    },
+                }
+            ]
+        },
+        "template": {"spec": _pod(job)},
+    }
+    return {
+        "apiVersion": "jobset.x-k8s.io/v1alpha2",
+        "kind": "JobSet",
+        "metadata": {"name": job.title},
+        "spec": {
+            "network": {
+                "enableDNSHostnames": True,
+                "subdomain": job.title,
+                "publishNotReadyAddresses": True,
+            },
+            "failurePolicy": {
+                "maxRestarts": int(job.engine.get("restarts", "1000")),
+                "rules": [{"action": "FailJobSet", "onJobFailureReasons": ["PodFailurePolicy"]}],
+            },
+            "replicatedJobs": [{"name": _GROUP, "replicas": 1, "template": {"spec": work}}],
+        },
+    }
+
+
+def _pod(job: Job) -> dict[str, Any]:
+    """Makes what each machine runs."""
     first = f"{job.title}-{_GROUP}-0-0.{job.title}"
     command = job.command(
         "--coordinator", f"{first}:{PORT}", "--processes", str(job.hosts), "--process-id",
@@ -60,42 +100,7 @@ def jobset(job: Job) -> dict[str, Any]:
             "cloud.google.com/gke-tpu-accelerator": job.engine["tpu"],
             "cloud.google.com/gke-tpu-topology": job.engine.get("tpu_topology", "2x4"),
         }
-    work = {
-        "completionMode": "Indexed",
-        "completions": job.hosts,
-        "parallelism": job.hosts,
-        "backoffLimit": 0,
-        "podFailurePolicy": {
-            "rules": [
-                {
-                    "action": "FailJob",
-                    "onExitCodes": {
-                        "containerName": "run",
-                        "operator": "In",
-                        "values": [BAD_INPUT],
-                    },
-                }
-            ]
-        },
-        "template": {"spec": pod},
-    }
-    return {
-        "apiVersion": "jobset.x-k8s.io/v1alpha2",
-        "kind": "JobSet",
-        "metadata": {"name": job.title},
-        "spec": {
-            "network": {
-                "enableDNSHostnames": True,
-                "subdomain": job.title,
-                "publishNotReadyAddresses": True,
-            },
-            "failurePolicy": {
-                "maxRestarts": int(job.engine.get("restarts", "1000")),
-                "rules": [{"action": "FailJobSet", "onJobFailureReasons": ["PodFailurePolicy"]}],
-            },
-            "replicatedJobs": [{"name": _GROUP, "replicas": 1, "template": {"spec": work}}],
-        },
-    }
+    return pod
 
 
 def _resources(job: Job) -> dict[str, Any]:

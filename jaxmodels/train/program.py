@@ -123,9 +123,11 @@ class TrainProgram:
         spec = source.spec(batch_size)
         self._init = lambda key: objective.init(key, spec, objective.hyperparameters)
         state = jax.eval_shape(self._init, self.keys.init)
-        _, sums = jax.eval_shape(objective.step, state, spec, self.keys.step)
         self.layout = StateLayout(mesh, sharding, shard)
         self._places = self.layout.shardings(state)
+        with self.layout.traced():
+            # A new function, so that no earlier trace, without this mesh, is found.
+            _, sums = jax.eval_shape(lambda *a: objective.step(*a), state, spec, self.keys.step)
         self.like = {
             "state": jax.tree.map(abstract, state, self._places),
             "window": abstract(sums, self.shardings.whole),

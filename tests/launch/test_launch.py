@@ -18,6 +18,7 @@ from jaxmodels.launch.skypilot import run_block, skypilot_task
 from jaxmodels.launch.slurm import sbatch_script
 
 FLAGS = ("--steps", "4", "--data", "a b")
+RETURNED = [(0, False, 0), (75, True, 0), (2, False, 2)]
 
 
 def _printed(capsys, *words):
@@ -39,9 +40,7 @@ def test_the_batch_script_is_one_that_bash_reads(tmp_path, capsys):
     assert '--processes "$SLURM_NTASKS"' in text
 
 
-@pytest.mark.parametrize(
-    ("code", "asked", "returned"), [(0, False, 0), (75, True, 0), (2, False, 2)]
-)
+@pytest.mark.parametrize(("code", "asked", "returned"), RETURNED)
 def test_a_stopped_run_is_queued_again(tmp_path, code, asked, returned):
     """With stand-ins for what Slurm has."""
     for name, body in (("srun", f"exit {code}"), ("scontrol", f"echo $@ > {tmp_path}/asked")):
@@ -79,9 +78,8 @@ def test_a_jobset_has_what_its_schema_requires(capsys):
     assert container["resources"]["limits"] == {"nvidia.com/gpu": 8}
     assert {v["name"] for v in pod["volumes"]} == {m["name"] for m in container["volumeMounts"]}
     network = made["spec"]["network"]
-    first = (
-        f"big-{group['name']}-0-0.{network['subdomain']}:{container['ports'][0]['containerPort']}"
-    )
+    port = container["ports"][0]["containerPort"]
+    first = f"big-{group['name']}-0-0.{network['subdomain']}:{port}"
     assert network["enableDNSHostnames"] and f"--coordinator {first} " in container["command"][2]
     assert '--processes 4 --process-id "$JOB_COMPLETION_INDEX"' in container["command"][2]
     tpu = jobset(Job("gan", (), 2, 4, engine={"image": "i", "claim": "c", "tpu": "tpu-v5p-slice"}))

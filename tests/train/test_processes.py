@@ -81,7 +81,8 @@ def _wait_for(folder, step):
 def test_two_processes_train_as_one_and_one_goes_on(tmp_path):
     two, one = tmp_path / "two", tmp_path / "one"
     (first, _), (second, _) = _ended(_together(two, mesh="data=2,fsdp=2"), 0)
-    assert "test/loss" in first and not second
+    # Gloo prints lines of its own in each.
+    assert "test/loss" in first and "loss" not in second
     status = json.loads((two / "status.json").read_text())
     assert (status["status"], status["step"], status["processes"]) == ("finished", 24, 2)
     _ended([_start(one, "--mesh", "data=4", devices=4)], 0)
