@@ -11,7 +11,6 @@ from jax.sharding import Mesh
 from jaxmodels.errors import InputError
 from jaxmodels.ops.portable import traced_for
 from jaxmodels.plan.collectives import Collective, collectives_of
-from jaxmodels.plan.operations import count_operations
 from jaxmodels.plan.topology import Topology
 from jaxmodels.protocol import PyTree
 from jaxmodels.train.config import Config
@@ -35,12 +34,6 @@ class PlannedProgram(TrainProgram):
     def state(self) -> PyTree:
         """Returns the shapes of the state, with their places."""
         return self.like["state"]
-
-    def operations(self, batch_size: int) -> int:
-        """Counts the floating-point operations of one step, over all devices."""
-        objective, spec = self._objective, self._source.spec(batch_size)
-        jaxpr = jax.make_jaxpr(objective.step)(self.like["state"], spec, self.keys.step)
-        return count_operations(jaxpr.jaxpr)
 
 
 @dataclass(frozen=True)
@@ -91,7 +84,7 @@ def compile_step(
         )
         compiled = program.compile()
         batch_size = run.batch_size * config.batches_per_step
-        operations = program.operations(batch_size)
+        operations = program.operations()
     memory: Any = compiled.memory_analysis()
     cost: Any = compiled.cost_analysis() or {}
     text = compiled.as_text() or ""

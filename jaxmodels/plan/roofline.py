@@ -3,9 +3,9 @@
 import math
 from typing import NamedTuple
 
-from jaxmodels.plan.chips import Chip
 from jaxmodels.plan.collectives import Collective
 from jaxmodels.plan.compiled import Compiled
+from jaxmodels.train.chips import Chip
 
 
 class Bound(NamedTuple):

@@ -79,7 +79,8 @@ def _time(roofline: Roofline, compiled: Compiled, config: Config, topology: Topo
     total = config.run.steps * roofline.slowest
     lines += [
         f"step {_seconds(roofline.fastest)} (all overlaps) to {_seconds(roofline.slowest)} (links"
-        f" do not); MFU {low:.0%} to {high:.0%} at most",
+        f" do not); {low:.0%} to {high:.0%} of the chip's peak at most (MFU, where nothing is"
+        " computed again)",
         f"examples a second {rate[0]:,.0f} to {rate[1]:,.0f}",
         f"{config.run.steps:,} steps: {_seconds(total)} at most,"
         f" {total / 3600 * topology.count:,.1f} device-hours, without evaluations",

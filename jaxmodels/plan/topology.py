@@ -6,7 +6,7 @@ import os
 from typing import Any, NamedTuple
 
 from jaxmodels.errors import InputError, closest
-from jaxmodels.plan.chips import CHIPS, TPUS, Chip
+from jaxmodels.train.chips import CHIPS, TPUS, Chip
 
 
 class Topology(NamedTuple):

@@ -6,6 +6,7 @@ import shlex
 from jaxmodels.report.charts import chart, colour_of_split, curves_of, panels, series
 from jaxmodels.report.classes import classes_of
 from jaxmodels.report.columns import COLUMNS, columns_of
+from jaxmodels.report.goodput import goodput_of
 from jaxmodels.report.html import (
     Html,
     cell_of,
@@ -75,12 +76,13 @@ def _speed_charts(run: Run) -> list[dict]:
 
 
 def _speed(run: Run, charts: list[dict]) -> Section | None:
-    """Shows how fast the run trained."""
-    if not charts:
+    """Shows how fast the run trained, and where its time went."""
+    goodput = goodput_of(run.path)
+    content = [panels("speed", charts, [("training", "train")], hint=False)] if charts else []
+    if not content and goodput is None:
         return None
-    note = "Training alone: compiling, evaluating and saving are left out."
-    content = panels("speed", charts, [("training", "train")], hint=False)
-    return Section("speed", "Speed", [content], note)
+    note = "Training alone: compiling, evaluating and saving are left out." if charts else None
+    return Section("speed", "Speed", [*content, *([goodput] if goodput else [])], note)
 
 
 def _protocol(run: Run) -> Section | None:

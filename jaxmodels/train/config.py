@@ -92,6 +92,9 @@ class RunConfig:
     """Steps between lines of training metrics, each their mean since the last line."""
     steps_per_dispatch: Annotated[int, Role.HOW] = 100
     """Most steps in one call of the compiled program; with fewer, SIGTERM is answered sooner."""
+    profile: Annotated[int, Role.VERB] = 0
+    """Trace so many steps, once the program is warm, into WORKDIR/profile, for Perfetto
+    (ui.perfetto.dev) and XProf."""
     parallel: Annotated[Literal["jit", "pmap"], Role.BITS] = "jit"
     """How the step is spread over devices: jit over a mesh, or pmap; the results are the same."""
     mesh: Annotated[str, Role.BITS] = ""
@@ -121,6 +124,8 @@ class RunConfig:
         for name in (*at_least_one, *more):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} = {getattr(self, name)}; expected at least 1")
+        if self.profile < 0:
+            raise InputError(f"profile = {self.profile}; expected steps, or 0 for no trace")
         if self.patience < 0:
             raise InputError(f"patience = {self.patience}; expected evaluations, or 0 for no end")
         require_known("mode", self.mode, get_args(Mode))

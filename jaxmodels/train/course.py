@@ -13,8 +13,10 @@ from jaxmodels.train.checkpoint import Checkpoints, Facts
 from jaxmodels.train.config import Config
 from jaxmodels.train.digest import digest_tree
 from jaxmodels.train.drawing import draw
+from jaxmodels.train.ledger import lost_steps
 from jaxmodels.train.log import Diverged, Log, not_finite
 from jaxmodels.train.progress import Interruption, Progress
+from jaxmodels.train.trace import Trace
 
 if TYPE_CHECKING:
     from jaxmodels.train.loop import Trainer
@@ -48,7 +50,10 @@ class Course:
         self._interruption = interruption
         self._run, self._folder = trainer.config.run, trainer.folder
         self._rollbacks = 0
-        self._restore()
+        with trainer.ledger.spent("restoring"):
+            self._restore()
+        self._first, self._sessions = self.step, self._folder.sessions()
+        trainer.ledger.lost = lost_steps(self._folder.speed(), self.step)
 
     def _restore(self) -> None:
         """Takes state and window of the newest checkpoint, or of the beginning."""
@@ -102,7 +107,8 @@ class Course:
             if trainer.experiment.introduction:
                 print(trainer.experiment.introduction, file=sys.stderr)
             log = Log(trainer.experiment, trainer.config, self._folder, progress, self.step)
-            log.waited = lambda: feed.waited
+            log.share = trainer.share_of_peak()
+            log.waited = trainer.ledger.waited = lambda: feed.waited
             if not is_evaluated:
                 self._save(log, self._evaluate(log))
                 if self._is_last():
@@ -110,8 +116,10 @@ class Course:
                     return
             if self._begins:
                 self._save(log, None)
+            trace = Trace(self._folder.path / "profile", self._run.profile)
             for chunk in feed:
-                self.state, self._window = program.run(self.state, self._window, chunk)
+                with trace.of(chunk.start, chunk.stop, lambda: self.state):
+                    self.state, self._window = program.run(self.state, self._window, chunk)
                 self.step = chunk.stop
                 progress.at(self.step)
                 self._log_if_due(log)
@@ -142,7 +150,7 @@ class Course:
         return self._evaluate(log)
 
     def _evaluate(self, log: Log) -> float | None:
-        with log.paused(self.state):
+        with log.paused(self.state), self._trainer.ledger.spent("evaluating"):
             before = self._sealed()
             try:
                 occasion = "last" if self.step == self._run.steps else "due"
@@ -165,14 +173,20 @@ class Course:
             or stopping
             or improved is not None
         ):
-            with log.paused(self.state):
+            with log.paused(self.state), self._trainer.ledger.spent("evaluating"):
                 if is_last or stopping:
                     draw(self._folder)
             self._save(log, improved)
 
     def _save(self, log: Log, improved: float | None) -> None:
-        with log.paused(self.state):
+        with log.paused(self.state), self._trainer.ledger.spent("saving"):
             self._write(self._sealed(), improved)
+            self.write_ledger()
+
+    def write_ledger(self) -> None:
+        """Writes where the time went so far, after that of earlier processes."""
+        session = self._trainer.ledger.session(self._first, self.step)
+        self._folder.write_sessions([*self._sessions, session])
 
     def _sealed(self) -> Facts:
         """Copies the files that a checkpoint stands for, in the first process."""

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TextIO
 
 import jax
@@ -147,6 +148,17 @@ def require_one_process(what: str) -> None:
         raise InputError(
             f"{what}, processes = {jax.process_count()}; expected one process, which restores"
             " checkpoints of any number: run it without srun, and with --mesh data=1"
+        )
+
+
+def require_shared(devices: int, folder: Path) -> None:
+    """Raises InputError for a run on one device in each of several processes, as a judge is: they
+    would all write it."""
+    if jax.process_count() > 1 and devices == 1:
+        raise InputError(
+            f"workdir {folder} is of a run on one device, and there are {jax.process_count()}"
+            " processes; expected it to be finished: run the same command in one process first,"
+            " with --steps 1 and a --workdir of its own"
         )
 
 

@@ -66,6 +66,8 @@ class Log:
         self._waiting: deque[Window] = deque()
         self._step = start
         self._seconds = self._paused = self._waited_before = 0.0
+        # Of one step, the share of the devices' peak that a step a second takes; None: not known.
+        self.share: float | None = None
         # Gives the seconds so far in which the device waited for data.
         self.waited: Callable[[], float] = lambda: 0.0
         self._clock = time.perf_counter()
@@ -136,9 +138,13 @@ class Log:
             seconds=self._seconds,
             waiting=min(waiting, 1.0),
             state=written(digest),
+            **self._utilization(rate),
             **({"skipped": left_out} if left_out else {}),
         )
         self._progress.show(scores, rate)
+
+    def _utilization(self, rate: float) -> dict[str, float]:
+        return {} if self.share is None else {"utilization": self.share * rate}
 
 
 def not_finite(what: str, step: int, advice: str = ADVICE) -> str:

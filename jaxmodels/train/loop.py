@@ -13,6 +13,7 @@ from jaxmodels.protocol import State
 from jaxmodels.run_record import BEST_TEST, reason_to_end
 from jaxmodels.train import hosts
 from jaxmodels.train.checkpoint import Checkpoints, Restored
+from jaxmodels.train.chips import chip_of
 from jaxmodels.train.config import Config, Role, configure, flags_of, from_record
 from jaxmodels.train.course import Course
 from jaxmodels.train.debug import all_finite
@@ -23,6 +24,7 @@ from jaxmodels.train.experiment import Evaluation, Experiment, Findings, Occasio
 from jaxmodels.train.faults import describe_fault
 from jaxmodels.train.findings import joined, write_findings
 from jaxmodels.train.layout import make_mesh, use_compilation_cache
+from jaxmodels.train.ledger import Ledger
 from jaxmodels.train.log import Log
 from jaxmodels.train.memory import require_memory
 from jaxmodels.train.origin import UNKNOWN, Origin
@@ -79,6 +81,7 @@ class Trainer:
         sample = experiment.objective.sample
         self.sampler = Sampler(sample) if sample else None
         self.all_finite = jax.jit(all_finite)
+        self.ledger = Ledger()
 
     def train(self, begin: Callable[[], None], interruption: Interruption) -> Result:
         """Trains from the last checkpoint, if there is one, to the end or until asked to stop.
@@ -112,6 +115,7 @@ class Trainer:
             # Waits even after an error, because the state being saved was checked before.
             checkpoints.wait()
             reason = self.reason_to_end(course.step) if status == "finished" else None
+            course.write_ledger()
             self.folder.write_status(status, course.step, reason)
 
     def reason_to_end(self, step: int) -> str | None:
@@ -261,6 +265,14 @@ class Trainer:
         _require_declared(experiment, scores)
         return scores, findings
 
+    def share_of_peak(self) -> float | None:
+        """Returns the share of the peak of the devices, in dense bfloat16, that one step a second
+        takes (see `TrainProgram.operations`); None of devices that are not known."""
+        chip = chip_of(jax.devices()[0].device_kind)
+        if chip is None:
+            return None
+        return self.program.operations() / (chip.flops * self.program.mesh_size)
+
     def sample(self, state: State, key, conditions):
         """Draws samples of the objective.
 
@@ -341,8 +353,11 @@ def train(
     finished = _finished(experiment, config, folder, source)
     if finished:
         return finished
+    hosts.require_shared(make_mesh(config.run.mesh).size, folder.path)
     trainer = Trainer(experiment, config, folder)
     with Interruption() as interruption:
+        with trainer.ledger.spent("compiling"):
+            trainer.program.compile()
         require_memory(trainer.program.compile(), config, trainer.program.bytes_on_device)
         if experiment.verify:
             experiment.verify(trainer.program.text())

@@ -139,7 +139,12 @@ def load_run(
     folder.require_run_of(config_class.experiment, record)
     if isinstance(data, (str, os.PathLike)):
         changes, data = {"data": data, **changes}, None
-    defaults = {"workdir": str(workdir), "mesh": "data=1", "accept_code_change": True}
+    defaults = {
+        "workdir": str(workdir),
+        "mesh": "data=1",
+        "shard": (),
+        "accept_code_change": True,
+    }
     config = configure(from_record(config_class, record), **defaults | changes)
     config.validate()
     experiment = rebuilt(build, config, folder, record, *([] if data is None else [data]))

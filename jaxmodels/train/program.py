@@ -27,6 +27,7 @@ from jaxmodels.train.layout import (
     shardings_of,
     shown,
 )
+from jaxmodels.train.operations import count_operations
 from jaxmodels.train.sharding import StateLayout
 from jaxmodels.train.start import started
 
@@ -217,6 +218,16 @@ class TrainProgram:
         options: Any = self._options()
         return lowered.compile(compiler_options=options)
 
+    def operations(self) -> int:
+        """Counts the floating-point operations of one step over all devices, those that the
+        gradient computes again among them, but none of fused kernels."""
+        objective, spec = self._objective, self._source.spec(self._order.batch_size)
+        # A new function, so that the trace for this mesh is not found by others.
+        jaxpr = jax.make_jaxpr(lambda *a: objective.step(*a))(
+            self.like["state"], spec, self.keys.step
+        )
+        return count_operations(jaxpr.jaxpr)
+
     def _options(self) -> dict[str, str]:
         return cpu_compiler_options()
 
@@ -237,6 +248,11 @@ class TrainProgram:
     def compile(self) -> jax.stages.Compiled:
         """Compiles the steps now; otherwise the first `run` would."""
         return self._compiled
+
+    @property
+    def mesh_size(self) -> int:
+        """The number of devices."""
+        return self._mesh.size
 
     @property
     def bytes_on_device(self) -> int:

@@ -13,6 +13,7 @@ RECORD = "config.json"
 FILES = (
     "metrics.jsonl",
     "speed.jsonl",
+    "goodput.json",
     "curves.png",
     "report.html",
     "evaluation.json",

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import jax
 
 from jaxmodels.errors import InputError
-from jaxmodels.files import append_line, read_json, write_atomically, write_json
+from jaxmodels.files import append_line, read_json, read_lines, write_atomically, write_json
 from jaxmodels.protocol import Score
 from jaxmodels.run_record import BEST_TEST, FORMAT, is_line, read_record, seal_record
 from jaxmodels.train.checkpoint import Facts
@@ -248,6 +248,21 @@ class RunFolder:
     def append_speed(self, **values: float | int | str) -> None:
         """Adds a line to speed.jsonl."""
         append_line(self.path / "speed.jsonl", values)
+
+    def speed(self) -> list[dict[str, Any]]:
+        """Reads the complete lines of speed.jsonl."""
+        return read_lines(self.path / "speed.jsonl")
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """Reads goodput.json: where the time of each process of the run went."""
+        known = read_json(self.path / "goodput.json")
+        sessions = known.get("sessions") if isinstance(known, dict) else None
+        return [each for each in sessions or [] if isinstance(each, dict)]
+
+    @by_first
+    def write_sessions(self, sessions: list[dict[str, Any]]) -> None:
+        """Writes goodput.json."""
+        write_json(self.path / "goodput.json", {"sessions": sessions}, indent=1)
 
     def lines(self) -> list[dict]:
         """Reads the complete lines of metrics.jsonl."""

@@ -6,13 +6,13 @@ import pytest
 from experiments.classifier import ClassifierConfig, build
 from jaxmodels.errors import InputError
 from jaxmodels.plan.__main__ import main, plan
-from jaxmodels.plan.chips import CHIPS
 from jaxmodels.plan.collectives import Collective
 from jaxmodels.plan.compiled import Compiled, compile_step
 from jaxmodels.plan.roofline import roofline_of
 from jaxmodels.plan.search import candidates
 from jaxmodels.plan.topology import read_topology
 from jaxmodels.train import configure
+from jaxmodels.train.chips import CHIPS
 from jaxmodels.train.layout import make_mesh
 from jaxmodels.train.program import TrainProgram
 

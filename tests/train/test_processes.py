@@ -120,6 +120,7 @@ def test_the_death_of_one_process_ends_the_others_with_a_line(tmp_path, killed):
     processes = _together(tmp_path, *flags, "--eval-every", "1000000")
     _wait_for(tmp_path, 4)
     processes[killed].kill()
+    processes[killed].communicate()
     begin = time.monotonic()
     _, error = processes[1 - killed].communicate(timeout=240)
     assert processes[1 - killed].returncode not in (0, 75)

@@ -21,7 +21,7 @@ class _Killed(BaseException):
 
 def _contents(folder):
     """The files that make a run, without those that say when and how fast."""
-    without = ("status.json", "speed.jsonl", ".lock", "report.html", "curves.png")
+    without = ("status.json", "speed.jsonl", "goodput.json", ".lock", "report.html", "curves.png")
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))

@@ -5,6 +5,7 @@ Think About TPUs" and "GPUs"), whose link numbers count both directions; GPUs, N
 (dense bfloat16).
 """
 
+import re
 from typing import NamedTuple
 
 
@@ -31,3 +32,24 @@ CHIPS = {
     "b200": Chip(2.25e15, 192e9, 8.0e12, 9.0e11, "NVLink", 8, 5.0e10),
 }
 TPUS = ("v4", "v5e", "v5p", "v6e")
+
+# What jax calls them. Variants with other clocks, as PCIe cards, are none of these.
+_NAMES = {
+    r"TPU v4": "v4",
+    r"TPU v5( lite|e)": "v5e",
+    r"TPU v5p?": "v5p",
+    r"TPU v6( lite|e)": "v6e",
+    r"NVIDIA A100-SXM4-80GB": "a100",
+    r"NVIDIA H100 80GB HBM3": "h100",
+    r"NVIDIA H200": "h200",
+    r"NVIDIA B200": "b200",
+}
+
+
+def chip_of(device_kind: str) -> Chip | None:
+    """Returns the chip of the name that jax gives it; None of one that is not known, of which no
+    share can be said."""
+    for pattern, name in _NAMES.items():
+        if re.fullmatch(pattern, device_kind):
+            return CHIPS[name]
+    return None

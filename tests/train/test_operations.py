@@ -1,10 +1,16 @@
 """Operations counted in jaxprs."""
 
+import json
+
 import jax
 import jax.numpy as jnp
+import pytest
 from jax import lax
 
-from jaxmodels.plan.operations import count_operations
+from jaxmodels.train import configure
+from jaxmodels.train.chips import CHIPS, chip_of
+from jaxmodels.train.operations import count_operations
+from tests.train.toys import CONFIG, experiment, regression, train_toy
 
 
 def _count(function, *arrays):
@@ -32,3 +38,25 @@ def test_products_convolutions_and_loops_are_counted():
         x, w, (2, 2), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
     assert _count(convolve, images, filters) == 2 * (2 * 4 * 4 * 5) * (3 * 3 * 3)
+
+
+def test_only_known_chips_have_a_peak():
+    assert chip_of("NVIDIA H100 80GB HBM3") is CHIPS["h100"]
+    assert chip_of("TPU v5 lite") is CHIPS["v5e"]
+    assert chip_of("TPU v5p") is CHIPS["v5p"]
+    # A card with another clock, and what this test runs on.
+    assert chip_of("NVIDIA H100 PCIe") is None
+    assert chip_of(jax.devices("cpu")[0].device_kind) is None
+
+
+def test_speed_is_a_share_of_the_peak_of_a_known_chip(tmp_path, monkeypatch):
+    monkeypatch.setattr("jaxmodels.train.loop.chip_of", lambda kind: CHIPS["v5e"])
+    config = configure(CONFIG, steps=24, mesh="data=1", profile=8)
+    train_toy(tmp_path, experiment(regression()), config)
+    lines = [json.loads(line) for line in (tmp_path / "speed.jsonl").read_text().splitlines()]
+    # Predictions, and their gradient in the weights, of 16 examples with 5 numbers.
+    operations = 2 * (2 * 16 * 5)
+    for line in lines:
+        expected = operations * line["steps_per_second"] / CHIPS["v5e"].flops
+        assert line["utilization"] == pytest.approx(expected)
+    assert list((tmp_path / "profile").rglob("*.trace.json.gz"))
