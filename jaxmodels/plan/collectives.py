@@ -128,7 +128,7 @@ def _groups_of(line: str, count: int) -> list[list[int]]:
         r"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\((.*?)\))? \{(.*?)\}", line
     )
     if by_axes:
-        return _groups_by_axes(*by_axes.groups(), count)
+        return _groups_by_axes(by_axes[1], by_axes[2], by_axes[3], count)
     if "source_target_pairs" in line:
         return [[0, 1]]
     return [list(range(count))]

@@ -246,6 +246,8 @@ class Checkpoints:
             try:
                 yield
             except Exception as error:
+                if jax.process_count() > 1 and isinstance(error, jax.errors.JaxRuntimeError):
+                    raise  # not the disk's fault: another process is gone
                 # Once only: its threads have no more to say.
                 self._failure = RunError(
                     f"checkpoints in {self._folder} cannot be written: {_cause(error)}; those that"

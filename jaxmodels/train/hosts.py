@@ -32,6 +32,7 @@ _LAUNCHED = (
 _CONNECTED = 300  # seconds in which all processes have to be there
 _ALIVE = 30  # seconds of silence after which a process counts as dead
 _PATIENCE = 24 * 3600  # seconds for which the others wait for the first one, while it lives
+_KEPT = 1000  # answers of the first process that are kept; none is so far behind
 _numbers = itertools.count()
 
 
@@ -170,8 +171,11 @@ def from_first(make: Callable[[], Any]) -> Any:
     """
     if jax.process_count() == 1:
         return make()
-    client, key = _client(), f"jaxmodels/{next(_numbers)}"
+    client, number = _client(), next(_numbers)
+    key = f"jaxmodels/{number}"
     if is_first():
+        if number >= _KEPT:
+            client.key_value_delete(f"jaxmodels/{number - _KEPT}")
         try:
             value = make()
         except BaseException as error:
