@@ -1,15 +1,19 @@
 """Plans of real experiments: what they say is what happens."""
 
+import subprocess
+import sys
+
 import jax
 import pytest
 
 from experiments.classifier import ClassifierConfig, build
 from jaxmodels.errors import InputError
-from jaxmodels.plan.__main__ import main, plan
+from jaxmodels.plan.__main__ import main
 from jaxmodels.plan.collectives import Collective
 from jaxmodels.plan.compiled import Compiled, compile_step
 from jaxmodels.plan.roofline import roofline_of
 from jaxmodels.plan.search import candidates
+from jaxmodels.plan.text import text_of
 from jaxmodels.plan.topology import read_topology
 from jaxmodels.train import configure
 from jaxmodels.train.chips import CHIPS
@@ -17,18 +21,16 @@ from jaxmodels.train.layout import make_mesh
 from jaxmodels.train.program import TrainProgram
 
 needs_8 = pytest.mark.skipif(jax.device_count() != 8, reason="needs 8 simulated devices")
-FLAGS = ["--model", "mlp", "--hidden", "256", "--batch-size", "64", "--mesh", "data=2,fsdp=4"]
 
 
 @needs_8
-def test_a_plan_says_what_the_arrays_of_a_run_take(capsys):
+def test_a_plan_says_what_the_arrays_of_a_run_take():
     topology = read_topology("cpu:8")
-    text, fits = plan("classifier", FLAGS, topology, jax.devices(), "simulated")
-    assert fits
     flags = {"model": "mlp", "hidden": (256,), "batch_size": 64, "mesh": "data=2,fsdp=4"}
     config = configure(ClassifierConfig(), **flags)
     experiment = build(config)
     compiled = compile_step(experiment, config, topology, jax.devices())
+    text = text_of(compiled, config, topology, "simulated")
     program = TrainProgram(
         experiment.objective, experiment.train, 64, 1, 0, make_mesh(config.run.mesh)
     )
@@ -95,3 +97,18 @@ def test_the_search_tries_the_cheapest_first():
     found = list(candidates(ClassifierConfig(), 4))
     assert found[0] == {"mesh": "data=4,fsdp=1,model=1", "accumulate": 1}
     assert {flags["mesh"] for flags in found} >= {"data=1,fsdp=4,model=1", "data=2,fsdp=1,model=2"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [["--mesh", "fsdp=4"], ["--search"]])
+def test_the_command_plans_for_devices_that_are_not_there(more):
+    words = ["classifier", "--model", "mlp", "--hidden", "8", "--topology", "h100:4", *more]
+    done = subprocess.run(
+        [sys.executable, "-m", "jaxmodels.plan", *words], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "on h100:4 (4 devices), mesh " in done.stdout
+    assert "it fits" in done.stdout and "device-hours" in done.stdout
+    if more == ["--search"]:
+        assert done.stdout.startswith("found: python -m experiments.classifier")
+        assert "--mesh data=1,fsdp=4,model=1" in done.stderr

@@ -126,8 +126,12 @@ def test_a_step_gathers_the_divided_parameters_and_no_activation():
     # Only the gradient of the table, whose parts are in another order, goes to its place.
     assert largest["collective-permute"] <= WORDS * SIZES["width"]
     assert found["all-reduce"]
-    only_data, _ = _collectives(_program("data=8").text())
-    assert set(only_data) == {"all-reduce"}
+
+
+@needs_8
+@pytest.mark.slow
+def test_a_mesh_of_data_alone_only_adds():
+    assert set(_collectives(_program("data=8").text())[0]) == {"all-reduce"}
 
 
 @needs_8

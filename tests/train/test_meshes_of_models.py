@@ -68,7 +68,7 @@ def _trained(kind, mesh):
 @pytest.mark.parametrize(
     ("kind", "mesh"),
     [
-        ("gan", "data=2,fsdp=4"),
+        slow("gan", "data=2,fsdp=4"),
         slow("cnn", "fsdp=8"),
         slow("vit", "data=2,fsdp=2,model=2"),
         slow("vit again", "data=2,fsdp=2,model=2"),
