@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Int, Num, Shaped
+from jaxtyping import Array, DTypeLike, Int, Num, Shaped
 
 from jaxmodels.errors import InputError
 from jaxmodels.protocol import BATCH_AXES, DATA_AXIS, PyTree
@@ -72,11 +73,20 @@ def constrain(
     return jax.lax.with_sharding_constraint(x, sharding)
 
 
-def gathered(params: PyTree, path: str) -> PyTree:
+GATHERED = "gathered"  # the name of what `gathered` gives, for policies of jax.checkpoint
+
+
+def is_laid_out() -> bool:
+    """Whether what is being traced runs on a mesh that divides more than batches."""
+    return _laid.get() is not None
+
+
+def gathered(params: PyTree, path: str, dtype: DTypeLike) -> PyTree:
     """Gathers parameters that are divided over fsdp where they are used; their gradients are
     divided again. Without such a mesh they are returned as they are.
 
     path: that of the tree in the parameters of the model.
+    dtype: in which kernels are multiplied, and so gathered.
     """
     laid = _laid.get()
     if laid is None:
@@ -85,7 +95,9 @@ def gathered(params: PyTree, path: str) -> PyTree:
     def whole(below, leaf: Array) -> Array:
         name = jax.tree_util.keystr(below, simple=True, separator="/")
         sharding = NamedSharding(laid.mesh, laid.whole(f"{path}/{name}", leaf.shape))
-        return jax.lax.with_sharding_constraint(leaf, sharding)
+        if name.endswith("kernel"):
+            leaf = leaf.astype(dtype)
+        return checkpoint_name(jax.lax.with_sharding_constraint(leaf, sharding), GATHERED)
 
     return jax.tree_util.tree_map_with_path(whole, params)
 

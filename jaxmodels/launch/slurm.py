@@ -20,7 +20,7 @@ def sbatch_script(job: Job) -> str:
         **({"gpus-per-node": str(job.chips)} if job.chips else {}),
         "time": job.engine.get("time", "24:00:00"),
         "signal": "TERM@120",
-        "output": f"{job.workdir}/slurm-%j.log",
+        "output": f"{job.workdir}-%j.log",
         **{name: job.engine[name] for name in ("partition", "account") if name in job.engine},
     }
     lines = [f"#SBATCH --{name}={value}" for name, value in options.items()]
@@ -29,8 +29,8 @@ def sbatch_script(job: Job) -> str:
 {chr(10).join(lines)}
 #SBATCH --requeue
 #SBATCH --open-mode=append
-# Submit from the project's folder; Slurm writes its log into the run folder, so make that first:
-#   mkdir -p {shlex.quote(job.workdir)} && sbatch FILE
+# Submit from the project's folder; Slurm writes its log beside the run folder, so make that place:
+#   mkdir -p {shlex.quote(job.folder)} && sbatch FILE
 
 srun --wait=60 {command}
 code=$?

@@ -102,7 +102,6 @@ def test_the_script_trains_on_slurm_and_is_queued_again_when_stopped(slurm, tmp_
 
     _until(lambda: "idle" in asked("sinfo"))
     run = tmp_path / "x"
-    run.mkdir()
     number = re.search(r"job (\d+)", asked("sbatch"))[1]
     _until(lambda: (run / "speed.jsonl").exists())
     status = json.loads((run / "status.json").read_text())
@@ -113,7 +112,7 @@ def test_the_script_trains_on_slurm_and_is_queued_again_when_stopped(slurm, tmp_
     )
     assert "Requeue=1" in shown
     assert json.loads((run / "status.json").read_text())["status"] == "stopped"
-    log = (run / f"slurm-{number}.log").read_text()
+    log = (tmp_path / f"x-{number}.log").read_text()
     assert log.count("stopped at step") == 1
     asked("scancel", number)
     _until(lambda: number not in asked("squeue"))

@@ -194,7 +194,7 @@ def test_a_finished_run_is_left_alone_and_a_longer_one_extends_it(tmp_path):
         ({"batch_size": 208}, "batch_size = 208; expected at most the 203"),
         ({"batch_size": 20}, "batch_size = 20; expected a multiple of the 8 devices, as 16"),
         ({"mesh": "data=9"}, "mesh = 'data=9'; expected at most the 8 devices"),
-        ({"mesh": "model=2"}, "mesh = 'model=2'; expected data=N"),
+        ({"mesh": "heads=2"}, "mesh = 'heads=2'; expected data=N"),
     ],
 )
 def test_numbers_that_do_not_fit_are_named_and_nothing_is_written(tmp_path, changes, message):

@@ -15,6 +15,7 @@ import pytest
 
 from jaxmodels.errors import InputError
 from jaxmodels.train import hosts
+from tests.marks import slow
 
 _MAIN = """
 import sys
@@ -40,7 +41,7 @@ def _start(folder, *flags, devices=2, **variables):
 
 
 def _together(folder, *flags, count=2, mesh="data=4"):
-    """Starts processes that find each other by flags."""
+    """Starts processes that find each other by flags and have four devices together."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -51,6 +52,7 @@ def _together(folder, *flags, count=2, mesh="data=4"):
             "--mesh",
             mesh,
             *f"--coordinator localhost:{port} --processes {count} --process-id {index}".split(),
+            devices=4 // count,
         )
         for index in range(count)
     ]
@@ -78,13 +80,18 @@ def _wait_for(folder, step):
 
 
 @pytest.mark.hosts
-def test_two_processes_train_as_one_and_one_goes_on(tmp_path):
+@pytest.mark.parametrize(
+    ("count", "mesh"),
+    # With the axis model across processes, several read the same part of a batch.
+    [(2, "data=2,fsdp=2"), slow(2, "model=4"), slow(4, "data=2,model=2")],
+)
+def test_several_processes_train_as_one_and_one_goes_on(tmp_path, count, mesh):
     two, one = tmp_path / "two", tmp_path / "one"
-    (first, _), (second, _) = _ended(_together(two, mesh="data=2,fsdp=2"), 0)
+    (first, _), *others = _ended(_together(two, count=count, mesh=mesh), 0)
     # Gloo prints lines of its own in each.
-    assert "test/loss" in first and "loss" not in second
+    assert "test/loss" in first and not any("loss" in other for other, _ in others)
     status = json.loads((two / "status.json").read_text())
-    assert (status["status"], status["step"], status["processes"]) == ("finished", 24, 2)
+    assert (status["status"], status["step"], status["processes"]) == ("finished", 24, count)
     _ended([_start(one, "--mesh", "data=4", devices=4)], 0)
     for split in ("train", "test"):
         found, expected = _lines(two, split), _lines(one, split)

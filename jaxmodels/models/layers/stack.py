@@ -73,13 +73,17 @@ def run_blocks(
 
     def apply(block, x, params, own):
         def run(x, params, own):
-            params = across.gathered(params, BLOCK)
+            params = across.gathered(params, BLOCK, x.dtype)
             return block.apply({"params": params}, x, inputs._replace(**own))[0]
 
         if remat == "full":
             run = jax.checkpoint(run)
         elif remat == "block":
             policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+            run = jax.checkpoint(run, policy=policy)
+        elif across.is_laid_out():
+            # Otherwise the gathered parameters of all blocks would be kept for the gradient.
+            policy = jax.checkpoint_policies.save_anything_except_these_names(across.GATHERED)
             run = jax.checkpoint(run, policy=policy)
         x = across.constrain(run(x, params, own), across.BATCH)
         return x, jnp.sqrt(jnp.mean(jnp.square(x.astype(jnp.float32))))
