@@ -14,6 +14,7 @@ from jaxmodels.report import write_comparison
 from jaxmodels.report.groups import Group, Spread
 from jaxmodels.report.run import read_run
 from jaxmodels.train.config import Config, configure
+from jaxmodels.train.hosts import by_first
 from jaxmodels.train.identity import repeats_folder_of
 from jaxmodels.train.run_folder import RunFolder
 
@@ -88,6 +89,7 @@ def train_seeds(config: Config, train: Callable[[Config], "Result"]) -> tuple[st
     return outcome, summary(folder, len(configs), finished, kind)
 
 
+@by_first
 def _draw(folder: Path, runs: list[Path]) -> None:
     """Draws the page of all runs that have begun; a failure is only noted."""
     begun = [path for path in runs if (path / "config.json").exists()]

@@ -156,6 +156,18 @@ def test_a_checkpoint_is_restored_onto_another_mesh(tmp_path):
     np.testing.assert_array_equal(drawn, STEPS + np.arange(3))
 
 
+@needs_8
+@pytest.mark.slow
+def test_weights_to_start_from_go_to_their_places():
+    program = _program("fsdp=4,model=2")
+    kernel = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
+    state = program.create({"params/block_0/query/kernel": kernel})
+    found = state["params"]["block_0"]["query"]["kernel"]
+    np.testing.assert_array_equal(found, kernel)
+    assert found.addressable_shards[0].data.size * 8 == kernel.size
+    assert not np.array_equal(state["params"]["block_0"]["key"]["kernel"], kernel)
+
+
 def _layout(axes="data=1,fsdp=2,model=4", sharding=Sharding(), more=()):  # noqa: B008
     return StateLayout(make_mesh(axes), sharding, more)
 
