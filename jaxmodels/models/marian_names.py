@@ -80,7 +80,7 @@ def _block(name: str, path: str) -> list[Entry]:
         entries += norm(f"{name}.{module}_layer_norm", last)
     entries += linear(f"{name}.fc1", f"{path}/linear1")
     entries += linear(f"{name}.fc2", f"{path}/linear2")
-    return entries + [*norm(f"{name}.final_layer_norm", f"{path}/norm2")]
+    return [*entries, *norm(f"{name}.final_layer_norm", f"{path}/norm2")]
 
 
 def sinusoids_published(context: int, width: int) -> Float[np.ndarray, "context width"]:

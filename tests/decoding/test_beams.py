@@ -114,7 +114,7 @@ def test_rows_have_limits_of_their_own():
 @pytest.mark.parametrize(
     "rules, allowed",
     [
-        ((no_repeats(2),), lambda text: len(set(zip(text, text[1:]))) == len(text) - 1),
+        ((no_repeats(2),), lambda text: len(set(itertools.pairwise(text))) == len(text) - 1),
         ((at_least(4, END),), lambda text: END not in text[:4]),
         ((without([3, 0]),), lambda text: {3, 0}.isdisjoint(text[2 - (text[0] != 3) :])),
         ((without([3], at=2),), lambda text: text[0] == 3 or text[2:3] != (3,)),
@@ -152,7 +152,7 @@ def test_rules_hold_in_drawn_texts():
     for row, text in enumerate(np.asarray(drawn.tokens)):
         text = text[: int(drawn.length[row])].tolist()
         assert len(text) == len(PREFIXES[row]) + 6 and 1 not in text[1:]
-        assert len(set(zip(text, text[1:]))) == len(text) - 1
+        assert len(set(itertools.pairwise(text))) == len(text) - 1
 
 
 def test_a_row_does_not_depend_on_the_others():

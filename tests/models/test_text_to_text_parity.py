@@ -196,7 +196,7 @@ def test_a_pass_with_a_cache_is_a_pass_over_all(case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_files_are_read_and_written_to_the_byte(case, tmp_path):
-    network, model, params = _both(case)
+    network, _, params = _both(case)
     network.save_pretrained(tmp_path / "theirs")
     weights, names = open_weights(tmp_path / "theirs"), NAMES[case]
     assert [module.is_published(weights) for module in NAMES.values()] == [
