@@ -58,7 +58,7 @@ def choose_buckets(lengths: Lengths, most: tuple[int, int], count: int) -> tuple
 
 
 def bucket_of(lengths: Lengths, buckets: Sequence[Bucket]) -> Int[np.ndarray, " pair"]:
-    """Gives each pair the number of the smallest bucket that it fits."""
+    """Gives each pair the number of the smallest bucket that it fits, or of the last."""
     return _smallest(lengths, [[bucket.source, bucket.target] for bucket in buckets])
 
 
@@ -68,6 +68,7 @@ def _up(length: float) -> int:
 
 def _smallest(lengths: Lengths, sizes: Sequence[Sequence[int]]) -> Int[np.ndarray, " pair"]:
     fits = (lengths[:, None] <= np.array(sizes)).all(axis=2)
+    fits[:, -1] = True
     return np.argmax(fits, axis=1)
 
 

@@ -30,7 +30,7 @@ from jaxmodels.data.pairs.checking import (
     load_examined,
 )
 from jaxmodels.data.pairs.dates import NAME, dates
-from jaxmodels.data.pairs.pair_data import PairData, Pairs
+from jaxmodels.data.pairs.pair_data import PairData, Pairs, encoded_targets
 from jaxmodels.data.pairs.reading import Pair, in_memory, is_files, open_files, open_tfds
 from jaxmodels.data.sentences.folding import held_out
 from jaxmodels.data.text.choosing import require_tokenizer
@@ -80,8 +80,8 @@ class PairConfig:
     vocabulary: int = 8000
     """Tokens of bpe."""
     length: int = 0
-    """Most tokens of a text. Longer pairs are not trained on, longer sources are cut in evaluation;
-    0: what 99.9% of the training pairs fit."""
+    """Most tokens of a text that is trained on; others may have four times as many. 0: what 99.9% of
+    the training pairs fit."""
     buckets: int = 4
     """Shapes of batches, each compiled once; more have less padding."""
 
@@ -149,31 +149,28 @@ def load_pairs(config: PairConfig, given: Any = None) -> PairData:
     fits = (sizes[TRAIN] <= lengths).all(axis=1)
     if not fits.all():
         cleaning["long"] = int((~fits).sum())
-    long = {split: int((found[:, 0] > lengths[0]).sum()) for split, found in sizes.items()}
-    if cut := {split: count for split, count in long.items() if count and split != TRAIN}:
-        cleaning["cut"] = cut
     if not fits.any():
         raise InputError(f"length = {config.length}; no training pair has so few tokens")
     texts[TRAIN] = _Texts(*(_of(side, np.flatnonzero(fits)) for side in texts[TRAIN]))
     sizes[TRAIN] = sizes[TRAIN][fits]
     buckets = choose_buckets(sizes[TRAIN], lengths, config.buckets)
-    return PairData(
+    padding = getattr(tokenizer, "padding", None)
+    data = PairData(
         name=dataset.name,
         version=dataset.version,
         fingerprint=dataset.fingerprint,
         pair=config.pair,
-        splits={
-            split: _ordered(some, np.minimum(sizes[split], lengths), buckets)
-            for split, some in texts.items()
-        },
+        splits={},
         tokenizer=tokenizer,
-        start=tokenizer.end,
+        # What Marian and T5 begin with.
+        start=tokenizer.end if padding is None else padding,
         end=tokenizer.end,
         lengths=lengths,
         buckets=buckets,
         cleaning=cleaning,
         skipped=checked.examined.bad,
     )
+    return _with_splits(data, texts, sizes)
 
 
 def pairs_elsewhere(data: PairData, config: PairConfig) -> PairData:
@@ -185,20 +182,32 @@ def pairs_elsewhere(data: PairData, config: PairConfig) -> PairData:
     """
     config.validate()
     checked = _checked(config, None)
-    splits = {}
-    for split, some in checked.examined.splits.items():
-        texts = _read(some)
-        sizes = np.minimum(_token_counts(data.tokenizer, texts), data.lengths)
-        splits[split] = _ordered(texts, sizes, data.buckets)
-    return replace(
+    texts = {split: _read(some) for split, some in checked.examined.splits.items()}
+    sizes = {split: _token_counts(data.tokenizer, some) for split, some in texts.items()}
+    other = replace(
         data,
         name=checked.dataset.name,
         version=checked.dataset.version,
         fingerprint=checked.dataset.fingerprint,
-        splits=splits,
         cleaning={},
         skipped=checked.examined.bad,
     )
+    return _with_splits(other, texts, sizes)
+
+
+def _with_splits(
+    data: PairData, texts: Mapping[str, _Texts], sizes: Mapping[str, np.ndarray]
+) -> PairData:
+    """Gives data its splits, ordered by their lengths, and counts what is cut of them."""
+    cut = {split: int((some > data.longest).any(axis=1).sum()) for split, some in sizes.items()}
+    cleaning = dict(data.cleaning)
+    if any(cut.values()):
+        cleaning["cut"] = {split: count for split, count in cut.items() if count}
+    splits = {
+        split: _ordered(some, np.minimum(sizes[split], data.longest), data.buckets)
+        for split, some in texts.items()
+    }
+    return replace(data, splits=splits, cleaning=cleaning)
 
 
 def _checked(config: PairConfig, given: Any) -> _Checked:
@@ -282,8 +291,11 @@ def _of(values: Sequence, rows: np.ndarray) -> list:
 def _token_counts(tokenizer: Tokenizer, texts: _Texts) -> np.ndarray:
     """Counts the tokens of each pair, with the end of a source and both frames of a target."""
     source, target = (
-        np.array([len(tokens) for tokens in tokenizer.encode(side)], np.int64) + framing
-        for side, framing in ((texts.sources, 1), (texts.targets, 2))
+        np.array([len(one) for one in tokens], np.int64) + framing
+        for tokens, framing in (
+            (tokenizer.encode(texts.sources), 1),
+            (encoded_targets(tokenizer, texts.targets), 2),
+        )
     )
     return np.stack([source, target], axis=1)
 

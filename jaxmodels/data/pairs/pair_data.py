@@ -14,10 +14,11 @@ from jaxmodels.data.pairs.buckets import Bucket, BucketedPairs, Lengths
 from jaxmodels.data.resident import Resident
 from jaxmodels.data.text.documents import why_undecodable
 from jaxmodels.data.text.framing import PADDING
-from jaxmodels.data.text.tokenizers import Tokenizer
+from jaxmodels.data.text.tokenizers import Tokenizer, Tokens
 from jaxmodels.errors import InputError
 
 _READ = 512  # lines that become tokens at once
+_LONGER = 4  # times the length of training pairs, which others may have
 
 
 class Pairs(NamedTuple):
@@ -27,7 +28,7 @@ class Pairs(NamedTuple):
     targets: Sequence[str]
     keys: Sequence[str]  # names of the records
     places: Int[np.ndarray, " pair"]  # in the split as it is stored
-    lengths: Lengths  # with the tokens around, cut to those of a row
+    lengths: Lengths  # in tokens, with those around
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,8 +36,9 @@ class PairData:
     """Pairs of a training split and of others ("validation", "test", ...) that are evaluated.
 
     A split has the columns "source" and "target", int32 [pair, length], filled up with -1. A source
-    ends with the end token, a target begins with the start token and ends with the end token, unless
-    it is cut.
+    ends with the end token, a target begins with the start token and ends with the end token.
+
+    lengths: the most tokens of a training pair. Others have up to `longest`.
     """
 
     name: str
@@ -57,27 +59,37 @@ class PairData:
         """The number of pairs of each split."""
         return {split: len(some.sources) for split, some in self.splits.items()}
 
+    @property
+    def longest(self) -> tuple[int, int]:
+        """The most tokens of any source and target; of longer ones the ends are cut off."""
+        return _LONGER * self.lengths[0], _LONGER * self.lengths[1]
+
     def columns(self, split: str) -> Columns:
-        """Makes the columns of a split."""
+        """Makes the columns of a split, as long as its longest texts, or those of training."""
         some = self.splits[split]
-        return {"source": self.sources_of(some.sources), "target": self.targets_of(some.targets)}
+        source, target = self.lengths if split == TRAIN else some.lengths.max(axis=0).tolist()
+        return {
+            "source": self.sources_of(some.sources, source),
+            "target": self.targets_of(some.targets, target),
+        }
 
-    def sources_of(self, texts: Sequence[str]) -> Int[np.ndarray, "text length"]:
-        """Makes rows of sources; of longer ones the ends are cut off."""
-        most = self.lengths[0]
-        rows = np.full((len(texts), most), PADDING, np.int32)
-        for row, tokens in zip(rows, self.tokenizer.encode(texts)):
-            tokens = tokens[: most - 1]
-            row[: len(tokens)] = tokens
-            row[len(tokens)] = self.end
-        return rows
+    def sources_of(
+        self, texts: Sequence[str], length: int | None = None
+    ) -> Int[np.ndarray, "text length"]:
+        """Makes rows of sources, of the longest length if None is given."""
+        return self._rows(self.tokenizer.encode(texts), length or self.longest[0], [])
 
-    def targets_of(self, texts: Sequence[str]) -> Int[np.ndarray, "text length"]:
-        """Makes rows of targets; of longer ones the ends are cut off."""
-        most = self.lengths[1]
-        rows = np.full((len(texts), most), PADDING, np.int32)
-        for row, tokens in zip(rows, self.tokenizer.encode(texts)):
-            framed = np.concatenate([[self.start], tokens, [self.end]])[:most]
+    def targets_of(
+        self, texts: Sequence[str], length: int | None = None
+    ) -> Int[np.ndarray, "text length"]:
+        """Makes rows of targets, of the longest length if None is given."""
+        tokens = encoded_targets(self.tokenizer, texts)
+        return self._rows(tokens, length or self.longest[1], [self.start])
+
+    def _rows(self, texts, length: int, before: Sequence[int]) -> Int[np.ndarray, "text length"]:
+        rows = np.full((len(texts), length), PADDING, np.int32)
+        for row, tokens in zip(rows, texts):
+            framed = np.concatenate([before, tokens[: length - 1 - len(before)], [self.end]])
             row[: len(framed)] = framed
         return rows
 
@@ -96,6 +108,24 @@ class PairData:
     def source(self, split: str) -> Resident:
         """Makes the source of batches of an evaluation, whose pairs have similar lengths."""
         return Resident(self.columns(split), self.splits[split].keys.__getitem__)
+
+    def texts(self, split: str, columns: Columns) -> tuple[list[str], list[str]]:
+        """Returns the sources and targets of rows of tokens: as they are stored where they are those
+        of this split, otherwise as the tokens tell, of which some tokenizers lose spaces or marks.
+        """
+        if split in self.splits and len(self.splits[split].sources) == len(columns["target"]):
+            own = self.columns(split)
+            if all(np.array_equal(own[side], columns[side]) for side in own):
+                some = self.splits[split]
+                return list(some.sources), list(some.targets)
+        return [self.text_of(row) for row in columns["source"]], [
+            self.text_of(row[1:]) for row in columns["target"]
+        ]
+
+    def places(self, split: str, count: int) -> Int[np.ndarray, " pair"]:
+        """Returns the places of a split's pairs as they are stored; of other data, their own."""
+        some = self.splits.get(split)
+        return some.places if some and len(some.places) == count else np.arange(count)
 
     def facts(self) -> DataFacts:
         """Returns what identifies the data, for the record of a run."""
@@ -144,8 +174,13 @@ class PairData:
         if count := cleaning.get("long"):
             lines.append(f"training pairs that are longer than a row and left out: {count:,}")
         for split, count in cleaning.get("cut", {}).items():
-            lines.append(f"longer than a row in {split}: {count:,}, whose ends are not read")
+            lines.append(f"far longer than in training in {split}: {count:,}, whose ends are cut")
         return "\n".join(lines)
+
+
+def encoded_targets(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Tokens]:
+    """Returns the tokens of texts that are written: some tokenizers have others for these."""
+    return getattr(tokenizer, "encode_targets", tokenizer.encode)(texts)
 
 
 def read_sources(
@@ -160,9 +195,17 @@ def read_sources(
     lines = map(_line, _read_lines(given)) if isinstance(given, Path) else map(_required, given)
     while some := list(islice(lines, _READ)):
         texts = [text for text, error in some if error is None]
-        rows = iter(data.sources_of(texts))
+        rows, counts = data.sources_of(texts), map(len, data.tokenizer.encode(texts))
+        good = zip(rows, counts)
         for text, error in some:
-            yield text, ({"source": next(rows)} if error is None else error)
+            if error is None:
+                row, count = next(good)
+                if count < data.longest[0]:
+                    yield text, {"source": row}
+                    continue
+                told = f"has {count:,} tokens; expected fewer than {data.longest[0]}: divide it"
+                error = BadRecord(told, "overlong")
+            yield text, error
 
 
 def _read_lines(path: Path) -> list[bytes]:
