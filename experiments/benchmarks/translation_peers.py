@@ -1,10 +1,10 @@
 """Training steps of an encoder-decoder transformer in ours and PyTorch, for
 experiments.benchmarks.translation.
 
-Both have the same architecture: normalised first, sinusoidal positions, one table for source, target
-and head, ReLU, biases, label smoothing of 0.1, AdamW with clipping, and no dropout, which PyTorch
-applies at more places. Batches have sentences of random lengths, filled up to one length, with masks,
-and are new at every step. The loss is that of real tokens.
+Both have the same architecture: normalised first, sinusoidal positions, one table for source,
+target and head, ReLU, biases, label smoothing of 0.1, AdamW with clipping, and no dropout, which
+PyTorch applies at more places. Batches have sentences of random lengths, filled up to one length,
+with masks, and are new at every step. The loss is that of real tokens.
 """
 
 from collections.abc import Callable

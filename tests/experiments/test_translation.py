@@ -1,4 +1,5 @@
-"""Translation from a file to lines: scores, what is kept, resume in an epoch, devices, other data."""
+"""Translation from a file to lines: scores, what is kept, resume in an epoch, devices, other
+data."""
 
 import json
 import os
@@ -43,7 +44,13 @@ def run(**flags):
 def test_a_file_of_pairs_to_translations(tmp_path, capsys):
     data, workdir = tmp_path / "pairs.tsv", tmp_path / "run"
     data.write_text("".join(f"{a}\t{b}\n" for a, b in pairs()))
-    flags = {**SMALL, "data": data, "workdir": workdir, "mesh": "data=1", "validation_fraction": 0.2}
+    flags = {
+        **SMALL,
+        "data": data,
+        "workdir": workdir,
+        "mesh": "data=1",
+        "validation_fraction": 0.2,
+    }
     assert run(**flags, steps=6, eval_every=6, log_every=3) == 0
     captured = capsys.readouterr()
     found = dict(field.split("=", 1) for field in captured.out.splitlines()[-1].split(" "))
@@ -63,8 +70,11 @@ def test_a_file_of_pairs_to_translations(tmp_path, capsys):
     assert run(workdir=workdir, mode="predict", input=new, output=output) == 0
     assert "count=4 failed=2" in capsys.readouterr().out
     written = [json.loads(line) for line in output.read_text().splitlines()]
-    assert [list(line) for line in written] == [["input", "output"], *[["input", "error"]] * 2,
-                                                ["input", "output"]]
+    assert [list(line) for line in written] == [
+        ["input", "output"],
+        *[["input", "error"]] * 2,
+        ["input", "output"],
+    ]
     assert written[3]["output"] == kept[0]["output"]
 
 

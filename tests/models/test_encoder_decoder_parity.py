@@ -45,7 +45,9 @@ def drawn(layer):
 @pytest.mark.parametrize("side", ["encoder", "decoder"])
 def test_blocks_and_gradients_are_those_of_torch(first, side):
     options = {"dropout": 0.0, "batch_first": True, "norm_first": first}
-    kind = torch.nn.TransformerEncoderLayer if side == "encoder" else torch.nn.TransformerDecoderLayer
+    kind = (
+        torch.nn.TransformerEncoderLayer if side == "encoder" else torch.nn.TransformerDecoderLayer
+    )
     theirs = drawn(kind(WIDTH, HEADS, HIDDEN, **options))
     params = attention_of(theirs.self_attn)
     params |= {name: dense_of(getattr(theirs, name)) for name in ("linear1", "linear2")}

@@ -90,15 +90,14 @@ def test_batches_are_functions_of_seed_and_step_whatever_part_is_asked_for():
     another = pairs_of(source, Order(source.size, 4, seed=4), 0, 60)
     assert any(a[0] != b[0] or (a[1] != b[1]).any() for a, b in zip(whole, another))
     # Two hosts send the two halves of each batch.
-    parts = [
-        next(source.send(Order(source.size, 4, 3, (part, 2)), [(5, 9)], 6)) for part in (0, 1)
-    ]
+    parts = [next(source.send(Order(source.size, 4, 3, (part, 2)), [(5, 9)], 6)) for part in (0, 1)]
     (sent,) = source.send(order, [(5, 9)], 6)
     for name, values in sent.items():
         np.testing.assert_array_equal(np.concatenate([p[name] for p in parts], axis=1), values)
-    assert source.keys(order, 5)[0].split("+") == [str(p) for p in whole[5][1]][
-        : len(whole[5][1]) // 4
-    ]
+    assert (
+        source.keys(order, 5)[0].split("+")
+        == [str(p) for p in whole[5][1]][: len(whole[5][1]) // 4]
+    )
 
 
 def test_a_bucket_smaller_than_a_batch_is_repeated():
