@@ -46,7 +46,7 @@ def dates() -> Dataset:
         sources: list[bytes] = []
         targets: list[bytes] = []
         while len(sources) < size:
-            day = writer.one(*days_of[split])
+            day = days_of[split][writer.number(len(days_of[split]))]
             text = writer.text_of(day)
             if text not in known:
                 known.add(text)
@@ -69,9 +69,13 @@ class _Writer:
     def __init__(self, seed: int):
         self._draw = random.Random(seed).random  # of which Python promises that it never changes
 
+    def number(self, count: int) -> int:
+        """Draws a number below `count`."""
+        return int(self._draw() * count)
+
     def one(self, *values: Any) -> Any:
         """Draws one of several values."""
-        return values[int(self._draw() * len(values))]
+        return values[self.number(len(values))]
 
     def text_of(self, day: datetime.date) -> str:
         """Writes a date in one of the forms of one of the languages."""
