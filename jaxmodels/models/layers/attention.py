@@ -7,8 +7,8 @@ traced with the kernels of another:
 - splash: the splash kernels in Pallas, on one TPU device.
 - blocks: products and a softmax per block of queries, which leaves out the keys that no query of
   the block sees. For a CPU.
-- einsum: two products and a softmax, anywhere. Only this one takes dropout of the weights and masks
-  of any form.
+- einsum: two products and a softmax, anywhere. Only this one takes a bias of the scores, dropout of
+  the weights, and masks of any form.
 
 `cudnn` and `splash` have no second derivatives of their own; `twice.py` gives them those of einsum.
 """
@@ -100,6 +100,7 @@ def attention(
     documents: Int[Array, "batch queries"] | None = None,
     valid: Bool[Array, "batch keys"] | None = None,
     drop: Drop | None = None,
+    bias: Float[Array, "rows heads queries keys"] | None = None,
 ) -> Float[Array, "batch queries heads size"]:
     """Computes softmax(scale * query key^T) value over the keys that each query may see (Vaswani et
     al. 2017, equation 1). A query that sees no key gives zeros.
@@ -112,18 +113,20 @@ def attention(
     documents: the number of the document at each place; a query sees keys of its own document only.
     valid: the keys that exist; the others are padding.
     drop: what is done to the weights in training.
+    bias: is added to the scaled scores, as relative positions are (Raffel et al. 2020); its rows
+      are those of the batch, or one.
 
     Raises:
       InputError: an unknown kind, or one that cannot do what is asked.
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     query, key, value = by_heads(query), by_heads(key), by_heads(value)
-    _require_able(kind, causal, window, valid, drop)
+    _require_able(kind, causal, window, valid, drop, bias)
 
     def plain(query, key, value):
         mask = visible(query.shape[1], key.shape[1], causal, window, documents, valid)
         empty = valid is not None  # then a query may see nothing
-        return _einsum_attention(query, key, value, mask, scale, drop, empty)
+        return _einsum_attention(query, key, value, mask, scale, drop, empty, bias)
 
     if kind == "einsum":
         return plain(query, key, value)
@@ -138,15 +141,34 @@ def attention(
 
 
 class Cache(NamedTuple):
-    """The keys and values of one layer at the places 0..length-1 of each row's sequence."""
+    """The keys and values of one layer at the places 0..length-1 of each row's sequence.
+
+    beam: in a beam search, whose rows are several beams of each text side by side, the beam whose
+      keys and values stand at each place of a beam's sequence. So beams that go on from another
+      one need not copy what it has, which would take as long as all else does.
+    """
 
     key: Float[Array, "batch length groups size"]
     value: Float[Array, "batch length groups size"]
+    beam: Int[Array, "texts beams length"] | None = None
 
     @classmethod
     def empty(cls, batch: int, length: int, groups: int, size: int, dtype: DTypeLike) -> "Cache":
         """Makes a cache in which nothing stands yet."""
         return cls(*(jnp.zeros((batch, length, groups, size), dtype) for _ in range(2)))
+
+    def repeated(self, beams: int) -> "Cache":
+        """Makes the rows of all beams of those of their texts (see `decoding.caches`)."""
+        key, value = (jnp.repeat(array, beams, axis=0) for array in self[:2])
+        return Cache(key, value, _own_beam((len(self.key), beams, self.key.shape[1])))
+
+    def reordered(
+        self, parent: Int[Array, "texts beams"], written: Int[Array, " texts"]
+    ) -> "Cache":
+        """Gives each beam what its parent has at the first `written` places."""
+        beam = jnp.take_along_axis(self.beam, parent[..., None], axis=1)
+        is_written = jnp.arange(beam.shape[2]) < written[:, None, None]
+        return self._replace(beam=jnp.where(is_written, beam, _own_beam(beam.shape)))
 
 
 def cached_attention(
@@ -158,6 +180,7 @@ def cached_attention(
     *,
     window: int = 0,
     scale: float | None = None,
+    bias: Float[Array, "batch heads new places"] | None = None,
 ) -> tuple[Float[Array, "batch new heads size"], Cache]:
     """Writes new keys and values at the places from `start` on, and attends to all up to each
     query's own. Gives the output and the cache after it.
@@ -165,23 +188,27 @@ def cached_attention(
     start: one number, or one per row. What the cache has at later places is not seen, so that a
       row may be padded at its end and go on from its true length. start + new must not exceed the
       cache.
+    bias: is added to the scaled scores of all places of the cache.
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     start = jnp.asarray(start, jnp.int32)
     starts = jnp.broadcast_to(start, query.shape[:1])
     if start.ndim:
         write = jax.vmap(lambda old, new, at: jax.lax.dynamic_update_slice_in_dim(old, new, at, 0))
-        cache = Cache(*(write(old, new, starts) for old, new in zip(cache, (key, value))))
+        key, value = (write(old, new, starts) for old, new in zip(cache, (key, value)))
     else:
         write = jax.lax.dynamic_update_slice_in_dim
-        cache = Cache(*(write(old, new, start, 1) for old, new in zip(cache, (key, value))))
+        key, value = (write(old, new, start, 1) for old, new in zip(cache, (key, value)))
+    cache = cache._replace(key=key, value=value)
     places = starts[:, None] + jnp.arange(query.shape[1])
     keys = jnp.arange(cache.key.shape[1])
     mask = keys <= places[..., None]
     if window:
         mask &= keys > places[..., None] - window
-    out = _einsum_attention(query, cache.key, cache.value, mask[:, None, None], scale)
-    return out, cache
+    if cache.beam is not None:
+        return _attention_of_beams(query, cache, mask, scale, bias), cache
+    mask = mask[:, None, None]
+    return _einsum_attention(query, cache.key, cache.value, mask, scale, bias=bias), cache
 
 
 def by_heads(
@@ -192,19 +219,46 @@ def by_heads(
     return across.constrain(x, across.BATCH, None, MODEL_AXIS, what="heads")
 
 
-def _require_able(kind: str, causal: bool, window: int, valid, drop) -> None:
+def _own_beam(shape: tuple[int, ...]) -> Int[Array, "texts beams length"]:
+    return jnp.broadcast_to(jnp.arange(shape[1])[:, None], shape)
+
+
+def _attention_of_beams(query, cache: Cache, mask, scale, bias):
+    """Attends from all beams of a text to the keys of all at once, of which a beam sees those that
+    its sequence is made of.
+
+    mask: [rows, queries, places].
+    """
+    texts, beams, length = cache.beam.shape
+    rows, new, heads, _ = query.shape
+    is_own = cache.beam[:, :, None, None] == jnp.arange(beams)[:, None]
+    mask = mask.reshape(texts, beams, new, 1, length) & is_own
+    mask = mask.reshape(texts, 1, 1, beams * new, beams * length)
+    if bias is not None:
+        bias = jnp.broadcast_to(bias, (rows, heads, new, length))
+        bias = bias.reshape(texts, beams, heads, new, length).swapaxes(1, 2)
+        bias = jnp.tile(bias.reshape(texts, heads, beams * new, length), beams)
+    query, key, value = (
+        array.reshape(texts, -1, *array.shape[2:]) for array in (query, cache.key, cache.value)
+    )
+    out = _einsum_attention(query, key, value, mask, scale, bias=bias)
+    return out.reshape(rows, new, heads, -1)
+
+
+def _require_able(kind: str, causal: bool, window: int, valid, drop, bias) -> None:
     if kind not in KINDS:
         raise InputError(f"attention = {kind}; expected one of {', '.join(KINDS)}")
     if window and not causal:
         raise InputError(f"window = {window}; expected 0 where attention is not causal")
-    if kind != "einsum" and (not causal or valid is not None or drop is not None):
+    others = (valid, drop, bias)
+    if kind != "einsum" and (not causal or any(other is not None for other in others)):
         raise InputError(
             f"attention = {kind}; expected einsum for attention that is not causal, has padding or"
-            " drops weights: --attention einsum, or leave out --dropout"
+            " a bias, or drops weights: --attention einsum, or leave out --dropout"
         )
 
 
-def _einsum_attention(query, key, value, mask, scale, drop=None, empty=False):
+def _einsum_attention(query, key, value, mask, scale, drop=None, empty=False, bias=None):
     """Computes attention by two products.
 
     mask: [batch or 1, 1, 1, queries, keys], or None.
@@ -214,7 +268,10 @@ def _einsum_attention(query, key, value, mask, scale, drop=None, empty=False):
     grouped = query.reshape(batch, length, key.shape[2], -1, size)
     wide = jnp.promote_types(query.dtype, jnp.float32)
     scores = jnp.einsum("bqghd,bkgd->bghqk", grouped, key, preferred_element_type=wide)
-    weights, total = _weights(scale * scores, mask, empty)
+    scores = scale * scores
+    if bias is not None:
+        scores += bias.reshape(len(bias), *scores.shape[1:]).astype(wide)
+    weights, total = _weights(scores, mask, empty)
     if drop is not None:
         weights = drop(weights)
     out = jnp.einsum("bghqk,bkgd->bqghd", weights.astype(value.dtype), value)
