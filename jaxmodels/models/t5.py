@@ -21,6 +21,7 @@ from jaxmodels.models.encoder_decoder import Memory
 from jaxmodels.models.gpt_block import RMSNorm
 from jaxmodels.models.layers import Rate
 from jaxmodels.models.layers.attention import Cache
+from jaxmodels.models.layers.beam_attention import Remembered
 from jaxmodels.models.layers.relative import relative_bias
 from jaxmodels.models.layers.stack import BlockInputs, is_scanned, run_blocks
 from jaxmodels.models.options import require_at_least
@@ -192,7 +193,7 @@ class T5(nn.Module):
         """
         encoded, block = self._encoded(source, valid, BlockInputs()), self._block("decoder")
         cross = [
-            block.apply({"params": params}, encoded, method="keys_and_values")
+            Remembered.of(*block.apply({"params": params}, encoded, method="keys_and_values"))
             for params in self.decoder_params
         ]
         return Memory(cross, jnp.ones(source.shape, bool) if valid is None else valid)
@@ -218,7 +219,7 @@ class T5(nn.Module):
         memory: of sources whose number divides the rows; as many rows side by side read each.
         """
         places = start[:, None] + jnp.arange(tokens.shape[1])
-        x, inputs = self._begun("decoder", tokens, BlockInputs(), places, cache[0].key.shape[1])
+        x, inputs = self._begun("decoder", tokens, BlockInputs(), places, cache[0].length)
         inputs = inputs._replace(start=start, memory_valid=memory.valid)
         step, after = _traced_once(self._block("decoder")), []
         for params, of_block, cross in zip(self.decoder_params, cache, memory.cross):

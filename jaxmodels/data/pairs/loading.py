@@ -329,7 +329,9 @@ def _tokenizer(config: PairConfig, checked: _Checked, texts: Mapping[str, _Texts
 
     def make(partial: Path) -> None:
         if kind == "chars":
-            others = (text for split, some in texts.items() if split != TRAIN for text in _both(some))
+            others = (
+                text for split, some in texts.items() if split != TRAIN for text in _both(some)
+            )
             characters_of(_both(train), others, True).save(partial)
             return
         from jaxmodels.data.text.bpe import train_bpe
