@@ -26,8 +26,8 @@ _MORE_SPLITS = {"dev": "validation"}  # as corpora of translation call it
 
 
 class Pair(NamedTuple):
-    """What a pair is made of: names of features or columns, endings of files, or numbers of columns;
-    empty: the first two."""
+    """What a pair is made of: names of features or columns, endings of files, or numbers of
+    columns; empty: the first two."""
 
     source: str = ""
     target: str = ""
