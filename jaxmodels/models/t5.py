@@ -76,11 +76,14 @@ class T5Config:
     """Relative distances that are told apart."""
     farthest: int = 128
     """Relative distance from which on all are one."""
+    rows: int = 0
+    """Rows of the table of embeddings, where published ones have more than there are tokens (32,128
+    of 32,100); 0: as many as tokens."""
 
     def validate(self) -> None:
         """Raises InputError for an unknown variant or a size that there cannot be."""
         require_known("variant", self.variant, VARIANTS)
-        require_at_least(0, self, *_LEAST_SIZES)
+        require_at_least(0, self, *_LEAST_SIZES, "rows")
         require_at_least(4, self, "position_buckets")
         require_at_least(self.position_buckets, self, "farthest")
 
@@ -97,7 +100,7 @@ class T5Config:
         relative positions have no end."""
         self.validate()
         how: dict[str, Any] = {"remat": remat, "scan_layers": scan_layers, **self.sizes()}
-        return T5(vocabulary, dtype=dtype, **how)
+        return T5(max(vocabulary, self.rows), dtype=dtype, **how)
 
     def sizes(self) -> dict[str, Any]:
         """Returns all that makes the network but its vocabulary."""

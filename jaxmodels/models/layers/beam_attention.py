@@ -102,7 +102,7 @@ def beam_attention(
     scale: float,
     bias: Float[Array, "biases heads new length"] | None,
 ) -> tuple[Float[Array, "rows new heads size"], BeamCache]:
-    """Does what `cached_attention` does, for rows that are beams; those of a text have one start."""
+    """Does what `cached_attention` does for rows that are beams; those of a text have one start."""
     texts, groups, beams, length, size = cache.key.shape
     new = query.shape[1]
     starts = start[::beams]
