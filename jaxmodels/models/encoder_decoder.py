@@ -17,6 +17,7 @@ from jaxmodels.errors import InputError, require_known
 from jaxmodels.models.encoder_decoder_block import ACTIVATIONS, DecoderBlock, EncoderBlock
 from jaxmodels.models.layers import LayerNorm, Rate
 from jaxmodels.models.layers.attention import Cache, attention_kind, current_backend
+from jaxmodels.models.layers.beam_attention import Remembered
 from jaxmodels.models.layers.relative import relative_bias
 from jaxmodels.models.layers.stack import BlockInputs, is_scanned, run_blocks
 from jaxmodels.models.options import require_at_least
@@ -97,7 +98,7 @@ class Memory(NamedTuple):
     """What a decoder reads of sources: the keys and values of each of its blocks, and which places
     are no padding. Its arrays lead with the sources' batch."""
 
-    cross: list[Cache]
+    cross: list[Remembered]
     valid: Bool[Array, "batch source"]
 
 
@@ -199,7 +200,7 @@ class EncoderDecoder(nn.Module):
         encoded = self._encoded(source, valid, BlockInputs())
         block = self._decoder_block()
         cross = [
-            block.apply({"params": params}, encoded, method="keys_and_values")
+            Remembered.of(*block.apply({"params": params}, encoded, method="keys_and_values"))
             for params in self.decoder_params
         ]
         return Memory(cross, jnp.ones(source.shape, bool) if valid is None else valid)
@@ -226,7 +227,7 @@ class EncoderDecoder(nn.Module):
         memory: of sources whose number divides the rows; as many rows side by side read each.
         """
         places = start[:, None] + jnp.arange(tokens.shape[1])
-        x, inputs = self._decoder_inputs(tokens, BlockInputs(), places, cache[0].key.shape[1])
+        x, inputs = self._decoder_inputs(tokens, BlockInputs(), places, cache[0].length)
         inputs = inputs._replace(start=start, memory_valid=memory.valid)
         step, after = _traced_once(self._decoder_block()), []
         for params, of_block, cross in zip(self.decoder_params, cache, memory.cross):
