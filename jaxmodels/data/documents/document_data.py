@@ -1,0 +1,164 @@
+"""Documents with summaries that are ready to learn from, and other documents as their tokens."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxmodels.data.dataset import TRAIN, BadRecord, BadRow, Columns, DataFacts
+from jaxmodels.data.documents.rows import CopyRows, PromptRows
+from jaxmodels.data.resident import Resident
+from jaxmodels.data.text.documents import why_undecodable
+from jaxmodels.errors import InputError
+
+_READ = 256  # documents that become tokens at once
+
+
+class Documents(NamedTuple):
+    """The documents of a split."""
+
+    sentences: Sequence[tuple[str, ...]]
+    summaries: Sequence[tuple[str, ...]]  # one or more of each
+    keys: Sequence[str]  # names of the records
+
+    @property
+    def texts(self) -> list[str]:
+        """Each document as one text."""
+        return [" ".join(sentences) for sentences in self.sentences]
+
+    def pairs(self, every: bool) -> tuple[list[str], list[str], list[str]]:
+        """Lists documents and summaries and their names.
+
+        every: a document comes once for each summary; otherwise with its first alone.
+        """
+        documents, summaries, keys = [], [], []
+        for document, own, key in zip(self.texts, self.summaries, self.keys, strict=True):
+            for number, summary in enumerate(own if every else own[:1]):
+                documents.append(document)
+                summaries.append(summary)
+                keys.append(f"{key}#{number}" if number else key)
+        return documents, summaries, keys
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DocumentData:
+    """Documents with summaries of a training split and of others that are evaluated.
+
+    An example of the training split is a document with one of its summaries; an example of another
+    split is a document, whose first summary its loss is of. The columns are those of `rows`.
+    """
+
+    name: str
+    version: str
+    fingerprint: str  # of the content
+    splits: Mapping[str, Documents]
+    rows: CopyRows | PromptRows
+    cleaning: Mapping[str, Any] = field(default_factory=dict)
+    skipped: tuple[BadRow, ...] = ()
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The number of documents of each split."""
+        return {split: len(some.keys) for split, some in self.splits.items()}
+
+    def source(self, split: str) -> Resident:
+        """Makes the source of batches of a split."""
+        documents, summaries, keys = self.splits[split].pairs(every=split == TRAIN)
+        columns = {**self.rows.columns(documents, summaries)}
+        columns["row"] = np.arange(len(keys), dtype=np.int32)
+        return Resident(columns, keys.__getitem__)
+
+    def facts(self) -> DataFacts:
+        """Returns what identifies the data, for the record of a run."""
+        tokenizer = self.rows.tokenizer
+        facts: dict[str, Any] = {
+            "name": self.name,
+            "version": self.version,
+            "fingerprint": self.fingerprint,
+            "splits": self.sizes,
+            "lengths": {"document": self.rows.document, "summary": self.rows.summary},
+            "tokenizer": {
+                "name": tokenizer.name,
+                "size": tokenizer.size,
+                "fingerprint": tokenizer.fingerprint,
+            },
+        }
+        if self.cleaning:
+            facts["cleaning"] = dict(self.cleaning)
+        if self.skipped:
+            records = [str(row) for row in self.skipped]
+            facts["skipped"] = {"count": len(records), "records": records}
+        return DataFacts(facts)
+
+    def summary(self) -> str:
+        """Says in a few lines what is learned from."""
+        tokenizer, rows = self.rows.tokenizer, self.rows
+        sizes = ", ".join(f"{split} {size:,}" for split, size in self.sizes.items())
+        lines = [
+            f"documents: {sizes}",
+            f"tokens: {tokenizer.name}, {tokenizer.size:,} of them; {rows.document} of a document,"
+            f" {rows.summary} of a summary",
+        ]
+        for split, found in self.cleaning.get("repeated", {}).items():
+            lines.append(f"repeated in {split}: {found['count']:,}, as {found['records'][0]}")
+        for split, counts in self.cleaning.get("cut", {}).items():
+            told = " and ".join(f"{count:,} {what}" for what, count in counts.items())
+            lines.append(f"longer than a row in {split}: {told}, whose ends are cut off")
+        return "\n".join(lines)
+
+
+class DocumentReader:
+    """Reads documents that a user names, and says what a model wrote about them."""
+
+    def __init__(self, data: DocumentData):
+        self._rows, self._read = data.rows, list[str]()
+
+    def read(self, given: Path | Sequence[str]) -> Iterator[tuple[str, Columns | BadRecord]]:
+        """Yields each line of a text file, or each of several strings, with its columns; in place
+        of these the error of a line that cannot be used.
+
+        Raises:
+          InputError: no file, or no line.
+        """
+        self._read.clear()
+        lines = iter(_lines_of(given) if isinstance(given, Path) else map(_required, given))
+        while some := list(islice(lines, _READ)):
+            good = [text for text, error in some if error is None]
+            columns = self._rows.columns(good, [""] * len(good))
+            at = 0
+            for text, error in some:
+                if error is not None:
+                    yield text, error
+                    continue
+                row = np.int32(len(self._read))
+                self._read.append(text)
+                yield text, {**{name: column[at] for name, column in columns.items()}, "row": row}
+                at += 1
+
+    def write(self, outputs: Mapping[str, Any]) -> dict[str, str]:
+        """Makes the line of what was written about a document."""
+        document = self._read[int(outputs["row"])]
+        tokens = np.asarray(outputs["tokens"])[: int(outputs["length"])]
+        return {"output": self._rows.text(tokens, document)}
+
+
+def _lines_of(path: Path) -> Iterator[tuple[str, BadRecord | None]]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"input = {path}; it cannot be read: {error.strerror}") from None
+    if not content.strip():
+        raise InputError(f"input = {path}; it has no line of text: expected a document a line")
+    for line in content.removesuffix(b"\n").split(b"\n"):
+        line = line.removesuffix(b"\r")
+        try:
+            yield _required(line.decode())
+        except UnicodeDecodeError as error:
+            yield line.decode("utf-8", "replace"), BadRecord(why_undecodable(error))
+
+
+def _required(text: str) -> tuple[str, BadRecord | None]:
+    return text, None if text.strip() else BadRecord("has no visible character", "empty")
