@@ -64,9 +64,13 @@ class DocumentData:
         """The number of documents of each split."""
         return {split: len(some.keys) for split, some in self.splits.items()}
 
-    def source(self, split: str) -> Resident:
-        """Makes the source of batches of a split."""
-        documents, summaries, keys = self.splits[split].pairs(every=split == TRAIN)
+    def source(self, split: str, every: bool | None = None) -> Resident:
+        """Makes the source of batches of a split.
+
+        every: a document comes once for each summary; None: in the training split.
+        """
+        every = split == TRAIN if every is None else every
+        documents, summaries, keys = self.splits[split].pairs(every)
         columns = {**self.rows.columns(documents, summaries)}
         columns["row"] = np.arange(len(keys), dtype=np.int32)
         return Resident(columns, keys.__getitem__)
