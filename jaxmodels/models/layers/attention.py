@@ -7,8 +7,8 @@ traced with the kernels of another:
 - splash: the splash kernels in Pallas, on one TPU device.
 - blocks: products and a softmax per block of queries, which leaves out the keys that no query of
   the block sees. For a CPU.
-- einsum: two products and a softmax, anywhere. Only this one takes dropout of the weights and masks
-  of any form.
+- einsum: two products and a softmax, anywhere. Only this one takes a bias of the scores, dropout of
+  the weights, and masks of any form.
 
 `cudnn` and `splash` have no second derivatives of their own; `twice.py` gives them those of einsum.
 """
@@ -98,6 +98,7 @@ def attention(
     documents: Int[Array, "batch queries"] | None = None,
     valid: Bool[Array, "batch keys"] | None = None,
     drop: Drop | None = None,
+    bias: Float[Array, "rows heads queries keys"] | None = None,
 ) -> Float[Array, "batch queries heads size"]:
     """Computes softmax(scale * query key^T) value over the keys that each query may see (Vaswani et
     al. 2017, equation 1). A query that sees no key gives zeros.
@@ -110,17 +111,19 @@ def attention(
     documents: the number of the document at each place; a query sees keys of its own document only.
     valid: the keys that exist; the others are padding.
     drop: what is done to the weights in training.
+    bias: is added to the scaled scores, as relative positions are (Raffel et al. 2020); its rows
+      are those of the batch, or one.
 
     Raises:
       InputError: an unknown kind, or one that cannot do what is asked.
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    _require_able(kind, causal, window, valid, drop)
+    _require_able(kind, causal, window, valid, drop, bias)
 
     def plain(query, key, value):
         mask = visible(query.shape[1], key.shape[1], causal, window, documents, valid)
         empty = valid is not None  # then a query may see nothing
-        return _einsum_attention(query, key, value, mask, scale, drop, empty)
+        return _einsum_attention(query, key, value, mask, scale, drop, empty, bias)
 
     if kind == "einsum":
         return plain(query, key, value)
@@ -155,6 +158,7 @@ def cached_attention(
     *,
     window: int = 0,
     scale: float | None = None,
+    bias: Float[Array, "batch heads new places"] | None = None,
 ) -> tuple[Float[Array, "batch new heads size"], Cache]:
     """Writes new keys and values at the places from `start` on, and attends to all up to each
     query's own. Gives the output and the cache after it.
@@ -162,6 +166,7 @@ def cached_attention(
     start: one number, or one per row. What the cache has at later places is not seen, so that a
       row may be padded at its end and go on from its true length. start + new must not exceed the
       cache.
+    bias: is added to the scaled scores of all places of the cache.
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     start = jnp.asarray(start, jnp.int32)
@@ -177,23 +182,24 @@ def cached_attention(
     mask = keys <= places[..., None]
     if window:
         mask &= keys > places[..., None] - window
-    out = _einsum_attention(query, cache.key, cache.value, mask[:, None, None], scale)
-    return out, cache
+    mask = mask[:, None, None]
+    return _einsum_attention(query, *cache, mask, scale, bias=bias), cache
 
 
-def _require_able(kind: str, causal: bool, window: int, valid, drop) -> None:
+def _require_able(kind: str, causal: bool, window: int, valid, drop, bias) -> None:
     if kind not in KINDS:
         raise InputError(f"attention = {kind}; expected one of {', '.join(KINDS)}")
     if window and not causal:
         raise InputError(f"window = {window}; expected 0 where attention is not causal")
-    if kind != "einsum" and (not causal or valid is not None or drop is not None):
+    others = (valid, drop, bias)
+    if kind != "einsum" and (not causal or any(other is not None for other in others)):
         raise InputError(
             f"attention = {kind}; expected einsum for attention that is not causal, has padding or"
-            " drops weights: --attention einsum, or leave out --dropout"
+            " a bias, or drops weights: --attention einsum, or leave out --dropout"
         )
 
 
-def _einsum_attention(query, key, value, mask, scale, drop=None, empty=False):
+def _einsum_attention(query, key, value, mask, scale, drop=None, empty=False, bias=None):
     """Computes attention by two products.
 
     mask: [batch or 1, 1, 1, queries, keys], or None.
@@ -203,7 +209,10 @@ def _einsum_attention(query, key, value, mask, scale, drop=None, empty=False):
     grouped = query.reshape(batch, length, key.shape[2], -1, size)
     wide = jnp.promote_types(query.dtype, jnp.float32)
     scores = jnp.einsum("bqghd,bkgd->bghqk", grouped, key, preferred_element_type=wide)
-    weights, total = _weights(scale * scores, mask, empty)
+    scores = scale * scores
+    if bias is not None:
+        scores += bias.reshape(len(bias), *scores.shape[1:]).astype(wide)
+    weights, total = _weights(scores, mask, empty)
     if drop is not None:
         weights = drop(weights)
     out = jnp.einsum("bghqk,bkgd->bqghd", weights.astype(value.dtype), value)
