@@ -43,7 +43,7 @@ class EncoderDecoderConfig:
     hidden: int = 0
     """Width inside the MLPs; 0: 4 * width."""
     activation: str = "relu"
-    """relu (Vaswani et al. 2017) or gelu (Hendrycks & Gimpel 2016)."""
+    """relu (Vaswani et al. 2017), gelu or silu (Hendrycks & Gimpel 2016)."""
     norm: str = "first"
     """Where a block normalises: first (Xiong et al. 2020), which trains with little warm-up, or last
     (Vaswani et al. 2017)."""
@@ -342,7 +342,10 @@ class EncoderDecoder(nn.Module):
         return DecoderBlock(**self._block_options(), kind=kind, parent=None)
 
     def _table(self, name: str, rows: int = 0) -> Float[Array, "rows width"]:
-        init, shape = nn.initializers.normal(self.width**-0.5), (rows or self.vocabulary, self.width)
+        init, shape = (
+            nn.initializers.normal(self.width**-0.5),
+            (rows or self.vocabulary, self.width),
+        )
         return self.param(name, lambda key: {"embedding": init(key, shape)})["embedding"]
 
     def _blocks(self, side: str, count: int) -> list[PyTree]:

@@ -2,6 +2,7 @@
 last (Xiong et al. 2020)."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -12,7 +13,11 @@ from jaxmodels.models.layers.attention import Cache, attention, cached_attention
 from jaxmodels.models.layers.stack import BlockInputs
 from jaxmodels.ops.materialize import materialize_on_cpu
 
-ACTIVATIONS = ("relu", "gelu")
+ACTIVATIONS: dict[str, Callable] = {
+    "relu": nn.relu,
+    "gelu": partial(nn.gelu, approximate=False),
+    "silu": nn.silu,
+}
 Stream = Float[Array, "batch length width"]
 
 
@@ -82,8 +87,8 @@ class _Block(nn.Module):
 
     def _mlp(self, y: Stream) -> Stream:
         y = materialize_on_cpu(self.linear1(y))
-        y = nn.relu(y) if self.activation == "relu" else nn.gelu(y, approximate=False)
-        return materialize_on_cpu(self.linear2(materialize_on_cpu(y)))
+        y = materialize_on_cpu(ACTIVATIONS[self.activation](y))
+        return materialize_on_cpu(self.linear2(y))
 
 
 class EncoderBlock(_Block):
