@@ -158,7 +158,7 @@ def _of_line(line: bytes, wanted: Wanted) -> Record:
     ):
         name = next((name for name in ((given,) if given else usual) if name in content), None)
         if name is None or not _are_texts(content[name]):
-            expected = f"'{given or usual[1]}'"
+            expected = f"'{given or column.replace('ies', 'y')}'"
             return {**nothing, "broken": f"has no text {expected}, nor a list of texts"}
         record[column] = _encoded(content[name])
     return record

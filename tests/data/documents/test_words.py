@@ -27,7 +27,7 @@ def test_words_are_divided_and_joined_again():
 def test_unknown_words_of_a_document_get_the_number_of_their_first_place():
     vocabulary = copy_vocabulary(TEXTS, most=100, rare=2, lower=False)
     assert vocabulary.words == ("sat", "the", "a")
-    document = "the yak sat the emu yak".split()
+    document = ["the", "yak", "sat", "the", "emu", "yak"]
     known, extended = vocabulary.source(document)
     the, sat, size = 5, 4, vocabulary.size
     assert known.tolist() == [the, UNKNOWN, sat, the, UNKNOWN, UNKNOWN]
