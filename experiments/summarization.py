@@ -22,6 +22,7 @@ from typing import Annotated, Any, ClassVar
 
 import jax.numpy as jnp
 
+from experiments.exports.language_model import export_language_model
 from experiments.presets.summarization import PRESETS
 from experiments.summarization_report import SCORES, Shown, report
 from jaxmodels.data.dataset import TRAIN, evaluation_splits
@@ -136,10 +137,20 @@ def build(config: SummarizationConfig, data: Any = None) -> Experiment:
         prediction=Prediction(reader.read, objective.write, reader.write),
         elsewhere=partial(elsewhere, shown),
         introduction=data.summary(),
-        published=None
-        if config.model.model == "copy"
-        else partial(published_names, config.model.language_models),
+        **_published(config, data),
     )
+
+
+def _published(config: SummarizationConfig, data: DocumentData) -> dict[str, Any]:
+    """Makes what an experiment has of a model that others publish."""
+    if not isinstance(data.rows, PromptRows):
+        return {}
+    models = config.model.language_models
+    given = models, data.rows.tokenizer, sum(_places(config, data.rows)), "next", config.run.naming
+    return {
+        "published": partial(published_names, models),
+        "exports": {"safetensors": partial(export_language_model, *given)},
+    }
 
 
 def elsewhere(shown: Shown, config: SummarizationConfig) -> Elsewhere:

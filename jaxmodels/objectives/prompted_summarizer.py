@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
-from jaxtyping import Array, Key
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int, Key
 
 from jaxmodels.objectives.descent import learned_of
 from jaxmodels.objectives.language_model import LanguageModel
 from jaxmodels.objectives.summaries import SummarySearch, searched
-from jaxmodels.protocol import Batch, Score, State
+from jaxmodels.protocol import Batch, PyTree, Score, State
 
 SCORES = MappingProxyType(
     {
@@ -20,15 +21,44 @@ SCORES = MappingProxyType(
 )
 
 
+class SummaryQuestions(NamedTuple):
+    """What a model is given, and what it has to find at some of the places."""
+
+    inputs: Int[Array, "batch length"]
+    targets: Int[Array, "batch most"]
+    scored: Bool[Array, "batch most"]
+    places: Int[Array, "batch most"]  # of the inputs, behind which the targets stand
+    documents: None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class PromptedSummarizer(LanguageModel):
     """The objective of batches {"tokens": Int[batch, length + 1], "scored": Bool[batch, length],
     "prompt": Int[batch], "row": Int[batch]}: a document and its summary, of which the tokens of the
-    summary count, and the number of tokens before these."""
+    summary count, and the number of tokens before these.
+
+    The head is computed for as many places as a summary may have, which are few of a row's.
+    """
 
     search: SummarySearch
 
     meanings: ClassVar[Mapping[str, Score]] = SCORES
+
+    def evaluation_questions(self, batch: Batch) -> Any:
+        """Asks for the tokens of the summaries."""
+        tokens, length = batch["tokens"], batch["tokens"].shape[1] - 1
+        places = batch["prompt"][:, None] - 1 + jnp.arange(self.search.most)
+        within = jnp.minimum(places, length - 1)
+        targets = jnp.take_along_axis(tokens[:, 1:], within, axis=1)
+        scored = jnp.take_along_axis(batch["scored"], within, axis=1) & (places < length)
+        return SummaryQuestions(tokens[:, :-1], targets, scored, within)
+
+    def _hidden(self, params: PyTree, questions: Any, **options: Any) -> Any:
+        found = super()._hidden(params, questions, **options)
+        mutable = "mutable" in options
+        (hidden, kernel), captured = found if mutable else (found, None)
+        hidden = jnp.take_along_axis(hidden, questions.places[..., None], axis=1)
+        return ((hidden, kernel), captured) if mutable else (hidden, kernel)
 
     def write(self, state: State, batch: Batch, key: Key[Array, ""]) -> dict[str, Array]:
         """Writes the summary of each document: "tokens", "length", and the "row"."""

@@ -10,6 +10,7 @@ import numpy as np
 from jaxmodels.models.encoder_decoder import EncoderDecoderConfig
 from jaxmodels.models.language_models import create_language_model
 from jaxmodels.models.pointer_generator import pointer_generator
+from jaxmodels.objectives.language_model import LanguageModel
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.pointer_summarizer import PointerSummarizer
 from jaxmodels.objectives.prompted_summarizer import PromptedSummarizer
@@ -115,3 +116,27 @@ def test_a_model_of_the_next_token_writes_behind_prompts_of_several_lengths():
                 break
         count = int(found["length"][row])
         assert found["tokens"][row, :count].tolist() == text[length:]
+
+
+def test_the_head_at_the_places_of_summaries_alone_has_the_loss_of_a_whole_pass():
+    model = create_language_model("gpt2", WORDS, 10, layers=1, width=8, heads=2)
+    search = SummarySearch(most=4, end=END)
+    objective = PromptedSummarizer(model=model, optimizer=SGD, steps=2, search=search)
+    plain = LanguageModel(model, SGD, 2)
+    tokens, prompt = jax.random.randint(KEY, (3, 11), 0, WORDS), jnp.array([7, 4, 5])
+    count = jnp.array([4, 1, 3])[:, None]
+    places = jnp.arange(10) - (prompt[:, None] - 1)
+    scored = (places >= 0) & (places < count)
+    batch = {"tokens": tokens, "scored": scored, "prompt": prompt}
+    params = model.init(KEY, tokens[:, :-1])["params"]
+    found, expected = (
+        jax.jit(jax.value_and_grad(lambda params, one=one: _mean_loss(one, params, batch)))(params)
+        for one in (objective, plain)
+    )
+    for a, b in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def _mean_loss(objective, params, batch):
+    mean, _, metrics = objective.loss({"dropout": 0.0}, params, {}, batch, KEY)
+    return mean.total / mean.count + 0 * metrics["accuracy"].total
