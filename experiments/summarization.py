@@ -85,7 +85,7 @@ class SummarizationConfig(Config):
     experiment: ClassVar[str] = "summarization"
 
     run: Section[RunConfig] = RunConfig(
-        steps=800, batch_size=32, eval_every=200, eval_batch_size=100, log_every=50
+        steps=400, batch_size=32, eval_every=100, eval_batch_size=100, log_every=50
     )
     compute: Section[ComputeConfig] = ComputeConfig()
     data: Section[DocumentConfig] = DocumentConfig()
