@@ -2,6 +2,7 @@
 summaries beside their references."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +15,12 @@ from jaxmodels.protocol import Score
 from jaxmodels.train import Evaluation, Findings
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from jaxmodels.train.experiment import PerBatch
 
 _WORST, _DUE = 50, 8  # summaries that are shown after the last step, and during training
+ROUGES = ("ROUGE-1", "ROUGE-2", "ROUGE-L")
 _MEANINGS = ("words", "pairs of words", "the longest common subsequence of words")
 SCORES = {
     name: Score("higher", "", f"F-measure of {meaning}, 0 to 1, by rouge-score with its stemmer.")
@@ -92,7 +96,8 @@ def report(
     }
     head = f"{split}, step {evaluation.step}, {count:,} documents\n\n{_tabulated(table)}"
     text = f"{head}\n\nThe worst summaries first.\n\n{_told(worst)}"
-    return Findings(ours, record, texts={f"summaries-{split}.txt": text})
+    pictures = {f"rouge-{split}": partial(rouge_figure, table, f"{split}, step {evaluation.step}")}
+    return Findings(ours, record, pictures, {f"summaries-{split}.txt": text})
 
 
 def _worst(
@@ -122,8 +127,28 @@ def _told(worst: Sequence[Mapping[str, Any]]) -> str:
 
 def _tabulated(table: Mapping[str, Rouge]) -> str:
     wide = max(map(len, table))
-    lines = [f"{'':{wide}}  ROUGE-1  ROUGE-2  ROUGE-L"]
+    lines = [" " * wide + "".join(f"  {name}" for name in ROUGES)]
     for name, scores in table.items():
         numbers = "  ".join(f"{100 * score:7.2f}" for score in scores)
         lines.append(f"{name:{wide}}  {numbers}")
     return "\n".join(lines)
+
+
+def rouge_figure(table: Mapping[str, Rouge], title: str) -> "Figure":
+    """Draws the scores of a table as bars, in groups of one score."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 0.7 + 0.28 * len(table) * len(KINDS)), layout="constrained")
+    panel = figure.subplots()
+    high = 0.8 / len(table)
+    for number, (name, scores) in enumerate(table.items()):
+        places = [kind + number * high for kind in range(len(KINDS))]
+        bars = panel.barh(places, [100 * score for score in scores], 0.9 * high, label=name)
+        panel.bar_label(bars, fmt="%.1f", fontsize=7, padding=2)
+    panel.set_yticks([kind + 0.4 - high / 2 for kind in range(len(KINDS))], ROUGES)
+    panel.invert_yaxis()
+    panel.margins(x=0.1)
+    panel.set_xlabel("F-measure, percent")
+    panel.legend(fontsize=7)
+    panel.set_title(title, fontsize=9)
+    return figure

@@ -5,6 +5,7 @@ from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
+from flax import linen as nn
 from jaxtyping import Array, Bool, DTypeLike, Float, Int
 
 from jaxmodels import across
@@ -121,9 +122,7 @@ class PointerGenerator(EncoderDecoder):
         wide = jnp.promote_types(states.dtype, jnp.float32)
         queries = self.pointer_query(states)
         scores = scale * jnp.einsum("btw,bsw->bts", queries, keys, preferred_element_type=wide)
-        weights = jnp.exp(scores - jnp.max(scores, axis=-1, keepdims=True))
-        weights = jnp.where(valid[:, None], weights, 0)
-        weights /= jnp.maximum(jnp.sum(weights, axis=-1, keepdims=True), 1e-9)
+        weights = nn.softmax(scores, axis=-1, where=valid[:, None])
         read = jnp.einsum("bts,bsw->btw", weights.astype(encoded.dtype), encoded)
         gate = self.gate(jnp.concatenate([states, read], axis=-1))[..., 0]
         return Mixture(self.logits(states, self.head_kernel()), scores, gate)

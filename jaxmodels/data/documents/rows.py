@@ -131,7 +131,7 @@ class PromptRows:
         return self._frame[1]
 
     @cached_property
-    def _frame(self) -> tuple[Tokens, Tokens, int]:
+    def _frame(self) -> tuple[np.ndarray, np.ndarray, int]:
         """Returns the tokens before and behind a document, and the one behind a summary."""
         if self._is_chat:
             chat = chat_of(self.tokenizer)
