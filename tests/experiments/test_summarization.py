@@ -61,8 +61,10 @@ def written(folder, splits):
 
 
 def test_files_of_documents_to_a_file_of_summaries(tmp_path, capsys):
-    data, workdir = written(tmp_path / "watch", documents(60)), tmp_path / "run"
-    assert run(data=data, workdir=workdir, **SMALL) == 0
+    splits = documents(60)
+    del splits["validation"]  # which would compile as much again
+    data, workdir = written(tmp_path / "watch", splits), tmp_path / "run"
+    assert run(data=data, workdir=workdir, validation_fraction=0, **SMALL) == 0
     found = summary(capsys.readouterr().out)
     assert all(np.isfinite(float(found[f"test/{name}"])) for name in SCORES)
     evaluation = json.loads((workdir / "evaluation.json").read_text())["test"]
@@ -73,10 +75,9 @@ def test_files_of_documents_to_a_file_of_summaries(tmp_path, capsys):
     assert table["this model"]["rougeL"] == pytest.approx(float(found["test/rougeL"]), abs=1e-3)
     told = (workdir / "samples/summaries-test.txt").read_text()
     assert "extractive classifier" in told and "  meant: " in told
-    assert (workdir / "samples/step-00000002.txt").exists()
     new, output = tmp_path / "new.txt", tmp_path / "new.jsonl"
     new.write_bytes(b"Zanana found a fire at valve 12345 at dawn.\n\ncaf\xe9\n")
-    assert run(workdir=workdir, mode="predict", input=new, output=output, beams=2) == 0
+    assert run(workdir=workdir, mode="predict", input=new, output=output) == 0
     lines = [json.loads(line) for line in output.read_text().splitlines()]
     assert lines[0].keys() == {"input", "output"} and isinstance(lines[0]["output"], str)
     assert [("error" in line) for line in lines] == [False, True, True]
@@ -110,6 +111,7 @@ def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path, model
     many = train(build, configure(config, workdir=str(tmp_path / "many")), data)
     for a, b in zip(*(jax.tree.leaves(r.state["params"]) for r in (whole, many)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+    assert (tmp_path / "whole/samples/step-00000004.txt").exists()
     # What a run writes about lines is what its evaluation has scored.
     texts = [" ".join(sentences) for sentences, _ in data["test"]]
     lines = load_run(tmp_path / "whole", data=data).predict(texts)

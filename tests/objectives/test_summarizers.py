@@ -46,10 +46,14 @@ def _state():
 def test_the_loss_is_the_mean_over_words_and_their_end_without_padding():
     objective, state = _pointer(), _state()
     valid = BATCH["source"] > 0
-    mixture = objective.model.apply(
-        {"params": state["params"]}, BATCH["source"], BATCH["target"][:, :-1], valid=valid
-    )
-    each = np.asarray(log_probabilities(mixture, BATCH["copied"], valid))
+
+    @jax.jit
+    def probabilities(params):
+        given = {"params": params}, BATCH["source"], BATCH["target"][:, :-1]
+        mixture = objective.model.apply(*given, valid=valid)
+        return log_probabilities(mixture, BATCH["copied"], valid)
+
+    each = np.asarray(probabilities(state["params"]))
     targets = np.asarray(BATCH["target"])[:, 1:]
     nats = -np.take_along_axis(each, targets[..., None], axis=-1)[..., 0]
     scored = targets > 0
@@ -58,11 +62,12 @@ def test_the_loss_is_the_mean_over_words_and_their_end_without_padding():
     assert int(sums["loss"].count) == scored.sum() == 5
     np.testing.assert_allclose(sums["loss"].value(), nats[scored].mean(), rtol=1e-5)
     assert step(after, BATCH, KEY)[1]["loss"].value() < sums["loss"].value()
-    found = objective.evaluate(state, {**BATCH, "valid": jnp.array([False, True])}, KEY)
+    found = jax.jit(objective.evaluate)(state, {**BATCH, "valid": jnp.array([False, True])}, KEY)
     np.testing.assert_allclose(found.loss.value(), nats[1].mean(), rtol=1e-5)
     assert objective.summarize(found).keys() == {"loss", "copying"}
     _, losses = objective.losses(state, BATCH, KEY)
-    np.testing.assert_allclose(np.mean(losses(state["params"])), sums["loss"].value(), rtol=1e-5)
+    totals = jax.jit(losses)(state["params"])
+    np.testing.assert_allclose(np.mean(totals), sums["loss"].value(), rtol=1e-5)
 
 
 def test_parts_of_a_batch_have_the_gradient_of_the_whole():
@@ -94,7 +99,7 @@ def test_a_model_of_the_next_token_writes_behind_prompts_of_several_lengths():
     search = SummarySearch(most=4, end=END, no_repeat=2)
     objective = PromptedSummarizer(model=model, optimizer=SGD, steps=2, search=search)
     tokens = jax.random.randint(KEY, (3, 11), 4, WORDS)
-    params = jax.tree.map(lambda leaf: 5 * leaf, model.init(KEY, tokens[:, :-1])["params"])
+    params = jax.tree.map(lambda leaf: 5 * leaf, jax.jit(model.init)(KEY, tokens[:, :-1])["params"])
     # It never ends by itself, and what it would repeat is barred.
     params["token_embedding"]["embedding"] = params["token_embedding"]["embedding"].at[END].set(0)
     state = {"params": params, "ema": {}, "hyperparameters": {}}
@@ -128,7 +133,7 @@ def test_the_head_at_the_places_of_summaries_alone_has_the_loss_of_a_whole_pass(
     places = jnp.arange(10) - (prompt[:, None] - 1)
     scored = (places >= 0) & (places < count)
     batch = {"tokens": tokens, "scored": scored, "prompt": prompt}
-    params = model.init(KEY, tokens[:, :-1])["params"]
+    params = jax.jit(model.init)(KEY, tokens[:, :-1])["params"]
     found, expected = (
         jax.jit(jax.value_and_grad(lambda params, one=one: _mean_loss(one, params, batch)))(params)
         for one in (objective, plain)
