@@ -17,6 +17,7 @@ from tests.marks import slow
 
 SMALL = {"width": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 1, "batch_size": 16}
 SMALL |= {"steps": 4, "eval_every": 2, "eval_batch_size": 8, "mesh": "data=1", "written": 4}
+SMALL |= {"optimizer": "sgd", "weight_decay": 0.0}
 SCORES = ("loss", "rouge1", "rouge2", "rougeL")
 
 

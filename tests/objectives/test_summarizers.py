@@ -6,6 +6,7 @@ from itertools import pairwise
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxmodels.models.encoder_decoder import EncoderDecoderConfig
 from jaxmodels.models.language_models import create_language_model
@@ -57,25 +58,28 @@ def test_the_loss_is_the_mean_over_words_and_their_end_without_padding():
     targets = np.asarray(BATCH["target"])[:, 1:]
     nats = -np.take_along_axis(each, targets[..., None], axis=-1)[..., 0]
     scored = targets > 0
-    step = jax.jit(objective.step)
-    after, sums = step(state, BATCH, KEY)
-    assert int(sums["loss"].count) == scored.sum() == 5
-    np.testing.assert_allclose(sums["loss"].value(), nats[scored].mean(), rtol=1e-5)
-    assert step(after, BATCH, KEY)[1]["loss"].value() < sums["loss"].value()
-    found = jax.jit(objective.evaluate)(state, {**BATCH, "valid": jnp.array([False, True])}, KEY)
+    evaluate = jax.jit(objective.evaluate)
+    found = evaluate(state, BATCH, KEY)
+    assert int(found.loss.count) == scored.sum() == 5
+    np.testing.assert_allclose(found.loss.value(), nats[scored].mean(), rtol=1e-5)
+    found = evaluate(state, {**BATCH, "valid": jnp.array([False, True])}, KEY)
     np.testing.assert_allclose(found.loss.value(), nats[1].mean(), rtol=1e-5)
     assert objective.summarize(found).keys() == {"loss", "copying"}
-    _, losses = objective.losses(state, BATCH, KEY)
-    totals = jax.jit(losses)(state["params"])
-    np.testing.assert_allclose(np.mean(totals), sums["loss"].value(), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_have_the_gradient_of_the_whole():
     one, two = (
         jax.jit(_pointer(accumulate=parts).step)(_state(), BATCH, KEY)[0] for parts in (1, 2)
     )
-    for a, b in zip(*(jax.tree.leaves(state["params"]) for state in (one, two))):
+    for a, b in zip(*(jax.tree.leaves(state["params"]) for state in (one, two)), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
+    objective = _pointer()
+    loss = _pointer().evaluate(_state(), BATCH, KEY).loss.value()
+    assert objective.evaluate(one, BATCH, KEY).loss.value() < loss
+    _, losses = objective.losses(_state(), BATCH, KEY)
+    totals = jax.jit(losses)(_state()["params"])
+    np.testing.assert_allclose(np.mean(totals), loss, rtol=1e-5)
 
 
 def test_copying_yields_words_that_the_vocabulary_lacks():
@@ -123,6 +127,7 @@ def test_a_model_of_the_next_token_writes_behind_prompts_of_several_lengths():
         assert found["tokens"][row, :count].tolist() == text[length:]
 
 
+@pytest.mark.slow
 def test_the_head_at_the_places_of_summaries_alone_has_the_loss_of_a_whole_pass():
     model = create_language_model("gpt2", WORDS, 10, layers=1, width=8, heads=2)
     search = SummarySearch(most=4, end=END)
