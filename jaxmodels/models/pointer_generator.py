@@ -2,7 +2,7 @@
 
 from dataclasses import fields
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -84,7 +84,7 @@ class PointerGenerator(EncoderDecoder):
         """
         encoded = self._encoded(source, valid, BlockInputs())
         block = self._decoder_block()
-        cross: list[Cache] = [
+        cross: list[Any] = [
             block.apply({"params": params}, encoded, method="keys_and_values")
             for params in self.decoder_params
         ]

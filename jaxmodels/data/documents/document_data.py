@@ -137,7 +137,7 @@ class DocumentReader:
                 if error is not None:
                     yield text, error
                     continue
-                row = np.int32(len(self._read))
+                row = np.array(len(self._read), np.int32)
                 self._read.append(text)
                 yield text, {**{name: column[at] for name, column in columns.items()}, "row": row}
                 at += 1

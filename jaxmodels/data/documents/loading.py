@@ -1,7 +1,7 @@
 """Documents by flags: what is read, how it is divided, and how it becomes tokens."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -210,7 +210,8 @@ def _divided(
     found |= others
     if most := config.evaluated:
         found = {
-            split: Documents(*(column[:most] for column in some)) for split, some in found.items()
+            split: Documents(some.sentences[:most], some.summaries[:most], some.keys[:most])
+            for split, some in found.items()
         }
     return {TRAIN: _read(train, np.flatnonzero(left)), **found}
 
@@ -242,7 +243,7 @@ def _rows(
             f"tokenizer = {name}; expected {'words' if kind == 'words' else 'a published one'} with"
             " this model"
         )
-    make: type[CopyRows] | type[PromptRows]
+    make: Callable[[Any, int, int], CopyRows | PromptRows]
     if kind == "words":
         texts = ([text, *own] for text, own in zip(train.texts, train.summaries))
         words = copy_vocabulary(texts, config.vocabulary, config.rare, config.lower)
