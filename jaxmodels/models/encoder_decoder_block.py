@@ -153,7 +153,8 @@ class DecoderBlock(_Block):
         query, rows = self._heads(self.cross_query(y)), len(cross.key)
         out = attention(
             query.reshape(rows, -1, *query.shape[2:]),
-            *cross,
+            cross.key,
+            cross.value,
             causal=False,
             valid=inputs.memory_valid,
             drop=self._drop(inputs, 4),

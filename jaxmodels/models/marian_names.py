@@ -46,7 +46,10 @@ def is_published(weights: Weights) -> bool:
 
 
 def published(config: MarianConfig, names: Collection[str] = ()) -> Published:
-    """Makes the table of names of a `Marian`; `names`, of the file, do not matter."""
+    """Makes the table of names of a `Marian`.
+
+    names: those of the file, which tell whether it has the positions, as old ones do.
+    """
     sizes = config.sizes()
     bias = ("params/head_bias/bias",)
     entries = [
@@ -56,13 +59,14 @@ def published(config: MarianConfig, names: Collection[str] = ()) -> Published:
     for side, layers in (("encoder", sizes["layers"]), ("decoder", sizes["decoder_layers"])):
         for index in range(layers):
             entries += _block(f"{side}.layers.{index}", f"{side}_block_{index}")
-    positions = sinusoids_published(config.context, sizes["width"])
     sides = ("encoder", "decoder")
+    positions = [f"{side}.embed_positions.weight" for side in sides]
+    sines = sinusoids_published(config.context, sizes["width"])
     return Published(
         tuple(entries),
         {name: "shared.weight" for name in ("lm_head.weight", *map(_embedding, sides))},
         prefixes=("model.",),
-        constants={f"{side}.embed_positions.weight": positions for side in sides},
+        constants={name: sines for name in positions if f"model.{name}" in names},
     )
 
 

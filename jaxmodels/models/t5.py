@@ -1,5 +1,5 @@
-"""T5 as published: version 1.0 (Raffel et al. 2020, Exploring the Limits of Transfer Learning with a
-Unified Text-to-Text Transformer), and 1.1 with gated MLPs and a head of its own (Shazeer 2020).
+"""T5 as published: 1.0 (Raffel et al. 2020, Exploring the Limits of Transfer Learning with a
+Unified Text-to-Text Transformer) and, with gated MLPs and a head of its own, 1.1 (Shazeer 2020).
 
 The names of their published weights are in `t5_names`.
 """

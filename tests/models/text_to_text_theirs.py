@@ -98,4 +98,5 @@ def params_of(network, case, dtype=jnp.float32, of=lambda tensor: tensor):
     tokens = jnp.zeros((1, 1), jnp.int32)
     shapes = jax.eval_shape(model_of(case).init, jax.random.key(0), tokens, tokens)
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), shapes)
-    return load(weights_of(network, of), NAMES[case].published(CONFIGS[case]), shapes)["params"]
+    weights = weights_of(network, of)
+    return load(weights, NAMES[case].published(CONFIGS[case], list(weights)), shapes)["params"]

@@ -1,5 +1,5 @@
-"""Published tokenizers of the `sentencepiece` library (Kudo & Richardson 2018): T5's `spiece.model`,
-and Marian's `source.spm` and `target.spm` with their common `vocab.json`."""
+"""Published tokenizers of the `sentencepiece` library (Kudo & Richardson 2018): the `spiece.model`
+of T5, and Marian's `source.spm` and `target.spm` with their common `vocab.json`."""
 
 import base64
 import re
@@ -25,8 +25,10 @@ _LANGUAGE = re.compile(r">>.+?<<")  # of the target, at the start of a source
 
 
 class SentencePieces:
-    """One or two models of sentencepiece and the numbers of their pieces. Nothing of a text becomes
-    a special token, but where the vocabulary has languages of targets, as >>fra<<, one at its start.
+    """One or two models of sentencepiece and the numbers of their pieces.
+
+    Nothing of a text becomes a special token, but a language of the target at its start, as
+    >>fra<<, where the vocabulary has it.
 
     source: the content of the file for what is read. target: for what is written; None: the same.
     words: the pieces by their tokens, as `vocab.json` has them; None: those of the model itself.
@@ -179,7 +181,7 @@ def kept_sentencepiece(path: Path, values: Mapping[str, Any]) -> SentencePieces:
 def _made(path: Path, *parts: Any) -> SentencePieces:
     with readable(path, KIND):
         tokenizer = SentencePieces(*parts)
-        tokenizer._writer  # a damaged one is refused here
+        tokenizer.encode([""]), tokenizer.decode([])  # which read the models
     if tokenizer.end is None:
         raise InputError(f"tokenizer = {path}; it has no {END}; expected one that ends texts by it")
     return tokenizer

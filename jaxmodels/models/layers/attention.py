@@ -138,15 +138,34 @@ def attention(
 
 
 class Cache(NamedTuple):
-    """The keys and values of one layer at the places 0..length-1 of each row's sequence."""
+    """The keys and values of one layer at the places 0..length-1 of each row's sequence.
+
+    beam: in a beam search, whose rows are several beams of each text side by side, the beam whose
+      keys and values stand at each place of a beam's sequence. So beams that go on from another
+      one need not copy what it has, which would take as long as all else does.
+    """
 
     key: Float[Array, "batch length groups size"]
     value: Float[Array, "batch length groups size"]
+    beam: Int[Array, "texts beams length"] | None = None
 
     @classmethod
     def empty(cls, batch: int, length: int, groups: int, size: int, dtype: DTypeLike) -> "Cache":
         """Makes a cache in which nothing stands yet."""
         return cls(*(jnp.zeros((batch, length, groups, size), dtype) for _ in range(2)))
+
+    def repeated(self, beams: int) -> "Cache":
+        """Makes the rows of all beams of those of their texts (see `decoding.caches`)."""
+        key, value = (jnp.repeat(array, beams, axis=0) for array in self[:2])
+        return Cache(key, value, _own_beam((len(self.key), beams, self.key.shape[1])))
+
+    def reordered(
+        self, parent: Int[Array, "texts beams"], written: Int[Array, " texts"]
+    ) -> "Cache":
+        """Gives each beam what its parent has at the first `written` places."""
+        beam = jnp.take_along_axis(self.beam, parent[..., None], axis=1)
+        is_written = jnp.arange(beam.shape[2]) < written[:, None, None]
+        return self._replace(beam=jnp.where(is_written, beam, _own_beam(beam.shape)))
 
 
 def cached_attention(
@@ -173,17 +192,46 @@ def cached_attention(
     starts = jnp.broadcast_to(start, query.shape[:1])
     if start.ndim:
         write = jax.vmap(lambda old, new, at: jax.lax.dynamic_update_slice_in_dim(old, new, at, 0))
-        cache = Cache(*(write(old, new, starts) for old, new in zip(cache, (key, value))))
+        key, value = (write(old, new, starts) for old, new in zip(cache, (key, value)))
     else:
         write = jax.lax.dynamic_update_slice_in_dim
-        cache = Cache(*(write(old, new, start, 1) for old, new in zip(cache, (key, value))))
+        key, value = (write(old, new, start, 1) for old, new in zip(cache, (key, value)))
+    cache = cache._replace(key=key, value=value)
     places = starts[:, None] + jnp.arange(query.shape[1])
     keys = jnp.arange(cache.key.shape[1])
     mask = keys <= places[..., None]
     if window:
         mask &= keys > places[..., None] - window
+    if cache.beam is not None:
+        return _attention_of_beams(query, cache, mask, scale, bias), cache
     mask = mask[:, None, None]
-    return _einsum_attention(query, *cache, mask, scale, bias=bias), cache
+    return _einsum_attention(query, cache.key, cache.value, mask, scale, bias=bias), cache
+
+
+def _own_beam(shape: tuple[int, ...]) -> Int[Array, "texts beams length"]:
+    return jnp.broadcast_to(jnp.arange(shape[1])[:, None], shape)
+
+
+def _attention_of_beams(query, cache: Cache, mask, scale, bias):
+    """Attends from all beams of a text to the keys of all at once, of which a beam sees those that
+    its sequence is made of.
+
+    mask: [rows, queries, places].
+    """
+    texts, beams, length = cache.beam.shape
+    rows, new, heads, _ = query.shape
+    is_own = cache.beam[:, :, None, None] == jnp.arange(beams)[:, None]
+    mask = mask.reshape(texts, beams, new, 1, length) & is_own
+    mask = mask.reshape(texts, 1, 1, beams * new, beams * length)
+    if bias is not None:
+        bias = jnp.broadcast_to(bias, (rows, heads, new, length))
+        bias = bias.reshape(texts, beams, heads, new, length).swapaxes(1, 2)
+        bias = jnp.tile(bias.reshape(texts, heads, beams * new, length), beams)
+    query, key, value = (
+        array.reshape(texts, -1, *array.shape[2:]) for array in (query, cache.key, cache.value)
+    )
+    out = _einsum_attention(query, key, value, mask, scale, bias=bias)
+    return out.reshape(rows, new, heads, -1)
 
 
 def _require_able(kind: str, causal: bool, window: int, valid, drop, bias) -> None:
