@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from experiments.exports.language_model import export_language_model
 from experiments.presets.summarization import PRESETS
 from experiments.summarization_report import SCORES, Shown, report
-from jaxmodels.data.dataset import TRAIN, evaluation_splits
+from jaxmodels.data.dataset import evaluation_splits
 from jaxmodels.data.documents import DocumentConfig, DocumentData, load_documents
 from jaxmodels.data.documents.document_data import DocumentReader
 from jaxmodels.data.documents.loading import documents_elsewhere
@@ -123,13 +123,13 @@ def build(config: SummarizationConfig, data: Any = None) -> Experiment:
     """Makes the experiment of a config, on the documents that it names or on those in memory:
     {"train": [(document, summary), ...], "test": [...]}, where each may be a list of texts."""
     data = load_documents(config.data, data, config.model.tokens)
-    sources = {split: data.source(split) for split in data.sizes}
+    sources = {split: data.source(split) for split in evaluation_splits(data.sizes)}
     objective = _objective(config, data)
     shown, reader = Shown(data), DocumentReader(data)
     return Experiment(
         objective=Objective.of(objective),
-        train=sources[TRAIN],
-        evaluation={split: sources[split] for split in evaluation_splits(sources)},
+        train=data.training(),
+        evaluation=sources,
         monitor="loss",
         scores={**objective.scores, **SCORES},
         facts={"data": data.facts()},
@@ -185,7 +185,7 @@ def _objective(
     if isinstance(rows, CopyRows):
         lengths = rows.document, rows.summary + 2
         model = config.model.create(vocabulary, lengths, dtype)
-        return PointerSummarizer(model=model, search=search, **common)
+        return PointerSummarizer(model=model, search=search, buckets=data.buckets, **common)
     model = config.model.create(vocabulary, _places(config, rows), dtype)
     return PromptedSummarizer(model=model, search=search, **common)
 

@@ -12,6 +12,7 @@ PRESETS = {
             "lower": True,
             "document_length": 256,
             "summary_length": 40,
+            "buckets": 3,
             "width": 192,
             "dropout": 0.3,
             "steps": 1500,

@@ -1,6 +1,6 @@
 """Summarization by an encoder and a decoder that can copy words of the document."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -60,7 +60,13 @@ class PointerSummarizer:
     The target begins with the token that starts a text and has its end behind it. "copied" and
     "target" have numbers from the vocabulary's size on for words that only a source has.
 
+    Batches of training may be of one of several shapes: each column [row, pair, length], and in
+    every row "bucket", the number of the shape, whose pairs are cut out of each row (see
+    `data.pairs.BucketedPairs`). The program of each shape is compiled once.
+
     model: has the methods of `models.pointer_generator.PointerGenerator`.
+    buckets: the shapes (pairs in a row, length of source, length of target), the smallest first;
+      none: that of the columns.
     steps: the length of the run, over which the learning rate may be laid out.
     dropout, ema: enter the state as hyperparameters. Zero leaves the term out of the program.
     accumulate: the number of parts of a batch, which are computed one after another.
@@ -70,6 +76,7 @@ class PointerSummarizer:
     optimizer: OptimizerConfig
     steps: int
     search: SummarySearch
+    buckets: Sequence[tuple[int, int, int]] = ()
     dropout: float = 0.0
     ema: float = 0.0
     accumulate: int = 1
@@ -84,7 +91,7 @@ class PointerSummarizer:
 
     def init(self, key: Key[Array, ""], spec: BatchSpec, hyperparameters: Hyperparameters) -> State:
         """Creates the state before the first step."""
-        source, target = (jnp.ones((1, spec[name].shape[1]), int) for name in ("source", "target"))
+        source, target = (jnp.ones((1, spec[name].shape[-1]), int) for name in ("source", "target"))
         params = self.model.init(key, source, target, valid=source > PADDING)["params"]
         learned = {"params": params}
         return initial_state(self.optimizer, learned, hyperparameters, bool(self.ema), key)
@@ -101,7 +108,11 @@ class PointerSummarizer:
     ) -> tuple[State, dict[str, Mean]]:
         """Takes one step of descent on the mean loss of the batch's words."""
         loss = of_trained(partial(self.loss, state["hyperparameters"]), state)
-        gradients, _, sums = gradients_of(loss, state["params"], {}, batch, key, self.accumulate)
+
+        def differentiated(part):
+            return gradients_of(loss, state["params"], {}, part, key, self.accumulate)
+
+        gradients, _, sums = self._by_bucket(differentiated, batch)
         state, norms = descend_measured(self.optimizer, self.steps, state, gradients)
         return state, sums | norms
 
@@ -119,21 +130,39 @@ class PointerSummarizer:
         return loss, carried, {"loss": loss, "copying": mean_over(copying, scored)}
 
     def losses(self, state: State, batch: Batch, key: Key[Array, ""]) -> tuple[PyTree, Losses]:
-        """Returns the parameters, and the function of them that computes each example's loss."""
+        """Returns the parameters, and the function of them that computes the loss of each row of
+        the batch."""
 
         def of_part(params, carried, part, part_key):
             losses, _, scored = self._losses(params, part, state["hyperparameters"], part_key)
             return jnp.sum(jnp.where(scored, losses, 0), axis=1), carried
 
-        words = jnp.sum(batch["target"][:, 1:] != PADDING)
-
         def compute(params: PyTree) -> Float[Array, " batch"]:
-            given = of_trained(of_part, state), params, {}, batch, key, self.accumulate
-            totals = losses_in_parts(*given)
-            # Scaled so that their mean is the loss of the batch.
-            return totals * (len(totals) / jnp.maximum(words, 1))
+            def of_bucket(part):
+                given = of_trained(of_part, state), params, {}, part, key, self.accumulate
+                totals = losses_in_parts(*given).reshape(len(batch["source"]), -1)
+                words = jnp.sum(part["target"][:, 1:] != PADDING)
+                # Scaled so that their mean is the loss of the batch.
+                return jnp.sum(totals, axis=1) * (len(totals) / jnp.maximum(words, 1))
+
+            return self._by_bucket(of_bucket, batch)
 
         return state["params"], compute
+
+    def _by_bucket(self, function: Callable[[Batch], PyTree], batch: Batch) -> PyTree:
+        """Applies a function to the pairs of a training batch in their shape."""
+        if "bucket" not in batch:
+            return function(batch)
+
+        def cut(pairs: int, source: int, target: int) -> Batch:
+            lengths = {"source": source, "copied": source, "target": target}
+            return {
+                name: batch[name][:, :pairs, :length].reshape(-1, length)
+                for name, length in lengths.items()
+            }
+
+        branches = [partial(lambda bucket, _: function(cut(*bucket)), one) for one in self.buckets]
+        return jax.lax.switch(batch["bucket"][0], branches, None)
 
     def _losses(
         self,

@@ -94,7 +94,7 @@ def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path, model
         Bytes().save(tmp_path)
         flags |= {"layers": 1, "tokenizer": str(tmp_path)}
     else:
-        flags |= {"encoder_layers": 1, "decoder_layers": 1}
+        flags |= {"encoder_layers": 1, "decoder_layers": 1, "buckets": 2}
     config = configure(SummarizationConfig(), **flags)
     one = configure(config, mesh="data=1")
     whole = train(build, configure(one, workdir=str(tmp_path / "whole")), data)

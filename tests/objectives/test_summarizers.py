@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxmodels.data.pairs.buckets import Bucket
 from jaxmodels.models.encoder_decoder import EncoderDecoderConfig
 from jaxmodels.models.language_models import create_language_model
 from jaxmodels.models.pointer_generator import pointer_generator
@@ -150,3 +151,25 @@ def test_the_head_at_the_places_of_summaries_alone_has_the_loss_of_a_whole_pass(
 def _mean_loss(objective, params, batch):
     mean, _, metrics = objective.loss({"dropout": 0.0}, params, {}, batch, KEY)
     return mean.total / mean.count + 0 * metrics["accuracy"].total
+
+
+@pytest.mark.slow
+def test_a_batch_in_a_bucket_is_the_batch_in_the_longest_rows():
+    buckets = (Bucket(2, 2, 3), Bucket(1, 4, 4))
+    pairs = {name: BATCH[name][:, None] for name in ("source", "copied", "target")}
+    # The second pair alone, cut to the smaller shape, beside one that has nothing.
+    short = {
+        name: jnp.concatenate([column[1:], 0 * column[1:]], axis=1)
+        for name, column in pairs.items()
+    }
+    short["target"] = short["target"].at[0, 0].set(jnp.array([2, 9, 3, 0]))
+    plain = {name: column[0] for name, column in short.items()}
+    plain = {name: column[:1] for name, column in plain.items()}
+    step = jax.jit(_pointer(buckets=buckets).step)
+    for given, number, expected in ((short, 0, plain), (pairs, 1, BATCH)):
+        batch = {**given, "bucket": jnp.full(len(given["source"]), number)}
+        found, sums = step(_state(), batch, KEY)
+        wanted, whole = jax.jit(_pointer().step)(_state(), expected, KEY)
+        np.testing.assert_allclose(sums["loss"].value(), whole["loss"].value(), rtol=1e-5)
+        for a, b in zip(*map(jax.tree.leaves, (found["params"], wanted["params"])), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-6)

@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 
 from jaxmodels.data.dataset import TRAIN, BadRecord, BadRow, Columns, DataFacts
 from jaxmodels.data.documents.rows import CopyRows, PromptRows
+from jaxmodels.data.pairs.buckets import Bucket, BucketedPairs, choose_buckets
 from jaxmodels.data.resident import Resident
 from jaxmodels.data.text.documents import why_undecodable
 from jaxmodels.errors import InputError
@@ -56,6 +59,7 @@ class DocumentData:
     fingerprint: str  # of the content
     splits: Mapping[str, Documents]
     rows: CopyRows | PromptRows
+    most_buckets: int = 1
     cleaning: Mapping[str, Any] = field(default_factory=dict)
     skipped: tuple[BadRow, ...] = ()
 
@@ -63,6 +67,30 @@ class DocumentData:
     def sizes(self) -> dict[str, int]:
         """The number of documents of each split."""
         return {split: len(some.keys) for split, some in self.splits.items()}
+
+    def training(self) -> Resident | BucketedPairs:
+        """Makes the source of training batches; with several buckets without the column "row"."""
+        if len(self.buckets) == 1:
+            return self.source(TRAIN)
+        documents, summaries, keys = self.splits[TRAIN].pairs(every=True)
+        columns = self.rows.columns(documents, summaries)
+        return BucketedPairs(columns, self._lengths, self.buckets, keys.__getitem__)
+
+    @cached_property
+    def buckets(self) -> tuple[Bucket, ...]:
+        """The shapes of training batches."""
+        most = self.rows.document, self.rows.summary + 2
+        if self.most_buckets == 1:
+            return (Bucket(1, *most),)
+        return choose_buckets(self._lengths, most, self.most_buckets)
+
+    @cached_property
+    def _lengths(self) -> Int[np.ndarray, "pair 2"]:
+        """Counts the tokens of each training pair, as they stand in their rows."""
+        documents, summaries, _ = self.splits[TRAIN].pairs(every=True)
+        source, target = map(np.array, self.rows.lengths(documents, summaries))
+        target = np.minimum(target, self.rows.summary) + 2
+        return np.stack([np.minimum(source, self.rows.document), target], axis=1)
 
     def source(self, split: str, every: bool | None = None) -> Resident:
         """Makes the source of batches of a split.
@@ -84,6 +112,7 @@ class DocumentData:
             "fingerprint": self.fingerprint,
             "splits": self.sizes,
             "lengths": {"document": self.rows.document, "summary": self.rows.summary},
+            "buckets": [list(bucket) for bucket in self.buckets],
             "tokenizer": {
                 "name": tokenizer.name,
                 "size": tokenizer.size,
@@ -106,6 +135,9 @@ class DocumentData:
             f"tokens: {tokenizer.name}, {tokenizer.size:,} of them; {rows.document} of a document,"
             f" {rows.summary} of a summary",
         ]
+        if len(self.buckets) > 1:
+            shapes = ", ".join(f"{b.pairs} of {b.source} + {b.target}" for b in self.buckets)
+            lines.append(f"buckets, in a row of a batch: {shapes} tokens")
         for split, found in self.cleaning.get("repeated", {}).items():
             lines.append(f"repeated in {split}: {found['count']:,}, as {found['records'][0]}")
         for split, counts in self.cleaning.get("cut", {}).items():

@@ -81,11 +81,16 @@ class DocumentConfig:
     document, at most 384."""
     summary_length: int = 0
     """Most tokens of a summary. 0: those of the longest training summary, at most 64."""
+    buckets: int = 1
+    """Shapes of training batches of a model with copy, at most: documents of similar lengths go
+    together, more of them where they are short, as many tokens as --batch-size of the longest."""
 
     def validate(self) -> None:
         """Raises InputError for values out of range."""
         least = {"skip_bad_records": 0, "evaluated": 0, "document_length": 0, "summary_length": 0}
-        for name, value in (least | {"longest": 1, "rare": 1, "vocabulary": 5}).items():
+        for name, value in (
+            least | {"longest": 1, "rare": 1, "vocabulary": 5, "buckets": 1}
+        ).items():
             if getattr(self, name) < value:
                 raise InputError(f"{name} = {getattr(self, name)}; expected at least {value}")
         shares = [share or 0.0 for share in (self.validation_fraction, self.test_fraction)]
@@ -112,6 +117,8 @@ def load_documents(config: DocumentConfig, given: Any = None, kind: str = "words
     dataset, findings = _checked(config, given)
     splits = _divided(config, dataset.name, findings.splits)
     rows, cut = _rows(config, splits, kind)
+    if config.buckets > 1 and not isinstance(rows, CopyRows):
+        raise InputError(f"buckets = {config.buckets}; expected 1 but with --model copy")
     cleaning = {name: value for name, value in findings.facts.items() if value}
     return DocumentData(
         name=dataset.name,
@@ -119,6 +126,7 @@ def load_documents(config: DocumentConfig, given: Any = None, kind: str = "words
         fingerprint=dataset.fingerprint,
         splits=splits,
         rows=rows,
+        most_buckets=config.buckets,
         cleaning={**cleaning, "cut": cut} if cut else cleaning,
         skipped=findings.bad,
     )
