@@ -76,12 +76,8 @@ def test_files_of_documents_to_a_file_of_summaries(tmp_path, capsys):
     assert table["this model"]["rougeL"] == pytest.approx(float(found["test/rougeL"]), abs=1e-3)
     told = (workdir / "samples/summaries-test.txt").read_text()
     assert "extractive classifier" in told and "  meant: " in told
-    new, output = tmp_path / "new.txt", tmp_path / "new.jsonl"
-    new.write_bytes(b"Zanana found a fire at valve 12345 at dawn.\n\ncaf\xe9\n")
-    assert run(workdir=workdir, mode="predict", input=new, output=output) == 0
-    lines = [json.loads(line) for line in output.read_text().splitlines()]
-    assert lines[0].keys() == {"input", "output"} and isinstance(lines[0]["output"], str)
-    assert [("error" in line) for line in lines] == [False, True, True]
+    assert run(data=data, workdir=workdir, validation_fraction=0, **SMALL) == 0
+    assert "is finished" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("model", [slow("copy"), slow("gpt2")])
@@ -122,7 +118,7 @@ def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path, model
 
 
 @pytest.mark.slow
-def test_other_documents_are_evaluated_with_their_own_references(tmp_path, capsys):
+def test_other_documents_are_evaluated_and_lines_of_a_file_summarized(tmp_path, capsys):
     data, workdir = written(tmp_path / "watch", documents(40)), tmp_path / "run"
     assert run(data=data, workdir=workdir, **SMALL) == 0
     other = tmp_path / "other.jsonl"
@@ -131,6 +127,12 @@ def test_other_documents_are_evaluated_with_their_own_references(tmp_path, capsy
     found = json.loads((workdir / "evaluation-other.jsonl.json").read_text())["splits"]["train"]
     assert found["table"]["first sentence"]["rouge1"] == 1
     assert found["worst"][0]["references"] == ["A leak."]
+    new, output = tmp_path / "new.txt", tmp_path / "new.jsonl"
+    new.write_bytes(b"Zanana found a fire at valve 12345 at dawn.\n\ncaf\xe9\n")
+    assert run(workdir=workdir, mode="predict", input=new, output=output) == 0
+    lines = [json.loads(line) for line in output.read_text().splitlines()]
+    assert lines[0].keys() == {"input", "output"} and isinstance(lines[0]["output"], str)
+    assert [("error" in line) for line in lines] == [False, True, True]
 
 
 def test_what_makes_no_sense_is_refused(tmp_path, capsys):
