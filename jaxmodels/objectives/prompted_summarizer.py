@@ -3,15 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int, Key
+from jaxtyping import Array, Key
 
 from jaxmodels.objectives.descent import learned_of
 from jaxmodels.objectives.language_model import LanguageModel
 from jaxmodels.objectives.summaries import SummarySearch, searched
-from jaxmodels.protocol import Batch, PyTree, Score, State
+from jaxmodels.objectives.token_prediction import Questions
+from jaxmodels.protocol import Batch, Score, State
 
 SCORES = MappingProxyType(
     {
@@ -19,16 +20,6 @@ SCORES = MappingProxyType(
         "accuracy": Score("higher", "", "Share of a summary's tokens that are the likeliest."),
     }
 )
-
-
-class SummaryQuestions(NamedTuple):
-    """What a model is given, and what it has to find at some of the places."""
-
-    inputs: Int[Array, "batch length"]
-    targets: Int[Array, "batch most"]
-    scored: Bool[Array, "batch most"]
-    places: Int[Array, "batch most"]  # of the inputs, behind which the targets stand
-    documents: None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,21 +35,14 @@ class PromptedSummarizer(LanguageModel):
 
     meanings: ClassVar[Mapping[str, Score]] = SCORES
 
-    def evaluation_questions(self, batch: Batch) -> Any:
+    def evaluation_questions(self, batch: Batch) -> Questions:
         """Asks for the tokens of the summaries."""
         tokens, length = batch["tokens"], batch["tokens"].shape[1] - 1
         places = batch["prompt"][:, None] - 1 + jnp.arange(self.search.most)
         within = jnp.minimum(places, length - 1)
         targets = jnp.take_along_axis(tokens[:, 1:], within, axis=1)
         scored = jnp.take_along_axis(batch["scored"], within, axis=1) & (places < length)
-        return SummaryQuestions(tokens[:, :-1], targets, scored, within)
-
-    def _hidden(self, params: PyTree, questions: Any, **options: Any) -> Any:
-        found = super()._hidden(params, questions, **options)
-        mutable = "mutable" in options
-        (hidden, kernel), captured = found if mutable else (found, None)
-        hidden = jnp.take_along_axis(hidden, questions.places[..., None], axis=1)
-        return ((hidden, kernel), captured) if mutable else (hidden, kernel)
+        return Questions(tokens[:, :-1], targets, scored, places=within)
 
     def write(self, state: State, batch: Batch, key: Key[Array, ""]) -> dict[str, Array]:
         """Writes the summary of each document: "tokens", "length", and the "row"."""
