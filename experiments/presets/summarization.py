@@ -47,8 +47,8 @@ PRESETS = {
             "weight_decay": 0.0,
             "warmup_steps": 10,
             "log_every": 5,
-            "steps_per_dispatch": 5,
-            "checkpoint_every": 20,
+            "steps_per_dispatch": 1,
+            "checkpoint_every": 10,
         },
         source="SmolLM2-135M-Instruct (Ben Allal et al. 2025) with low-rank adapters (Hu et al."
         " 2021) in its upper half",
