@@ -18,6 +18,7 @@ PRESETS = {
             "steps": 1500,
             "eval_every": 250,
             "checkpoint_every": 250,
+            "steps_per_dispatch": 25,
             "batch_size": 16,
             "learning_rate": 1e-3,
             "warmup_steps": 200,
