@@ -19,7 +19,13 @@ _EXPERIMENTS = {
     "text": ("language_model", "sentiment", "translation", "summarization"),
     "video": (),
 }
-_EMBEDDED = {"digits": "images", "pydoc": "text", "opinions": "text", "dates": "text"}
+_EMBEDDED = {
+    "digits": "images",
+    "pydoc": "text",
+    "opinions": "text",
+    "dates": "text",
+    "reports": "text",
+}
 
 
 def count_endings(paths: Iterable[str]) -> Counter[str]:

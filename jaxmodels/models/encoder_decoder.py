@@ -226,15 +226,8 @@ class EncoderDecoder(nn.Module):
 
         memory: of sources whose number divides the rows; as many rows side by side read each.
         """
-        places = start[:, None] + jnp.arange(tokens.shape[1])
-        x, inputs = self._decoder_inputs(tokens, BlockInputs(), places, cache[0].length)
-        inputs = inputs._replace(start=start, memory_valid=memory.valid)
-        step, after = _traced_once(self._decoder_block()), []
-        for params, of_block, cross in zip(self.decoder_params, cache, memory.cross):
-            x, updated = step(params, x, inputs._replace(cache=of_block, cross=cross))
-            after.append(updated)
-        x = jnp.take_along_axis(x, at[:, None, None], axis=1)
-        return self.logits(self._finished(x, "decoder_norm"), self.head_kernel()), after
+        x, after = self._decoded(tokens, cache, start, at, memory)
+        return self.logits(x, self.head_kernel()), after
 
     def step_of(self, params: PyTree, memory: Memory) -> Step:
         """Makes the step with a cache that writes targets of a memory."""
@@ -300,6 +293,18 @@ class EncoderDecoder(nn.Module):
             inputs = inputs._replace(bias=bias)
         last = self.encoder_layers + self.decoder_layers
         return inputs._replace(layer=last).dropped(x, 1), inputs
+
+    def _decoded(self, tokens, cache, start, at, memory: Memory):
+        """Computes the input of the head at new token number `at`, and the cache."""
+        places = start[:, None] + jnp.arange(tokens.shape[1])
+        x, inputs = self._decoder_inputs(tokens, BlockInputs(), places, cache[0].length)
+        inputs = inputs._replace(start=start, memory_valid=memory.valid)
+        step, after = _traced_once(self._decoder_block()), []
+        for params, of_block, cross in zip(self.decoder_params, cache, memory.cross):
+            x, updated = step(params, x, inputs._replace(cache=of_block, cross=cross))
+            after.append(updated)
+        x = jnp.take_along_axis(x, at[:, None, None], axis=1)
+        return self._finished(x, "decoder_norm"), after
 
     def _embedded(self, table, tokens, side: int, places):
         # Padding may be any number.

@@ -49,9 +49,10 @@ class Questions(NamedTuple):
     """What a model is given of a batch, and what it has to find at each place."""
 
     inputs: Int[Array, "batch length"]
-    targets: Int[Array, "batch length"]
-    scored: Bool[Array, "batch length"]  # the places that count
+    targets: Int[Array, "batch asked"]
+    scored: Bool[Array, "batch asked"]  # the places that count
     documents: Int[Array, "batch length"] | None = None  # attention stays inside of each
+    places: Int[Array, "batch asked"] | None = None  # of inputs that are asked; None: all are
 
 
 @dataclass(frozen=True)
@@ -224,7 +225,13 @@ class TokenPrediction(ABC):
         if questions.documents is not None:
             options["documents"] = questions.documents
         apply = partial(self.network.apply, {"params": params}, method="hidden_and_head")
-        return apply(questions.inputs, **options)
+        found = apply(questions.inputs, **options)
+        if questions.places is None:
+            return found
+        is_captured = "mutable" in options
+        (hidden, kernel), captured = found if is_captured else (found, None)
+        hidden = jnp.take_along_axis(hidden, questions.places[..., None], axis=1)
+        return ((hidden, kernel), captured) if is_captured else (hidden, kernel)
 
     def _losses(
         self,

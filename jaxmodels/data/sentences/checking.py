@@ -52,7 +52,7 @@ def examine(name: str, parts: Mapping[str, Part], classes: int, longest: int, fo
             raise BadRecord(told, "broken")
         texts = [record[column] for column in COLUMNS if column in record]
         for text in texts:
-            _require_good(text, longest)
+            require_good(text, longest)
         require_class(int(record["label"]), classes)
         # Space around a sentence makes it no other one.
         whole = b"\0".join(b" ".join(text.split()) for text in texts)
@@ -61,14 +61,7 @@ def examine(name: str, parts: Mapping[str, Part], classes: int, longest: int, fo
     tables, bad = inspect_parts(name, parts, inspect, _FACTS)
     bad += duplicates(tables, parts, "text")
     bad += _contradictions(parts[TRAIN], tables[TRAIN])
-    repeated = {split: _repeated(parts[split], table) for split, table in tables.items()}
-    cleaning = {
-        "repeated": {
-            split: {"count": len(places), "records": places[:_LISTED]}
-            for split, places in repeated.items()
-            if places
-        }
-    }
+    cleaning = {"repeated": repeated(tables, parts)}
     keep_findings(folder, parts, tables, bad, cleaning, ("hash", "label"))
 
 
@@ -78,7 +71,12 @@ def load_examined(folder: Path, parts: Mapping[str, Part]) -> Examined:
     return Examined(found.splits, found.bad, found.facts)
 
 
-def _require_good(text: bytes, longest: int) -> None:
+def require_good(text: bytes, longest: int) -> None:
+    """Requires UTF-8 with a visible character, and at most `longest` characters.
+
+    Raises:
+      BadRecord: a text that is none.
+    """
     try:
         decoded = text.decode()
     except UnicodeDecodeError as error:
@@ -103,6 +101,16 @@ def _contradictions(part: Part, table: Table) -> list[BadRow]:
             bad.append(part.bad(int(part.rows[line]), "contradiction", reason))
             table["good"][line] = False
     return bad
+
+
+def repeated(tables: Mapping[str, Table], parts: Mapping[str, Part]) -> dict[str, Any]:
+    """Counts the good records of each split that repeat an earlier one, and lists the first."""
+    places = {split: _repeated(parts[split], table) for split, table in tables.items()}
+    return {
+        split: {"count": len(some), "records": some[:_LISTED]}
+        for split, some in places.items()
+        if some
+    }
 
 
 def _repeated(part: Part, table: Table) -> list[str]:

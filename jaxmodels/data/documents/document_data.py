@@ -1,0 +1,200 @@
+"""Documents with summaries that are ready to learn from, and other documents as their tokens."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from jaxmodels.data.dataset import TRAIN, BadRecord, BadRow, Columns, DataFacts
+from jaxmodels.data.documents.rows import CopyRows, PromptRows
+from jaxmodels.data.pairs.buckets import Bucket, BucketedPairs, choose_buckets
+from jaxmodels.data.resident import Resident
+from jaxmodels.data.text.documents import why_undecodable
+from jaxmodels.errors import InputError
+
+_READ = 256  # documents that become tokens at once
+
+
+class Documents(NamedTuple):
+    """The documents of a split."""
+
+    sentences: Sequence[tuple[str, ...]]
+    summaries: Sequence[tuple[str, ...]]  # one or more of each
+    keys: Sequence[str]  # names of the records
+
+    @property
+    def texts(self) -> list[str]:
+        """Each document as one text."""
+        return [" ".join(sentences) for sentences in self.sentences]
+
+    def pairs(self, every: bool) -> tuple[list[str], list[str], list[str]]:
+        """Lists documents and summaries and their names.
+
+        every: a document comes once for each summary; otherwise with its first alone.
+        """
+        documents, summaries, keys = [], [], []
+        for document, own, key in zip(self.texts, self.summaries, self.keys, strict=True):
+            for number, summary in enumerate(own if every else own[:1]):
+                documents.append(document)
+                summaries.append(summary)
+                keys.append(f"{key}#{number}" if number else key)
+        return documents, summaries, keys
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DocumentData:
+    """Documents with summaries of a training split and of others that are evaluated.
+
+    An example of the training split is a document with one of its summaries; an example of another
+    split is a document, whose first summary its loss is of. The columns are those of `rows`.
+    """
+
+    name: str
+    version: str
+    fingerprint: str  # of the content
+    splits: Mapping[str, Documents]
+    rows: CopyRows | PromptRows
+    most_buckets: int = 1
+    cleaning: Mapping[str, Any] = field(default_factory=dict)
+    skipped: tuple[BadRow, ...] = ()
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The number of documents of each split."""
+        return {split: len(some.keys) for split, some in self.splits.items()}
+
+    def training(self) -> Resident | BucketedPairs:
+        """Makes the source of training batches; with several buckets without the column "row"."""
+        if len(self.buckets) == 1:
+            return self.source(TRAIN)
+        documents, summaries, keys = self.splits[TRAIN].pairs(every=True)
+        columns = self.rows.columns(documents, summaries)
+        return BucketedPairs(columns, self._lengths, self.buckets, keys.__getitem__)
+
+    @cached_property
+    def buckets(self) -> tuple[Bucket, ...]:
+        """The shapes of training batches."""
+        most = self.rows.document, self.rows.summary + 2
+        if self.most_buckets == 1:
+            return (Bucket(1, *most),)
+        return choose_buckets(self._lengths, most, self.most_buckets)
+
+    @cached_property
+    def _lengths(self) -> Int[np.ndarray, "pair 2"]:
+        """Counts the tokens of each training pair, as they stand in their rows."""
+        documents, summaries, _ = self.splits[TRAIN].pairs(every=True)
+        source, target = map(np.array, self.rows.lengths(documents, summaries))
+        target = np.minimum(target, self.rows.summary) + 2
+        return np.stack([np.minimum(source, self.rows.document), target], axis=1)
+
+    def source(self, split: str, every: bool | None = None) -> Resident:
+        """Makes the source of batches of a split.
+
+        every: a document comes once for each summary; None: in the training split.
+        """
+        every = split == TRAIN if every is None else every
+        documents, summaries, keys = self.splits[split].pairs(every)
+        columns = {**self.rows.columns(documents, summaries)}
+        columns["row"] = np.arange(len(keys), dtype=np.int32)
+        return Resident(columns, keys.__getitem__)
+
+    def facts(self) -> DataFacts:
+        """Returns what identifies the data, for the record of a run."""
+        tokenizer = self.rows.tokenizer
+        facts: dict[str, Any] = {
+            "name": self.name,
+            "version": self.version,
+            "fingerprint": self.fingerprint,
+            "splits": self.sizes,
+            "lengths": {"document": self.rows.document, "summary": self.rows.summary},
+            "buckets": [list(bucket) for bucket in self.buckets],
+            "tokenizer": {
+                "name": tokenizer.name,
+                "size": tokenizer.size,
+                "fingerprint": tokenizer.fingerprint,
+            },
+        }
+        if self.cleaning:
+            facts["cleaning"] = dict(self.cleaning)
+        if self.skipped:
+            records = [str(row) for row in self.skipped]
+            facts["skipped"] = {"count": len(records), "records": records}
+        return DataFacts(facts)
+
+    def summary(self) -> str:
+        """Says in a few lines what is learned from."""
+        tokenizer, rows = self.rows.tokenizer, self.rows
+        sizes = ", ".join(f"{split} {size:,}" for split, size in self.sizes.items())
+        lines = [
+            f"documents: {sizes}",
+            f"tokens: {tokenizer.name}, {tokenizer.size:,} of them; {rows.document} of a document,"
+            f" {rows.summary} of a summary",
+        ]
+        if len(self.buckets) > 1:
+            shapes = ", ".join(f"{b.pairs} of {b.source} + {b.target}" for b in self.buckets)
+            lines.append(f"buckets, in a row of a batch: {shapes} tokens")
+        for split, found in self.cleaning.get("repeated", {}).items():
+            lines.append(f"repeated in {split}: {found['count']:,}, as {found['records'][0]}")
+        for split, counts in self.cleaning.get("cut", {}).items():
+            told = " and ".join(f"{count:,} {what}" for what, count in counts.items())
+            lines.append(f"longer than a row in {split}: {told}, whose ends are cut off")
+        return "\n".join(lines)
+
+
+class DocumentReader:
+    """Reads documents that a user names, and says what a model wrote about them."""
+
+    def __init__(self, data: DocumentData):
+        self._rows, self._read = data.rows, list[str]()
+
+    def read(self, given: Path | Sequence[str]) -> Iterator[tuple[str, Columns | BadRecord]]:
+        """Yields each line of a text file, or each of several strings, with its columns; in place
+        of these the error of a line that cannot be used.
+
+        Raises:
+          InputError: no file, or no line.
+        """
+        self._read.clear()
+        lines = iter(_lines_of(given) if isinstance(given, Path) else map(_required, given))
+        while some := list(islice(lines, _READ)):
+            good = [text for text, error in some if error is None]
+            columns = self._rows.columns(good, [""] * len(good))
+            at = 0
+            for text, error in some:
+                if error is not None:
+                    yield text, error
+                    continue
+                row = np.array(len(self._read), np.int32)
+                self._read.append(text)
+                yield text, {**{name: column[at] for name, column in columns.items()}, "row": row}
+                at += 1
+
+    def write(self, outputs: Mapping[str, Any]) -> dict[str, str]:
+        """Makes the line of what was written about a document."""
+        document = self._read[int(outputs["row"])]
+        tokens = np.asarray(outputs["tokens"])[: int(outputs["length"])]
+        return {"output": self._rows.text(tokens, document)}
+
+
+def _lines_of(path: Path) -> Iterator[tuple[str, BadRecord | None]]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"input = {path}; it cannot be read: {error.strerror}") from None
+    if not content.strip():
+        raise InputError(f"input = {path}; it has no line of text: expected a document a line")
+    for line in content.removesuffix(b"\n").split(b"\n"):
+        line = line.removesuffix(b"\r")
+        try:
+            yield _required(line.decode())
+        except UnicodeDecodeError as error:
+            yield line.decode("utf-8", "replace"), BadRecord(why_undecodable(error))
+
+
+def _required(text: str) -> tuple[str, BadRecord | None]:
+    return text, None if text.strip() else BadRecord("has no visible character", "empty")

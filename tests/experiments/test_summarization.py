@@ -1,0 +1,144 @@
+"""Summarizers from a file of documents to a file of summaries: resume, both ways, other data."""
+
+import json
+import os
+import signal
+from functools import cache
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.summarization import PRESETS, SummarizationConfig, build
+from jaxmodels.data.documents.reports import reports
+from jaxmodels.data.text.tokenizers import Bytes
+from jaxmodels.train import configure, load_run, main, train
+
+SMALL = {"width": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 1, "batch_size": 16}
+SMALL |= {"steps": 4, "eval_every": 2, "eval_batch_size": 8, "mesh": "data=1", "written": 4}
+SMALL |= {"optimizer": "sgd", "weight_decay": 0.0}
+SCORES = ("loss", "rouge1", "rouge2", "rougeL")
+
+
+@cache
+def splits():
+    return reports().splits
+
+
+def documents(count):
+    """The first reports, as a user has them."""
+    found = {}
+    for split, records in splits().items():
+        rows = records.read(range(count if split == "train" else 8))
+        found[split] = [
+            ([text.decode() for text in row["document"]], row["summaries"][0].decode())
+            for row in rows
+        ]
+    return found
+
+
+def flags_of(values):
+    words = []
+    for name, value in values.items():
+        words += [f"--{name.replace('_', '-')}", str(value)]
+    return words
+
+
+def run(**flags):
+    return main(SummarizationConfig, build, PRESETS, flags_of(flags))
+
+
+def summary(out):
+    return dict(field.split("=", 1) for field in out.splitlines()[-1].split(" "))
+
+
+def written(folder, splits):
+    folder.mkdir()
+    for split, rows in splits.items():
+        lines = (json.dumps({"document": document, "summary": own}) for document, own in rows)
+        (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_files_of_documents_to_a_file_of_summaries(tmp_path, capsys):
+    splits = documents(60)
+    del splits["validation"]  # which would compile as much again
+    data, workdir = written(tmp_path / "watch", splits), tmp_path / "run"
+    assert run(data=data, workdir=workdir, validation_fraction=0, **SMALL) == 0
+    found = summary(capsys.readouterr().out)
+    assert all(np.isfinite(float(found[f"test/{name}"])) for name in SCORES)
+    evaluation = json.loads((workdir / "evaluation.json").read_text())["test"]
+    assert evaluation["protocol"]["documents"] == 8
+    assert "largest ROUGE-1" in evaluation["protocol"]["rouge"]
+    table = evaluation["table"]
+    assert table["best sentence (oracle)"]["rouge1"] >= table["first sentence"]["rouge1"]
+    assert table["this model"]["rougeL"] == pytest.approx(float(found["test/rougeL"]), abs=1e-3)
+    told = (workdir / "samples/summaries-test.txt").read_text()
+    assert "extractive classifier" in told and "  meant: " in told
+    assert run(data=data, workdir=workdir, validation_fraction=0, **SMALL) == 0
+    assert "is finished" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_run_with_buckets_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path):
+    data = {"train": documents(40)["train"]}
+    flags = {**SMALL, "steps": 8, "log_every": 2, "eval_every": 8, "dropout": 0.1, "buckets": 2}
+    flags |= {"steps_per_dispatch": 2, "validation_fraction": 0.0, "test_fraction": 0.0}
+    one = configure(SummarizationConfig(), **flags)
+    whole = train(build, configure(one, workdir=str(tmp_path / "whole")), data)
+
+    def interrupted(config, data):
+        return build(config, data)._replace(
+            describe=lambda step, *_: os.kill(os.getpid(), signal.SIGTERM) if step == 4 else None
+        )
+
+    parts = configure(one, workdir=str(tmp_path / "parts"), accept_code_change=True)
+    assert not train(interrupted, parts, data).finished
+    resumed = train(build, parts, data)
+    for a, b in zip(*(jax.tree.leaves(r.state) for r in (whole, resumed)), strict=True):
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+    many = train(build, configure(one, mesh="", workdir=str(tmp_path / "many")), data)
+    for a, b in zip(*(jax.tree.leaves(r.state["params"]) for r in (whole, many)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_model_of_the_next_token_writes_about_lines_what_its_evaluation_scores(tmp_path):
+    data = documents(40)
+    Bytes().save(tmp_path)
+    flags = {"model": "gpt2", "layers": 1, "width": 16, "heads": 2, "tokenizer": str(tmp_path)}
+    flags |= {"steps": 4, "eval_every": 2, "mesh": "data=1", "written": 4, "summary_length": 8}
+    config = configure(SummarizationConfig(), **flags, workdir=str(tmp_path / "run"))
+    assert train(build, config, data).finished
+    assert (tmp_path / "run/samples/step-00000002.txt").exists()
+    texts = [" ".join(sentences) for sentences, _ in data["test"]]
+    lines = load_run(tmp_path / "run", data=data).predict(texts)
+    worst = json.loads((tmp_path / "run/evaluation.json").read_text())["test"]["worst"]
+    outputs = {one["input"]: one["output"] for one in worst}
+    assert outputs == {str(row): line["output"] for row, line in enumerate(lines)}
+
+
+@pytest.mark.slow
+def test_other_documents_are_evaluated_and_lines_of_a_file_summarized(tmp_path, capsys):
+    data, workdir = written(tmp_path / "watch", documents(40)), tmp_path / "run"
+    assert run(data=data, workdir=workdir, **SMALL) == 0
+    other = tmp_path / "other.jsonl"
+    other.write_text(json.dumps({"document": "A leak. It was dry.", "summary": "A leak."}) + "\n")
+    assert run(workdir=workdir, mode="evaluate", data=other) == 0
+    found = json.loads((workdir / "evaluation-other.jsonl.json").read_text())["splits"]["train"]
+    assert found["table"]["first sentence"]["rouge1"] == 1
+    assert found["worst"][0]["references"] == ["A leak."]
+    new, output = tmp_path / "new.txt", tmp_path / "new.jsonl"
+    new.write_bytes(b"Zanana found a fire at valve 12345 at dawn.\n\ncaf\xe9\n")
+    assert run(workdir=workdir, mode="predict", input=new, output=output) == 0
+    lines = [json.loads(line) for line in output.read_text().splitlines()]
+    assert lines[0].keys() == {"input", "output"} and isinstance(lines[0]["output"], str)
+    assert [("error" in line) for line in lines] == [False, True, True]
+
+
+def test_what_makes_no_sense_is_refused(tmp_path, capsys):
+    data, workdir = written(tmp_path / "watch", documents(20)), tmp_path / "run"
+    assert run(data=data, workdir=workdir, model="llama") == 2
+    assert "expected --init-from" in capsys.readouterr().err
+    assert run(data=data, workdir=workdir, beams=0) == 2
+    assert "beams = 0; expected at least 1" in capsys.readouterr().err
