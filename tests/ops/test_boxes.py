@@ -52,7 +52,7 @@ def plain_soft_suppression(boxes, scores, labels, sigma, least):
         left.remove(row)
         for other in left:
             if labels[other] == labels[row]:
-                scores[other] *= np.exp(-plain_iou(boxes[row], boxes[other]) ** 2 / sigma)
+                scores[other] *= np.exp(-(plain_iou(boxes[row], boxes[other]) ** 2) / sigma)
     return kept
 
 

@@ -15,7 +15,9 @@ SOFT = np.where(np.arange(13) % 3 == 0, 0, np.linspace(0.1, 0.95, 13))
 def test_values_are_the_formulas(float64):
     p = 1 / (1 + np.exp(-LOGITS))
     entropy = -HARD * np.log(p) - (1 - HARD) * np.log(1 - p)
-    np.testing.assert_allclose(binary_cross_entropy(jnp.array(LOGITS), jnp.array(HARD)), entropy, rtol=1e-10)
+    np.testing.assert_allclose(
+        binary_cross_entropy(jnp.array(LOGITS), jnp.array(HARD)), entropy, rtol=1e-10
+    )
     p_t, alpha_t = np.where(HARD == 1, p, 1 - p), np.where(HARD == 1, 0.3, 0.7)
     expected = alpha_t * (1 - p_t) ** 1.5 * entropy
     found = sigmoid_focal(jnp.array(LOGITS), jnp.array(HARD), 0.3, 1.5)
