@@ -26,6 +26,9 @@ RESNETS = {f"resnet{depth}": depth for depth in ("18", "34", "50", "101", "152")
 LITES = {f"lite{number}": f"lite{number}" for number in range(5)}
 BACKBONES = (TINY, *RESNETS, *LITES)
 NORMS = ("group", "batch")
+ASSIGNMENTS = ("aligned", "centre")
+CLASS_LOSSES = ("varifocal", "focal")
+BOX_LOSSES = ("giou", "diou")
 STRIDES = (2, 4, 8, 16, 32, 64)
 _WIDTHS = {2: 24, 4: 32, 8: 64, 16: 96, 32: 128, 64: 128}  # of the tiny backbone
 _PRIOR = 0.01  # probability of every class at the start (Lin et al. 2017, section 3.3)
@@ -59,12 +62,33 @@ class FCOSConfig:
     """Convolutions of the head before its last, for classes and boxes each."""
     norm: str = "group"
     """Normalisation in the head: group, or batch, with statistics for each level."""
+    assignment: str = "aligned"
+    """Which places learn an object: aligned, those that find it best already, or centre, those near
+    its centre on the level of its size."""
+    class_loss: str = "varifocal"
+    """Loss of the scores: varifocal, with the overlap as target, or focal."""
+    box_loss: str = "giou"
+    """Loss of the boxes: giou or diou."""
+    box_weight: float = 2.0
+    """Weight of the loss of the boxes."""
+    candidates: int = 500
+    """Pairs of place and class that compete to be a detection of a picture."""
+    nms: float = 0.6
+    """Overlap (IoU) from which a detection suppresses others of its class."""
+    soft_nms: float = 0.0
+    """In place of --nms, an overlap multiplies scores by exp(-overlap² / this); 0: it does not."""
 
     def validate(self) -> None:
         """Raises InputError for an unknown name, or a number out of range."""
         require_known("backbone", self.backbone, BACKBONES)
         require_known("norm", self.norm, NORMS)
-        require_at_least(1, self, "width")
+        require_known("assignment", self.assignment, ASSIGNMENTS)
+        require_known("class_loss", self.class_loss, CLASS_LOSSES)
+        require_known("box_loss", self.box_loss, BOX_LOSSES)
+        require_at_least(1, self, "width", "candidates")
+        for name, most in (("nms", 1.0), ("soft_nms", 100.0), ("box_weight", 1e6)):
+            if not 0 <= getattr(self, name) <= most:
+                raise InputError(f"{name} = {getattr(self, name)}; expected 0 to {most:g}")
         require_at_least(0, self, "depth")
         follow = all(b == 2 * a for a, b in zip(self.strides, self.strides[1:]))
         least = 2 if self.backbone in (TINY, *LITES) else 4

@@ -7,12 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxmodels.objectives.dense_targets import Objects, Targets, aligned_targets, centre_targets
-from jaxmodels.objectives.detection import Detection, PictureLosses
+from jaxmodels.objectives.detection import Detection, PictureLosses, objects_in
 from jaxmodels.ops.boxes import Detections, best_detections, distance_iou, generalized_iou
 from jaxmodels.ops.focal import sigmoid_focal, varifocal
+from jaxmodels.protocol import Batch
 
-ASSIGNMENTS = ("aligned", "centre")
-CLASS_LOSSES = ("varifocal", "focal")
 BOX_LOSSES = {"giou": generalized_iou, "diou": distance_iou}
 
 
@@ -32,10 +31,10 @@ class DenseDetection(Detection):
     box_loss: str = "giou"
     box_weight: float = 2.0
 
-    def picture_losses(self, outputs: Any, objects: Objects) -> PictureLosses:
+    def picture_losses(self, outputs: Any, batch: Batch) -> PictureLosses:
         """Computes the losses of each picture; a positive counts by its quality where places are
         assigned by it."""
-        targets = jax.lax.stop_gradient(self.targets(outputs, objects))
+        targets = jax.lax.stop_gradient(self.targets(outputs, objects_in(batch)))
         hot = jax.nn.one_hot(targets.labels, self.classes)
         if self.class_loss == "focal":
             each = sigmoid_focal(outputs.logits, hot)

@@ -70,7 +70,7 @@ class Choice:
 class Detection(ABC):
     """The objective of batches {"image": ..., "boxes": [batch, most, 4], "labels": [batch, most]},
     boxes in pixels of the image and labels -1 where there is no object. They may have "crowd"; and
-    "size" and "scale", which limit predictions to the picture on its canvas.
+    "size" (height, width) and "scale" of a picture that lies on a canvas.
 
     model: called as model(image, train=bool).
     steps: the length of the run, over which the learning rate may be laid out.
@@ -90,12 +90,16 @@ class Detection(ABC):
     scores: ClassVar[Mapping[str, Score]] = MappingProxyType(SCORES)
 
     @abstractmethod
-    def picture_losses(self, outputs: Any, objects: Objects) -> PictureLosses:
+    def picture_losses(self, outputs: Any, batch: Batch) -> PictureLosses:
         """Computes the losses of each picture from the model's outputs."""
 
     @abstractmethod
     def detections(self, outputs: Any) -> Detections:
         """Chooses the detections of each picture."""
+
+    def weighed(self, batch: Batch) -> Batch:
+        """Adds to a whole training batch what the losses of its pictures need to know of it."""
+        return batch
 
     @property
     def hyperparameters(self) -> Hyperparameters:
@@ -125,7 +129,7 @@ class Detection(ABC):
             of_trained(self.loss, state),
             state["params"],
             state["batch_stats"],
-            batch,
+            self.weighed(batch),
             key,
             self.accumulate,
         )
@@ -151,7 +155,7 @@ class Detection(ABC):
             rngs={"dropout": key},
             mutable=["batch_stats"],
         )
-        losses = self.picture_losses(outputs, _objects(batch))
+        losses = self.picture_losses(outputs, batch)
         return losses, changed.get("batch_stats", {})
 
     def losses(self, state: State, batch: Batch, key: Key[Array, ""]) -> tuple[PyTree, Losses]:
@@ -164,6 +168,8 @@ class Detection(ABC):
                 return getattr(losses, name), batch_stats
 
             return of_trained(of_part, state)
+
+        batch = self.weighed(batch)
 
         def compute(params: PyTree) -> Float[Array, " batch"]:
             total, count = (
@@ -179,7 +185,7 @@ class Detection(ABC):
 
     def evaluate(self, state: State, batch: Batch, key: Key[Array, ""]) -> dict[str, Mean]:
         """Sums the losses over the valid pictures of a batch."""
-        losses = self.picture_losses(self.outputs(state, batch), _objects(batch))
+        losses = self.picture_losses(self.outputs(state, batch), batch)
         return _sums(losses, batch["valid"])
 
     @staticmethod
@@ -188,20 +194,23 @@ class Detection(ABC):
         return {name: mean.value() for name, mean in sums.items()}
 
     def predict(self, state: State, batch: Batch, key: Key[Array, ""]) -> Detections:
-        """Finds the objects of each picture, in pixels of the image."""
+        """Finds the objects of each picture, in pixels of the image, or where a batch has "scale",
+        of the picture as it is stored."""
         found = self.detections(self.outputs(state, batch))
         if "scale" not in batch:
             return found
-        sides = batch["size"][:, ::-1] * batch["scale"][:, None]
+        sides = batch["size"][:, ::-1].astype(jnp.float32)
         edges = jnp.concatenate([sides, sides], axis=-1)[:, None]
-        return found._replace(boxes=jnp.clip(found.boxes, 0, edges))
+        boxes = found.boxes / batch["scale"][:, None, None]
+        return found._replace(boxes=jnp.clip(boxes, 0, edges))
 
     def outputs(self, state: State, batch: Batch) -> Any:
         """Computes what the model gives in evaluation."""
         return self.model.apply(learned_of(state, "batch_stats"), batch["image"], train=False)
 
 
-def _objects(batch: Batch) -> Objects:
+def objects_in(batch: Batch) -> Objects:
+    """Returns the objects of a batch."""
     return objects_of(batch["boxes"], batch["labels"], batch.get("crowd"))
 
 
