@@ -169,5 +169,3 @@ def _normalization(table: Table) -> list:
     counts = good["height"].astype(np.int64) * good["width"]
     moments = Moments(counts, good["moments"][:, 0], good["moments"][:, 1])
     return list(normalization_from(moments))
-
-
