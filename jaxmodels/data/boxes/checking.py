@@ -27,8 +27,8 @@ _BOXES = "boxes that are bad are left out alone, their picture stays"
 MENDS = {
     "channels": "ImageMagick gives files a ground and three colours: mogrify -background white"
     " -alpha remove -alpha off -colorspace sRGB -type TrueColor FILE",
-    "size": "Pictures whose sides are exchanged are turned by an orientation in EXIF, of which their"
-    " boxes do not know; exiftool -Orientation= FILE takes it away",
+    "size": "Pictures whose sides are exchanged are turned by an orientation in EXIF, of which"
+    " their boxes do not know; exiftool -Orientation= FILE takes it away",
     "type": "ImageMagick gives files 8 bits: mogrify -depth 8 FILE",
     "label": "classes are those that the file of names lists or, without one, those of the"
     f" training split; {_BOXES}",
@@ -53,7 +53,8 @@ def examine(name: str, parts: Mapping[str, Part], classes: int, folder: Path) ->
     A picture is bad if it cannot be read or decoded, or as `duplicates` says. Of one with flawed
     objects (see `clean`), these alone are left out; it is listed as bad and stays. Facts are
     "cleaning", counts of what is no error: boxes cut at the edges, pictures without objects, and of
-    each kind of flaw; "objects", the number of each class by split; and "normalization" of the training pixels.
+    each kind of flaw; "objects", the number of each class by split; and "normalization" of the training
+    pixels.
     """
 
     def make(partial: Path) -> None:

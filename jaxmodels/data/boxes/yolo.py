@@ -76,8 +76,8 @@ def _yaml(tree: Tree, path: str) -> dict[str, Any] | None:
     except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
         first = (str(error).splitlines() or [""])[0]
         raise InputError(
-            f"data '{tree.where}': {path} cannot be read as YAML: {first[:150]}; mend it, or take it"
-            " away"
+            f"data '{tree.where}': {path} cannot be read as YAML: {first[:150]}; mend it, or take"
+            " it away"
         ) from None
     names = found.get("names") if isinstance(found, dict) else None
     if isinstance(names, dict):
