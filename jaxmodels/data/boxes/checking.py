@@ -52,9 +52,8 @@ def examine(name: str, parts: Mapping[str, Part], classes: int, folder: Path) ->
 
     A picture is bad if it cannot be read or decoded, or as `duplicates` says. Of one with flawed
     objects (see `clean`), these alone are left out; it is listed as bad and stays. Facts are
-    "cleaning", counts of what is no error: boxes cut at the edges, pictures without objects, and of
-    each kind of flaw; "objects", the number of each class by split; and "normalization" of the training
-    pixels.
+    "cleaning", counts of boxes cut at the edges, of pictures without objects and of each kind of
+    flaw; "objects", the number of each class by split; and "normalization", of training pixels.
     """
 
     def make(partial: Path) -> None:
