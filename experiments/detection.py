@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 
 from experiments._scratch_ap import AP_SCORES, report
+from experiments._scratch_augment import scratch
 from experiments.detection_predictions import prediction_line
 from experiments.exports.detection import detection_programs, export_detector
 from experiments.presets.detection import PRESETS
@@ -100,7 +101,7 @@ def build(config: DetectionConfig, data: Any = None) -> Experiment:
     sources = {split: data.source(split) for split in data.sizes}
     predict = prepared(detector.predict, prepare)
     return Experiment(
-        objective=with_preprocessing(detector, prepare),
+        objective=with_preprocessing(detector, prepare, scratch(data)),
         train=sources[TRAIN],
         evaluation={split: sources[split] for split in evaluation_splits(sources)},
         monitor="ap",
