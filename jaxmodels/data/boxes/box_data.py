@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxmodels.data.boxes.annotations import Annotation, Annotations, annotation
 from jaxmodels.data.boxes.decoder import BoxDecoder, box_spec
-from jaxmodels.data.boxes.records import CHANNELS, CleanRecords
+from jaxmodels.data.boxes.records import CleanRecords
 from jaxmodels.data.dataset import BadRow, ColumnSpec, DataFacts, Selection
 from jaxmodels.data.images.normalization import Normalization
 from jaxmodels.data.loading import fits_device

@@ -19,7 +19,7 @@ from jaxmodels.data.checking import (
     keep_findings,
     load_findings,
 )
-from jaxmodels.data.dataset import TRAIN, BadRow, Part, Record
+from jaxmodels.data.dataset import TRAIN, BadRecord, BadRow, Part, Record
 from jaxmodels.data.images.normalization import Moments, moments_of, normalization_from
 from jaxmodels.data.kept import kept
 
@@ -27,6 +27,8 @@ _BOXES = "boxes that are bad are left out alone, their picture stays"
 MENDS = {
     "channels": "ImageMagick gives files a ground and three colours: mogrify -background white"
     " -alpha remove -alpha off -colorspace sRGB -type TrueColor FILE",
+    "size": "Pictures whose sides are exchanged are turned by an orientation in EXIF, of which"
+    " their boxes do not know; exiftool -Orientation= FILE takes it away",
     "type": "ImageMagick gives files 8 bits: mogrify -depth 8 FILE",
     "label": "classes are those that the file of names lists or, without one, those of the"
     f" training split; {_BOXES}",
@@ -50,8 +52,8 @@ def examine(name: str, parts: Mapping[str, Part], classes: int, folder: Path) ->
 
     A picture is bad if it cannot be read or decoded, or as `duplicates` says. Of one with flawed
     objects (see `clean`), these alone are left out; it is listed as bad and stays. Facts are
-    "cleaning", counts of what is no error: boxes cut at the edges, pictures without objects, and of
-    each kind of flaw; "objects", the number of each class by split; and "normalization" of the training pixels.
+    "cleaning", counts of boxes cut at the edges, of pictures without objects and of each kind of
+    flaw; "objects", the number of each class by split; and "normalization", of training pixels.
     """
 
     def make(partial: Path) -> None:
@@ -94,6 +96,11 @@ def _inspection(classes: int) -> Callable[[Record], dict[str, Any]]:
     def inspect(record: Record) -> dict[str, Any]:
         image = pixels_of(record["image"])
         height, width = image.shape[:2]
+        if record.get("declared") not in (None, (height, width)):
+            tall, wide = record["declared"]
+            raise BadRecord(
+                f"is {width}x{height} pixels; its boxes are of {wide}x{tall} pixels", "size"
+            )
         _, total, square = moments_of(image)
         return {
             "height": height,

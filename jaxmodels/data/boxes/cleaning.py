@@ -29,7 +29,7 @@ class Cleaned(NamedTuple):
 
 
 def clean(record: Record, height: int, width: int, classes: int) -> Cleaned:
-    """Leaves out the objects of a record (see `jaxmodels.data.boxes.records`) that are flawed: whose
+    """Leaves out the flawed objects of a record (see `jaxmodels.data.boxes.records`): those whose
     box is not finite, reversed, empty, outside of the picture, narrower than a pixel, or there
     twice with one label; and those of an unknown class. Boxes that reach over the edge are cut."""
     boxes = np.array(record["boxes"], np.float64).reshape(-1, 4)

@@ -19,6 +19,8 @@ _DIGIT = (12, 34)  # smallest and largest side of an 8x8 image on the canvas
 _MOST = 8  # digits that are tried on a canvas
 _COVER = 0.1  # the share of a box that others may cover
 _INK = 0.2  # how opaque a pixel of a digit is at least
+_CONTRAST = 90  # levels between digit and ground, in one channel at least
+_NOISE = 12  # levels of noise, up and down
 _KEY = 22  # of all random numbers here
 
 
@@ -43,21 +45,22 @@ class ScatteredDigits:
         return [self._draw(row) for row in rows]
 
     def _draw(self, row: int) -> Record:
-        draws = _Uniform(list(SIZES).index(self._split), row)
+        bits = np.random.Philox(key=(_KEY, (list(SIZES).index(self._split) << 32) + row))
+        draws = _uniform(bits, 10)
         low, high = _CANVAS
-        height, width = (low + int(draws.one() * (high + 1 - low)) for _ in range(2))
-        canvas = _background(draws, height, width)
-        count = int(draws.one() * (_MOST + 1))
+        height, width = (low + int(draw * (high + 1 - low)) for draw in draws[:2])
+        canvas = _background(draws[3:], height, width)
         boxes: list[list[int]] = []
         labels = []
-        for _ in range(count):
-            chosen = int(draws.one() * len(self._images))
-            found = _placed(canvas, boxes, self._images[chosen], draws)
+        for draw in _uniform(bits, _MOST * 7).reshape(_MOST, 7)[: int(draws[2] * (_MOST + 1))]:
+            chosen = int(draw[0] * len(self._images))
+            found = _placed(canvas, boxes, self._images[chosen], draw[1:])
             if found:
                 boxes.append(found)
                 labels.append(int(self._labels[chosen]))
-        noise = draws.many(canvas.size).reshape(canvas.shape) * 24 - 12
-        image = np.clip(np.round(canvas + noise), 0, 255).astype(np.uint8)
+        noise = bits.random_raw(-(-canvas.size // 8)).astype("<u8").view(np.uint8)[: canvas.size]
+        canvas += noise.reshape(canvas.shape) * (2 * _NOISE / 255) - _NOISE
+        image = np.clip(np.round(canvas), 0, 255).astype(np.uint8)
         objects = annotation(boxes, labels)
         return {"image": image, "relative": False, **objects._asdict()}
 
@@ -66,7 +69,7 @@ def scattered_digits() -> Dataset:
     """Returns the generated data set. The digits of the validation and test splits are not those of
     the training split."""
     splits, fingerprint = load_digits()
-    content = repr((_VERSION, _KEY, SIZES, _CANVAS, _DIGIT, _MOST, _COVER, _INK, fingerprint))
+    content = repr((_VERSION, _KEY, SIZES, fingerprint))
     records = {
         split: ScatteredDigits(split, splits[split]["image"][..., 0], splits[split]["label"])
         for split in SIZES
@@ -75,41 +78,34 @@ def scattered_digits() -> Dataset:
     return Dataset(NAME, _VERSION, digest, records, {"labels": tuple("0123456789")})
 
 
-class _Uniform:
-    """Random numbers in [0, 1) from the raw bits of Philox, the same in every numpy."""
-
-    def __init__(self, split: int, row: int):
-        self._bits = np.random.Philox(key=(_KEY, split * (1 << 32) + row))
-
-    def many(self, count: int) -> Float[np.ndarray, " count"]:
-        return (self._bits.random_raw(count) >> np.uint64(11)) / 2.0**53
-
-    def one(self) -> float:
-        return float(self.many(1)[0])
+def _uniform(bits: np.random.Philox, count: int) -> Float[np.ndarray, " {count}"]:
+    """Makes numbers in [0, 1) of raw bits, which are the same in every numpy."""
+    return (bits.random_raw(count) >> np.uint64(11)) / 2.0**53
 
 
-def _background(draws: _Uniform, height: int, width: int) -> Float[np.ndarray, "height width 3"]:
-    """Draws a slope from one colour to another, in a random direction."""
-    colours = draws.many(6).reshape(2, 3) * 255
-    angle = draws.one() * 2 * np.pi
+def _background(
+    draws: Float[np.ndarray, "7"], height: int, width: int
+) -> Float[np.ndarray, "{height} {width} 3"]:
+    """Draws a slope from one colour towards another, in a random direction."""
+    start, end = draws[:6].reshape(2, 3) * 255
+    angle = draws[6] * 2 * np.pi
     x, y = np.arange(width) / width - 0.5, np.arange(height)[:, None] / height - 0.5
     share = np.clip(0.5 + x * np.cos(angle) + y * np.sin(angle), 0, 1)[..., None]
-    return colours[0] * (1 - share) + (0.6 * colours[0] + 0.4 * colours[1]) * share
+    return start + share * (0.4 * (end - start))
 
 
 def _placed(
     canvas: Float[np.ndarray, "height width 3"],
     boxes: list[list[int]],
     digit: UInt8[np.ndarray, "8 8"],
-    draws: _Uniform,
+    draws: Float[np.ndarray, "6"],
 ) -> list[int] | None:
     """Draws a digit onto the canvas, in place, and returns its box: the pixels with ink. None: the
     place is taken."""
     low, high = _DIGIT
-    place, colour = draws.many(3), draws.many(3) * 255
     height, width = canvas.shape[:2]
-    side = low + int(place[0] * (high + 1 - low))
-    top, left = int(place[1] * (height - side + 1)), int(place[2] * (width - side + 1))
+    side = low + int(draws[0] * (high + 1 - low))
+    top, left = int(draws[1] * (height - side + 1)), int(draws[2] * (width - side + 1))
     ink = resize_to(digit[..., None].astype(np.float32) / 16, side, side)
     rows, columns = (np.flatnonzero((ink[..., 0] >= _INK).any(axis)) for axis in (1, 0))
     box = [left + columns[0], top + rows[0], left + columns[-1] + 1, top + rows[-1] + 1]
@@ -117,12 +113,11 @@ def _placed(
     if any(_cover(box, other) > _COVER for other in boxes):
         return None
     below = canvas[top : top + side, left : left + side]
-    # A colour near that of the ground is moved away from it, else nobody could see the digit.
-    mean = below.mean((0, 1))
-    if np.abs(colour - mean).max() < 90:
-        colour = np.where(mean < 128, 255 - 0.3 * colour, 0.3 * colour)
-    ink = np.where(ink >= _INK, ink, 0)
-    below[:] = below * (1 - ink) + colour * ink
+    # A colour near that of the ground is moved away from it; otherwise nobody could see the digit.
+    colour, ground = draws[3:] * 255, below.mean((0, 1))
+    if np.abs(colour - ground).max() < _CONTRAST:
+        colour = np.where(ground < 128, 255 - 0.3 * colour, 0.3 * colour)
+    below += np.where(ink >= _INK, ink, 0) * (colour - below)
     return box
 
 

@@ -9,6 +9,7 @@ A record of a split has
     crowd       [object]
     said        optional: what the file calls the class of each object
     flaws       optional: (kind, reason) of objects that could not be read at all
+    declared    optional: the height and width that the file of boxes says; None: nothing
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -64,7 +65,8 @@ class Converted:
 class FileRecords:
     """`Records` of picture files, whose objects are in memory.
 
-    paths: of the pictures, below the folder. objects: the other values of each record.
+    paths: of the pictures, below the folder. objects: the other values of each record; with
+      "broken", the reason why it is bad.
     """
 
     def __init__(self, folder: Path, paths: Sequence[str], objects: Sequence[Mapping[str, Any]]):
@@ -79,10 +81,13 @@ class FileRecords:
 
     def read(self, rows: Sequence[int]) -> list[Record]:
         """Reads the pictures of these rows."""
-        return [
-            {"image": read_picture(self._folder / self._paths[row]), **self._objects[row]}
-            for row in rows
-        ]
+        records = []
+        for row in rows:
+            objects = self._objects[row]
+            if "broken" in objects:
+                raise BadRecord(objects["broken"], "unreadable")
+            records.append({"image": read_picture(self._folder / self._paths[row]), **objects})
+        return records
 
 
 class CleanRecords:
