@@ -17,8 +17,8 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
-from experiments._scratch_ap import AP_SCORES, report
 from experiments.detection_predictions import prediction_line
+from experiments.detection_scores import AP_SCORES, report
 from experiments.exports.detection import detection_programs, export_detector
 from experiments.presets.detection import PRESETS
 from jaxmodels.data.boxes import BoxConfig, BoxData, load_boxes
@@ -29,6 +29,10 @@ from jaxmodels.errors import InputError
 from jaxmodels.models.classifiers import images_of_published
 from jaxmodels.models.detectors import DetectionModels, flags_from_published, published_names
 from jaxmodels.models.options import chosen_options
+from jaxmodels.objectives.box_augmentation import (
+    BoxAugmentationConfig,
+    make_box_augmentation,
+)
 from jaxmodels.objectives.dense_detection import DenseDetection
 from jaxmodels.objectives.detection import Choice, Detection
 from jaxmodels.objectives.optimizers import OptimizerConfig
@@ -55,13 +59,16 @@ class DetectionConfig(Config):
     experiment: ClassVar[str] = "detection"
 
     run: Section[RunConfig] = RunConfig(
-        steps=1000, batch_size=16, eval_every=250, log_every=50, eval_batch_size=50
+        steps=1500, batch_size=16, eval_every=500, log_every=50, eval_batch_size=50
     )
     compute: Section[ComputeConfig] = ComputeConfig()
     data: Section[BoxConfig] = BoxConfig()
     model: ModelSection[DetectionModels] = DetectionModels()
     optimizer: Section[OptimizerConfig] = OptimizerConfig(
         optimizer="adamw", learning_rate=2e-3, schedule="warmup_cosine", weight_decay=0.05
+    )
+    augmentation: Section[BoxAugmentationConfig] = BoxAugmentationConfig(
+        scale_jitter=(0.7, 1.4), aspect_jitter=1.25, mosaic=0.5
     )
 
     ema: float = 0.998
@@ -97,10 +104,11 @@ def build(config: DetectionConfig, data: Any = None) -> Experiment:
     def prepare(batch, key):
         return {**batch, "image": normalization(batch["image"])}
 
+    augment = make_box_augmentation(config.augmentation)
     sources = {split: data.source(split) for split in data.sizes}
     predict = prepared(detector.predict, prepare)
     return Experiment(
-        objective=with_preprocessing(detector, prepare),
+        objective=with_preprocessing(detector, prepare, augment),
         train=sources[TRAIN],
         evaluation={split: sources[split] for split in evaluation_splits(sources)},
         monitor="ap",

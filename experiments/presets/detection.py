@@ -12,6 +12,9 @@ _BCCD = {
     "checkpoint_every": 130,
     "log_every": 65,
     "steps_per_dispatch": 13,
+    "flip": True,
+    "vertical_flip": True,
+    "mosaic": 0.0,
 }
 
 PRESETS = {

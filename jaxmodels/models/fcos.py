@@ -27,7 +27,7 @@ LITES = {f"lite{number}": f"lite{number}" for number in range(5)}
 BACKBONES = (TINY, *RESNETS, *LITES)
 NORMS = ("group", "batch")
 ASSIGNMENTS = ("aligned", "centre")
-CLASS_LOSSES = ("varifocal", "focal")
+CLASS_LOSSES = ("cross_entropy", "varifocal", "focal")
 BOX_LOSSES = ("giou", "diou")
 STRIDES = (2, 4, 8, 16, 32, 64)
 _WIDTHS = {2: 24, 4: 32, 8: 64, 16: 96, 32: 128, 64: 128}  # of the tiny backbone
@@ -65,8 +65,9 @@ class FCOSConfig:
     assignment: str = "aligned"
     """Which places learn an object: aligned, those that find it best already, or centre, those near
     its centre on the level of its size."""
-    class_loss: str = "varifocal"
-    """Loss of the scores: varifocal, with the overlap as target, or focal."""
+    class_loss: str = "cross_entropy"
+    """Loss of the scores: cross_entropy or varifocal, with the overlap as target, or focal, with 1.
+    The last two count what is easy less."""
     box_loss: str = "giou"
     """Loss of the boxes: giou or diou."""
     box_weight: float = 2.0

@@ -9,9 +9,14 @@ import jax.numpy as jnp
 from jaxmodels.objectives.dense_targets import Objects, Targets, aligned_targets, centre_targets
 from jaxmodels.objectives.detection import Detection, PictureLosses, objects_in
 from jaxmodels.ops.boxes import Detections, best_detections, distance_iou, generalized_iou
-from jaxmodels.ops.focal import sigmoid_focal, varifocal
+from jaxmodels.ops.focal import binary_cross_entropy, sigmoid_focal, varifocal
 from jaxmodels.protocol import Batch
 
+CLASS_LOSSES = {
+    "cross_entropy": binary_cross_entropy,
+    "varifocal": varifocal,
+    "focal": sigmoid_focal,
+}
 BOX_LOSSES = {"giou": generalized_iou, "diou": distance_iou}
 
 
@@ -22,12 +27,12 @@ class DenseDetection(Detection):
     model: gives logits [batch, places, classes], boxes [batch, places, 4], points [places, 2] and
       strides [places], as `models.fcos.DenseOutputs`.
     assignment: aligned or centre (see `dense_targets`).
-    class_loss: varifocal, with the overlap as target, or focal, with 1.
+    class_loss: cross_entropy or varifocal, with the overlap as target, or focal, with 1.
     box_loss: giou or diou.
     """
 
     assignment: str = "aligned"
-    class_loss: str = "varifocal"
+    class_loss: str = "cross_entropy"
     box_loss: str = "giou"
     box_weight: float = 2.0
 
@@ -36,10 +41,9 @@ class DenseDetection(Detection):
         assigned by it."""
         targets = jax.lax.stop_gradient(self.targets(outputs, objects_in(batch)))
         hot = jax.nn.one_hot(targets.labels, self.classes)
-        if self.class_loss == "focal":
-            each = sigmoid_focal(outputs.logits, hot)
-        else:
-            each = varifocal(outputs.logits, hot * targets.quality[..., None])
+        if self.class_loss != "focal":
+            hot *= targets.quality[..., None]
+        each = CLASS_LOSSES[self.class_loss](outputs.logits, hot)
         class_loss = jnp.sum(jnp.where(targets.counted[..., None], each, 0), axis=(1, 2))
         overlap = BOX_LOSSES[self.box_loss](outputs.boxes, targets.boxes)
         # What has no object has no gradient, whatever its box is.
@@ -53,7 +57,7 @@ class DenseDetection(Detection):
         logits, boxes, points, strides = outputs
         if self.assignment == "aligned":
             return aligned_targets(logits, boxes, points, strides, objects)
-        overlap = self.class_loss == "varifocal"
+        overlap = self.class_loss != "focal"
         return centre_targets(boxes, points, strides, objects, by_overlap=overlap)
 
     def detections(self, outputs: Any) -> Detections:

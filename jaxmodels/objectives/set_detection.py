@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, Num
 
 from jaxmodels import across
 from jaxmodels.objectives.dense_targets import Objects
@@ -45,7 +45,7 @@ class SetDetection(Detection):
         share = objects / weights
         return {**batch, _SHARE: jnp.broadcast_to(share, count.shape)}
 
-    def _class_weights(self, count: Int[Array, " batch"]) -> Float[Array, " batch"]:
+    def _class_weights(self, count: Num[Array, " batch"]) -> Float[Array, " batch"]:
         return count + self.no_object * (self.model.queries - count)
 
     def picture_losses(self, outputs: Any, batch: Batch) -> PictureLosses:

@@ -55,24 +55,24 @@ def assign(
     # What is subtracted from all costs of a row changes no assignment, and keeps sums small.
     cost = jnp.where(there[:, None], cost, 0)
     cost -= jnp.min(cost, axis=1, keepdims=True)
-    nothing = (jnp.full(rows, -1), jnp.full(columns, -1))
+    nothing = (jnp.full(rows, -1, jnp.int32), jnp.full(columns, -1, jnp.int32))
     start = _Matched(jnp.zeros(rows, cost.dtype), jnp.zeros(columns, cost.dtype), *nothing)
 
     def add(row, matched):
         return jax.lax.cond(there[row], lambda: _added(cost, row, matched), lambda: matched)
 
-    return jax.lax.fori_loop(0, rows, add, start).column
+    return jax.lax.fori_loop(jnp.int32(0), jnp.int32(rows), add, start).column
 
 
 def _added(cost: Array, first: Array, matched: _Matched) -> _Matched:
     """Assigns one more row, along the cheapest path that alternates between rows and columns."""
     rows, columns = cost.shape
     start = _Search(
-        row=jnp.int32(first),
+        row=first,
         end=jnp.int32(-1),
         distance=jnp.zeros((), cost.dtype),
         shortest=jnp.full(columns, jnp.inf, cost.dtype),
-        before=jnp.full(columns, -1),
+        before=jnp.full(columns, -1, jnp.int32),
         rows=jnp.zeros(rows, bool),
         columns=jnp.zeros(columns, bool),
     )
