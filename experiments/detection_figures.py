@@ -32,6 +32,7 @@ COLOURS = {
     "background": "#d55e00",
     _MISSED: "#f0e442",
 }
+_BRIGHT = ("place", "duplicate", _MISSED)  # colours that dark letters are read on
 _NAMES = {
     HIT: "hit",
     IGNORED: "hit",
@@ -69,7 +70,7 @@ def boxes_figure(pictures: Sequence[Shown], title: str, columns: int = 4) -> "Fi
     wide, high = scale * width, scale * height + 0.25
     figure = Figure(figsize=(max(wide * columns, 6.0), high * rows + 0.6))
     panels = np.atleast_2d(figure.subplots(rows, columns, squeeze=False))
-    figure.subplots_adjust(0.005, 0.005, 0.995, 1 - 0.6 / (high * rows + 0.6), 0.02, 0.12)
+    figure.subplots_adjust(0.005, 0.005, 0.995, 1 - 0.6 / (high * rows + 0.6), 0.02, 0.08)
     for panel in panels.flat:
         panel.axis("off")
     for panel, picture in zip(panels.flat, pictures):
@@ -86,18 +87,20 @@ def _draw(panel, picture: Shown) -> None:
     panel.imshow(picture.pixels, interpolation="nearest")
     panel.set_title(shortened(picture.title, 44), fontsize=8, pad=2)
 
-    def draw(box, text, colour, style):
+    def draw(box, text, name, style):
+        colour, letters = COLOURS[name], "#101010" if name in _BRIGHT else "#ffffff"
         x0, y0, x1, y1 = (float(edge) - 0.5 for edge in box)  # imshow centres pixels
         panel.add_patch(
             Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color=colour, linestyle=style)
         )
         behind = {"facecolor": colour, "edgecolor": "none", "pad": 0.4, "alpha": 0.75}
-        panel.text(x0, y0, text, fontsize=6, va="bottom", bbox=behind, clip_on=True)
+        options = {"fontsize": 6, "va": "bottom", "bbox": behind, "clip_on": True}
+        panel.text(x0, y0, text, color=letters, **options)
 
     for box, text in zip(picture.missed, picture.missed_texts):
-        draw(box, text, COLOURS[_MISSED], "--")
+        draw(box, text, _MISSED, "--")
     for box, text, kind in zip(picture.boxes, picture.texts, picture.kinds.tolist()):
-        draw(box, text, COLOURS[_NAMES[kind]], "-")
+        draw(box, text, _NAMES[kind], "-")
     height, width = picture.pixels.shape[:2]
     panel.set_xlim(-0.5, width - 0.5)
     panel.set_ylim(height - 0.5, -0.5)
