@@ -9,6 +9,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxmodels.errors import InputError
 from jaxmodels.objectives.box_augmentation import BoxAugmentationConfig, make_box_augmentation
 from jaxmodels.protocol import DATA_AXIS
+from tests.marks import slow
 
 ALL = BoxAugmentationConfig(
     flip=True,
@@ -49,7 +50,7 @@ def test_all_changes_together_make_batches_of_one_shape():
     assert (boxes[there][:, 2:] - boxes[there][:, :2] >= 2).all()
 
 
-@pytest.mark.parametrize("way", ["jit", "shard_map"])
+@pytest.mark.parametrize("way", [slow("jit"), slow("shard_map")])
 def test_draws_do_not_depend_on_the_number_of_devices(way):
     augment = make_box_augmentation(ALL)
     given, key = batch(), jax.random.key(3)
