@@ -117,7 +117,7 @@ def curves_figure(precision: AveragePrecision, names: Sequence[str], title: str)
     figure = Figure(figsize=(6.5, 4.8), layout="constrained")
     panel = figure.subplots()
     for label in order[::-1].tolist():
-        text = f"{shortened(names[label], 24)} {averages[label]:.3f}"
+        text = f"{shortened(str(names[label]), 24)} {averages[label]:.3f}"
         panel.plot(RECALLS, precision.curve(label), linewidth=1.4, label=text)
     panel.set_xlim(0, 1.01)
     panel.set_ylim(0, 1.02)

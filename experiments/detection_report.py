@@ -13,7 +13,6 @@ from jaxmodels.data.boxes.records import pixels_of
 from jaxmodels.data.dataset import TRAIN
 from jaxmodels.metrics.average_precision import (
     AREAS,
-    MOST,
     AveragePrecision,
     average_precision,
     by_pycocotools,
@@ -26,6 +25,7 @@ from jaxmodels.metrics.detection_errors import (
     errors_by_kind,
     verdicts,
 )
+from jaxmodels.metrics.detection_matching import MOST
 from jaxmodels.protocol import Score
 from jaxmodels.train import Evaluation, Findings
 

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxmodels.metrics.average_precision import Found, Objects, average_precision
+from jaxmodels.metrics.average_precision import average_precision
+from jaxmodels.metrics.detection_matching import Found, Objects
 
 HIT_OVERLAP, LEAST_OVERLAP = 0.5, 0.1
 HIT, CLASS, LOCALISATION, BOTH, DUPLICATE, BACKGROUND, IGNORED = range(7)

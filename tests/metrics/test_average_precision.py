@@ -5,11 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from jaxmodels.metrics.average_precision import (
-    MOST,
-    average_precision,
-    by_pycocotools,
-)
+from jaxmodels.metrics.average_precision import average_precision, by_pycocotools
+from jaxmodels.metrics.detection_matching import MOST
 
 
 class Found(NamedTuple):

@@ -1,9 +1,10 @@
 """What is wrong with the boxes of a picture, and the boxes that remain."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from jaxmodels.data.boxes.annotations import Annotation
 from jaxmodels.data.dataset import Record
@@ -69,7 +70,7 @@ def _geometry(
     boxes: Float[np.ndarray, "object 4"],
     height: int,
     width: int,
-) -> list[tuple[str, Bool[np.ndarray, " object"], Any]]:
+) -> list[tuple[str, Any, Callable[[int], str]]]:
     """Lists kinds of flaws, which objects have them, and what to say of one.
 
     whole: the boxes as they are stored. boxes: cut at the edges.

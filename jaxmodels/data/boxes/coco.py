@@ -201,10 +201,10 @@ def _add(
         reason = f"annotation {called} with bbox {str(box)[:60]}; expected x, y, width, height"
         objects["flaws"].append(("annotation", reason))
         return
-    known = _is_integer(number) and number in categories
+    known = number if _is_integer(number) and number in categories else None
     objects["boxes"].append([box[0], box[1], box[0] + box[2], box[1] + box[3]])
-    objects["labels"].append(label[number] if known else -1)
-    objects["said"].append(categories[number] if known else str(number)[:30])
+    objects["labels"].append(-1 if known is None else label[known])
+    objects["said"].append(str(number)[:30] if known is None else categories[known])
     objects["crowd"].append(bool(entry.get("iscrowd", 0)))
 
 

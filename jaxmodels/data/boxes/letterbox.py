@@ -32,10 +32,10 @@ def letterbox(
     column there may be a part of one. Sums are in a fixed order, as in `resize_image`.
     """
     scale = scale_of(image.shape[:2], canvas)
+    sides = resized_sides(image.shape[:2], canvas)
     resized = image
     if scale != 1.0:
         resized = image.astype(np.float32)
-        sides = resized_sides(image.shape[:2], canvas)
         for axis in (0, 1):
             places, weights = _taps(resized.shape[axis], sides[axis], scale)
             shape = [-1 if axis == other else 1 for other in range(3)]
@@ -45,7 +45,7 @@ def letterbox(
             resized = total
         resized = np.round(resized).astype(np.uint8)
     placed = np.full((*canvas, image.shape[2]), GREY, np.uint8)
-    placed[: resized.shape[0], : resized.shape[1]] = resized
+    placed[: sides[0], : sides[1]] = resized
     return placed
 
 

@@ -29,7 +29,7 @@ def read_voc(tree: Tree, files: Sequence[str]) -> Found:
     by_stem = defaultdict(list)
     for picture in sorted(tree.pictures):
         by_stem[PurePosixPath(picture).stem].append(picture)
-    found = []
+    found: list[tuple[str | None, Item]] = []
     used, outside = set(), 0
     for path, objects in parsed.items():
         picture = _picture(tree, by_stem, path, objects.get("filename", ""))
@@ -51,7 +51,7 @@ def read_voc(tree: Tree, files: Sequence[str]) -> Found:
     for items in splits.values():
         for item in items:
             if "said" in item.objects:
-                item.objects["labels"] += [labels.get(n, -1) for n in item.objects["said"]]
+                item.objects["labels"].extend(labels.get(n, -1) for n in item.objects["said"])
     return Found(splits, names, tuple(files))
 
 

@@ -47,9 +47,8 @@ def random_places(
     pixels = materialize_on_cpu(placed_pixels(images, sizes, tiles, fill))
     boxes, visible = placed_boxes(boxes, tiles, canvas, least)
     labels = jnp.where(visible, labels, -1)
-    flat = (column.reshape(len(pixels), -1, *column.shape[3:]) for column in (boxes, labels, crowd))
     room = room or (2 if count > 1 else 1) * given.boxes.shape[1]
-    return Boxed(pixels, *largest(*flat, room))
+    return Boxed(pixels, *_together(boxes, labels, crowd, room))
 
 
 def _with_before(columns: tuple[Array, ...], count: int) -> list[Array]:
@@ -61,6 +60,19 @@ def _with_before(columns: tuple[Array, ...], count: int) -> list[Array]:
         taken.append([across.rotate(value) for value in taken[-1]])
     stacked = [jnp.stack(parts, axis=1) for parts in zip(*taken, strict=True)]
     return [value.astype(c.dtype) for value, c in zip(stacked, columns, strict=True)]
+
+
+def _together(
+    boxes: Float[Array, "batch tile most 4"],
+    labels: Int[Array, "batch tile most"],
+    crowd: Bool[Array, "batch tile most"],
+    room: int,
+) -> tuple[Array, Array, Array]:
+    """Joins the boxes of the pictures that lie on one canvas."""
+    boxes, labels, crowd = (
+        column.reshape(len(column), -1, *column.shape[3:]) for column in (boxes, labels, crowd)
+    )
+    return largest(boxes, labels, crowd, room)
 
 
 def largest(
@@ -98,5 +110,4 @@ def mixed_pictures(
     average = ((wide[:, 0] + wide[:, 1] + 1) // 2).astype(images.dtype)
     pixels = jnp.where(chosen[:, None, None, None], average, images[:, 0])
     labels = labels.at[:, 1].set(jnp.where(chosen[:, None], labels[:, 1], -1))
-    flat = (column.reshape(len(chosen), -1, *column.shape[3:]) for column in (boxes, labels, crowd))
-    return Boxed(pixels, *largest(*flat, room or given.boxes.shape[1]))
+    return Boxed(pixels, *_together(boxes, labels, crowd, room or given.boxes.shape[1]))
