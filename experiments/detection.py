@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 
 from experiments.detection_predictions import prediction_line
-from experiments.detection_scores import AP_SCORES, report
+from experiments.detection_report import AP_SCORES, report
 from experiments.exports.detection import detection_programs, export_detector
 from experiments.presets.detection import PRESETS
 from jaxmodels.data.boxes import BoxConfig, BoxData, load_boxes

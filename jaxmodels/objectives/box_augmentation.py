@@ -43,7 +43,7 @@ class BoxAugmentationConfig:
     random order; four strengths: of brightness, contrast, saturation and hue (at most 0.5, of the
     circle), as torchvision's ColorJitter."""
     erasing: float = 0.0
-    """Share of the pictures that get a rectangle of noise, of 2% to 20% of the area."""
+    """Share of the pictures that get a grey rectangle, of 2% to 20% of the area."""
     room: int = 0
     """Boxes of a canvas after mosaic and mixup, the largest; 0: those of the data, twice as many
     with mosaic or mixup."""
@@ -113,7 +113,7 @@ def make_box_augmentation(config: BoxAugmentationConfig) -> Change | None:
         if places:
             extents = batch["size"][:, ::-1] * batch["scale"][:, None]
             boxed = augmentation.random_places(
-                boxed, extents, keys(_PLACES), places, config.least_visible, room=room
+                boxed, extents, keys(_PLACES), places, config.least_visible, GREY, room
             )
         if config.picture_mixup:
             boxed = augmentation.mixed_pictures(boxed, keys(_MIX), config.picture_mixup, room)
@@ -122,7 +122,7 @@ def make_box_augmentation(config: BoxAugmentationConfig) -> Change | None:
             images = augmentation.color_jitter(images, keys(_COLOURS), strengths)
         if config.erasing:
             images = augmentation.random_erasing(
-                images, keys(_ERASE), config.erasing, area=(0.02, 0.2), fill="noise"
+                images, keys(_ERASE), config.erasing, area=(0.02, 0.2), fill=GREY
             )
         rest = {name: column for name, column in batch.items() if name not in ("scale", "size")}
         changed = {"image": images, "labels": boxed.labels, "crowd": boxed.crowd}
@@ -130,6 +130,8 @@ def make_box_augmentation(config: BoxAugmentationConfig) -> Change | None:
 
     return augment
 
+
+GREY = 114  # of what no picture covers, as in a letterbox
 
 # The number of a change is folded into its keys, so that no flag alters the draws of another.
 _PLACES, _MIX, _COLOURS, _ERASE = range(4)

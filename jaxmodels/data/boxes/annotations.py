@@ -22,9 +22,6 @@ class Annotation(NamedTuple):
     labels: Int[np.ndarray, " object"]
     crowd: Bool[np.ndarray, " object"]
 
-    def __len__(self) -> int:
-        return len(self.boxes)
-
 
 def annotation(boxes, labels, crowd=None) -> Annotation:
     """Makes an Annotation of lists or arrays, which may be empty. crowd: None: there is none."""
@@ -45,7 +42,7 @@ class Annotations:
         empty = [annotation([], [])]
         columns = zip(*(objects or empty), strict=True)
         self.all = Annotation(*(np.concatenate(column) for column in columns))
-        self.starts = np.cumsum([0, *map(len, objects)])
+        self.starts = np.cumsum([0, *(len(found.labels) for found in objects)])
         self.sizes = np.asarray(sizes, np.int32).reshape(-1, 2)
 
     def __len__(self) -> int:

@@ -1,5 +1,6 @@
 """Data sets of pictures with boxes, and what is known of them without decoding."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -7,10 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jaxmodels.data.boxes.annotations import Annotation, Annotations, annotation
+from jaxmodels.data.boxes.annotations import Annotation, Annotations
 from jaxmodels.data.boxes.decoder import BoxDecoder, box_spec
 from jaxmodels.data.boxes.records import CleanRecords
-from jaxmodels.data.dataset import BadRow, ColumnSpec, DataFacts, Selection
+from jaxmodels.data.dataset import TRAIN, BadRow, ColumnSpec, DataFacts, Selection
 from jaxmodels.data.images.normalization import Normalization
 from jaxmodels.data.loading import fits_device
 from jaxmodels.data.resident import Resident, decode_once
@@ -120,7 +121,7 @@ class BoxData:
             f"{split} {size:,} pictures with {sum(self.counts(split)):,} objects"
             for split, size in self.sizes.items()
         )
-        counts = self.counts("train")
+        counts = self.counts(TRAIN)
         order = np.argsort([-count for count in counts], kind="stable")[:10].tolist()
         classes = ", ".join(f"{self.class_names[label]} {counts[label]:,}" for label in order)
         more = len(counts) - len(order)
@@ -134,9 +135,9 @@ def relabelled(data: BoxData, labels: tuple[int, ...], class_names: tuple[str, .
     table = np.asarray(labels, np.int32)
     changed = {}
     for split, objects in data.annotations.items():
-        rows = [objects[row] for row in range(len(objects))]
-        changed[split] = Annotations(
-            [annotation(row.boxes, table[row.labels], row.crowd) for row in rows], objects.sizes
-        )
-    folder = data.folder / ("labels-" + "-".join(map(str, labels)))
+        rows = (objects[row] for row in range(len(objects)))
+        others = [row._replace(labels=table[row.labels]) for row in rows]
+        changed[split] = Annotations(others, objects.sizes)
+    digest = hashlib.sha256(repr(labels).encode()).hexdigest()[:8]
+    folder = data.folder / f"labels-{digest}"
     return replace(data, annotations=changed, class_names=class_names, folder=folder)

@@ -147,7 +147,7 @@ def _cleaning(tables: Mapping[str, Table]) -> dict[str, int]:
         for line in table[table["good"]]:
             found = line["cleaned"]
             counts["cut at the edge"] += found.clipped
-            counts["pictures without objects"] += not len(found.annotation)
+            counts["pictures without objects"] += not len(found.annotation.labels)
             counts.update(flaw.kind for flaw in found.flaws)
     return {kind: count for kind, count in counts.most_common() if count}
 

@@ -154,7 +154,7 @@ def _require_something(name: str, examined: Examined) -> None:
     """
     if TRAIN not in examined.findings.splits:
         raise InputError(f"data '{name}' has no good picture in its training split; expected some")
-    if not len(examined.annotations[TRAIN].all):
+    if not len(examined.annotations[TRAIN].all.labels):
         raise InputError(f"data '{name}' has no good box in its training split; expected some")
 
 

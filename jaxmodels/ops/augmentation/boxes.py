@@ -68,9 +68,7 @@ def largest(
     labels: Int[Array, "batch most"],
     crowd: Bool[Array, "batch most"],
     room: int,
-) -> tuple[
-    Float[Array, "batch {room} 4"], Int[Array, "batch {room}"], Bool[Array, "batch {room}"]
-]:
+) -> tuple[Float[Array, "batch {room} 4"], Int[Array, "batch {room}"], Bool[Array, "batch {room}"]]:
     """Keeps the largest boxes of each picture, in the order of their areas."""
     area = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
     missing = room - labels.shape[1]

@@ -15,7 +15,7 @@ def pictures(count=2, seed=0):
     random = np.random.default_rng(seed)
     made = []
     for number in range(count):
-        height, width = 20 + 4 * number, 40 - 8 * number
+        height, width = 20 + 4 * number, 40 - 8 * (number % 3)
         pixels = random.integers(0, 256, (height, width, 3), np.uint8)
         boxes = [[2, 3, 12, 9 + number], [width - 8, 4, width, height]][: number % 2 + 1]
         made.append((pixels, boxes, [(number + at) % 2 for at in range(len(boxes))]))
