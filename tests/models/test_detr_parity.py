@@ -80,7 +80,7 @@ def test_logits_and_boxes_are_theirs(tmp_path, theirs, old):
     (tmp_path / "config.json").write_text(theirs.config.to_json_string())
     weights = open_weights(tmp_path)
     flags = flags_from_published(weights)
-    assert (flags["detr.backbone"], flags["detr.width"]) == ("resnet18", 16)
+    assert (flags["backbone"], flags["width"]) == ("resnet18", 16)
     config, model = ours()
     image = np.random.default_rng(0).normal(size=(2, 64, 96, 3)).astype(np.float32)
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.array(image))

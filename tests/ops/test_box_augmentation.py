@@ -129,8 +129,12 @@ def test_mixed_pictures_have_the_boxes_of_both():
     keys = jax.random.split(jax.random.key(0), PICTURES)
     mixing = jax.jit(mixed_pictures, static_argnums=(2, 3))
     mixed = mixing(given, keys, 1.0, 6)
-    np.testing.assert_array_equal(mixed.images[1], given.images[1].astype(int) // 2 + given.images[1] % 2)
-    np.testing.assert_array_equal(mixed.images[2], given.images[1].astype(int) // 2 + given.images[1] % 2)
+    np.testing.assert_array_equal(
+        mixed.images[1], given.images[1].astype(int) // 2 + given.images[1] % 2
+    )
+    np.testing.assert_array_equal(
+        mixed.images[2], given.images[1].astype(int) // 2 + given.images[1] % 2
+    )
     assert sorted(mixed.labels[2].tolist()) == [3, 4, 5, 6, 7, 8]
     assert sorted(mixed.labels[0].tolist()) == [0, 1, 2, 12, 13, 14]
     alone = mixing(given, keys, 0.0, 4)
