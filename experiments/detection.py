@@ -21,13 +21,17 @@ from experiments.detection_predictions import prediction_line
 from experiments.detection_report import AP_SCORES, report
 from experiments.exports.detection import detection_programs, export_detector
 from experiments.presets.detection import PRESETS
-from jaxmodels.data.boxes import BoxConfig, BoxData, load_boxes
+from jaxmodels.data.boxes import BoxConfig, BoxData, boxes_elsewhere, load_boxes
 from jaxmodels.data.boxes.reading import read_pictures
 from jaxmodels.data.dataset import TRAIN, evaluation_splits
 from jaxmodels.data.images.normalization import Normalization
 from jaxmodels.errors import InputError
-from jaxmodels.models.classifiers import images_of_published
-from jaxmodels.models.detectors import DetectionModels, flags_from_published, published_names
+from jaxmodels.models.detectors import (
+    DetectionModels,
+    flags_from_published,
+    images_of_published,
+    published_names,
+)
 from jaxmodels.models.options import chosen_options
 from jaxmodels.objectives.box_augmentation import (
     BoxAugmentationConfig,
@@ -42,6 +46,7 @@ from jaxmodels.pretrained.weights import Weights
 from jaxmodels.train import (
     ComputeConfig,
     Config,
+    Elsewhere,
     Experiment,
     ModelSection,
     Prediction,
@@ -99,10 +104,17 @@ def build(config: DetectionConfig, data: Any = None) -> Experiment:
     {"train": {"image": [...], "boxes": [...], "labels": [...]}, "test": ...}."""
     data = load_boxes(config.data, data)
     normalization = _normalization(config, data)
-    detector = make_detection(config, len(data.class_names), data.most)
+    detector = make_detection(config, len(data.class_names), _most_objects(config, data))
+    scored = {"data": data}  # the run's own, or others that it is evaluated on
 
     def prepare(batch, key):
         return {**batch, "image": normalization(batch["image"])}
+
+    def elsewhere(other: DetectionConfig) -> Elsewhere:
+        scored["data"] = found = boxes_elsewhere(data, load_boxes(other.data))
+        return Elsewhere(
+            found.name, found.fingerprint, {split: found.source(split) for split in found.sizes}
+        )
 
     augment = make_box_augmentation(config.augmentation)
     sources = {split: data.source(split) for split in data.sizes}
@@ -114,12 +126,13 @@ def build(config: DetectionConfig, data: Any = None) -> Experiment:
         monitor="ap",
         scores={**Detection.scores, **AP_SCORES},
         facts={"data": data.facts(), "normalization": normalization._asdict()},
-        after_evaluation=partial(report, data, predict),
+        after_evaluation=lambda evaluation: report(scored["data"], predict, evaluation),
         prediction=Prediction(
             read=partial(read_pictures, data=data),
             predict=predict,
             write=partial(prediction_line, data.class_names),
         ),
+        elsewhere=elsewhere,
         exports={
             "safetensors": partial(export_detector, config.model, data, normalization),
             **detection_programs(detector, prepare, data),
@@ -164,6 +177,13 @@ def make_detection(config: DetectionConfig, classes: int, most: int) -> Detectio
     names = ("assignment", "class_loss", "box_loss", "box_weight")
     losses = {name: getattr(options, name) for name in names}
     return DenseDetection(**common, choice=choice, **losses)
+
+
+def _most_objects(config: DetectionConfig, data: BoxData) -> int:
+    """Returns for how many objects of a picture there is room, in training or as stored."""
+    augmentation = config.augmentation
+    joins = augmentation.mosaic or augmentation.picture_mixup
+    return max(data.most, augmentation.room or data.most * (2 if joins else 1))
 
 
 def _normalization(config: DetectionConfig, data: BoxData) -> Normalization:

@@ -16,6 +16,7 @@ from jaxmodels.models.fcos import LITES, RESNETS, FCOSConfig
 from jaxmodels.models.options import chosen_options
 from jaxmodels.models.resnet import VARIANTS, ResNetConfig
 from jaxmodels.pretrained import Published, Weights
+from jaxmodels.pretrained.images import Expected, expected_images
 from jaxmodels.pretrained.names import Entry
 
 _BACKBONE = "backbone"  # the module's name in a detector
@@ -64,6 +65,17 @@ def flags_from_published(weights: Weights) -> dict[str, Any]:
         f"{weights.path} holds weights of {found['model']}; expected a DETR, a ResNet, of"
         f" {', '.join(RESNETS)}, or an EfficientNet-Lite, of {', '.join(LITES)}"
     )
+
+
+def images_of_published(weights: Weights) -> Expected:
+    """Returns what images published weights expect.
+
+    Raises:
+      InputError: they are of no backbone here.
+    """
+    if detr_names.is_published(weights):
+        return expected_images(weights, Expected())
+    return classifiers.images_of_published(weights)
 
 
 def published_names(models: DetectionModels, weights: Weights) -> Published:

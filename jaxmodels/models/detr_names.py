@@ -91,13 +91,13 @@ def flags_from_published(weights: Weights) -> dict[str, Any]:
             raise InputError(f"{weights.path}: encoder_{name} is not decoder_{name}")
     return {
         "model": "detr",
-        "detr.backbone": _backbone_of(weights),
-        "detr.width": told.get("d_model", 256),
-        "detr.heads": told.get("encoder_attention_heads", 8),
-        "detr.hidden": told.get("encoder_ffn_dim", 2048),
-        "detr.encoder_layers": told.get("encoder_layers", 6),
-        "detr.decoder_layers": told.get("decoder_layers", 6),
-        "detr.queries": weights["model.query_position_embeddings.weight"].shape[0],
+        "backbone": _backbone_of(weights),
+        "width": told.get("d_model", 256),
+        "heads": told.get("encoder_attention_heads", 8),
+        "hidden": told.get("encoder_ffn_dim", 2048),
+        "encoder_layers": told.get("encoder_layers", 6),
+        "decoder_layers": told.get("decoder_layers", 6),
+        "queries": weights["model.query_position_embeddings.weight"].shape[0],
     }
 
 

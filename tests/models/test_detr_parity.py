@@ -7,6 +7,9 @@ import pytest
 
 from jaxmodels.models.detr import DETRConfig
 from jaxmodels.models.detr_names import flags_from_published, published
+from jaxmodels.objectives.optimizers import OptimizerConfig
+from jaxmodels.objectives.set_detection import SetDetection
+from jaxmodels.ops.boxes import centred
 from jaxmodels.pretrained import load, open_weights
 from tests.torchvision_shim import allow_torchvision
 
@@ -77,7 +80,7 @@ def test_logits_and_boxes_are_theirs(tmp_path, theirs, old):
     (tmp_path / "config.json").write_text(theirs.config.to_json_string())
     weights = open_weights(tmp_path)
     flags = flags_from_published(weights)
-    assert (flags["detr.backbone"], flags["detr.width"]) == ("resnet18", 16)
+    assert (flags["backbone"], flags["width"]) == ("resnet18", 16)
     config, model = ours()
     image = np.random.default_rng(0).normal(size=(2, 64, 96, 3)).astype(np.float32)
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.array(image))
@@ -87,3 +90,24 @@ def test_logits_and_boxes_are_theirs(tmp_path, theirs, old):
     found = jax.jit(model.apply)(variables, jnp.array(image))
     np.testing.assert_allclose(found.logits[-1], expected.logits, atol=1e-5)
     np.testing.assert_allclose(found.boxes[-1], expected.pred_boxes, atol=1e-5)
+    if old:
+        return
+    # Their loss without those of the layers before the last.
+    last = found._replace(logits=found.logits[-1:], boxes=found.boxes[-1:])
+    boxes = [[[3, 5, 40, 30], [50, 10, 90, 60], [20, 20, 60, 50]], [[0, 0, 96, 64]] * 3]
+    batch = {
+        "boxes": jnp.array(boxes, jnp.float32),
+        "labels": jnp.array([[2, 0, 0], [1, -1, -1]]),
+    }
+    optimizer = OptimizerConfig()
+    objective = SetDetection(model=model, classes=3, optimizer=optimizer, steps=1)
+    losses = objective.picture_losses(last, objective.weighed(batch))
+    labels = []
+    for some, own in zip(batch["boxes"], batch["labels"], strict=True):
+        shares = np.array(centred(some / jnp.array([96.0, 64, 96, 64])))[own >= 0]
+        classes = torch.from_numpy(np.array(own)[own >= 0]).long()
+        labels.append({"class_labels": classes, "boxes": torch.from_numpy(shares)})
+    with torch.no_grad():
+        expected = theirs(torch.from_numpy(image.transpose(0, 3, 1, 2)), labels=labels)
+    ours_loss = float(losses.loss.sum() / losses.count.sum())
+    assert ours_loss == pytest.approx(float(expected.loss), rel=1e-5)
