@@ -117,21 +117,49 @@ class EfficientNet(nn.Module):
         head: bool = True,
     ) -> Float[Array, "batch outputs"]:
         """Gives the logits of the classes, or without the head its input."""
-        x = _ConvNorm(self.stem, 3, 2, dtype=self.dtype, name="stem")(x, train=train)
-        for name, stage, strides in blocks_of(self.stages):
-            block = Block(stage.width, stage.size, strides, stage.expansion, self.dtype, name=name)
-            x = block(x, train=train)
+        *_, (_, x) = self.scales(x, train)
         x = _ConvNorm(self.head, 1, dtype=self.dtype, name="top")(x, train=train)
         x = Dropout()(jnp.mean(x, axis=(1, 2)), rate=dropout_rate, train=train)
         if head:
             x = nn.Dense(self.classes, dtype=self.dtype, name="head")(x)
         return x.astype(jnp.float32)
 
+    def scales(self, x: Array, train: bool, most: int = 32) -> Iterator[tuple[int, Array]]:
+        """Yields what stem and blocks give, with the pixels of the image to one of it, `most` at
+        most."""
+        x = _ConvNorm(self.stem, 3, 2, dtype=self.dtype, name="stem")(x, train=train)
+        reduction = 2
+        yield reduction, x
+        for name, stage, strides in blocks_of(self.stages):
+            reduction *= strides
+            if reduction > most:
+                return
+            block = Block(stage.width, stage.size, strides, stage.expansion, self.dtype, name=name)
+            x = block(x, train=train)
+            yield reduction, x
+
     def features(
         self, x: Float[Array, "batch height width channels"]
     ) -> Float[Array, "batch features"]:
         """Gives the input of the head in evaluation."""
         return self(x, head=False)
+
+
+class EfficientNetBackbone(EfficientNet):
+    """The blocks of an EfficientNet, with its names, as the backbone of another network.
+
+    most: the largest reduction; the blocks beyond it are left out.
+    """
+
+    classes: int = 0
+    most: int = 32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width channels"], *, train: bool = False
+    ) -> dict[int, Array]:
+        """Gives the last output at each reduction: 2, 4, 8, 16, 32."""
+        return dict(self.scales(x, train, self.most))
 
 
 def blocks_of(stages: tuple[Stage, ...]) -> Iterator[tuple[str, Stage, int]]:

@@ -1,6 +1,6 @@
 """Residual networks, layer for layer as torchvision's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,14 +97,25 @@ class ResNet(nn.Module):
         head: bool = True,
     ) -> Float[Array, "batch outputs"]:
         """Gives the logits of the classes, or without the head its input."""
+        *_, (_, x) = self.scales(x, train)
+        x = Dropout()(jnp.mean(x, axis=(1, 2)), rate=dropout_rate, train=train)
+        if head:
+            x = nn.Dense(self.classes, dtype=self.dtype, name="head")(x)
+        return x.astype(jnp.float32)
+
+    def scales(self, x: Array, train: bool, most: int = 2**30) -> Iterator[tuple[int, Array]]:
+        """Yields what the stages give, with the pixels of the image to one of it, `most` at
+        most."""
         require_known("stem", self.stem, STEMS)
         size, strides = (7, 2) if self.stem == "imagenet" else (3, 1)
         x = _ConvNorm(self.width, size, strides, dtype=self.dtype, name="stem")(x, train=train)
         x = nn.relu(x)
         if self.stem != "cifar":
-            x = max_pool(x, 3, strides=2, padding=1)
+            x, strides = max_pool(x, 3, strides=2, padding=1), 2 * strides
         kind = Bottleneck if self.bottleneck else BasicBlock
         for stage, depth in enumerate(self.depths):
+            if strides * 2**stage > most:
+                return
             for block in range(depth):
                 x = kind(
                     self.width * 2**stage,
@@ -113,16 +124,30 @@ class ResNet(nn.Module):
                     dtype=self.dtype,
                     name=f"layer{stage + 1}_{block}",
                 )(x, train=train)
-        x = Dropout()(jnp.mean(x, axis=(1, 2)), rate=dropout_rate, train=train)
-        if head:
-            x = nn.Dense(self.classes, dtype=self.dtype, name="head")(x)
-        return x.astype(jnp.float32)
+            yield strides * 2**stage, x
 
     def features(
         self, x: Float[Array, "batch height width channels"]
     ) -> Float[Array, "batch features"]:
         """Gives the input of the head in evaluation."""
         return self(x, head=False)
+
+
+class ResNetBackbone(ResNet):
+    """The stages of a ResNet, with its names, as the backbone of another network.
+
+    most: the largest reduction; the stages beyond it are left out.
+    """
+
+    classes: int = 0
+    most: int = 32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width channels"], *, train: bool = False
+    ) -> dict[int, Array]:
+        """Gives the output at each reduction, as 4, 8, 16, 32."""
+        return dict(self.scales(x, train, self.most))
 
 
 class _Block(nn.Module):

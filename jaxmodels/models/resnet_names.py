@@ -48,7 +48,7 @@ def published(
     sizes = config.sizes()
     entries: list[Entry] = []
     norms: list[str] = []
-    for convolved, normalized, path in _pairs(style, sizes["depths"], sizes["bottleneck"]):
+    for convolved, normalized, path in named_pairs(style, sizes["depths"], sizes["bottleneck"]):
         entries += convolution(convolved, f"{path}/conv", bias=False)
         entries += batch_norm(normalized, f"{path}/norm")
         norms.append(normalized)
@@ -62,7 +62,9 @@ def published(
     )
 
 
-def _pairs(style: str, depths: Sequence[int], bottleneck: bool) -> Iterator[tuple[str, str, str]]:
+def named_pairs(
+    style: str, depths: Sequence[int], bottleneck: bool
+) -> Iterator[tuple[str, str, str]]:
     """Yields the names of each convolution and of its norm, and the path of both in our tree."""
     convolutions = 3 if bottleneck else 2
     theirs = style == "transformers"

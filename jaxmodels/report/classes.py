@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from jaxmodels.report.detections import errors_of
 from jaxmodels.report.html import Html, cell_of, element, plain_number, scrolling, table
 from jaxmodels.run_record import is_number
 
@@ -29,7 +30,8 @@ def classes_of(evaluation: dict[str, dict], folder: Path | None = None) -> tuple
         report = evaluation[split]
         names, confusion = _names(report), _confusion(report)
         complete |= confusion is not None and len(names) <= MOST_CLASSES
-        content = [_matrix(names, confusion) if confusion else None, _per_class(report, names)]
+        matrix = _matrix(names, confusion) if confusion else None
+        content = [matrix, _per_class(report, names), errors_of(report)]
         title = f"{split}, step {_step(report)}"
         # A matrix of many classes needs the width of the page.
         shape = "pair stacked" if len(names) > _MANY_CLASSES else "pair"
@@ -163,8 +165,11 @@ def _pairs(names: list[str], confusion: list[list[int]]) -> Html:
 def _per_class(report: dict, names: list[str]) -> Html:
     """Makes the table of the scores per class and of their averages."""
     columns = ["precision", "recall", "f1", "support"]
-    if any("average_precision" in row for row in report["per_class"].values()):
+    known = {column for row in report["per_class"].values() for column in row}
+    if "average_precision" in known:
         columns.append("average_precision")
+    if "ap" in known:
+        columns = ["ap", "ap50", "ap75", "support"]
     rows = [[name, *(_value(report["per_class"][name], c) for c in columns)] for name in names]
     trained = report.get("trained_on")
     if isinstance(trained, dict):

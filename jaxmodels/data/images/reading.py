@@ -36,14 +36,14 @@ def read_pictures(
     if not isinstance(path, Path):
         yield from read_arrays(path, data, size)
         return
-    for name, file in _pictures(path).items():
+    for name, file in pictures_at(path).items():
         try:
             yield name, {"image": _read(file, data, size)}
         except BadRecord as error:
             yield name, error
 
 
-def _pictures(path: Path) -> dict[str, Path]:
+def pictures_at(path: Path) -> dict[str, Path]:
     """Finds the files of pictures by their names, in their order."""
     if not os.path.exists(path):
         raise InputError(f"input {path} does not exist; expected a picture or a folder of some")

@@ -9,14 +9,21 @@ from jaxtyping import Float, Int, Num
 def resize_image(
     image: Num[np.ndarray, "height width channels"], size: int
 ) -> Num[np.ndarray, "side side channels"]:
-    """Resizes an image to size x size pixels, bilinear with antialias as `jax.image.resize` does;
-    integers are rounded to their type.
+    """Resizes an image to size x size pixels (see `resize_to`)."""
+    return resize_to(image, size, size)
+
+
+def resize_to(
+    image: Num[np.ndarray, "height width channels"], tall: int, wide: int
+) -> Num[np.ndarray, "{tall} {wide} channels"]:
+    """Resizes an image, bilinear with antialias as `jax.image.resize` does; integers are rounded to
+    their type.
 
     The weighted rows and columns are added up in a fixed order, so that an image has the same
     pixels wherever it is resized.
     """
     resized = image.astype(np.float32)
-    for axis in (0, 1):
+    for axis, size in ((0, tall), (1, wide)):
         places, weights = _taps(resized.shape[axis], size)
         shape = [-1 if axis == other else 1 for other in range(3)]
         parts = (

@@ -3,7 +3,7 @@
 from jaxmodels.models.layers.convolution import Conv, ConvTranspose, doubling_padding, halved
 from jaxmodels.models.layers.dropout import Dropout, Rate
 from jaxmodels.models.layers.linear import Dense, SpectralNorm, default_kernel_init
-from jaxmodels.models.layers.normalisation import BatchNorm, LayerNorm, rms_norm
+from jaxmodels.models.layers.normalisation import BatchNorm, GroupNorm, LayerNorm, rms_norm
 
 __all__ = [
     "BatchNorm",
@@ -11,6 +11,7 @@ __all__ = [
     "ConvTranspose",
     "Dense",
     "Dropout",
+    "GroupNorm",
     "LayerNorm",
     "Rate",
     "SpectralNorm",

@@ -1,0 +1,35 @@
+"""Presets of experiments.detection. Those of BCCD need --data-dir, with bccd in it."""
+
+from jaxmodels.train import Preset
+
+_NOT_MEASURED = "not yet measured"
+_BCCD = {
+    "data": "bccd",
+    "image_size": (240, 320),
+    "strides": (8, 16, 32),
+    "batch_size": 16,
+    "eval_every": 390,
+    "checkpoint_every": 130,
+    "log_every": 65,
+    "steps_per_dispatch": 13,
+    "flip": True,
+    "vertical_flip": True,
+    "mosaic": 0.0,
+}
+
+PRESETS = {
+    "bccd": Preset(
+        flags={**_BCCD, "steps": 2600},
+        source="Tian et al. 2019 with the assignment of Feng et al. 2021, from scratch",
+        expected=_NOT_MEASURED,
+        cost=_NOT_MEASURED,
+        command="--data-dir DIR",
+    ),
+    "bccd-lite0": Preset(
+        flags={**_BCCD, "backbone": "lite0", "steps": 1300, "learning_rate": 1e-3},
+        source="the same with EfficientNet-Lite0's published weights",
+        expected=_NOT_MEASURED,
+        cost=_NOT_MEASURED,
+        command="--init-from DIR --data-dir DIR",
+    ),
+}

@@ -1,0 +1,75 @@
+"""The loss of a dense detector, and its detections."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxmodels.objectives.dense_targets import Objects, Targets, aligned_targets, centre_targets
+from jaxmodels.objectives.detection import Detection, PictureLosses, objects_in
+from jaxmodels.ops.boxes import Detections, best_detections, distance_iou, generalized_iou
+from jaxmodels.ops.focal import binary_cross_entropy, sigmoid_focal, varifocal
+from jaxmodels.protocol import Batch
+
+CLASS_LOSSES = {
+    "cross_entropy": binary_cross_entropy,
+    "varifocal": varifocal,
+    "focal": sigmoid_focal,
+}
+BOX_LOSSES = {"giou": generalized_iou, "diou": distance_iou}
+
+
+@dataclass(frozen=True)
+class DenseDetection(Detection):
+    """Classes by a focal loss at all places, boxes by 1 - overlap at those that have an object.
+
+    model: gives logits [batch, places, classes], boxes [batch, places, 4], points [places, 2] and
+      strides [places], as `models.fcos.DenseOutputs`.
+    assignment: aligned or centre (see `dense_targets`).
+    class_loss: cross_entropy or varifocal, with the overlap as target, or focal, with 1.
+    box_loss: giou or diou.
+    """
+
+    assignment: str = "aligned"
+    class_loss: str = "cross_entropy"
+    box_loss: str = "giou"
+    box_weight: float = 2.0
+
+    def picture_losses(self, outputs: Any, batch: Batch) -> PictureLosses:
+        """Computes the losses of each picture; a positive counts by its quality where places are
+        assigned by it."""
+        targets = jax.lax.stop_gradient(self.targets(outputs, objects_in(batch)))
+        hot = jax.nn.one_hot(targets.labels, self.classes)
+        if self.class_loss != "focal":
+            hot *= targets.quality[..., None]
+        each = CLASS_LOSSES[self.class_loss](outputs.logits, hot)
+        class_loss = jnp.sum(jnp.where(targets.counted[..., None], each, 0), axis=(1, 2))
+        overlap = BOX_LOSSES[self.box_loss](outputs.boxes, targets.boxes)
+        # What has no object has no gradient, whatever its box is.
+        misses = jnp.where(targets.weights > 0, 1 - overlap, 0)
+        box_loss = jnp.sum(targets.weights * misses, axis=-1)
+        loss = class_loss + self.box_weight * box_loss
+        return PictureLosses(loss, class_loss, box_loss, targets.count)
+
+    def targets(self, outputs: Any, objects: Objects) -> Targets:
+        """Assigns objects to places."""
+        logits, boxes, points, strides = outputs
+        if self.assignment == "aligned":
+            return aligned_targets(logits, boxes, points, strides, objects)
+        overlap = self.class_loss != "focal"
+        return centre_targets(boxes, points, strides, objects, by_overlap=overlap)
+
+    def detections(self, outputs: Any) -> Detections:
+        """Chooses by non-maximum suppression in each class."""
+        scores = jax.nn.sigmoid(outputs.logits)
+        choice = self.choice
+        return best_detections(
+            outputs.boxes,
+            scores,
+            most=choice.most,
+            candidates=choice.candidates,
+            threshold=choice.threshold,
+            sigma=choice.sigma,
+            least=choice.least,
+        )

@@ -1,0 +1,155 @@
+"""A detector from pictures to boxes: training, resuming, predicting, exporting, on all devices."""
+
+import json
+import os
+import shutil
+import signal
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments.detection import PRESETS, DetectionConfig, build
+from jaxmodels.errors import InputError
+from jaxmodels.pretrained import open_weights
+from jaxmodels.train import configure, load_run, main, train
+from tests.marks import slow
+
+CANVAS = (32, 48)
+SMALL = {"image_size": CANVAS, "strides": (8,), "width": 8, "depth": 0, "mosaic": 0.0}
+SMALL |= {"batch_size": 8, "eval_batch_size": 8, "detections": 10, "candidates": 30}
+COLOURS = np.array([[250, 40, 40], [40, 40, 250]], np.uint8)
+
+
+def squares(count, seed=0):
+    """Red and blue squares on grey pictures of several sizes."""
+    generator = np.random.default_rng(seed)
+    columns = {"image": [], "boxes": [], "labels": []}
+    for number in range(count):
+        image = generator.integers(90, 130, (40 + 8 * (number % 2), 64, 3)).astype(np.uint8)
+        boxes, labels = [], []
+        for left in (2, 34)[: 1 + number % 2]:
+            side, label = int(generator.integers(14, 26)), int(generator.integers(2))
+            x, y = left + generator.integers(0, 4), generator.integers(0, 12)
+            image[y : y + side, x : x + side] = COLOURS[label]
+            boxes.append([x, y, x + side, y + side])
+            labels.append(label)
+        for name, value in zip(columns, (image, boxes, labels), strict=True):
+            columns[name].append(value)
+    return columns
+
+
+def data_of(train=32, test=8):
+    return {"train": squares(train), "test": squares(test, seed=1)}
+
+
+def flags_of(values):
+    words = []
+    for name, value in values.items():
+        words.append(f"--{name.replace('_', '-')}")
+        words += map(str, value) if isinstance(value, tuple) else [str(value)]
+    return words
+
+
+def run(**flags):
+    return main(DetectionConfig, build, PRESETS, flags_of(flags))
+
+
+def write_yolo(folder, splits):
+    """Writes pictures with the text files of YOLO."""
+    for split, columns in splits.items():
+        (folder / "images" / split).mkdir(parents=True)
+        (folder / "labels" / split).mkdir(parents=True)
+        for row, (image, boxes, labels) in enumerate(zip(*columns.values(), strict=True)):
+            Image.fromarray(image).save(folder / "images" / split / f"{row}.png")
+            height, width = image.shape[:2]
+            lines = []
+            for (x0, y0, x1, y1), label in zip(boxes, labels, strict=True):
+                centre = (x0 + x1) / 2 / width, (y0 + y1) / 2 / height
+                shares = *centre, (x1 - x0) / width, (y1 - y0) / height
+                lines.append(f"{label} {' '.join(f'{share:.6f}' for share in shares)}\n")
+            (folder / "labels" / split / f"{row}.txt").write_text("".join(lines))
+    (folder / "data.yaml").write_text("names: [red, blue]\n")
+    return folder
+
+
+def test_a_folder_of_pictures_to_a_file_of_boxes(tmp_path, capsys):
+    data, workdir = write_yolo(tmp_path / "data", data_of()), tmp_path / "run"
+    flags = {**SMALL, "data": data, "workdir": workdir, "steps": 50, "eval_every": 50}
+    flags |= {"learning_rate": 0.01, "warmup_steps": 5, "mesh": "data=1"}
+    assert run(**flags) == 0
+    summary = capsys.readouterr().out.splitlines()[-1]
+    found = dict(field.split("=", 1) for field in summary.split(" "))
+    names = [name for name in found if name.startswith("test/")]
+    assert {"test/loss", "test/ap", "test/ap50", "test/ap75"} <= set(names)
+    assert float(found["test/ap50"]) > 0.5
+    assert "ap50" in json.loads((workdir / "evaluation.json").read_text())["test"]
+    output = tmp_path / "new.jsonl"
+    pictures = shutil.copytree(data / "images" / "test", tmp_path / "new")
+    (pictures / "broken.png").write_bytes(b"no picture")
+    assert run(workdir=workdir, mode="predict", input=pictures, output=output) == 0
+    lines = {line["input"]: line for line in map(json.loads, output.read_text().splitlines())}
+    assert "error" in lines["broken.png"]
+    best = lines["0.png"]
+    assert best.keys() == {"input", "boxes", "labels", "scores"}
+    assert set(best["labels"]) <= {"red", "blue"} and best["scores"] == sorted(
+        best["scores"], reverse=True
+    )
+    edges = np.array(best["boxes"])
+    assert (edges >= 0).all() and (edges <= [64, 40, 64, 40]).all()
+    folder = tmp_path / "weights"
+    assert run(workdir=workdir, mode="export", output=folder) == 0
+    weights = open_weights(folder)
+    assert weights["head.logits.bias"].shape == (2,)
+    assert weights.config["labels"] == ["red", "blue"]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        slow({}),
+        slow({"model": "detr", "detr.backbone": "tiny", "detr.width": 16, "heads": 2,
+              "hidden": 16, "encoder_layers": 1, "decoder_layers": 2, "queries": 8,
+              "stride": 16, "dropout": 0.1}),
+    ],
+)  # fmt: skip
+def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path, model):
+    data, small = data_of(), SMALL if not model else {}
+    small = {**small, "image_size": CANVAS, "batch_size": 8, "eval_batch_size": 8}
+    # Adam would amplify the rounding of gradients that are truly zero.
+    flags = {**small, **model, "steps": 6, "log_every": 1, "eval_every": 6, "mosaic": 0.5}
+    flags |= {"optimizer": "momentum", "learning_rate": 1e-3, "weight_decay": 0.0}
+    config = configure(DetectionConfig(), **flags, steps_per_dispatch=1, warmup_steps=2)
+    one = configure(config, mesh="data=1")
+    whole = train(build, configure(one, workdir=str(tmp_path / "whole")), data)
+
+    def interrupted(config, data):
+        return build(config, data)._replace(
+            describe=lambda step, *_: os.kill(os.getpid(), signal.SIGTERM) if step == 3 else None
+        )
+
+    parts = configure(one, workdir=str(tmp_path / "parts"), accept_code_change=True)
+    assert not train(interrupted, parts, data).finished
+    resumed = train(build, parts, data)
+    for a, b in zip(*(jax.tree.leaves(r.state) for r in (whole, resumed)), strict=True):
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+    many = train(build, configure(config, workdir=str(tmp_path / "many")), data)
+    for a, b in zip(*(jax.tree.leaves(r.state["params"]) for r in (whole, many)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
+    assert many.scores["test"]["loss"] == pytest.approx(whole.scores["test"]["loss"], rel=0.01)
+    # Predictions of a run are those of its evaluation, in pixels of each picture.
+    loaded = load_run(tmp_path / "whole", data=data)
+    lines = loaded.predict(data["test"]["image"])
+    assert len(lines) == len(data["test"]["image"])
+
+
+def test_what_makes_no_sense_is_refused(tmp_path):
+    def built(**flags):
+        return build(configure(DetectionConfig(), **SMALL, **flags), data_of(8, 4))
+
+    with pytest.raises(InputError, match="expected a number for each of 3 channels"):
+        built(pixel_mean=(0.5,), pixel_std=(0.5,))
+    with pytest.raises(InputError, match="give --queries 4 or more"):
+        flags = {"image_size": CANVAS, "queries": 2, "detr.backbone": "tiny"}
+        build(configure(DetectionConfig(), model="detr", **flags), data_of(8, 4))

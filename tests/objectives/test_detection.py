@@ -1,0 +1,173 @@
+"""Losses of detectors: one number of positives for all parts and devices, and predictions."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from jaxmodels.models.detr import SetOutputs
+from jaxmodels.models.fcos import DenseOutputs, places_of
+from jaxmodels.objectives.dense_detection import DenseDetection
+from jaxmodels.objectives.detection import Choice
+from jaxmodels.objectives.optimizers import OptimizerConfig
+from jaxmodels.objectives.set_detection import SetDetection
+from jaxmodels.protocol import DATA_AXIS
+
+CLASSES, BATCH, MOST, KEY = 3, 8, 6, jax.random.key(0)
+SGD = OptimizerConfig(optimizer="momentum", learning_rate=0.1, schedule="constant")
+
+
+class Dense(nn.Module):
+    """A dense detector of one linear layer on squares of 8 pixels."""
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        batch, height, width, channels = x.shape
+        x = x.reshape(batch, height // 8, 8, width // 8, 8, channels).swapaxes(2, 3)
+        x = nn.Dense(CLASSES + 4)(x.reshape(batch, -1, 64 * channels))
+        points, strides = map(jnp.asarray, places_of({8: (height // 8, width // 8)}))
+        edges = 8 * jnp.exp(x[..., CLASSES:])
+        boxes = jnp.concatenate([points - edges[..., :2], points + edges[..., 2:]], -1)
+        return DenseOutputs(x[..., :CLASSES], boxes, points, strides)
+
+
+class Queries(nn.Module):
+    """A set detector with a linear layer for each query, and two layers of outputs."""
+
+    queries: int = 7
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        sides = jnp.array(x.shape[2:0:-1], jnp.float32)
+        x = nn.Dense(2 * self.queries * (CLASSES + 5))(x.reshape(len(x), -1))
+        x = x.reshape(-1, 2, self.queries, CLASSES + 5).swapaxes(0, 1)
+        return SetOutputs(x[..., : CLASSES + 1], nn.sigmoid(x[..., CLASSES + 1 :]), sides)
+
+
+def batch_of(count=BATCH, seed=0):
+    """Pictures with from none to all boxes."""
+    generator = np.random.default_rng(seed)
+    image = 0.1 * generator.normal(size=(count, 24, 32, 1)).astype(np.float32)
+    low = generator.uniform(0, 12, (count, MOST, 2))
+    boxes = np.concatenate([low, low + generator.uniform(3, 12, low.shape)], -1)
+    numbers = generator.integers(0, MOST + 1, count)
+    numbers[:2] = 0, MOST
+    labels = generator.integers(0, CLASSES, (count, MOST))
+    labels[np.arange(MOST) >= numbers[:, None]] = -1
+    columns = {"image": image, "boxes": boxes.astype("f4"), "labels": labels.astype("i4")}
+    return {name: jnp.asarray(column) for name, column in columns.items()}
+
+
+def objective_of(kind, **options):
+    common = {"classes": CLASSES, "optimizer": SGD, "steps": 10}
+    if kind == "set":
+        return SetDetection(model=Queries(), **common, **options)
+    return DenseDetection(model=Dense(), **common, **options)
+
+
+def started(objective, batch):
+    spec = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), batch)
+    return objective.init(KEY, spec, objective.hyperparameters)
+
+
+def assert_same(a, b, **tolerance):
+    for one, other in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(one, other, **tolerance)
+
+
+@pytest.mark.parametrize("kind", ["dense", "set"])
+def test_positives_are_counted_over_all_parts_and_devices(kind):
+    objective, batch = objective_of(kind, ema=0.9), batch_of()
+    state = started(objective, batch)
+    whole, sums = jax.jit(objective.step)(state, batch, KEY)
+    losses = objective.summarize(sums)
+    parts = jax.jit(replace(objective, accumulate=2).step)(state, batch, KEY)
+    assert_same(whole["params"], parts[0]["params"], rtol=2e-4, atol=1e-6)
+    assert objective.summarize(parts[1]) == pytest.approx(losses, rel=1e-5)
+    if jax.device_count() < 4:
+        return
+    shared = jax.tree.map(lambda column: column.reshape(4, -1, *column.shape[1:]), batch)
+    step = jax.pmap(objective.step, DATA_AXIS, in_axes=(None, 0, None), devices=jax.devices()[:4])
+    mapped, sums = step(state, shared, KEY)
+    first = jax.tree.map(lambda leaf: leaf[0], mapped["params"])
+    assert_same(whole["params"], first, rtol=2e-4, atol=1e-6)
+    total = jax.tree.map(lambda leaf: leaf.sum(0), sums)
+    assert objective.summarize(total) == pytest.approx(losses, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["dense", "set"])
+def test_losses_of_pictures_are_those_of_the_step(kind):
+    objective, batch = objective_of(kind), batch_of()
+    state = started(objective, batch)
+    params, losses = objective.losses(state, batch, KEY)
+    _, sums = objective.step(state, batch, KEY)
+    assert float(losses(params).mean()) == pytest.approx(objective.summarize(sums)["loss"])
+
+
+@pytest.mark.parametrize("kind", ["dense", "set"])
+def test_an_evaluation_is_the_same_however_the_split_is_divided(kind):
+    objective, batch = objective_of(kind), batch_of()
+    state = started(objective, batch)
+    valid = jnp.arange(BATCH) < 7
+    at_once = objective.evaluate(state, {**batch, "valid": valid}, KEY)
+    pieces = [
+        objective.evaluate(
+            state,
+            {name: column[rows] for name, column in {**batch, "valid": valid}.items()},
+            KEY,
+        )
+        for rows in (slice(0, 3), slice(3, 8))
+    ]
+    added = jax.tree.map(jnp.add, *pieces)
+    expected = objective.summarize(at_once)
+    assert objective.summarize(added) == pytest.approx(expected, rel=1e-5)
+    first = {name: column[:7] for name, column in batch.items()}
+    _, sums = objective.step(state, first, KEY)
+    assert objective.summarize(sums) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("class_loss", ["cross_entropy", "varifocal", "focal"])
+@pytest.mark.parametrize("assignment", ["aligned", "centre"])
+def test_what_has_no_object_has_no_gradient_of_its_box(assignment, class_loss):
+    objective = objective_of("dense", assignment=assignment, class_loss=class_loss, box_loss="diou")
+    batch = batch_of(2)
+    batch["labels"] = batch["labels"].at[1].set(-1)
+    state = started(objective, batch)
+    outputs = objective.model.apply({"params": state["params"]}, batch["image"])
+
+    def loss(boxes):
+        return objective.picture_losses(outputs._replace(boxes=boxes), batch).box_loss.sum()
+
+    losses = objective.picture_losses(outputs, batch)
+    assert np.isfinite(losses.loss).all() and float(losses.box_loss[1]) == 0
+    # Both without objects: the first picture of `batch_of` has none either.
+    np.testing.assert_array_equal(jax.grad(loss)(outputs.boxes), 0)
+    assert float(losses.count.sum()) == 0
+    _, sums = objective.step(state, batch, KEY)
+    assert np.isfinite(sums["class_loss"].total)
+
+
+def test_predictions_are_in_pixels_of_the_picture_and_inside_of_it():
+    objective = objective_of("dense", choice=Choice(most=5, candidates=30))
+    batch = batch_of(2)
+    batch |= {"scale": jnp.array([0.5, 1.0]), "size": jnp.array([[30, 64], [24, 20]])}
+    state = started(objective, batch)
+    found = objective.predict(state, batch, KEY)
+    plain = objective.predict(state, {"image": batch["image"]}, KEY)
+    np.testing.assert_array_equal(found.scores, plain.scores)
+    assert found.boxes.shape == (2, 5, 4) and (np.diff(found.scores) <= 0).all()
+    edges = np.array([[64, 30, 64, 30], [20, 24, 20, 24]])[:, None]
+    expected = np.clip(plain.boxes / np.array([0.5, 1.0])[:, None, None], 0, edges)
+    np.testing.assert_allclose(found.boxes, expected, rtol=1e-6)
+
+
+def test_a_set_has_a_query_for_each_object_and_less_detections_than_asked_for():
+    objective = objective_of("set", choice=Choice(most=9))
+    batch = batch_of(2)
+    state = started(objective, batch)
+    found = objective.predict(state, {"image": batch["image"]}, KEY)
+    assert found.labels.shape == (2, 9)
+    assert (np.asarray(found.labels[:, 7:]) == -1).all() and (found.labels[:, :7] >= 0).all()
