@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Literal
 import jax.numpy as jnp
 
 from experiments.class_predictions import prediction_line
+from experiments.exports.classifier import classifier_programs
 from experiments.presets.speech_commands import PRESETS
 from experiments.speech_commands_report import report
 from jaxmodels.data.audio import (
@@ -186,6 +187,9 @@ def build(config: SpeechCommandsConfig, data: Any = None) -> Experiment:
             write=partial(prediction_line, data.class_names),
         ),
         elsewhere=partial(elsewhere, data),
+        exports=classifier_programs(
+            classifier, prepare, sources[TRAIN], data.class_names, {"rate": data.rate}
+        ),
         introduction=data.summary(),
     )
 
