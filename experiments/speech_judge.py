@@ -27,7 +27,7 @@ class JudgeConfig:
     judge: Annotated[str, Role.READ] = ""
     """Run folder of experiments.speech_commands, whose classes are the words; empty: a classifier
     of these sounds, which is trained once and kept."""
-    judge_steps: int = 400
+    judge_steps: Annotated[int, Role.READ] = 400
     """Steps of the classifier that is trained."""
 
 

@@ -12,11 +12,11 @@ classifier of experiments.speech_commands writes down what it hears, which gives
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +38,7 @@ from jaxmodels.objectives.preprocessing import with_preprocessing
 from jaxmodels.ops.spectral import Mel, as_float, frame_mask, log_mel
 from jaxmodels.ops.spectral_phase import griffin_lim, magnitudes_of_mel
 from jaxmodels.protocol import example_keys
+from jaxmodels.roles import Role
 from jaxmodels.train import (
     ComputeConfig,
     Config,
@@ -75,15 +76,15 @@ class SpeechSynthesisConfig(Config):
     """Seconds of a frame."""
     hop: float = 0.008
     """Seconds from a frame to the next."""
-    phases: int = 60
+    phases: Annotated[int, Role.READ] = 60
     """Iterations that find the phases of a spectrogram (Griffin & Lim)."""
-    integration: int = 12
+    integration: Annotated[int, Role.READ] = 12
     """Steps from noise to a spectrogram."""
-    temperature: float = 0.7
+    temperature: Annotated[float, Role.READ] = 0.7
     """Standard deviation of that noise."""
     ema: float = 0.995
     """Decay of the average of parameters for evaluation; 0: no average."""
-    voice: str = ""
+    voice: Annotated[str, Role.VERB] = ""
     """The speaker of --mode predict; empty: the first one."""
 
     def validate(self) -> None:
@@ -153,7 +154,7 @@ def build(config: SpeechSynthesisConfig, data: Any = None) -> Experiment:
     voices = _voices(data)
     if config.voice and config.voice not in voices.names:
         raise InputError(f"voice = {config.voice}; expected one of {', '.join(voices.names)}")
-    sources = {split: _source(data, split, texts, voices) for split in data.sizes}
+    sources: dict[str, Any] = {s: _source(data, s, texts, voices) for s in data.sizes}
     mean, deviation = statistics(sources[TRAIN], mel)
     flow = FlowMatching(
         config.model.create(
@@ -254,7 +255,7 @@ def _speaker(config: SpeechSynthesisConfig, voices: Voices) -> int:
 
 def _read(
     given: Path | Sequence[str], texts: Texts, speaker: int
-) -> Iterator[tuple[str, dict[str, np.ndarray] | BadRecord]]:
+) -> Iterator[tuple[str, Mapping[str, Any] | BadRecord]]:
     """Yields each line of a text file, or each of several strings, with its columns."""
     if isinstance(given, Path):
         try:

@@ -89,7 +89,8 @@ class FlowMatching:
         noise = _noise(keys[:, 1], features.shape[1:])
         share = time[:, None, None]
         noisy = (1 - share) * noise + share * features
-        found, logarithm = self.model.apply({"params": params}, noisy, time, batch["spoken"], count)
+        arguments: Any = noisy, time, batch["spoken"], count
+        found, logarithm = map(jnp.asarray, self.model.apply({"params": params}, *arguments))
         inside = jnp.arange(features.shape[1])[None] < count[:, None]
         squares = jnp.mean(jnp.square(found - (features - noise)), axis=-1)
         velocity = jnp.sum(jnp.where(inside, squares, 0), axis=1) / count

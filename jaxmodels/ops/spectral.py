@@ -130,10 +130,9 @@ def add_frames(
     pieces = -(-size // hop)
     frames = jnp.pad(frames, ((0, 0), (0, 0), (0, pieces * hop - size)))
     rows = frames.reshape(batch, count, pieces, hop)
-    total = sum(
-        jnp.pad(rows[:, :, piece], ((0, 0), (piece, pieces - 1 - piece), (0, 0)))
-        for piece in range(pieces)
-    )
+    total = jnp.zeros((batch, count + pieces - 1, hop), frames.dtype)
+    for piece in range(pieces):
+        total += jnp.pad(rows[:, :, piece], ((0, 0), (piece, pieces - 1 - piece), (0, 0)))
     return total.reshape(batch, -1)[:, : (count - 1) * hop + size]
 
 
