@@ -10,6 +10,7 @@ from jaxmodels.models.layers import BatchNorm
 from jaxmodels.models.layers.sub_spectral_norm import SubSpectralNorm
 from jaxmodels.models.options import with_options
 from jaxmodels.models.sound_models import SoundModels
+from jaxmodels.protocol import DATA_AXIS
 from tests.marks import slow
 
 # Thousands of parameters with 12 classes, by Kim et al. 2021 (table 1) and Berg et al. 2021 (table
@@ -54,6 +55,21 @@ def test_each_range_is_normalised_as_by_batch_norm():
             np.testing.assert_allclose(one, theirs["batch_stats"][name], rtol=1e-5)
     with pytest.raises(ValueError, match="9 frequencies; expected a multiple of the 5 ranges"):
         module.init(jax.random.key(0), x[:, :9], train=True)
+
+
+def test_statistics_of_ranges_are_those_of_all_devices():
+    x = jnp.asarray(np.random.default_rng(0).normal(2, 3, (8, 5, 3, 2)), jnp.float32)
+    module = SubSpectralNorm()
+    variables = module.init(jax.random.key(0), x, train=True)
+
+    def normalise(x):
+        return module.apply(variables, x, train=True, mutable=["batch_stats"])
+
+    whole, changed = normalise(x)
+    parts, theirs = jax.pmap(normalise, axis_name=DATA_AXIS)(x[:, None])
+    np.testing.assert_allclose(parts[:, 0], whole, atol=1e-5)
+    for own, other in zip(jax.tree.leaves(changed), jax.tree.leaves(theirs)):
+        np.testing.assert_allclose(other, np.broadcast_to(own, other.shape), rtol=1e-5)
 
 
 def test_other_bands_are_refused():
