@@ -19,13 +19,9 @@ _EXPERIMENTS = {
     "text": ("language_model", "sentiment", "translation", "summarization"),
     "video": (),
 }
-_EMBEDDED = {
-    "digits": "images",
-    "pydoc": "text",
-    "opinions": "text",
-    "dates": "text",
-    "reports": "text",
-}
+_TEXTS = ("pydoc", "opinions", "dates", "reports")
+_SOUNDS = ("tones", "clear_tones", "dialled_keys", "connected_digits")
+_EMBEDDED = {"digits": "images"} | dict.fromkeys(_TEXTS, "text") | dict.fromkeys(_SOUNDS, "sound")
 
 
 def count_endings(paths: Iterable[str]) -> Counter[str]:
