@@ -1,0 +1,82 @@
+"""Sounds of files as samples: decoded, mixed to one channel, at one rate, as 16 bits."""
+
+import io
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int, Num
+
+from jaxmodels.data.dataset import BadRecord
+
+EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
+Samples = Int[np.ndarray, " samples"]  # int16, one channel
+_FULL = 32768.0
+
+
+class Sound(NamedTuple):
+    """Samples of one channel, with their rate in samples a second."""
+
+    samples: Samples
+    rate: int
+
+
+def decode_sound(encoded: bytes, rate: int = 0) -> Sound:
+    """Decodes a file of a kind that libsndfile reads (wav, flac, ogg, mp3, ...), averages its
+    channels, and brings it to a rate; 0: its own.
+
+    Raises:
+      BadRecord: it is empty, cannot be decoded, or has samples that are not finite.
+    """
+    import soundfile
+
+    if not encoded:
+        raise BadRecord("is empty", "empty")
+    try:
+        # 16 bits stay what they are; a float in between would round some of them by one.
+        with soundfile.SoundFile(io.BytesIO(encoded)) as file:
+            kind = "int16" if file.subtype in ("PCM_16", "PCM_S8", "PCM_U8") else "float32"
+            samples, own = file.read(dtype=kind, always_2d=True), int(file.samplerate)
+    except (soundfile.SoundFileError, RuntimeError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split()).rstrip(".").rpartition(": ")[2]
+        raise BadRecord(f"cannot be decoded: {reason}", "undecodable") from None
+    return resampled(Sound(mono(samples), own), rate or own)
+
+
+def mono(samples: Num[np.ndarray, "samples channels"]) -> Samples:
+    """Averages channels, and rounds to 16 bits; floats are of -1..1, and larger ones are clipped.
+
+    Raises:
+      BadRecord: samples that are not finite.
+    """
+    if samples.dtype == np.int16 and samples.shape[1] == 1:
+        return samples[:, 0]
+    if np.issubdtype(samples.dtype, np.floating) and not np.isfinite(samples).all():
+        raise BadRecord("has samples that are not finite", "non-finite")
+    scale = 1.0 if samples.dtype == np.int16 else _FULL
+    return as_int16(samples.astype(np.float64).mean(1) * scale)
+
+
+def resampled(sound: Sound, rate: int) -> Sound:
+    """Brings a sound to another rate, by soxr in its high quality."""
+    if sound.rate == rate:
+        return sound
+    import soxr
+
+    values = sound.samples.astype(np.float64)
+    return Sound(as_int16(soxr.resample(values, sound.rate, rate, quality="HQ")), rate)
+
+
+def as_int16(samples: Float[np.ndarray, " samples"]) -> Samples:
+    """Rounds samples in units of 16 bits, and clips what is louder."""
+    return np.clip(np.rint(samples), -_FULL, _FULL - 1).astype(np.int16)
+
+
+def encode_wav(samples: Int[np.ndarray, " samples"] | Float[np.ndarray, " samples"], rate: int):
+    """Writes samples, int16 or floats of -1..1, as the bytes of a WAV file of 16 bits."""
+    import soundfile
+
+    if not np.issubdtype(samples.dtype, np.integer):
+        samples = as_int16(np.asarray(samples, np.float64) * _FULL)
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format="WAV", subtype="PCM_16")
+    return file.getvalue()
