@@ -1,6 +1,6 @@
 """Texts that a model of the next token goes on with, in a loop that is compiled once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxmodels.decoding.choosing import Choice, choose
+from jaxmodels.decoding.rules import Rule, apply_rules
 from jaxmodels.protocol import PyTree
 
 _READ_AT_ONCE = 64  # tokens of prompts
@@ -68,6 +69,7 @@ def extend(
     choice: Choice,
     end: Int[Array, ""] | int = -1,
     context: int = 0,
+    rules: Sequence[Rule] = (),
 ) -> Writing:
     """Writes up to `count` more tokens into each row that has not ended.
 
@@ -75,6 +77,7 @@ def extend(
       on the others of its batch nor on how often this is called.
     end: the token that ends a text, which it then has; -1: none.
     context: as in `begin`. A row that has filled it goes on from the last half that it saw.
+    rules: what may come next.
     """
     size = min(context, writing.tokens.shape[1]) if context else writing.tokens.shape[1]
 
@@ -84,7 +87,7 @@ def extend(
 
     def write(carry):
         done, writing = carry
-        writing = _passed(step, _chosen(writing, keys, choice, end))
+        writing = _passed(step, _chosen(writing, keys, choice, end, rules))
         # The last token of such a row did not fit into the cache, so its logits are NaN until the
         # row is read again.
         is_full = writing.start > size
@@ -99,12 +102,15 @@ def extend(
     return jax.lax.while_loop(goes_on, write, (jnp.int32(0), writing))[1]
 
 
-def _chosen(writing: Writing, keys: Key[Array, " batch"], choice: Choice, end) -> Writing:
+def _chosen(
+    writing: Writing, keys: Key[Array, " batch"], choice: Choice, end, rules: Sequence[Rule]
+) -> Writing:
     """Puts the next token behind each text that goes on."""
     tokens, length, ended = writing.tokens, writing.length, writing.ended
     rows, room = jnp.arange(len(tokens)), tokens.shape[1]
     each = jax.vmap(jax.random.fold_in)(keys, length)
-    new = choose(each, writing.logits, writing.seen, choice)
+    logits = apply_rules(rules, writing.logits, tokens, length)
+    new = choose(each, logits, writing.seen, choice)
     place = jnp.minimum(length, room - 1)
     new = jnp.where(ended, tokens[rows, place], new)
     length = jnp.where(ended, length, length + 1)
