@@ -19,7 +19,7 @@ _EXPERIMENTS = {
     "text": ("language_model", "sentiment", "translation", "summarization"),
     "video": (),
 }
-_EMBEDDED = {"digits": "images", "pydoc": "text", "opinions": "text"}
+_EMBEDDED = {"digits": "images", "pydoc": "text", "opinions": "text", "tones": "sound"}
 
 
 def count_endings(paths: Iterable[str]) -> Counter[str]:

@@ -203,7 +203,8 @@ def _require_array_record(name: str, builder, root: Path) -> None:
 def _class_names(builder, feature: str) -> tuple[str, ...]:
     """Returns the class names of a feature; none for one that is no class label."""
     found = builder.info.features
-    for name in feature.split("/"):
+    # A feature's own name may have a slash, as "audio/filename" has.
+    for name in [feature] if feature in found else feature.split("/"):
         found = found[name]
     return tuple(getattr(found, "names", None) or ())
 

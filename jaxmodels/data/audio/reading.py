@@ -1,6 +1,7 @@
 """Sounds of files as samples: decoded, mixed to one channel, at one rate, as 16 bits."""
 
 import io
+import struct
 from typing import NamedTuple
 
 import numpy as np
@@ -36,10 +37,24 @@ def decode_sound(encoded: bytes, rate: int = 0) -> Sound:
         with soundfile.SoundFile(io.BytesIO(encoded)) as file:
             kind = "int16" if file.subtype in ("PCM_16", "PCM_S8", "PCM_U8") else "float32"
             samples, own = file.read(dtype=kind, always_2d=True), int(file.samplerate)
+            declared = file.frames if file.format == "FLAC" else len(samples)
     except (soundfile.SoundFileError, RuntimeError, ValueError, OSError) as error:
         reason = " ".join(str(error).split()).rstrip(".").rpartition(": ")[2]
         raise BadRecord(f"cannot be decoded: {reason}", "undecodable") from None
+    if len(samples) < declared or (missing := _missing_bytes(encoded)):
+        told = f"{missing:,} bytes" if len(samples) == declared else "its end"
+        raise BadRecord(f"is cut: it lacks {told}", "cut")
     return resampled(Sound(mono(samples), own), rate or own)
+
+
+def _missing_bytes(encoded: bytes) -> int:
+    """Counts the bytes that the head of a WAV file promises and that are not there, since
+    libsndfile reads what is left of a file without a word."""
+    if encoded[:4] != b"RIFF" or encoded[8:12] != b"WAVE":
+        return 0
+    (size,) = struct.unpack_from("<I", encoded, 4)
+    # Programs that write into a pipe cannot know the size and write the largest.
+    return 0 if size >= 0xFFFFFF00 else max(0, size + 8 - len(encoded))
 
 
 def mono(samples: Num[np.ndarray, "samples channels"]) -> Samples:

@@ -1,4 +1,4 @@
-"""Which folders of a tree of images are splits and which are classes, by their names."""
+"""Which folders of a tree of files are splits and which are classes, by their names."""
 
 import re
 from collections import defaultdict
@@ -18,11 +18,12 @@ _EXPECTED = "expected train/CLASS, validation/CLASS and test/CLASS, or CLASS alo
 
 
 class Tree(NamedTuple):
-    """A folder of images: the paths below it, with slashes."""
+    """A folder of files of one kind: the paths below it, with slashes."""
 
     where: str  # how its user calls the folder
-    images: Sequence[str]
+    images: Sequence[str]  # the files
     folders: Sequence[str]
+    noun: str = "images"  # the word for the files, in errors
 
 
 def place_of(path: str) -> tuple[str, str]:
@@ -61,7 +62,7 @@ def find_splits(tree: Tree) -> dict[str, str]:
         )
     if others and splits and any("/" not in path for path in _below(tree.images, splits[TRAIN])):
         raise InputError(
-            f"data '{tree.where}' has images in {splits[TRAIN]}, which may be a split or, like"
+            f"data '{tree.where}' has {tree.noun} in {splits[TRAIN]}, which may be a split or, like"
             f" {others[0]} beside it, a class; {_EXPECTED}"
         )
     splits = splits or {TRAIN: ""}
