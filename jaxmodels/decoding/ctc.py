@@ -31,11 +31,9 @@ class _Beams(NamedTuple):
     said: Float[Array, " beams"]  # what the grammar and the bonus add
 
 
-def greedy(
-    logits: Float[Array, "batch frames labels"], frames: Int[Array, " batch"]
-) -> Labelled:
-    """Finds the text of the likeliest path (Graves et al. 2006, section 3.2): the likeliest label of
-    each frame, without repetitions and then without blanks."""
+def greedy(logits: Float[Array, "batch frames labels"], frames: Int[Array, " batch"]) -> Labelled:
+    """Finds the text of the likeliest path (Graves et al. 2006, section 3.2): the likeliest label
+    of each frame, without repetitions and then without blanks."""
     batch, count, _ = logits.shape
     probabilities = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
     there = jnp.arange(count) < frames[:, None]

@@ -26,9 +26,7 @@ class Stem(nn.Module):
         """Gives the stream, zero at places that do not count, and how many places count."""
         x = standardized(features, frames).astype(self.dtype)
         for number in range(self.halvings):
-            conv = Conv(
-                self.width, (3,), (2,), [(1, 1)], dtype=self.dtype, name=f"conv_{number}"
-            )
+            conv = Conv(self.width, (3,), (2,), [(1, 1)], dtype=self.dtype, name=f"conv_{number}")
             frames = (frames + 1) // 2
             x = materialize_on_cpu(nn.gelu(conv(x), approximate=True))
             # What is behind the end must not reach the last places of the next layer.

@@ -57,6 +57,9 @@ class WhisperConfig:
     """Most tokens of the decoder."""
     token_rows: int = 0
     """Rows of the table of tokens; 0: as many as the tokenizer has."""
+    heard: int = 0
+    """Places of the encoder that are computed, to learn from short sounds in less time; 0: all, as
+    published weights expect until they are trained on fewer."""
     suppressed: tuple[int, ...] = ()
     """Tokens that are never written: those of the published config."""
     begin_suppressed: tuple[int, ...] = ()
@@ -68,8 +71,11 @@ class WhisperConfig:
         """Raises InputError for an unknown variant, a size out of range, or heads that do not
         divide the width."""
         require_known("variant", self.variant, VARIANTS)
-        require_at_least(0, self, "layers", "decoder_layers", "width", "heads", "token_rows")
+        sizes = ("layers", "decoder_layers", "width", "heads", "token_rows", "heard")
+        require_at_least(0, self, *sizes)
         require_at_least(1, self, "bands", "sounds", "context")
+        if self.heard > self.sounds:
+            raise InputError(f"heard = {self.heard}; expected at most sounds = {self.sounds}")
         width, heads = self.sizes()["width"], self.sizes()["heads"]
         if width % heads or width % 2:
             raise InputError(f"width = {width}; expected a multiple of heads = {heads}, and even")
@@ -89,7 +95,8 @@ class WhisperConfig:
         rows = self.token_rows or vocabulary
         if rows < vocabulary:
             raise InputError(f"token_rows = {rows}; expected the tokenizer's {vocabulary}, or more")
-        sizes = {"bands": self.bands, "sounds": self.sounds, "context": self.context}
+        names = ("bands", "sounds", "context", "heard")
+        sizes = {name: getattr(self, name) for name in names}
         return Whisper(vocabulary=rows, dtype=dtype, **sizes, **self.sizes())
 
 
@@ -102,7 +109,8 @@ class Memory(NamedTuple):
 class Whisper(nn.Module):
     """Whisper. Parameters are float32, activations are `dtype`, logits are float32.
 
-    sounds: places of the encoder. context: most tokens of the decoder.
+    sounds: places of the encoder. context: most tokens of the decoder. heard: how many of the
+    places are computed; 0: all.
     """
 
     vocabulary: int
@@ -113,6 +121,7 @@ class Whisper(nn.Module):
     bands: int = 80
     sounds: int = 1500
     context: int = 448
+    heard: int = 0
     dtype: DTypeLike = jnp.float32
 
     def setup(self):
@@ -125,8 +134,15 @@ class Whisper(nn.Module):
         normal = nn.initializers.normal(_DEVIATION)
         self.token_embedding = self._table("token_embedding", self.vocabulary, normal)
         self.positions = self._table("positions", self.context, normal)
-        self.decoder_block = [DecoderBlock(**sizes, width=self.width) for _ in range(self.decoder_layers)]
+        self.decoder_block = [
+            DecoderBlock(**sizes, width=self.width) for _ in range(self.decoder_layers)
+        ]
         self.decoder_norm = LayerNorm(dtype=self.dtype)
+
+    @property
+    def frames(self) -> int:
+        """The frames that a sound is filled up to, two a place."""
+        return 2 * (self.heard or self.sounds)
 
     def __call__(
         self,
@@ -149,15 +165,16 @@ class Whisper(nn.Module):
         Raises:
           InputError: another number of frames than two a place.
         """
-        if features.shape[1] != 2 * self.sounds:
+        if features.shape[1] != self.frames:
             raise InputError(
-                f"{features.shape[1]} frames; expected {2 * self.sounds}, as Whisper's positions"
-                " are: fill the sound up"
+                f"{features.shape[1]} frames; expected {self.frames}, as Whisper's positions are:"
+                " fill the sound up"
             )
         x = nn.gelu(self.conv1(features.astype(self.dtype)), approximate=False)
         x = nn.gelu(self.conv2(x), approximate=False)
         # They are fixed, as published.
-        x = (x + jax.lax.stop_gradient(self.sound_positions)).astype(self.dtype)
+        positions = jax.lax.stop_gradient(self.sound_positions)[: x.shape[1]]
+        x = (x + positions).astype(self.dtype)
         for number, block in enumerate(self.encoder_block):
             x = block(x, drop and partial(drop, 3 * number))
         return self.encoder_norm(x)

@@ -1,11 +1,12 @@
 """How Whisper writes: the tokens that its texts begin with, and those that it never writes."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import hashlib
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Int
 
 from jaxmodels.decoding import Rule, Step, search, without
 from jaxmodels.decoding.beams import Found
@@ -35,11 +36,10 @@ class Writing(NamedTuple):
 
     def text_of(self, tokens: Int[np.ndarray, " token"]) -> list[int]:
         """Returns the tokens of the text itself: without what it is framed by."""
-        kept = [int(token) for token in tokens[len(self.prompt) :] if token < self.end]
-        return kept
+        return [int(token) for token in tokens[len(self.prompt) :] if token < self.end]
 
 
-def writing_of(config: WhisperConfig, tokenizer, rows: int) -> Writing:
+def writing_of(config: WhisperConfig, tokenizer: Any, rows: int) -> Writing:
     """Makes the frame of texts of a model with so many rows of tokens.
 
     tokenizer: has `token_of(text)`.
@@ -68,22 +68,38 @@ def written(step: Step, writing: Writing, count: int, most: int, beams: int = 1)
     most: tokens of a text, its end included.
     """
     prompt = jnp.broadcast_to(jnp.array(writing.prompt, jnp.int32), (count, len(writing.prompt)))
-    return search(
-        step, prompt, beams=beams, most=most, end=writing.end, rules=writing.rules()
-    )
+    rules = writing.rules()
+    return search(step, prompt, beams=beams, most=most, end=writing.end, rules=rules)
 
 
-def framed(
-    writing: Writing, texts: Sequence[Int[np.ndarray, " token"]], room: int
-) -> tuple[Int[np.ndarray, "text room"], Int[np.ndarray, " text"]]:
-    """Frames texts to learn from: rows of prompt, text and end, filled up with the end, and their
-    lengths."""
-    rows = np.full((len(texts), room), writing.end, np.int32)
-    lengths = np.zeros(len(texts), np.int32)
-    for row, text in enumerate(texts):
-        whole = [*writing.prompt, *text.tolist(), writing.end]
-        rows[row, : len(whole)] = whole
-        lengths[row] = len(whole)
-    return rows, lengths
+@dataclass(frozen=True, eq=False)
+class Dictated:
+    """Texts as Whisper writes them: with a space in front, framed.
 
+    tokenizer: has `encode(texts)`, `decode(tokens)`, a size and a fingerprint.
+    """
 
+    tokenizer: Any
+    writing: Writing
+    name = "whisper"
+
+    @property
+    def size(self) -> int:
+        """The number of tokens."""
+        return self.tokenizer.size
+
+    @property
+    def fingerprint(self) -> str:
+        """What changes when the tokens of a text do."""
+        frame = repr(self.writing).encode()
+        return hashlib.sha256(self.tokenizer.fingerprint.encode() + frame).hexdigest()[:16]
+
+    def encode(self, text: str) -> Int[np.ndarray, " token"]:
+        """Returns the frame and the tokens of a text."""
+        (tokens,) = self.tokenizer.encode([f" {text}"])
+        whole = [*self.writing.prompt, *tokens.tolist(), self.writing.end]
+        return np.array(whole, np.int32)
+
+    def decode(self, tokens: Int[np.ndarray, " token"]) -> str:
+        """Returns the text of tokens, without its frame."""
+        return self.tokenizer.decode(self.writing.text_of(tokens)).strip()

@@ -103,7 +103,7 @@ ctc_loss.defvjp(_forward, _backward)
 
 def _states_of(log_probabilities, frames, texts, lengths, both: bool) -> _States:
     """Makes the states of texts, with `both` also of those read backwards."""
-    batch, count, _ = log_probabilities.shape
+    count = log_probabilities.shape[1]
     room = texts.shape[1]
     times, order = jnp.arange(count), jnp.arange(room)
     given = log_probabilities

@@ -68,9 +68,7 @@ def text_of(record: Record) -> str:
     return text
 
 
-def examine(
-    name: str, parts: Mapping[str, Part], rate: int, longest: float, folder: Path
-) -> None:
+def examine(name: str, parts: Mapping[str, Part], rate: int, longest: float, folder: Path) -> None:
     """Decodes all sounds, checks them and writes what was found into a folder.
 
     Bad are sounds that cannot be read or decoded, that are silent (below -60 dB), last less than 50

@@ -95,8 +95,8 @@ def _clips_of(dataset: Dataset, rate: int) -> dict[str, dict[str, list[tuple[np.
 def _joined(
     clips: Sequence[Int[np.ndarray, " samples"]], rate: int, draw: np.random.Generator
 ) -> Int[np.ndarray, " samples"]:
-    gaps = [draw.uniform(*_EDGE_SECONDS)]
-    gaps += draw.uniform(*_GAP_SECONDS, len(clips) - 1).tolist() + [draw.uniform(*_EDGE_SECONDS)]
+    between = draw.uniform(*_GAP_SECONDS, len(clips) - 1).tolist()
+    gaps = [draw.uniform(*_EDGE_SECONDS), *between, draw.uniform(*_EDGE_SECONDS)]
     parts = []
     for gap, clip in zip(gaps, [*clips, np.zeros(0, np.int16)]):
         parts += [np.zeros(round(gap * rate)), clip.astype(np.float64)]

@@ -21,7 +21,9 @@ def in_form(text: str, form: str) -> str:
     words; kept, as it is but for runs of white space."""
     if form == "plain":
         text = unicodedata.normalize("NFKC", text).replace("’", "'").lower()
-        text = "".join(c if c.isalnum() or c in "'*#" or unicodedata.combining(c) else " " for c in text)
+        text = "".join(
+            c if c.isalnum() or c in "'*#" or unicodedata.combining(c) else " " for c in text
+        )
         text = re.sub(r"(?<!\w)'|'(?!\w)", " ", text)
     return " ".join(text.split())
 

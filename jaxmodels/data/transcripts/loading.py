@@ -55,8 +55,10 @@ class TranscriptConfig:
     """Samples a second that all sounds are brought to; 0: as most of the training sounds have."""
     longest: float = 30.0
     """Most seconds of a sound; longer ones are bad."""
-    units: Literal["characters", "words"] = "characters"
-    """What a label of connectionist temporal classification is."""
+    units: Literal["auto", "characters", "words"] = "auto"
+    """What a label of connectionist temporal classification is: characters, words, or auto, which
+    means words of the data that come with the project, of which there are few, and else characters.
+    """
     form: Literal["plain", "kept"] = "plain"
     """Texts to learn: plain, in small letters without punctuation; kept, as they are."""
     validation_fraction: float | None = None
@@ -82,7 +84,7 @@ class TranscriptConfig:
                 raise InputError(f"{name} = {getattr(self, name)}; expected at least 0")
         if self.longest <= 0:
             raise InputError(f"longest = {self.longest:g}; expected seconds above 0")
-        require_known("units", self.units, UNITS)
+        require_known("units", self.units, ("auto", *UNITS))
         require_known("form", self.form, FORMS)
         require_known("loading", self.loading, ("auto", "resident", "streamed"))
         shares = [share or 0.0 for share in (self.validation_fraction, self.test_fraction)]
@@ -131,7 +133,9 @@ def load_transcripts(
     pieces = divided(name, examined.splits, config.validation_fraction, config.test_fraction)
     if coder is None:
         own = pieces[TRAIN][0]
-        coder = labels_of((texts[own.stored][row] for row in own.rows), config.units)
+        few = "words" if config.data in (KEYS, DIGITS) and given is None else "characters"
+        unit = few if config.units == "auto" else config.units
+        coder = labels_of((texts[own.stored][row] for row in own.rows), unit)
     data = _data(config, checked, texts, pieces, coder, config.rate or common_rate(examined.splits))
     return _without_hurried(config, data, frames) if frames else data
 
@@ -152,8 +156,8 @@ def transcripts_elsewhere(data: TranscriptData, config: TranscriptConfig) -> Tra
     other = _data(config, checked, texts, pieces, data.coder, data.rate)
     if other.samples > data.samples:
         raise InputError(
-            f"data '{other.name}' has a sound of {other.samples / data.rate:.1f} s; expected at most"
-            f" {data.samples / data.rate:.1f}, as those of the run: --longest SECONDS"
+            f"data '{other.name}' has a sound of {other.samples / data.rate:.1f} s; expected at"
+            f" most {data.samples / data.rate:.1f}, as those of the run: --longest SECONDS"
             " --skip-bad-records N leaves such sounds out"
         )
     return replace(other, samples=data.samples)
