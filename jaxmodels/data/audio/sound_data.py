@@ -47,10 +47,10 @@ class SoundDecoder(NamedTuple):
         return {**self.columns(sound), "label": np.int32(record["label"])}
 
     def columns(self, sound: Samples) -> dict[str, Any]:
-        """Cuts the loudest part out of a longer sound, and fills a shorter one up with zeros."""
+        """Cuts the loudest part out of a longer sound, and puts a shorter one between zeros."""
         sound = loudest(sound, self.samples)
-        row = np.zeros(self.samples, np.int16)
-        row[: len(sound)] = sound
+        row, start = np.zeros(self.samples, np.int16), (self.samples - len(sound)) // 2
+        row[start : start + len(sound)] = sound
         return {"sound": row, "length": np.int32(len(sound))}
 
 
@@ -67,8 +67,8 @@ def loudest(sound: Samples, samples: int) -> Samples:
 class SoundData:
     """Sounds of a training split and of others ("validation", "test", ...) that are evaluated.
 
-    A split has the columns "sound", int16 [example, samples], filled up with zeros, "length" and
-    "label", int32.
+    A split has the columns "sound", int16 [example, samples], in the middle between zeros, "length"
+    and "label", int32.
     """
 
     name: str
