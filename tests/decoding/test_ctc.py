@@ -19,7 +19,8 @@ GRAMMAR = ngrams([(1, 2, 3), (1, 2), (2, 3, 3)], LABELS, 3)
 def logits_of(batch, seed=0):
     rng = np.random.default_rng(seed)
     frames = np.r_[FRAMES, 1, rng.integers(1, FRAMES + 1, batch - 2)].astype(np.int32)
-    return rng.normal(size=(batch, FRAMES, LABELS)).astype(np.float32) * 1.5, frames
+    logits = 1.5 * rng.normal(size=(batch, FRAMES, LABELS))
+    return jnp.asarray(logits, jnp.float32), jnp.asarray(frames)
 
 
 def likelihoods(logits, count):
@@ -29,7 +30,7 @@ def likelihoods(logits, count):
         row[: len(text)] = text
     lengths = np.array([len(text) for text in TEXTS], np.int32)
     given = jnp.broadcast_to(logits, (len(TEXTS), *logits.shape)), jnp.full(len(TEXTS), count)
-    return -np.asarray(ctc_loss(*given, rows, lengths))
+    return -np.asarray(ctc_loss(*given, jnp.asarray(rows), jnp.asarray(lengths)))
 
 
 def said(text, weight, bonus):
@@ -64,7 +65,7 @@ def test_few_beams_find_no_better_text_and_one_more_room_changes_nothing():
 
 def test_the_likeliest_path_loses_repetitions_and_then_blanks():
     path = np.array([[1, 1, 0, 1, 2, 2, 0], [0, 0, 0, 3, 3, 3, 3]])
-    logits = 5.0 * np.eye(4, dtype=np.float32)[path]
+    logits = 5.0 * jnp.eye(4)[path]
     found = ctc.greedy(logits, jnp.array([7, 5]))
     assert found.length.tolist() == [3, 1]
     assert found.labels[0, :3].tolist() == [1, 1, 2] and found.labels[1, 0] == 3

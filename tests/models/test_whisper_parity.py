@@ -13,8 +13,8 @@ from jaxmodels.pretrained import Stored, Weights, load, open_weights, save
 
 pytestmark = pytest.mark.parity
 
-SOUNDS = np.random.default_rng(0).normal(size=(2, 24, 8)).astype(np.float32)
-TOKENS = np.random.default_rng(1).integers(0, 60, (2, 7)).astype(np.int32)
+SOUNDS = jnp.asarray(np.random.default_rng(0).normal(size=(2, 24, 8)), jnp.float32)
+TOKENS = jnp.asarray(np.random.default_rng(1).integers(0, 60, (2, 7)), jnp.int32)
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +66,8 @@ def test_states_logits_and_gradients_are_theirs(theirs, ours):
     import torch
 
     model, (_, own, variables, _) = theirs[0], ours
-    given = torch.tensor(SOUNDS).transpose(1, 2)
-    found = model(input_features=given, decoder_input_ids=torch.tensor(TOKENS).long())
+    given = torch.tensor(np.asarray(SOUNDS)).transpose(1, 2)
+    found = model(input_features=given, decoder_input_ids=torch.tensor(np.asarray(TOKENS)).long())
     states = own.apply(variables, SOUNDS, method="states")
     logits = own.apply(variables, SOUNDS, TOKENS)
     last = found.encoder_last_hidden_state.detach().numpy()
@@ -111,7 +111,7 @@ def test_the_cache_changes_nothing_and_texts_are_theirs(theirs, ours):
     whole = own.apply(variables, SOUNDS, TOKENS)
     np.testing.assert_allclose(np.concatenate(logits, 1), whole, atol=1e-5)
     writing = Writing((3,), 2, config.suppressed, config.begin_suppressed)
-    given = torch.tensor(SOUNDS).transpose(1, 2)
+    given = torch.tensor(np.asarray(SOUNDS)).transpose(1, 2)
     for beams in (1, 3):
         found = np.asarray(written(step, writing, 2, 14, beams).tokens[:, 0])
         expected = model.generate(
@@ -133,7 +133,10 @@ def test_weights_leave_as_they_came(theirs, ours, tmp_path):
     written_file = (tmp_path / "out/model.safetensors").read_bytes()
     assert written_file == (theirs[1] / "model.safetensors").read_bytes()
     again = transformers.WhisperForConditionalGeneration.from_pretrained(tmp_path / "out").eval()
-    given = torch.tensor(SOUNDS).transpose(1, 2), torch.tensor(TOKENS).long()
+    given = (
+        torch.tensor(np.asarray(SOUNDS)).transpose(1, 2),
+        torch.tensor(np.asarray(TOKENS)).long(),
+    )
     one, other = (
         model(input_features=given[0], decoder_input_ids=given[1]).logits
         for model in (again, theirs[0])

@@ -18,7 +18,7 @@ def case(batch, frames, labels, room, seed=0):
     texts = rng.integers(1, labels, (batch, room)).astype(np.int32)
     needed = frames_needed(texts, lengths)
     times = np.array([rng.integers(max(1, least), frames + 1) for least in needed], np.int32)
-    return logits, times, texts, lengths
+    return tuple(map(jnp.asarray, (logits, times, texts, lengths)))
 
 
 def collapsed(path):
@@ -28,7 +28,7 @@ def collapsed(path):
 def test_the_loss_is_the_sum_over_all_alignments():
     logits, frames, texts, lengths = case(6, 5, 4, 3)
     found = ctc_loss(logits, frames, texts, lengths)
-    logs = np.asarray(jax.nn.log_softmax(logits.astype(np.float64)))
+    logs = np.asarray(jax.nn.log_softmax(logits), np.float64)
     for row, (count, text, length) in enumerate(zip(frames, texts, lengths)):
         paths = itertools.product(range(4), repeat=int(count))
         total = -np.inf
@@ -46,11 +46,11 @@ def test_the_gradient_is_that_of_the_loss_and_nothing_behind_the_end_has_any():
         return jnp.sum(weights * ctc_loss(logits, frames, texts, lengths))
 
     gradient = np.asarray(jax.grad(total)(logits))
-    direction = np.random.default_rng(1).normal(size=logits.shape).astype(np.float32)
+    direction = jnp.asarray(np.random.default_rng(1).normal(size=logits.shape), jnp.float32)
     step = 1e-2
     slope = (total(logits + step * direction) - total(logits - step * direction)) / (2 * step)
     np.testing.assert_allclose(np.sum(gradient * direction), slope, rtol=2e-3)
-    behind = np.arange(6) >= frames[:, None]
+    behind = np.arange(6) >= np.asarray(frames)[:, None]
     assert not gradient[behind].any() and gradient[~behind].any()
     np.testing.assert_allclose(gradient.sum(-1), 0, atol=1e-5)
 
@@ -76,19 +76,19 @@ def test_values_and_gradients_are_those_of_torch_and_optax():
     weights = np.arange(1, 6, dtype=np.float32)
     values = np.asarray(ctc_loss(logits, frames, texts, lengths))
     ours = jax.grad(lambda x: jnp.sum(weights * ctc_loss(x, frames, texts, lengths)))(logits)
-    given = torch.tensor(logits, dtype=torch.float64, requires_grad=True)
+    given = torch.tensor(np.asarray(logits), dtype=torch.float64, requires_grad=True)
     theirs = torch.nn.functional.ctc_loss(
         given.log_softmax(-1).transpose(0, 1),
-        torch.tensor(texts),
-        torch.tensor(frames),
-        torch.tensor(lengths),
+        torch.tensor(np.asarray(texts)),
+        torch.tensor(np.asarray(frames)),
+        torch.tensor(np.asarray(lengths)),
         reduction="none",
     )
     (theirs * torch.tensor(weights)).sum().backward()
     np.testing.assert_allclose(values, theirs.detach().numpy(), rtol=1e-6, atol=1e-5)
     np.testing.assert_allclose(ours, given.grad.numpy(), atol=1e-5)
     pads = [
-        (np.arange(size) >= count[:, None]).astype(np.float32)
+        (jnp.arange(size) >= count[:, None]).astype(jnp.float32)
         for size, count in ((30, frames), (8, lengths))
     ]
 
@@ -106,12 +106,12 @@ def test_gradients_of_long_texts_are_as_fine_as_float32_allows():
 
     logits, frames, texts, lengths = case(3, 250, 30, 60, seed=4)
     ours = jax.grad(lambda x: jnp.sum(ctc_loss(x, frames, texts, lengths)))(logits)
-    given = torch.tensor(logits, dtype=torch.float64, requires_grad=True)
+    given = torch.tensor(np.asarray(logits), dtype=torch.float64, requires_grad=True)
     torch.nn.functional.ctc_loss(
         given.log_softmax(-1).transpose(0, 1),
-        torch.tensor(texts),
-        torch.tensor(frames),
-        torch.tensor(lengths),
+        torch.tensor(np.asarray(texts)),
+        torch.tensor(np.asarray(frames)),
+        torch.tensor(np.asarray(lengths)),
         reduction="sum",
     ).backward()
     np.testing.assert_allclose(ours, given.grad.numpy(), atol=5e-5)
