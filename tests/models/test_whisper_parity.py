@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 from jaxmodels.errors import InputError
 from jaxmodels.models import whisper_names
@@ -11,6 +12,8 @@ from jaxmodels.models.whisper import WhisperConfig, step_of
 from jaxmodels.models.whisper_rules import Writing, written
 from jaxmodels.pretrained import Stored, Weights, load, open_weights, save
 
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.parity
 
 SOUNDS = jnp.asarray(np.random.default_rng(0).normal(size=(2, 24, 8)), jnp.float32)
@@ -20,9 +23,6 @@ TOKENS = jnp.asarray(np.random.default_rng(1).integers(0, 60, (2, 7)), jnp.int32
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory):
     """A small Whisper of transformers, and the folder that it writes."""
-    import torch
-    import transformers
-
     torch.manual_seed(0)
     sizes = dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 2)
     sizes |= dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), 64)
@@ -63,8 +63,6 @@ def ours(theirs):
 
 
 def test_states_logits_and_gradients_are_theirs(theirs, ours):
-    import torch
-
     model, (_, own, variables, _) = theirs[0], ours
     given = torch.tensor(np.asarray(SOUNDS)).transpose(1, 2)
     found = model(input_features=given, decoder_input_ids=torch.tensor(np.asarray(TOKENS)).long())
@@ -96,8 +94,6 @@ def test_states_logits_and_gradients_are_theirs(theirs, ours):
 
 
 def test_the_cache_changes_nothing_and_texts_are_theirs(theirs, ours):
-    import torch
-
     model, (config, own, variables, _) = theirs[0], ours
     memory = own.apply(variables, SOUNDS, method="encode")
     step = step_of(own, variables["params"], memory)
@@ -123,9 +119,6 @@ def test_the_cache_changes_nothing_and_texts_are_theirs(theirs, ours):
 
 
 def test_weights_leave_as_they_came(theirs, ours, tmp_path):
-    import torch
-    import transformers
-
     config, _, variables, _ = ours
     names = whisper_names.published(config)
     published = whisper_names.published_config(config, 60, 3, 2)
@@ -148,8 +141,6 @@ def test_names_of_ctranslate2_are_the_same_weights(ours):
     config, _, variables, shapes = ours
     flat = {"encoder/conv1/weight"}
     table = whisper_names.published(config, flat)
-    from flax.traverse_util import flatten_dict
-
     own = {name: np.asarray(value) for name, value in flatten_dict(variables, sep="/").items()}
     arrays = {
         entry.name: entry.layout.outward(*(own[path] for path in entry.paths))

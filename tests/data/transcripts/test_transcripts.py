@@ -143,7 +143,7 @@ def test_what_is_no_data_is_refused(tmp_path):
     with pytest.raises(InputError, match="Known: dialled_keys, connected_digits"):
         load_transcripts(TranscriptConfig(data="connected_digit"))
     write(tmp_path / "alone/one.wav", sound())
-    with pytest.raises(InputError, match="no text of one; expected NAME.txt"):
+    with pytest.raises(InputError, match=r"no text of one; expected NAME\.txt"):
         load_transcripts(TranscriptConfig(data=str(tmp_path / "alone")))
     with pytest.raises(InputError, match="expected --rate N"):
         load_transcripts(TranscriptConfig(), {"train": examples(3)})
