@@ -211,11 +211,11 @@ def build(config: SpeechRecognitionConfig, data: Any = None) -> Experiment:
         facts={"data": data.facts()},
         after_evaluation=partial(report, data, predict, shown),
         prediction=Prediction(
-            read=partial(read_recordings, data=data),
+            read=partial(read_recordings, data=data, samples=places * mel.hop),
             predict=predict,
             write=lambda outputs: {"text": text_of(data, outputs)},
         ),
-        elsewhere=partial(elsewhere, data),
+        elsewhere=partial(elsewhere, data, places * mel.hop),
         introduction=data.summary(),
         **_published(config, data),
     )
@@ -239,12 +239,14 @@ def spectrograms(mel: Mel, places: int, batch, key):
 
 def text_of(data: TranscriptData, outputs) -> str:
     """Makes the text of one example's tokens."""
-    return data.coder.decode(np.asarray(outputs["tokens"])[: int(outputs["length"])])
+    tokens = np.asarray(outputs["tokens"])[: int(outputs["length"])]
+    return data.coder.decode(tokens.tolist())
 
 
-def elsewhere(data: TranscriptData, config: SpeechRecognitionConfig) -> Elsewhere:
-    """Opens the sounds that a config names, to evaluate a run of `data` on."""
-    other = transcripts_elsewhere(data, config.data)
+def elsewhere(data: TranscriptData, samples: int, config: SpeechRecognitionConfig) -> Elsewhere:
+    """Opens the sounds that a config names, to evaluate a run of `data` on, in rows of so many
+    samples."""
+    other = transcripts_elsewhere(data, config.data, samples)
     sources: dict[str, Source] = {split: other.source(split) for split in other.sizes}
     return Elsewhere(other.name, other.fingerprint, sources)
 

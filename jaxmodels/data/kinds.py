@@ -19,7 +19,8 @@ _EXPERIMENTS = {
     "text": ("language_model", "sentiment", "translation", "summarization"),
     "video": (),
 }
-_EMBEDDED = {"digits": "images", "pydoc": "text", "opinions": "text", "tones": "sound"}
+_EMBEDDED = {"digits": "images", "pydoc": "text", "opinions": "text"}
+_EMBEDDED |= dict.fromkeys(("tones", "dialled_keys", "connected_digits"), "sound")
 
 
 def count_endings(paths: Iterable[str]) -> Counter[str]:

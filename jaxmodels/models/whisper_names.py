@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxmodels.errors import InputError
+from jaxmodels.files import read_json
 from jaxmodels.models.whisper import WhisperConfig
 from jaxmodels.pretrained import Entry, Layout, Published, Weights, required_sizes
 from jaxmodels.pretrained.names import CONVOLUTION_1D, PLAIN, TRANSPOSED, fused, linear, norm
@@ -109,10 +110,16 @@ def _widths(hidden: set) -> str:
 
 
 def _rules(weights: Weights, ending: str) -> dict[str, Any]:
-    """Reads which tokens are not written, from the config.json."""
-    suppressed = weights.config.get(f"suppress{ending}") or ()
+    """Reads which tokens are not written, from the config.json or, where newer versions of
+    transformers put them, the generation_config.json beside it."""
+    config = dict(weights.config)
+    for file in weights.files[:1]:
+        beside = read_json(file.with_name("generation_config.json"))
+        if isinstance(beside, dict):
+            config = {**config, **{name: value for name, value in beside.items() if value}}
+    suppressed = config.get(f"suppress{ending}") or ()
     begin = "suppress_ids_begin" if ending == "_ids" else "begin_suppress_tokens"
-    at_first = weights.config.get(begin) or ()
+    at_first = config.get(begin) or ()
     return {"suppressed": tuple(suppressed), "begin_suppressed": tuple(at_first)}
 
 

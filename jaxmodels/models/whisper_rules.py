@@ -1,6 +1,7 @@
 """How Whisper writes: the tokens that its texts begin with, and those that it never writes."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -34,9 +35,9 @@ class Writing(NamedTuple):
         """Makes the rules of what may come next."""
         return [without(self.suppressed), without(self.begin_suppressed, at=len(self.prompt))]
 
-    def text_of(self, tokens: Int[np.ndarray, " token"]) -> list[int]:
+    def text_of(self, tokens: Sequence[int]) -> list[int]:
         """Returns the tokens of the text itself: without what it is framed by."""
-        return [int(token) for token in tokens[len(self.prompt) :] if token < self.end]
+        return [token for token in tokens[len(self.prompt) :] if token < self.end]
 
 
 def writing_of(config: WhisperConfig, tokenizer: Any, rows: int) -> Writing:
@@ -100,6 +101,6 @@ class Dictated:
         whole = [*self.writing.prompt, *tokens.tolist(), self.writing.end]
         return np.array(whole, np.int32)
 
-    def decode(self, tokens: Int[np.ndarray, " token"]) -> str:
+    def decode(self, tokens: Sequence[int]) -> str:
         """Returns the text of tokens, without its frame."""
         return self.tokenizer.decode(self.writing.text_of(tokens)).strip()

@@ -9,7 +9,7 @@ from jaxmodels.decoding import ctc
 from jaxmodels.decoding.ngrams import ngrams
 from jaxmodels.ops.ctc import ctc_loss
 
-LABELS, FRAMES = 4, 4
+LABELS, FRAMES = 4, 3
 TEXTS = [
     text for size in range(FRAMES + 1) for text in itertools.product(range(1, LABELS), repeat=size)
 ]
@@ -42,8 +42,8 @@ def said(text, weight, bonus):
 
 
 def test_a_search_with_room_for_all_prefixes_finds_the_likeliest_text():
-    logits, frames = logits_of(5)
-    options = {"beams": 150, "room": FRAMES}
+    logits, frames = logits_of(4)
+    options = {"beams": 40, "room": FRAMES}
     plain = ctc.search(logits, frames, **options)
     helped = ctc.search(logits, frames, **options, grammar=GRAMMAR, weight=0.7, bonus=0.3)
     added = np.array([said(text, 0.7, 0.3) for text in TEXTS])
@@ -57,7 +57,7 @@ def test_a_search_with_room_for_all_prefixes_finds_the_likeliest_text():
 
 def test_few_beams_find_no_better_text_and_one_more_room_changes_nothing():
     logits, frames = logits_of(4, seed=1)
-    best = ctc.search(logits, frames, beams=150, room=FRAMES)
+    best = ctc.search(logits, frames, beams=40, room=FRAMES)
     few = ctc.search(logits, frames, beams=3, room=FRAMES + 2)
     assert (np.asarray(few.score) <= np.asarray(best.score) + 1e-5).all()
     assert not few.labels[:, FRAMES:].any()

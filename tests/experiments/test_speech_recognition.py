@@ -53,7 +53,7 @@ def run(**flags):
 
 def test_a_folder_of_recordings_to_a_file_of_texts(tmp_path, capsys):
     data, workdir = tmp_path / "data", tmp_path / "run"
-    write(data / "train", recordings(64))
+    write(data / "train", recordings(96))
     write(data / "test", recordings(12, seed=1))
     flags = {**TINY, **SMALL, **CONFORMER, "data": data, "validation_fraction": 0}
     assert run(**flags, workdir=workdir) == 0

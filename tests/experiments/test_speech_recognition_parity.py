@@ -9,8 +9,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from experiments.benchmarks import speech_recognition_peers as peers
 from tests.experiments.test_sentiment import summary
 from tests.experiments.test_speech_recognition import recordings, run, write
+from tests.torchvision_shim import allow_torchvision
 
 torch = pytest.importorskip("torch")
+allow_torchvision()
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.parity
 

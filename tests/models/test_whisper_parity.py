@@ -11,8 +11,10 @@ from jaxmodels.models import whisper_names
 from jaxmodels.models.whisper import WhisperConfig, step_of
 from jaxmodels.models.whisper_rules import Writing, written
 from jaxmodels.pretrained import Stored, Weights, load, open_weights, save
+from tests.torchvision_shim import allow_torchvision
 
 torch = pytest.importorskip("torch")
+allow_torchvision()
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.parity
 

@@ -31,10 +31,10 @@ _FLOOR = 12.0  # of 32,768: the noise in gaps, since silence of zeros would give
 _VERSION = "1"
 
 
-def dialled_keys() -> Dataset:
+def dialled_keys(sizes: Mapping[str, int] = _KEY_SIZES) -> Dataset:
     """Makes strings of 3 to 8 keys, as a telephone dials them, in noise: text "4 1 #"."""
     draw, splits = np.random.default_rng(1), {}
-    for split, size in _KEY_SIZES.items():
+    for split, size in sizes.items():
         sounds, texts = [], []
         for _ in range(size):
             keys = draw.choice(list(_DIALLED), draw.integers(_KEY_COUNT[0], _KEY_COUNT[1] + 1))
@@ -45,7 +45,8 @@ def dialled_keys() -> Dataset:
             sounds.append(noisy(np.concatenate(parts), RATE, draw))
             texts.append(" ".join(keys.tolist()))
         splits[split] = _records(sounds, texts)
-    return Dataset(KEYS, _VERSION, f"{KEYS}-{_VERSION}", splits, facts={"sound": RATE})
+    content = "-".join(map(str, [KEYS, _VERSION, *sizes.values()]))
+    return Dataset(KEYS, _VERSION, content, splits, facts={"sound": RATE})
 
 
 def connected_digits(data_dir: str | None, sizes: Mapping[str, int] = _DIGIT_SIZES) -> Dataset:

@@ -17,7 +17,6 @@ from jaxmodels.data.checking import check_policy
 from jaxmodels.data.dataset import (
     TRAIN,
     ArrayRecords,
-    BadRow,
     Dataset,
     Part,
     Selection,
@@ -140,13 +139,18 @@ def load_transcripts(
     return _without_hurried(config, data, frames) if frames else data
 
 
-def transcripts_elsewhere(data: TranscriptData, config: TranscriptConfig) -> TranscriptData:
+def transcripts_elsewhere(
+    data: TranscriptData, config: TranscriptConfig, samples: int = 0
+) -> TranscriptData:
     """Loads the sounds with texts that a config names, whole splits of them, as more of `data`: at
     its rate and with its tokens.
 
+    samples: of a row; 0: as many as those of `data` have.
+
     Raises:
-      InputError: as `load_transcripts`, or longer sounds than those of `data`.
+      InputError: as `load_transcripts`, or longer sounds than a row.
     """
+    samples = samples or data.samples
     checked = _checked(config, None)
     texts = {
         split: [in_form(text, data.form) for text in some]
@@ -154,13 +158,13 @@ def transcripts_elsewhere(data: TranscriptData, config: TranscriptConfig) -> Tra
     }
     pieces = divided(checked.dataset.name, checked.examined.splits, 0.0, 0.0)
     other = _data(config, checked, texts, pieces, data.coder, data.rate)
-    if other.samples > data.samples:
+    if other.samples > samples:
         raise InputError(
             f"data '{other.name}' has a sound of {other.samples / data.rate:.1f} s; expected at"
-            f" most {data.samples / data.rate:.1f}, as those of the run: --longest SECONDS"
+            f" most {samples / data.rate:.1f}, for which the model has places: --longest SECONDS"
             " --skip-bad-records N leaves such sounds out"
         )
-    return replace(other, samples=data.samples)
+    return replace(other, samples=samples)
 
 
 def is_streamed(data: TranscriptData, config: TranscriptConfig) -> bool:
@@ -245,11 +249,10 @@ def _without_hurried(
             needed = np.array([_needed(labels) for labels in own], np.int64)
             good = (needed <= there) & (needed > 0)
             for at in np.flatnonzero(~good).tolist():
-                row = int(piece.rows[at])
                 told = f"has {there[at]} frames; its text needs {needed[at]}"
                 told = told if needed[at] else "has a text without a label that training texts have"
-                key = f"{selection.key(row)} {told}"
-                bad.append(BadRow(piece.stored, int(selection.rows[row]), "hurried", key))
+                part = Part(piece.stored, selection.records, selection.rows)
+                bad.append(part.bad(int(selection.rows[piece.rows[at]]), "hurried", told))
             kept_pieces.append(piece._replace(rows=piece.rows[good]))
         if any(len(piece.rows) for piece in kept_pieces):
             pieces[split] = tuple(kept_pieces)

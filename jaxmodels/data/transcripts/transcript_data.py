@@ -213,28 +213,31 @@ class TranscriptData:
 
 
 def read_recordings(
-    given: Path | Sequence[Any], data: TranscriptData
+    given: Path | Sequence[Any], data: TranscriptData, samples: int = 0
 ) -> Iterator[tuple[str, Columns | BadRecord]]:
     """Yields name and columns ("sound" and "length") of one sound, or of all in a folder and the
     folders below, sorted by path, or of several arrays at the rate of `data`. For a sound that
     cannot be used, a BadRecord takes the place of its columns.
 
+    samples: of a row; 0: as many as those of `data` have. Longer sounds cannot be used.
+
     Raises:
       InputError: no such path, or a folder without sounds.
     """
+    decoder = data.decoder._replace(samples=samples or data.samples)
     for name, record in sounds_at(given):
         try:
             content = read_sound(record) if isinstance(record, Path) else np.asarray(record)
             sound = sound_of({"sound": content}, data.rate)
             if not len(sound.samples):
                 raise BadRecord("has no sample", "empty")
-            samples = resampled(sound, data.rate).samples
-            if len(samples) > data.samples:
+            heard = resampled(sound, data.rate).samples
+            if len(heard) > decoder.samples:
                 raise BadRecord(
-                    f"lasts {len(samples) / data.rate:.1f} s; expected at most"
-                    f" {data.samples / data.rate:.1f}, as the sounds of the run",
+                    f"lasts {len(heard) / data.rate:.1f} s; expected at most"
+                    f" {decoder.samples / data.rate:.1f}, for which the model has places",
                     "overlong",
                 )
-            yield name, data.decoder.heard(samples)
+            yield name, decoder.heard(heard)
         except BadRecord as error:
             yield name, error
