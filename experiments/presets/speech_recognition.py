@@ -10,7 +10,7 @@ PRESETS = {
         flags=_DIGITS
         | {
             "model": "conformer",
-            "steps": 1600,
+            "steps": 1400,
             "batch_size": 32,
             "learning_rate": 3e-3,
             "schedule": "warmup_cosine",
@@ -22,7 +22,7 @@ PRESETS = {
             "noise": 0.5,
             "time_masks": (2, 12),
             "band_masks": (2, 6),
-            "eval_every": 400,
+            "eval_every": 700,
             "log_every": 50,
         },
         source="strings of 3 to 7 of tfds's free_spoken_digits with random gaps; test clips apart",
@@ -34,7 +34,7 @@ PRESETS = {
         flags=_DIGITS
         | {
             "model": "lstm",
-            "steps": 1600,
+            "steps": 1400,
             "batch_size": 32,
             "learning_rate": 3e-3,
             "schedule": "warmup_cosine",
@@ -46,7 +46,7 @@ PRESETS = {
             "noise": 0.5,
             "time_masks": (2, 12),
             "band_masks": (2, 6),
-            "eval_every": 400,
+            "eval_every": 700,
             "log_every": 50,
         },
         source="the same with LSTMs in both directions (Graves et al. 2013)",
@@ -59,7 +59,7 @@ PRESETS = {
             "data": "connected_digits",
             "model": "whisper",
             "rate": 16_000,
-            "heard": 300,
+            "heard": 360,
             "steps": 150,
             "batch_size": 8,
             "learning_rate": 1e-4,
@@ -70,7 +70,7 @@ PRESETS = {
             "eval_every": 75,
             "log_every": 15,
         },
-        source="Whisper tiny.en (Radford et al. 2023), fine-tuned on six seconds",
+        source="Whisper tiny.en (Radford et al. 2023), fine-tuned on its first seven seconds",
         expected=_NOT_YET,
         cost=_NOT_YET,
         command="--init-from WHISPER --data-dir DIR",
