@@ -1,4 +1,4 @@
-"""Objectives of recognition: what counts, and that nothing that does not fit reaches the weights."""
+"""Objectives of recognition: what counts, and that what does not fit reaches no weight."""
 
 import jax
 import jax.numpy as jnp
