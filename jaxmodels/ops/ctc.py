@@ -71,24 +71,22 @@ def _forward(logits, frames, texts, lengths):
     log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
     states = _states_of(log_probabilities, frames, texts, lengths, both=True)
     found, scales = _recursion(states)
-    batch, count = len(logits), logits.shape[1]
+    batch, count = logits.shape[:2]
     alphas, backwards = jnp.split(found, 2, axis=1)
     totals = _totals(alphas, scales[:, :batch], frames, lengths)
-    # What was read backwards is put in order: frame t of state s.
-    times = frames[:, None] - 1 - jnp.arange(count)
-    places = 2 * lengths[:, None] - jnp.arange(found.shape[-1])
-    rows = jnp.arange(batch)
-    betas = backwards[
-        jnp.maximum(times, 0)[:, :, None], rows[:, None, None], jnp.maximum(places, 0)[:, None, :]
-    ]
     emissions = states.emissions[:, :batch].swapaxes(0, 1)
+    # What was read backwards is put in order: frame t, state s of row r is its frame F - 1 - t,
+    # state 2 N - s.
+    size = emissions.shape[2]
+    betas = _reversed(backwards.swapaxes(0, 1), count - frames, size - 1 - 2 * lengths)
     # Both directions have the frame's own emission in them. At each frame every alignment is in one
     # of the states, so that what the recursions are scaled by drops out.
     shares = alphas.swapaxes(0, 1) + betas - emissions
-    shares = jax.nn.softmax(jnp.where((places >= 0)[:, None, :], shares, _LEAST), axis=-1)
+    is_state = jnp.arange(size) <= 2 * lengths[:, None]
+    shares = jax.nn.softmax(jnp.where(is_state[:, None, :], shares, _LEAST), axis=-1)
     labels = jax.nn.one_hot(states.labels[:batch], logits.shape[-1], dtype=shares.dtype)
     occupied = jnp.einsum("bts,bsl->btl", shares, labels)
-    there = (times >= 0) & (totals > _POSSIBLE)[:, None]
+    there = (jnp.arange(count) < frames[:, None]) & (totals > _POSSIBLE)[:, None]
     gradients = jnp.where(there[:, :, None], jnp.exp(log_probabilities) - occupied, 0.0)
     return _as_loss(totals), gradients.astype(logits.dtype)
 
@@ -105,21 +103,32 @@ def _states_of(log_probabilities, frames, texts, lengths, both: bool) -> _States
     """Makes the states of texts, with `both` also of those read backwards."""
     count = log_probabilities.shape[1]
     room = texts.shape[1]
-    times, order = jnp.arange(count), jnp.arange(room)
-    given = log_probabilities
+    given = jnp.maximum(log_probabilities, _LEAST)
     if both:
         # Backwards, the last frame and the last label come first.
-        reversed_times = jnp.clip(frames[:, None] - 1 - times, 0, count - 1)
-        reversed_order = jnp.clip(lengths[:, None] - 1 - order, 0, max(room - 1, 0))
-        again = jnp.take_along_axis(given, reversed_times[:, :, None], axis=1)
+        again = _reversed(given, count - frames, jnp.zeros_like(frames), axes=(1,))
         given = jnp.concatenate([given, again])
-        texts = jnp.concatenate([texts, jnp.take_along_axis(texts, reversed_order, axis=1)])
+        order = jnp.clip(lengths[:, None] - 1 - jnp.arange(room), 0, max(room - 1, 0))
+        texts = jnp.concatenate([texts, jnp.take_along_axis(texts, order, axis=1)])
     labels = jnp.zeros((len(texts), 2 * room + 1), texts.dtype).at[:, 1::2].set(texts)
-    emissions = jnp.take_along_axis(given, labels[:, None, :], axis=2)
+    # A product with ones and zeros is as exact as an index, and far faster on a CPU.
+    chosen = jax.nn.one_hot(labels, given.shape[-1], dtype=given.dtype)
+    exact = jax.lax.Precision.HIGHEST
+    emissions = jnp.einsum("btl,bsl->tbs", given, chosen, precision=exact)
     before = jnp.pad(labels, ((0, 0), (2, 0)))[:, :-2]
     may_skip = (labels != 0) & (labels != before)
     skips = jnp.where(may_skip, 0.0, _LEAST).at[:, :2].set(_LEAST)
-    return _States(emissions.swapaxes(0, 1), skips, labels)
+    return _States(emissions, skips, labels)
+
+
+def _reversed(x, later, higher, axes=(1, 2)):
+    """Reverses axes of each row, without so many of the frames and states that then come first;
+    what is behind the end is 0."""
+    _, count, size = x.shape
+    padded = jnp.pad(jnp.flip(x, axes), ((0, 0), (0, count), (0, size)))
+    window = (count, size)
+    # Whole windows are copied in order, which is several times as fast as an index per number.
+    return jax.vmap(lambda row, *at: jax.lax.dynamic_slice(row, at, window))(padded, later, higher)
 
 
 def _recursion(

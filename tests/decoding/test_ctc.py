@@ -4,6 +4,7 @@ import itertools
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxmodels.decoding import ctc
 from jaxmodels.decoding.ngrams import ngrams
@@ -55,6 +56,7 @@ def test_a_search_with_room_for_all_prefixes_finds_the_likeliest_text():
             np.testing.assert_allclose(found.score[row], scores[best], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_few_beams_find_no_better_text_and_one_more_room_changes_nothing():
     logits, frames = logits_of(4, seed=1)
     best = ctc.search(logits, frames, beams=40, room=FRAMES)
