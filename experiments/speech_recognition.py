@@ -140,7 +140,10 @@ class SpeechRecognitionConfig(Config):
 
     experiment: ClassVar[str] = "speech_recognition"
 
-    run: Section[RunConfig] = RunConfig(steps=400, batch_size=32, eval_every=100, log_every=50)
+    # Whisper's attention over 30 seconds takes 54 MB for each sound and block.
+    run: Section[RunConfig] = RunConfig(
+        steps=400, batch_size=32, eval_every=100, eval_batch_size=16, log_every=50
+    )
     compute: Section[ComputeConfig] = ComputeConfig()
     data: Section[TranscriptConfig] = TranscriptConfig()
     front_end: Section[FrontEndConfig] = FrontEndConfig()
