@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Literal
 import jax.numpy as jnp
 
 from experiments.class_predictions import prediction_line
+from experiments.exports.classifier import classifier_programs
 from experiments.presets.speech_commands import PRESETS
 from experiments.speech_commands_report import report
 from jaxmodels.data.audio import (
@@ -42,7 +43,6 @@ from jaxmodels.objectives.sound_augmentation import (
 )
 from jaxmodels.ops.augmentation.sounds import hide
 from jaxmodels.ops.spectral import Mel, as_float, log_mel, mfcc
-from jaxmodels.protocol import Source
 from jaxmodels.train import (
     ComputeConfig,
     Config,
@@ -186,6 +186,9 @@ def build(config: SpeechCommandsConfig, data: Any = None) -> Experiment:
             write=partial(prediction_line, data.class_names),
         ),
         elsewhere=partial(elsewhere, data),
+        exports=classifier_programs(
+            classifier, prepare, sources[TRAIN], data.class_names, {"rate": data.rate}
+        ),
         introduction=data.summary(),
     )
 
@@ -215,7 +218,7 @@ def _shown(mel: Mel, state, batch, key):
 def elsewhere(data: SoundData, config: SpeechCommandsConfig) -> Elsewhere:
     """Opens the sounds that a config names, to evaluate a run of `data` on."""
     other = sounds_elsewhere(data, replace(config.data, folds="", fold=None))
-    sources: dict[str, Source] = {split: other.source(split) for split in other.sizes}
+    sources: dict[str, Any] = {split: other.source(split) for split in other.sizes}
     return Elsewhere(other.name, other.fingerprint, sources)
 
 

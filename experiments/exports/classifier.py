@@ -14,7 +14,11 @@ from jaxmodels.objectives.preprocessing import Change
 from jaxmodels.pretrained.programs import Program, exports_of
 from jaxmodels.protocol import Source
 
-_MEANINGS = {"image": "pixels as they are stored, cut or resized to this size"}
+_MEANINGS = {
+    "image": "pixels as they are stored, cut or resized to this size",
+    "sound": "samples of 16 bits at the rate of the run, in the middle between zeros",
+    "length": "samples of the sound without the zeros; it changes nothing",
+}
 _LOGITS = "a number for each class, of which the softmax gives probabilities"
 
 

@@ -20,7 +20,8 @@ _EXPERIMENTS = {
     "video": (),
 }
 _EMBEDDED = {"digits": "images", "pydoc": "text", "opinions": "text"}
-_EMBEDDED |= dict.fromkeys(("tones", "dialled_keys", "connected_digits"), "sound")
+_SOUNDS = ("tones", "clear_tones", "dialled_keys", "connected_digits")
+_EMBEDDED |= dict.fromkeys(_SOUNDS, "sound")
 
 
 def count_endings(paths: Iterable[str]) -> Counter[str]:

@@ -74,7 +74,7 @@ class KWT(nn.Module):
             raise InputError(f"width = {self.width}; expected a multiple of heads = {self.heads}")
         x = Dense(self.width, dtype=self.dtype, kernel_init=_init, name="embedding")(x)
         token = self.param("token", _init, (self.width,)).astype(self.dtype)
-        token = jnp.broadcast_to(token, (len(x), 1, self.width))
+        token = jnp.broadcast_to(token, (x.shape[0], 1, self.width))
         # Weight decay, which is for kernels, leaves a table named bias alone.
         table = self.param("bias", _init, (x.shape[1] + 1, self.width))
         x = jnp.concatenate([token, x], axis=1) + table.astype(self.dtype)

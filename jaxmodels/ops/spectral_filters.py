@@ -53,8 +53,8 @@ def mel_filters(
     """
     if not 0 <= low < high <= rate / 2:
         raise ValueError(f"bands of {low:g} to {high:g} Hz; expected 0 <= low < high <= {rate / 2}")
-    ends = hz_to_mel(np.array([low, high]), scale)
-    edges = mel_to_hz(np.linspace(*ends, bands + 2), scale)
+    first, last = hz_to_mel(np.array([low, high]), scale).tolist()
+    edges = mel_to_hz(np.linspace(first, last, bands + 2), scale)
     frequencies = np.linspace(0, rate / 2, 1 + size // 2)
     rising = (frequencies[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - frequencies[:, None]) / (edges[2:] - edges[1:-1])

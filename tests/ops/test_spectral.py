@@ -20,6 +20,7 @@ from jaxmodels.ops.spectral import (
     split_frames,
     stft,
 )
+from jaxmodels.ops.spectral_phase import griffin_lim, magnitudes_of_mel
 
 
 def noise(samples=1200, batch=2, seed=0):
@@ -118,3 +119,28 @@ def test_impossible_filters_name_the_numbers():
         Mel(rate=8000, window=64, hop=16, high=5000.0).filters()
     with pytest.raises(ValueError, match="a sound of 10 samples"):
         split_frames(noise(10), 16, 4)
+
+
+def test_phases_are_found_that_give_the_magnitudes():
+    transform = Transform(64, 16)
+    seconds = np.arange(1200) / 4000
+    sound = jnp.asarray(np.sin(2 * np.pi * (400 + 300 * seconds) * seconds), jnp.float32)[None]
+    magnitudes = jnp.abs(stft(sound, transform))
+
+    def error(iterations):
+        found = griffin_lim(magnitudes, transform, 1200, jax.random.key(0), iterations)
+        wrong = jnp.abs(stft(found, transform)) - magnitudes
+        return float(jnp.linalg.norm(wrong) / jnp.linalg.norm(magnitudes))
+
+    assert error(60) < 0.1 < 0.25 < error(1)
+    quiet = griffin_lim(jnp.zeros_like(magnitudes), transform, 1200, iterations=2)
+    assert not np.asarray(quiet).any()
+
+
+def test_magnitudes_have_the_sums_of_their_filters():
+    mel = Mel(rate=8000, window=256, hop=64, bands=20, log="none")
+    values = log_mel(noise(), mel)
+    found = magnitudes_of_mel(values, mel, 300)
+    again = jnp.square(found) @ mel.filters()
+    assert (np.asarray(found) >= 0).all()
+    np.testing.assert_allclose(again, values, rtol=0.05)

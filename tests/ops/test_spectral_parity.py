@@ -16,6 +16,7 @@ from jaxmodels.ops.spectral import (  # noqa: E402
     mfcc,
     stft,
 )
+from jaxmodels.ops.spectral_phase import griffin_lim  # noqa: E402
 
 pytestmark = pytest.mark.parity
 
@@ -69,3 +70,12 @@ def test_whisper_is_that_of_transformers(sound):
     assert found.shape == expected.shape == (3000, 80)
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert np.abs(found - expected).mean() < 1e-6
+
+
+def test_phases_of_griffin_and_lim(sound):
+    magnitudes = np.abs(librosa.stft(sound, n_fft=512, hop_length=128))
+    options = {"n_iter": 8, "hop_length": 128, "length": 16_000, "init": None}
+    expected = librosa.griffinlim(magnitudes, pad_mode="reflect", **options)
+    transform = Transform(512, 128)
+    found = griffin_lim(jnp.asarray(magnitudes.T)[None], transform, 16_000, iterations=8)
+    np.testing.assert_allclose(found[0], expected, atol=2e-3)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -14,7 +14,7 @@ from jaxmodels.data.audio.checking import MENDS, Examined, common_rate, examine,
 from jaxmodels.data.audio.dividing import divided, speakers_in, without_speaker
 from jaxmodels.data.audio.sound_data import SoundData
 from jaxmodels.data.audio.stored import in_memory, open_sounds
-from jaxmodels.data.audio.tones import NAME, tones
+from jaxmodels.data.audio.tones import CLEAR, NAME, tones
 from jaxmodels.data.checking import check_policy
 from jaxmodels.data.dataset import TRAIN, Dataset, Part, evaluation_splits
 from jaxmodels.data.kept import kept
@@ -31,9 +31,9 @@ class AudioConfig:
     """Which sounds, how they are divided, and how they get to the device."""
 
     data: str = NAME
-    """Sounds of classes: tones (4,400 of telephone keys in noise, generated), a tfds data set with
-    one sound and a class label, or a folder, as ./words with train/CLASS/*.wav or CLASS/*.wav (also
-    flac, ogg, mp3)."""
+    """Sounds of classes: tones (4,400 of telephone keys in noise, generated) or clear_tones, a tfds
+    data set with one sound and a class label, or a folder, as ./words with train/CLASS/*.wav or
+    CLASS/*.wav (also flac, ogg, mp3)."""
     data_dir: Annotated[str | None, Role.HOW] = None
     """Folder of tfds data sets; None: tfds's own default."""
     rate: int = 0
@@ -98,10 +98,11 @@ class _Checked(NamedTuple):
     folder: Path
 
 
-def load_sounds(config: AudioConfig, given: Any = None) -> SoundData:
+def load_sounds(config: AudioConfig, given: Any = None, centred: bool = True) -> SoundData:
     """Loads the sounds that a config describes.
 
     given: sounds in memory to read in its place (see `in_memory`), or a `SoundData`.
+    centred: whether sounds lie in the middle of their rows, or at the beginning.
 
     Raises:
       InputError: no such data, more bad sounds than allowed, or no fold chosen.
@@ -123,7 +124,8 @@ def load_sounds(config: AudioConfig, given: Any = None) -> SoundData:
     samples = round(config.seconds * rate) if config.seconds else longest
     if samples < 1:
         raise InputError(f"seconds = {config.seconds:g}; expected a sample or more at {rate} Hz")
-    return _sound_data(checked, pieces, rate, samples, config.fold or "", lengths)
+    data = _sound_data(checked, pieces, rate, samples, config.fold or "", lengths)
+    return data if centred else replace(data, centred=False)
 
 
 def sounds_elsewhere(data: SoundData, config: AudioConfig) -> SoundData:
@@ -240,9 +242,7 @@ def _declared(dataset: Dataset, rate: int) -> int:
     return declared
 
 
-@lru_cache(maxsize=1)
-def _tones() -> Dataset:
-    return tones()
+_generated = lru_cache(maxsize=2)(tones)
 
 
 def _opened(config: AudioConfig, given: Any) -> Dataset:
@@ -253,6 +253,6 @@ def _opened(config: AudioConfig, given: Any) -> Dataset:
                 " 'test': [...]}"
             )
         return in_memory(given, config.rate)
-    if config.data == NAME:
-        return _tones()
-    return open_sounds(config.data, config.data_dir, (NAME,))
+    if config.data in (NAME, CLEAR):
+        return _generated(config.data)
+    return open_sounds(config.data, config.data_dir, (NAME, CLEAR))

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, Num
 from jaxmodels.data.dataset import BadRecord
 
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
-Samples = Int[np.ndarray, " samples"]  # int16, one channel
+Samples = Int[np.ndarray, "_"]  # int16, one channel
 _FULL = 32768.0
 
 

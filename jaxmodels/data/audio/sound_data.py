@@ -35,12 +35,14 @@ from jaxmodels.errors import InputError
 class SoundDecoder(NamedTuple):
     """Makes the columns of a record: "sound", int16 [samples], its "length" and "label".
 
-    declared: rate of samples that are not encoded. rate: of the column.
+    declared: rate of samples that are not encoded. rate: of the column. centred: whether a shorter
+    sound lies in the middle of its row; otherwise it lies at the beginning.
     """
 
     declared: int
     rate: int
     samples: int
+    centred: bool = True
 
     def __call__(self, record: Record, draw: Draw | None) -> dict[str, Any]:
         sound = resampled(sound_of(record, self.declared), self.rate).samples
@@ -49,7 +51,8 @@ class SoundDecoder(NamedTuple):
     def columns(self, sound: Samples) -> dict[str, Any]:
         """Cuts the loudest part out of a longer sound, and puts a shorter one between zeros."""
         sound = loudest(sound, self.samples)
-        row, start = np.zeros(self.samples, np.int16), (self.samples - len(sound)) // 2
+        row = np.zeros(self.samples, np.int16)
+        start = (self.samples - len(sound)) // 2 if self.centred else 0
         row[start : start + len(sound)] = sound
         return {"sound": row, "length": np.int32(len(sound))}
 
@@ -67,8 +70,8 @@ def loudest(sound: Samples, samples: int) -> Samples:
 class SoundData:
     """Sounds of a training split and of others ("validation", "test", ...) that are evaluated.
 
-    A split has the columns "sound", int16 [example, samples], in the middle between zeros, "length"
-    and "label", int32.
+    A split has the columns "sound", int16 [example, samples], in the middle between zeros (or at
+    the beginning, unless `centred`), "length" and "label", int32.
     """
 
     name: str
@@ -81,6 +84,7 @@ class SoundData:
     rate: int
     samples: int
     folder: Path  # where decoded sounds are kept
+    centred: bool = True
     speaker: str = ""  # the one that is left out
     cleaning: Mapping[str, Any] = field(default_factory=dict)
     skipped: tuple[BadRow, ...] = ()
@@ -93,7 +97,7 @@ class SoundData:
     @property
     def decoder(self) -> SoundDecoder:
         """Makes the columns of a record."""
-        return SoundDecoder(self.declared, self.rate, self.samples)
+        return SoundDecoder(self.declared, self.rate, self.samples, self.centred)
 
     @property
     def spec(self) -> ColumnSpec:
@@ -123,7 +127,8 @@ class SoundData:
         found = {}
         for stored, records in self.checked.items():
             if stored in needed:
-                folder = self.folder / f"{stored}-{self.rate}-{self.samples}"
+                name = f"{stored}-{self.rate}-{self.samples}" + "-start" * (not self.centred)
+                folder = self.folder / name
                 arguments = records, self.decoder, self.spec, folder
                 found[stored] = decode_once(f"{self.name}/{stored}", *arguments)
         return found

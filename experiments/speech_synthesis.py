@@ -1,0 +1,296 @@
+"""Train a network that says words: a text and a speaker become a sound.
+
+    python -m experiments.speech_synthesis                                  # telephone keys
+    python -m experiments.speech_synthesis --preset fsdd --data-dir DIR     # digits in six voices
+    python -m experiments.speech_synthesis --data ./words                   # CLASS/*.wav
+    python -m experiments.speech_synthesis --workdir RUN --mode predict --input texts.txt \\
+        --output said.jsonl --voice jackson
+
+The run folder then holds config.json, metrics.jsonl, speed.jsonl, curves.png, evaluation.json,
+checkpoints/ and samples/ (synthesised sounds, and spectrograms beside recorded ones). A frozen
+classifier of experiments.speech_commands writes down what it hears, which gives round_trip_wer.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.presets.speech_synthesis import PRESETS
+from experiments.speech_judge import Judge, JudgeConfig
+from experiments.speech_synthesis_report import SCORES, Voices, report
+from jaxmodels import across
+from jaxmodels.data.audio import AudioConfig, SoundData, encode_wav, load_sounds
+from jaxmodels.data.dataset import TRAIN, BadRecord, evaluation_splits
+from jaxmodels.data.resident import Resident
+from jaxmodels.errors import InputError
+from jaxmodels.files import write_atomically
+from jaxmodels.models.flow_speech import FlowSpeechConfig, Spoken
+from jaxmodels.objectives.flow_matching import FlowMatching
+from jaxmodels.objectives.optimizers import OptimizerConfig
+from jaxmodels.objectives.preprocessing import with_preprocessing
+from jaxmodels.ops.spectral import Mel, as_float, frame_mask, log_mel
+from jaxmodels.ops.spectral_phase import griffin_lim, magnitudes_of_mel
+from jaxmodels.protocol import example_keys
+from jaxmodels.roles import Role
+from jaxmodels.train import (
+    ComputeConfig,
+    Config,
+    Experiment,
+    Prediction,
+    RunConfig,
+    Section,
+    main,
+    require_range,
+)
+
+_STATISTICS = 512  # sounds of which the mean of spectrograms is taken
+_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_WORDS = {**{str(digit): word for digit, word in enumerate(_DIGITS)}, "*": "star", "#": "hash"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeechSynthesisConfig(Config):
+    """Train, resume and evaluate a network that says words, and let it say others."""
+
+    experiment: ClassVar[str] = "speech_synthesis"
+
+    run: Section[RunConfig] = RunConfig(steps=600, batch_size=32, eval_every=300, log_every=100)
+    compute: Section[ComputeConfig] = ComputeConfig()
+    data: Section[AudioConfig] = AudioConfig(data="clear_tones")
+    model: Section[FlowSpeechConfig] = FlowSpeechConfig(width=64, depth=4)
+    optimizer: Section[OptimizerConfig] = OptimizerConfig(
+        optimizer="adamw", learning_rate=2e-3, weight_decay=0.01, schedule="cosine", clip=1.0
+    )
+    judge: Section[JudgeConfig] = JudgeConfig()
+
+    bands: int = 48
+    """Mel bands of the spectrograms that are made."""
+    window: float = 0.032
+    """Seconds of a frame."""
+    hop: float = 0.008
+    """Seconds from a frame to the next."""
+    phases: Annotated[int, Role.READ] = 60
+    """Iterations that find the phases of a spectrogram (Griffin & Lim)."""
+    integration: Annotated[int, Role.READ] = 12
+    """Steps from noise to a spectrogram."""
+    temperature: Annotated[float, Role.READ] = 0.7
+    """Standard deviation of that noise."""
+    ema: float = 0.995
+    """Decay of the average of parameters for evaluation; 0: no average."""
+    voice: Annotated[str, Role.VERB] = ""
+    """The speaker of --mode predict; empty: the first one."""
+
+    def validate(self) -> None:
+        super().validate()
+        require_range(self, ("ema",), 0, 1)
+        require_range(self, ("temperature", "phases"))
+        if not 0 < self.hop <= self.window / 2:
+            raise InputError(
+                f"hop, window = {self.hop:g}, {self.window:g}; expected a hop of at most half of"
+                " the window, so that phases can be found"
+            )
+        if self.bands < 1 or self.integration < 1:
+            raise InputError(f"bands, integration = {self.bands}, {self.integration}; expected 1")
+
+    def mel(self, rate: int) -> Mel:
+        """Makes the numbers of the spectrogram at a rate.
+
+        Raises:
+          InputError: bands that are too narrow for the window.
+        """
+        window = round(self.window * rate)
+        size = 1 << max(window - 1, 1).bit_length()
+        mel = Mel(rate, window, max(1, round(self.hop * rate)), size, self.bands, floor=1e-5)
+        try:
+            mel.filters()
+        except ValueError as error:
+            raise InputError(f"bands = {self.bands}; {error}") from None
+        return mel
+
+
+class Texts(NamedTuple):
+    """The texts of classes, as numbers of characters."""
+
+    words: tuple[str, ...]  # of each class
+    characters: str
+    longest: int
+
+    def tokens(self, text: str) -> np.ndarray:
+        """Makes a row of numbers of a text.
+
+        Raises:
+          BadRecord: a character that no training text has, or more characters than one has.
+        """
+        unknown = [letter for letter in text if letter not in self.characters]
+        if unknown or not text:
+            what = f"has the character '{unknown[0]}'" if unknown else "is empty"
+            raise BadRecord(f"{what}; expected some of '{self.characters}'", "text")
+        if len(text) > self.longest:
+            raise BadRecord(f"has {len(text)} characters; expected {self.longest}", "overlong")
+        row = np.zeros(self.longest, np.int32)
+        row[: len(text)] = [self.characters.index(letter) + 1 for letter in text]
+        return row
+
+
+def texts_of(names: Sequence[str]) -> Texts:
+    """Makes the texts of classes: digits and signs are spelled."""
+    words = tuple(_WORDS.get(name, name.lower()) for name in names)
+    return Texts(words, "".join(sorted(set("".join(words)))), max(map(len, words)))
+
+
+def build(config: SpeechSynthesisConfig, data: Any = None) -> Experiment:
+    """Makes the experiment of a config, on the sounds that it names or on those in memory:
+    {"train": [(samples, word), ...], "test": [...]}."""
+    given = data
+    data = load_sounds(config.data, data, centred=False)
+    texts, mel = texts_of(data.class_names), config.mel(data.rate)
+    voices = _voices(data)
+    if config.voice and config.voice not in voices.names:
+        raise InputError(f"voice = {config.voice}; expected one of {', '.join(voices.names)}")
+    sources: dict[str, Any] = {s: _source(data, s, texts, voices) for s in data.sizes}
+    mean, deviation = statistics(sources[TRAIN], mel)
+    flow = FlowMatching(
+        config.model.create(
+            len(texts.characters), len(voices.names), mel.bands, jnp.dtype(config.compute.precision)
+        ),
+        config.optimizer,
+        config.run.steps,
+        config.ema,
+        config.integration,
+        config.temperature,
+        config.compute.accumulate,
+    )
+    frames = mel.frames(data.samples)
+
+    def prepare(batch, key):
+        values = log_mel(as_float(batch["sound"]), mel)
+        mask = frame_mask(batch["length"], frames, mel)
+        return {
+            **{name: value for name, value in batch.items() if name in ("valid", "position")},
+            "features": (values - mean) / deviation * mask[..., None],
+            "count": jnp.sum(mask, axis=1).astype(jnp.int32),
+            "spoken": Spoken(batch["tokens"], batch["speaker"]),
+        }
+
+    def say(state, batch, key):
+        """Makes sounds of texts, and how many samples each has."""
+        tokens = batch["tokens"]
+        positions = batch.get("position", across.positions(len(tokens)))
+        keys = example_keys(key, positions)
+        spoken = Spoken(tokens, batch["speaker"])
+        features, count = flow.generate(state, spoken, frames, keys, mel.bands)
+        powers = jnp.maximum(jnp.exp(features * deviation + mean) - mel.floor, 0)
+        inside = jnp.arange(frames)[None] < count[:, None]
+        powers = jnp.where(inside[..., None], powers, 0)
+        magnitudes = magnitudes_of_mel(powers, mel)
+        sound = griffin_lim(magnitudes, mel.transform, data.samples, iterations=config.phases)
+        length = jnp.minimum((count - 1) * mel.hop + mel.hop // 2, data.samples)
+        within = jnp.arange(data.samples)[None] < length[:, None]
+        return {"sound": jnp.where(within, jnp.clip(sound, -1, 1), 0), "length": length}
+
+    listens = given is None or bool(config.judge.judge)
+    judge = Judge(config.judge, config.data, data.fingerprint) if listens else None
+    if judge:
+        judge.require(data.class_names)
+    scores = {**FlowMatching.scores, **(SCORES if judge else {})}
+    writer = _Writer(config, data.rate)
+    return Experiment(
+        objective=with_preprocessing(flow, prepare),
+        train=sources[TRAIN],
+        evaluation={split: sources[split] for split in evaluation_splits(sources)},
+        monitor="loss",
+        scores=scores,
+        facts={
+            "data": data.facts(),
+            "texts": list(texts.words),
+            "voices": list(voices.names),
+            "normalization": {"mean": mean, "std": deviation},
+        },
+        after_evaluation=partial(report, data, texts.words, voices, mel, say, judge),
+        prediction=Prediction(
+            read=partial(_read, texts=texts, speaker=_speaker(config, voices)),
+            predict=say,
+            write=writer,
+        ),
+        introduction=f"{data.summary()}\nvoices: {', '.join(voices.names)}",
+    )
+
+
+def statistics(source: Resident, mel: Mel) -> tuple[float, float]:
+    """Computes mean and standard deviation of the spectrograms of the first training sounds."""
+    rows = np.arange(min(_STATISTICS, source.size))
+    columns = source.examples(rows)
+    values = jax.jit(lambda sound: log_mel(as_float(sound), mel))(jnp.asarray(columns["sound"]))
+    mask = frame_mask(jnp.asarray(columns["length"]), values.shape[1], mel)
+    found = np.asarray(values, np.float64)[np.asarray(mask) > 0]
+    # Few digits, so that other machines find the same.
+    return float(f"{found.mean():.3g}"), float(f"{found.std():.3g}")
+
+
+def _voices(data: SoundData) -> Voices:
+    """Finds the voices of all splits; one without a name where none is known."""
+    known = {name for split in data.sizes for name in data.known(split, "speaker").tolist()}
+    names = sorted(name.decode() for name in known)
+    return Voices(tuple(name or "unknown" for name in names), tuple(names))
+
+
+def _source(data: SoundData, split: str, texts: Texts, voices: Voices) -> Resident:
+    columns = dict(data.columns(split))
+    rows = np.stack([texts.tokens(word) for word in texts.words])
+    columns["tokens"] = rows[columns.pop("label")]
+    columns["speaker"] = voices.numbers(data.known(split, "speaker"))
+    return Resident(columns, data.records(split).key)
+
+
+def _speaker(config: SpeechSynthesisConfig, voices: Voices) -> int:
+    return voices.names.index(config.voice) if config.voice else 0
+
+
+def _read(
+    given: Path | Sequence[str], texts: Texts, speaker: int
+) -> Iterator[tuple[str, Mapping[str, Any] | BadRecord]]:
+    """Yields each line of a text file, or each of several strings, with its columns."""
+    if isinstance(given, Path):
+        try:
+            lines = given.read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"input {given} cannot be read as text: {error}") from None
+    else:
+        lines = list(given)
+    for line in lines:
+        try:
+            # Digits and signs are said as they are spelled.
+            text = _WORDS.get(line.strip(), line.strip().lower())
+            yield line, {"tokens": texts.tokens(text), "speaker": np.int32(speaker)}
+        except BadRecord as error:
+            yield line, error
+
+
+class _Writer:
+    """Writes sounds beside the file of predictions, NAME-1.wav and so on; its lines name them."""
+
+    def __init__(self, config: SpeechSynthesisConfig, rate: int):
+        output = config.run.output
+        self._stem = Path(output).with_suffix("") if output else None
+        self._rate, self._count = rate, 0
+
+    def __call__(self, outputs: dict[str, np.ndarray]) -> dict[str, Any]:
+        sound = np.asarray(outputs["sound"])[: int(outputs["length"])]
+        content = encode_wav(sound, self._rate)
+        if self._stem is None:
+            return {"seconds": len(sound) / self._rate, "samples": sound.tolist()}
+        self._count += 1
+        path = self._stem.with_name(f"{self._stem.name}-{self._count}.wav")
+        write_atomically(path, lambda file: file.write(content))
+        return {"audio": path.name, "seconds": len(sound) / self._rate}
+
+
+if __name__ == "__main__":
+    sys.exit(main(SpeechSynthesisConfig, build, PRESETS))

@@ -1,0 +1,164 @@
+"""What experiments.speech_synthesis shows of an evaluation."""
+
+import re
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxmodels.data.audio import SoundData, encode_wav
+from jaxmodels.metrics.mel_cepstral_distortion import mel_cepstral_distortion
+from jaxmodels.ops.spectral import Mel, log_mel
+from jaxmodels.pictures import image_grid, in_pairs
+from jaxmodels.protocol import Score
+from jaxmodels.train import Evaluation, Findings
+
+if TYPE_CHECKING:
+    from experiments.speech_judge import Judge
+    from jaxmodels.train.experiment import PerBatch
+
+SCORES = {
+    "round_trip_wer": Score("lower", "", "Share of words that the judge hears as another one."),
+    "mel_cepstral_distortion": Score(
+        "lower", "dB", "Distance of the smooth spectra of synthesised and recorded, aligned."
+    ),
+}
+_HEARD = 12  # sounds that play
+_SHOWN = 12  # pairs of spectrograms
+_LOUD = 0.9  # of the loudest sample of a sound that plays
+
+
+class Voices(NamedTuple):
+    """The voices that can be asked for."""
+
+    names: tuple[str, ...]
+    speakers: tuple[str, ...]  # as the data call them; "": unknown
+
+    def numbers(self, speakers: np.ndarray) -> Int[np.ndarray, " sound"]:
+        """Returns the number of the voice of each sound."""
+        known = [name.encode() for name in self.speakers]
+        return np.array([known.index(name) for name in speakers.tolist()], np.int32)
+
+
+def report(
+    data: SoundData,
+    words: Sequence[str],
+    voices: Voices,
+    mel: Mel,
+    say: "PerBatch",
+    judge: "Judge | None",
+    evaluation: Evaluation,
+) -> Findings | None:
+    """Says every text of a split in its voice after the last evaluation: what the judge hears, the
+    distance from the recordings, sounds that play, and spectrograms."""
+    if evaluation.occasion != "last":
+        return None
+    split = evaluation.split
+    labels, speakers = data.labels(split), data.known(split, "speaker")
+    said = evaluation.map(say)
+    sounds = [row[:size] for row, size in zip(said["sound"], said["length"].tolist())]
+    recorded = _recorded(data, evaluation)
+    distances = [_distance(one, other, mel) for one, other in zip(sounds, recorded)]
+    record: dict[str, Any] = {"step": evaluation.step, **evaluation.scores}
+    scores = {}
+    if judge is not None:
+        wanted = [words[label] for label in labels.tolist()]
+        heard = _heard(judge, data, words, sounds)
+        real = _heard(judge, data, words, recorded)
+        scores = {
+            "round_trip_wer": word_errors(wanted, heard),
+            "mel_cepstral_distortion": float(np.mean(distances)),
+        }
+        record |= scores
+        record["judge"] = {**judge.record(), "wer_of_recordings": word_errors(wanted, real)}
+        record["round_trip_wer_of_voices"] = {
+            name: word_errors(
+                [w for w, s in zip(wanted, speakers.tolist()) if s == speaker.encode()],
+                [h for h, s in zip(heard, speakers.tolist()) if s == speaker.encode()],
+            )
+            for name, speaker in zip(voices.names, voices.speakers)
+            if speaker.encode() in set(speakers.tolist())
+        }
+    chosen = _spread(labels, voices.numbers(speakers))
+    return Findings(
+        scores=scores,
+        record=record,
+        pictures={"spectrograms": partial(_drawn, sounds, recorded, chosen, mel, f"{split}")},
+        sounds={
+            _name(split, words[labels[row]], voices, speakers[row]): encode_wav(
+                _louder(sounds[row]), data.rate
+            )
+            for row in chosen[:_HEARD].tolist()
+        },
+    )
+
+
+def word_errors(said: Sequence[str], heard: Sequence[str]) -> float:
+    """Computes the word error rate."""
+    import jiwer
+
+    return float(jiwer.wer(list(said), list(heard)))
+
+
+def _heard(judge: "Judge", data: SoundData, words, sounds) -> list[str]:
+    names = judge.hear([np.asarray(sound, np.float32) for sound in sounds])
+    return [words[data.class_names.index(name)] for name in names]
+
+
+def _recorded(data: SoundData, evaluation: Evaluation) -> list[np.ndarray]:
+    columns = evaluation.examples(np.arange(data.sizes[evaluation.split]))
+    return [
+        np.asarray(row[:size], np.float32) / 32768
+        for row, size in zip(columns["sound"], columns["length"].tolist())
+    ]
+
+
+def _distance(one: np.ndarray, other: np.ndarray, mel: Mel) -> float:
+    return mel_cepstral_distortion(*(_log_powers(sound, mel) for sound in (one, other)))
+
+
+def _log_powers(sound: np.ndarray, mel: Mel) -> Float[np.ndarray, "frames bands"]:
+    """Computes a spectrogram on the host, since each sound has a length of its own."""
+    half = mel.transform.samples // 2
+    padded = np.pad(sound.astype(np.float64), (half, half))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, mel.transform.samples)[:: mel.hop]
+    spectrum = np.fft.rfft(windows * mel.transform.weights())
+    return np.log(np.abs(spectrum) ** 2 @ mel.filters() + mel.floor)
+
+
+def _spread(labels, speakers) -> Int[np.ndarray, " row"]:
+    """Chooses one sound of each class, of as many voices as possible."""
+    rows = []
+    for number, label in enumerate(np.unique(labels)):
+        own = np.flatnonzero(labels == label)
+        known = np.unique(speakers[own])
+        rows.append(own[speakers[own] == known[number % len(known)]][0])
+    return np.array(rows)
+
+
+def _name(split: str, word: str, voices: Voices, speaker: bytes) -> str:
+    voice = voices.names[voices.speakers.index(speaker.decode())]
+    word = re.sub(r"[^A-Za-z0-9._]+", "", word)
+    return f"said-{split}-{word}" + (f"-{voice}" if len(voices.names) > 1 else "")
+
+
+def _louder(sound: np.ndarray) -> np.ndarray:
+    return sound * (_LOUD / max(float(np.abs(sound).max(initial=0)), 1e-3))
+
+
+def _drawn(sounds, recorded, chosen, mel: Mel, split: str):
+    """Draws spectrograms of synthesised sounds, each over that of the recorded one."""
+    rows = chosen[:_SHOWN].tolist()
+    longest = max(len(some[row]) for some in (sounds, recorded) for row in rows)
+    pictures = []
+    for some in (sounds, recorded):
+        padded = np.stack([np.pad(some[row], (0, longest - len(some[row]))) for row in rows])
+        values = np.asarray(jax.jit(partial(log_mel, mel=mel))(jnp.asarray(padded)))
+        pictures.append(values.swapaxes(1, 2)[:, ::-1, :, None])
+    title = f"{split}: synthesised, and below it a recording of the same word and voice"
+    columns = min(6, len(rows))
+    return image_grid(in_pairs(*pictures, columns), columns=columns, title=title)

@@ -1,0 +1,105 @@
+"""Synthesis of words from a folder of sounds to files that play, heard by a judge."""
+
+import json
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+import soundfile
+
+from experiments.speech_commands import SpeechCommandsConfig
+from experiments.speech_commands import build as build_judge
+from experiments.speech_synthesis import (
+    PRESETS,
+    SpeechSynthesisConfig,
+    build,
+    texts_of,
+)
+from experiments.speech_synthesis_report import word_errors
+from jaxmodels.data.dataset import BadRecord
+from jaxmodels.train import configure, load_run, main, train
+from tests.data.audio.recordings import CLASSES, RATE, tone, write
+from tests.experiments.test_speech_commands import SMALL as JUDGE
+from tests.experiments.test_speech_commands import flags_of, summary
+
+SMALL = {"width": 16, "depth": 1, "bands": 16, "phases": 8, "integration": 2, "batch_size": 8}
+SMALL |= {"steps": 6, "eval_every": 6, "log_every": 2, "mesh": "data=1"}
+
+
+def run(**flags):
+    return main(SpeechSynthesisConfig, build, PRESETS, flags_of(flags))
+
+
+def test_texts_of_classes():
+    texts = texts_of(("0", "#", "Yes"))
+    assert texts.words == ("zero", "hash", "yes") and texts.longest == 4
+    assert texts.tokens("yes").tolist() == [texts.characters.index(c) + 1 for c in "yes"] + [0]
+    with pytest.raises(BadRecord, match="has the character 'x'"):
+        texts.tokens("axe")
+    with pytest.raises(BadRecord, match="has 5 characters; expected 4"):
+        texts.tokens("hazes")
+    assert word_errors(["one", "two"], ["one", "three"]) == 0.5
+
+
+@pytest.mark.slow
+def test_a_folder_of_words_to_sounds_that_a_judge_hears(tmp_path, capsys):
+    words = tmp_path / "words"
+    for person, change in (("ann", 1.0), ("bob", 1.3)):
+        for name, frequency in CLASSES.items():
+            for number in range(12):
+                sound = tone(frequency * change, ord(person[0]) * 100 + number)
+                write(words / name / f"1_{person}_{number}.wav", sound)
+    judge, workdir = tmp_path / "judge", tmp_path / "run"
+    flags = flags_of({**JUDGE, "data": words, "workdir": judge})
+    assert main(SpeechCommandsConfig, build_judge, {}, flags) == 0
+    assert run(data=words, workdir=workdir, judge=judge, **SMALL) == 0
+    found = summary(capsys.readouterr().out)
+    names = [name for name in found if name.startswith("test/")]
+    scores = ("loss", "velocity", "duration", "round_trip_wer", "mel_cepstral_distortion")
+    assert names == [f"test/{name}" for name in scores]
+    report = json.loads((workdir / "evaluation.json").read_text())["test"]
+    assert report["judge"]["wer_of_recordings"] == 0
+    assert report["round_trip_wer_of_voices"].keys() == {"ann", "bob"}
+    played = sorted((workdir / "samples").glob("said-test-*.wav"))
+    assert len(played) == 2 and all(soundfile.info(path).samplerate == RATE for path in played)
+    assert "audio/wav;base64" in (workdir / "report.html").read_text()
+    texts, output = tmp_path / "texts.txt", tmp_path / "said.jsonl"
+    texts.write_text("low\nxyz\nHIGH\n")
+    flags = {"workdir": workdir, "mode": "predict", "input": texts, "output": output}
+    assert run(**flags, voice="bob") == 0
+    lines = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [line.get("audio") for line in lines] == ["said-1.wav", None, "said-2.wav"]
+    assert "has the character 'x'" in lines[1]["error"]
+    said, rate = soundfile.read(tmp_path / "said-2.wav")
+    assert rate == RATE and len(said) / rate == pytest.approx(lines[2]["seconds"])
+    assert run(**flags, voice="eve") == 2
+    assert "expected one of ann, bob" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path):
+    examples = [(tone(f, n, 0.1 + 0.01 * n), name) for name, f in CLASSES.items() for n in range(9)]
+    others = [(tone(f, 50 + n), name) for name, f in CLASSES.items() for n in range(2)]
+    data = {"train": examples, "test": others}
+    flags = {**SMALL, "rate": RATE, "validation_fraction": 0.0, "steps_per_dispatch": 2}
+    flags |= {"optimizer": "momentum", "learning_rate": 0.01, "weight_decay": 0.0}
+    config = configure(SpeechSynthesisConfig(), **flags)
+    whole = train(build, configure(config, workdir=str(tmp_path / "whole")), data)
+
+    def interrupted(config, data):
+        return build(config, data)._replace(
+            describe=lambda step, *_: os.kill(os.getpid(), signal.SIGTERM) if step == 2 else None
+        )
+
+    parts = configure(config, workdir=str(tmp_path / "parts"), accept_code_change=True)
+    assert not train(interrupted, parts, data).finished
+    resumed = train(build, parts, data)
+    for a, b in zip(*(jax.tree.leaves(r.state) for r in (whole, resumed)), strict=True):
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+    many = train(build, configure(config, mesh="", workdir=str(tmp_path / "many")), data)
+    for a, b in zip(*(jax.tree.leaves(r.state["params"]) for r in (whole, many)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
+    [line] = load_run(tmp_path / "whole", data=data).predict(["low"])
+    assert len(line["samples"]) == pytest.approx(line["seconds"] * RATE)

@@ -1,0 +1,57 @@
+"""Augmentation of batches of sounds by flags."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxmodels.errors import InputError
+from jaxmodels.objectives.sound_augmentation import (
+    SoundAugmentationConfig,
+    make_sound_augmentation,
+)
+from tests.ops.compiling import quick_jit
+
+ALL = {"speed": 0.1, "shift": 0.1, "gain": 6.0, "noise": 0.5}
+MASKS = {"time_masks": (1, 3), "band_masks": (1, 2)}
+
+
+def batch(rows):
+    generator = np.random.default_rng(0)
+    sounds = generator.normal(0, 3000, (8, 100)).astype(np.int16)
+    return {"sound": jnp.asarray(sounds[rows]), "position": jnp.asarray(rows)}
+
+
+def test_draws_depend_on_the_place_in_the_batch_alone():
+    augment = make_sound_augmentation(SoundAugmentationConfig(**ALL, **MASKS), 100, 10, 8)
+    augment = quick_jit(augment)
+    key = jax.random.key(0)
+    whole = augment(batch(np.arange(8)), key)
+    part = augment(batch(np.arange(4, 8)), key)
+    for name in ("sound", "hidden"):
+        np.testing.assert_allclose(whole[name][4:], part[name], atol=1e-6)
+    other = augment(batch(np.arange(8)), jax.random.key(1))
+    assert not np.allclose(whole["sound"], other["sound"])
+    assert whole["sound"].dtype == jnp.float32 and whole["hidden"].shape == (8, 10, 8)
+
+
+def test_a_flag_does_not_alter_the_draws_of_another():
+    some, more = (
+        quick_jit(
+            make_sound_augmentation(SoundAugmentationConfig(shift=0.1, gain=gain), 100, 10, 8)
+        )(batch(np.arange(8)), jax.random.key(0))["sound"]
+        for gain in (0.0, 6.0)
+    )
+    np.testing.assert_array_equal(np.asarray(some) == 0, np.asarray(more) == 0)
+
+
+def test_nothing_is_made_of_no_flags_and_impossible_ones_are_refused():
+    assert make_sound_augmentation(SoundAugmentationConfig(), 100, 10, 8) is None
+    for flags in (
+        {"speed": 0.6},
+        {"noise": -1.0},
+        {"noise_ratio": (9.0, 1.0)},
+        {"time_masks": (-1, 2)},
+    ):
+        with pytest.raises(InputError, match=next(iter(flags))):
+            SoundAugmentationConfig(**flags).validate()

@@ -1,0 +1,71 @@
+"""Augmentation of sounds against what it says."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmodels.ops.augmentation.sounds import (
+    Masks,
+    change_speed,
+    hide,
+    random_gain,
+    random_masks,
+    random_noise,
+    random_shift,
+    shift,
+    white_noise,
+)
+
+
+def keys(count, seed=0):
+    return jax.random.split(jax.random.key(seed), count)
+
+
+def test_a_shift_moves_and_fills_with_silence():
+    sounds = jnp.arange(1.0, 13).reshape(2, 6)
+    found = shift(sounds, jnp.array([2, -1]), 3)
+    np.testing.assert_array_equal(found, [[0, 0, 1, 2, 3, 4], [8, 9, 10, 11, 12, 0]])
+    pulse = jnp.zeros((200, 9)).at[:, 4].set(1)
+    places = np.asarray(random_shift(pulse, keys(200), 2)).argmax(1)
+    assert set(places.tolist()) == {2, 3, 4, 5, 6}
+
+
+def test_speed_changes_pitch_and_duration_about_the_middle():
+    seconds = np.arange(4000) / 4000
+    tone = jnp.asarray(np.sin(2 * np.pi * 200 * seconds), jnp.float32)
+    sounds = jnp.where(jnp.abs(jnp.arange(4000) - 2000) < 1000, tone, 0)[None]
+    found = np.asarray(change_speed(jnp.repeat(sounds, 3, 0), jnp.array([1.0, 1.25, 0.8])))
+    np.testing.assert_allclose(found[0], sounds[0], atol=1e-4)
+    for row, speed in ((1, 1.25), (2, 0.8)):
+        spectrum = np.abs(np.fft.rfft(found[row]))
+        assert abs(int(spectrum.argmax()) - 200 * speed) <= 1
+        length = np.ptp(np.flatnonzero(np.abs(found[row]) > 0.01))
+        assert abs(length - 2000 / speed) < 20
+
+
+def test_noise_has_the_ratio_that_was_drawn_and_gain_the_level():
+    noise = np.asarray(white_noise(keys(4), 20_000))
+    np.testing.assert_allclose(noise.mean(1), 0, atol=0.03)
+    np.testing.assert_allclose(noise.var(1), 1, atol=0.03)
+    assert abs(np.corrcoef(noise)[0, 1]) < 0.03
+    sounds = jnp.asarray(np.sin(np.arange(20_000) / 3)[None].repeat(50, 0), jnp.float32)
+    added = np.asarray(random_noise(sounds, keys(50), 20.0, 10.0) - sounds)
+    ratios = 10 * np.log10(0.5 / added.var(1))
+    assert 9.5 < ratios.min() < 12 and 18 < ratios.max() < 20.5
+    some = np.asarray(random_noise(sounds, keys(50), 20.0, 10.0, 0.5) - sounds).any(1)
+    assert 15 < some.sum() < 35
+    louder = 20 * np.log10(np.abs(random_gain(sounds, keys(50), 6.0)).max(1))
+    assert -6.01 < louder.min() < -4 and 4 < louder.max() < 6.01
+
+
+def test_masks_are_stretches_of_at_most_their_width():
+    hidden = np.asarray(random_masks(keys(300), 50, 40, Masks(1, 10, 1, 5)))
+    frames, bands = hidden.all(2).sum(1), hidden.all(1).sum(1)
+    assert frames.max() == 10 and bands.max() == 5 and frames.min() == bands.min() == 0
+    edges = np.diff(hidden.all(2).astype(int), axis=1, prepend=0, append=0)
+    assert (edges == 1).sum(1).max() == 1
+    values = jnp.arange(300.0 * 50 * 40).reshape(300, 50, 40)
+    found = np.asarray(hide(values, jnp.asarray(hidden)))
+    np.testing.assert_array_equal(found[~hidden], np.asarray(values)[~hidden])
+    assert (found[0][hidden[0]] == np.float32(np.mean(values[0]))).all()
+    assert not np.asarray(random_masks(keys(2), 9, 4, Masks(0, 5, 2, 0))).any()
