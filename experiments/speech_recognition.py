@@ -18,7 +18,7 @@ spectrograms of the worst).
 """
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -152,7 +152,7 @@ class SpeechRecognitionConfig(Config):
         optimizer="adamw", learning_rate=3e-3, weight_decay=0.01, schedule="cosine", clip=1.0
     )
     augmentation: Section[RecordingAugmentationConfig] = RecordingAugmentationConfig()
-    decoding: Section[DecodingConfig] = field(default_factory=DecodingConfig)
+    decoding: Section[DecodingConfig] = DecodingConfig()
 
     tokenizer: str = ""
     """Whisper's tokenizer.json, or its folder; --init-from knows it."""
@@ -198,6 +198,8 @@ def build(config: SpeechRecognitionConfig, data: Any = None) -> Experiment:
             f" {places * mel.hop / data.rate:.1f}, which Whisper hears: --longest SECONDS"
             " --skip-bad-records N leaves such sounds out"
         )
+    # Recordings to transcribe may be longer than those of the run.
+    longest = places * mel.hop or round(config.data.longest * data.rate)
     streamed, workers = is_streamed(data, config.data), config.data.workers
     sources = {split: data.source(split, streamed, workers) for split in data.sizes}
     prepare = partial(spectrograms, mel, places)
@@ -214,11 +216,11 @@ def build(config: SpeechRecognitionConfig, data: Any = None) -> Experiment:
         facts={"data": data.facts()},
         after_evaluation=partial(report, data, predict, shown),
         prediction=Prediction(
-            read=partial(read_recordings, data=data, samples=places * mel.hop),
+            read=partial(read_recordings, data=data, samples=longest),
             predict=predict,
             write=lambda outputs: {"text": text_of(data, outputs)},
         ),
-        elsewhere=partial(elsewhere, data, places * mel.hop),
+        elsewhere=partial(elsewhere, data, longest),
         introduction=data.summary(),
         **_published(config, data),
     )
