@@ -56,7 +56,6 @@ from jaxmodels.ops.augmentation.sounds import hide
 from jaxmodels.ops.spectral import WHISPER, Mel, as_float, log_mel
 from jaxmodels.pretrained.saving import save
 from jaxmodels.pretrained.weights import Weights
-from jaxmodels.protocol import Source
 from jaxmodels.train import (
     ComputeConfig,
     Config,
@@ -252,7 +251,7 @@ def elsewhere(data: TranscriptData, samples: int, config: SpeechRecognitionConfi
     """Opens the sounds that a config names, to evaluate a run of `data` on, in rows of so many
     samples."""
     other = transcripts_elsewhere(data, config.data, samples)
-    sources: dict[str, Source] = {split: other.source(split) for split in other.sizes}
+    sources: dict[str, Any] = {split: other.source(split) for split in other.sizes}
     return Elsewhere(other.name, other.fingerprint, sources)
 
 

@@ -7,7 +7,7 @@ The names of the published weights are in `whisper_names`, the rules of decoding
 
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -96,8 +96,8 @@ class WhisperConfig:
         if rows < vocabulary:
             raise InputError(f"token_rows = {rows}; expected the tokenizer's {vocabulary}, or more")
         names = ("bands", "sounds", "context", "heard")
-        sizes = {name: getattr(self, name) for name in names}
-        return Whisper(vocabulary=rows, dtype=dtype, **sizes, **self.sizes())
+        sizes: dict[str, Any] = {**self.sizes(), **{name: getattr(self, name) for name in names}}
+        return Whisper(vocabulary=rows, dtype=dtype, **sizes)
 
 
 class Memory(NamedTuple):

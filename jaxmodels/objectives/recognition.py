@@ -82,6 +82,10 @@ class Recogniser(ABC):
     def text_losses(self, params: PyTree, batch: Batch, options: dict[str, Any]) -> TextLosses:
         """Computes the loss of each text; options: of the model's pass."""
 
+    @abstractmethod
+    def predict(self, state: State, batch: Batch, key: Key[Array, ""]) -> dict[str, Array]:
+        """Finds the "tokens" of each text, and their number, its "length"."""
+
     @property
     def scores(self) -> dict[str, Score]:
         """What every number means."""
@@ -198,9 +202,7 @@ class Connectionist(Recogniser):
         counts = jnp.where(possible(places, tokens, lengths), lengths, 0)
         return TextLosses(jnp.where(counts > 0, losses, 0), counts)
 
-    def predict(
-        self, state: State, batch: Batch, key: Key[Array, ""]
-    ) -> dict[str, Int[Array, "batch ..."]]:
+    def predict(self, state: State, batch: Batch, key: Key[Array, ""]) -> dict[str, Array]:
         """Finds the "tokens" of each text, and their number, its "length"."""
         logits, places = self._logits(learned_of(state)["params"], batch, {})
         if self.beams == 1:
@@ -247,9 +249,7 @@ class Dictation(Recogniser):
         total = jnp.sum(jnp.where(counts, losses, 0), axis=1)
         return TextLosses(total, jnp.sum(counts, axis=1, dtype=jnp.int32))
 
-    def predict(
-        self, state: State, batch: Batch, key: Key[Array, ""]
-    ) -> dict[str, Int[Array, "batch ..."]]:
+    def predict(self, state: State, batch: Batch, key: Key[Array, ""]) -> dict[str, Array]:
         """Writes the "tokens" of each text, and their number, its "length"."""
         tokens, length = self.write(learned_of(state)["params"], batch["features"])
         return {"tokens": tokens, "length": length}

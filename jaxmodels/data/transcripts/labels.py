@@ -64,10 +64,10 @@ class Labels:
         found = [self._places[unit] for unit in self._units(text) if unit in self._places]
         return np.array(found, np.int32)
 
-    def decode(self, labels: Iterable[int]) -> str:
+    def decode(self, tokens: Iterable[int]) -> str:
         """Returns the text of labels."""
         between = " " if self.unit == "words" else ""
-        return " ".join(between.join(self.known[label - 1] for label in labels).split())
+        return " ".join(between.join(self.known[token - 1] for token in tokens).split())
 
     def _units(self, text: str) -> list[str]:
         return text.split() if self.unit == "words" else list(text)

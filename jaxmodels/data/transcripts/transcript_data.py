@@ -99,7 +99,7 @@ class TranscriptData:
     version: str
     fingerprint: str  # of the content
     checked: Mapping[str, Selection]  # the good sounds of the splits as they are stored
-    stored_texts: Mapping[str, Sequence[str]]  # theirs, in the form
+    stored_texts: Mapping[str, list[str]]  # theirs, in the form
     pieces: Pieces
     declared: int  # rate of stored samples that are not encoded
     rate: int
