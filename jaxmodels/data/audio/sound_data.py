@@ -205,7 +205,7 @@ def read_sounds(
     Raises:
       InputError: no such path, or a folder without sounds.
     """
-    for name, record in _records_of(given):
+    for name, record in sounds_at(given):
         try:
             content = read_sound(record) if isinstance(record, Path) else np.asarray(record)
             sound = sound_of({"sound": content}, data.rate)
@@ -216,7 +216,13 @@ def read_sounds(
             yield name, error
 
 
-def _records_of(given: Path | Sequence[Any]) -> Iterator[tuple[str, Any]]:
+def sounds_at(given: Path | Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    """Yields the name and the path of one sound, or of all in a folder and the folders below,
+    sorted by path; or the number and the samples of each of several arrays.
+
+    Raises:
+      InputError: no such path, or a folder without sounds.
+    """
     if not isinstance(given, Path):
         yield from ((str(number), samples) for number, samples in enumerate(given))
         return

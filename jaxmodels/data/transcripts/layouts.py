@@ -1,0 +1,181 @@
+"""Where the text of each sound of a folder stands: LJSpeech's and LibriSpeech's layouts, and a .txt
+beside each sound."""
+
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxmodels.data.audio.folder import read_sound, sound_paths
+from jaxmodels.data.content import fingerprint_of
+from jaxmodels.data.dataset import TEST, TRAIN, VALIDATION, Dataset, Record, evaluation_splits
+from jaxmodels.data.split_names import split_of
+from jaxmodels.data.walking import walk
+from jaxmodels.errors import InputError
+
+_METADATA = "metadata.csv"  # of LJSpeech: name|text as read|text with numbers spelled out
+_TRANSCRIPTS = ".trans.txt"  # of LibriSpeech: a line per utterance, its name first
+# LibriSpeech's splits have the kind of speech behind their name: dev-clean, test-other.
+_LIBRI = {"train": TRAIN, "dev": VALIDATION, "test": TEST}
+
+
+class Transcribed(NamedTuple):
+    """A sound and the bytes of its text, by their paths below the folder."""
+
+    sound: str
+    text: bytes
+
+
+class TranscribedFiles:
+    """`Records` of files: "sound", the encoded bytes, "file", the path, and "text"."""
+
+    def __init__(self, folder: Path, files: Sequence[Transcribed]):
+        self._folder, self._files = folder, files
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def read(self, rows: Sequence[int]) -> list[Record]:
+        """Reads the files of these rows."""
+        chosen = [self._files[row] for row in rows]
+        return [
+            {
+                "sound": read_sound(self._folder / one.sound),
+                "file": os.fsencode(one.sound),
+                "text": one.text,
+            }
+            for one in chosen
+        ]
+
+    def key(self, row: int) -> str:
+        """Returns the path below the folder, with slashes."""
+        return self._files[row].sound
+
+
+def open_folder(folder: Path) -> Dataset:
+    """Opens a folder of sounds with texts.
+
+    The texts stand in metadata.csv (LJSpeech), in *.trans.txt (LibriSpeech), or in a .txt beside
+    each sound. Folders train, validation and test at the top, or LibriSpeech's train-clean-100,
+    dev-clean, ..., are the splits; without them all is to train on. Sounds without a text, and
+    texts without a sound, are told on standard error and left out.
+
+    Raises:
+      InputError: no sounds, none with a text, or no training split.
+    """
+    walked = walk(folder)
+    sounds = sound_paths(walked.files)
+    if not sounds:
+        raise InputError(f"data '{folder}' has no sounds; expected *.wav (or flac, ogg, mp3)")
+    metadata = [path for path in walked.files if path.rpartition("/")[2] == _METADATA]
+    listed = [path for path in walked.files if path.endswith(_TRANSCRIPTS)]
+    if metadata:
+        texts = _of_metadata(folder, metadata, sounds)
+    elif listed:
+        texts = _of_lists(folder, listed, sounds)
+    else:
+        texts = _beside(folder, set(walked.files), sounds)
+    if not texts:
+        raise InputError(
+            f"data '{folder}' has {len(sounds):,} sounds and no text of one; expected NAME.txt"
+            f" beside NAME.wav, LJSpeech's {_METADATA}, or LibriSpeech's *{_TRANSCRIPTS}"
+        )
+    _tell_left_out(folder, sounds, texts)
+    found: dict[str, list[Transcribed]] = {}
+    for sound, text in texts.items():
+        found.setdefault(_split_of(sound), []).append(Transcribed(sound, text))
+    if TRAIN not in found:
+        raise InputError(f"data '{folder}' has only {', '.join(found)}; expected a folder train")
+    real = Path(os.path.realpath(folder))
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", real.name).lstrip(".")
+    files = {path: folder / path for path in [*texts, *metadata, *listed]}
+    if not metadata and not listed:
+        files |= {path: folder / path for path in map(_text_path, texts)}
+    splits = {
+        split: TranscribedFiles(real, tuple(found[split]))
+        for split in [TRAIN, *evaluation_splits(found)]
+    }
+    return Dataset(name or "transcripts", "folder", fingerprint_of(name, files, folder), splits)
+
+
+def _split_of(path: str) -> str:
+    """Finds the split of a sound by the folders above it: the uppermost that names one; without
+    one it is to train on."""
+    for name in path.split("/")[:-1]:
+        if split := split_of(name):
+            return split
+        first, dash, _ = name.lower().partition("-")
+        if dash and first in _LIBRI:
+            # Kinds of speech are scored each for itself, as they are published.
+            split = _LIBRI[first]
+            return split if split == TRAIN or name.lower().endswith("clean") else name.lower()
+    return TRAIN
+
+
+def _of_metadata(folder: Path, paths: Sequence[str], sounds: Sequence[str]) -> dict[str, bytes]:
+    by_name = {_stem(path): path for path in sounds}
+    texts = {}
+    for path in sorted(paths):
+        for line in _lines(folder / path):
+            name, *fields = line.split(b"|")
+            sound = by_name.get(name.decode("utf-8", "replace"))
+            if sound and fields:
+                # The last field has numbers and abbreviations as words.
+                texts[sound] = fields[-1].strip() or fields[0].strip()
+    return _in_order(texts)
+
+
+def _of_lists(folder: Path, paths: Sequence[str], sounds: Sequence[str]) -> dict[str, bytes]:
+    by_name = {_stem(path): path for path in sounds}
+    texts = {}
+    for path in sorted(paths):
+        for line in _lines(folder / path):
+            name, _, text = line.partition(b" ")
+            sound = by_name.get(name.decode("utf-8", "replace"))
+            if sound:
+                texts[sound] = text.strip()
+    return _in_order(texts)
+
+
+def _beside(folder: Path, files: set[str], sounds: Sequence[str]) -> dict[str, bytes]:
+    texts = {}
+    for sound in sounds:
+        path = _text_path(sound)
+        if path in files:
+            texts[sound] = b" ".join(_content(folder / path).split())
+    return texts
+
+
+def _text_path(sound: str) -> str:
+    return sound.rpartition(".")[0] + ".txt"
+
+
+def _stem(path: str) -> str:
+    return path.rpartition("/")[2].rpartition(".")[0]
+
+
+def _lines(path: Path) -> list[bytes]:
+    return [line for line in _content(path).splitlines() if line.strip()]
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _in_order(texts: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {sound: texts[sound] for sound in sorted(texts)}
+
+
+def _tell_left_out(folder: Path, sounds: Sequence[str], texts: Mapping[str, bytes]) -> None:
+    lost = [sound for sound in sounds if sound not in texts]
+    if lost:
+        print(
+            f"note: data '{folder}': {len(lost):,} sounds have no text and are left out, as"
+            f" {lost[0]}",
+            file=sys.stderr,
+        )

@@ -1,0 +1,136 @@
+"""Recognition of speech from recordings to a file of texts: resume, devices, Whisper."""
+
+import json
+import os
+import signal
+import wave
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.speech_recognition import PRESETS, SpeechRecognitionConfig, build
+from jaxmodels.train import configure, main, train
+from tests.experiments.test_sentiment import flags_of, summary
+from tests.marks import slow
+
+RATE = 1000
+NAMES = {"low": 90, "mid": 190, "top": 320}
+TINY = {"rate": RATE, "bands": 12, "window": 0.06, "hop": 0.02, "units": "words"}
+SMALL = {"halvings": 1, "width": 16, "layers": 1, "steps": 60, "batch_size": 16}
+SMALL |= {"learning_rate": 0.02, "eval_every": 60, "mesh": "data=1"}
+CONFORMER = {"model": "conformer", "heads": 2, "kernel": 3}
+
+
+def recordings(count, seed=0):
+    """Strings of one to three tones in noise, with their names."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(count):
+        names = rng.choice(list(NAMES), rng.integers(1, 4)).tolist()
+        parts = [np.zeros(rng.integers(30, 80))]
+        for name in names:
+            times = np.arange(rng.integers(110, 160)) / RATE
+            parts += [np.sin(2 * np.pi * NAMES[name] * times), np.zeros(rng.integers(50, 90))]
+        sound = np.concatenate(parts)
+        sound = 8000 * (sound + 0.05 * rng.normal(size=len(sound)))
+        found.append((np.rint(sound).astype(np.int16), " ".join(names)))
+    return found
+
+
+def write(folder, found):
+    folder.mkdir(parents=True)
+    for number, (sound, text) in enumerate(found):
+        with wave.open(str(folder / f"{number:03}.wav"), "wb") as file:
+            file.setnchannels(1), file.setsampwidth(2), file.setframerate(RATE)
+            file.writeframes(sound.tobytes())
+        (folder / f"{number:03}.txt").write_text(text)
+
+
+def run(**flags):
+    return main(SpeechRecognitionConfig, build, PRESETS, flags_of(flags))
+
+
+def test_a_folder_of_recordings_to_a_file_of_texts(tmp_path, capsys):
+    data, workdir = tmp_path / "data", tmp_path / "run"
+    write(data / "train", recordings(96))
+    write(data / "test", recordings(12, seed=1))
+    flags = {**TINY, **SMALL, **CONFORMER, "data": data, "validation_fraction": 0}
+    assert run(**flags, workdir=workdir) == 0
+    found = summary(capsys.readouterr().out)
+    names = [name for name in found if name.startswith("test/")]
+    assert names == ["test/loss", "test/wer", "test/cer"]
+    assert float(found["test/wer"]) < 0.2
+    report = json.loads((workdir / "evaluation.json").read_text())["test"]
+    assert report["texts"] == 12 and "digits spelled" in report["normalisation"]
+    assert report["errors"]["words"] == sum(len(t.split()) for _, t in recordings(12, seed=1))
+    assert "the worst transcripts first" in (workdir / "samples/transcripts-test.txt").read_text()
+    assert (workdir / "samples/worst-test.png").exists()
+    with wave.open(str(workdir / "samples/worst-test-1.wav")) as file:
+        assert file.getframerate() == RATE
+    (data / "test/broken.wav").write_bytes(b"no sound")
+    output = tmp_path / "new.jsonl"
+    assert run(workdir=workdir, mode="predict", input=data / "test", output=output) == 0
+    lines = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [line["input"] for line in lines][::12] == ["000.wav", "broken.wav"]
+    assert "cannot be decoded" in lines[-1]["error"]
+    right = [line.get("text") == text for line, (_, text) in zip(lines, recordings(12, seed=1))]
+    assert np.mean(right) == pytest.approx(report["right"] / 12)
+
+
+@pytest.mark.slow
+def test_a_search_with_ngrams_reads_no_worse_than_the_likeliest_path(tmp_path):
+    data = {"train": recordings(96), "test": recordings(40, seed=1)}
+    flags = {
+        **TINY,
+        **SMALL,
+        **CONFORMER,
+        "steps": 30,
+        "eval_every": 30,
+        "validation_fraction": 0.0,
+    }
+    config = configure(SpeechRecognitionConfig(), **flags)
+    found = []
+    for number, search in enumerate(({}, {"beams": 8, "grammar": 2, "grammar_weight": 0.3})):
+        one = configure(config, **search, workdir=str(tmp_path / str(number)))
+        found.append(train(build, one, data).scores["test"])
+    assert found[0]["loss"] == found[1]["loss"]
+    assert found[1]["wer"] <= found[0]["wer"] + 0.02
+
+
+def test_what_makes_no_sense_is_refused(tmp_path, capsys):
+    assert run(grammar=3, workdir=tmp_path / "run") == 2
+    assert "expected --beams 8" in capsys.readouterr().err
+    assert run(model="whisper", rate=16000, workdir=tmp_path / "run") == 2
+    assert "--init-from WEIGHTS" in capsys.readouterr().err
+    write(tmp_path / "data/train", [(sound, "low " * 40) for sound, _ in recordings(3)])
+    flags = {**TINY, **SMALL, **CONFORMER, "data": tmp_path / "data", "workdir": tmp_path / "run"}
+    assert run(**flags) == 2
+    assert "its text needs 79" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model", list(map(slow, ("conformer", "lstm"))))
+def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path, model):
+    data = {"train": recordings(32), "test": recordings(11, seed=1)}
+    flags = {**TINY, **SMALL, "steps": 8, "log_every": 2, "eval_every": 4, "dropout": 0.1}
+    flags |= {"steps_per_dispatch": 2, "optimizer": "momentum", "learning_rate": 0.01}
+    flags |= {"tempo": 0.1, "noise": 0.5, "time_masks": (1, 4), "validation_fraction": 0.0}
+    del flags["mesh"]
+    flags |= CONFORMER if model == "conformer" else {"model": "lstm", "hidden": 8}
+    config = configure(SpeechRecognitionConfig(), **flags)
+    one = configure(config, mesh="data=1")
+    whole = train(build, configure(one, workdir=str(tmp_path / "whole")), data)
+
+    def interrupted(config, data):
+        return build(config, data)._replace(
+            describe=lambda step, *_: os.kill(os.getpid(), signal.SIGTERM) if step == 4 else None
+        )
+
+    parts = configure(one, workdir=str(tmp_path / "parts"), accept_code_change=True)
+    assert not train(interrupted, parts, data).finished
+    resumed = train(build, parts, data)
+    for a, b in zip(*(jax.tree.leaves(r.state) for r in (whole, resumed)), strict=True):
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+    many = train(build, configure(config, workdir=str(tmp_path / "many")), data)
+    for a, b in zip(*(jax.tree.leaves(r.state["params"]) for r in (whole, many)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)

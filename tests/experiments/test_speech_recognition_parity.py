@@ -1,0 +1,85 @@
+"""Whisper through the script, from weights that transformers writes to those that it reads; and the
+benchmark beside PyTorch."""
+
+import json
+
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from experiments.benchmarks import speech_recognition_peers as peers
+from tests.experiments.test_sentiment import summary
+from tests.experiments.test_speech_recognition import recordings, run, write
+from tests.torchvision_shim import allow_torchvision
+
+torch = pytest.importorskip("torch")
+allow_torchvision()
+transformers = pytest.importorskip("transformers")
+pytestmark = pytest.mark.parity
+
+
+def test_whisper_is_used_as_it_is_and_learns_on(tmp_path, capsys):
+    folder = toy_whisper(tmp_path / "whisper")
+    data = tmp_path / "data"
+    write(data / "train", recordings(6))
+    write(data / "test", recordings(3, seed=1))
+    output = tmp_path / "new.jsonl"
+    flags = {"init_from": folder, "data": data, "validation_fraction": 0, "most_tokens": 6}
+    predict = {"mode": "predict", "input": data / "test", "output": output}
+    assert run(**flags, **predict, workdir=tmp_path / "none") == 0
+    lines = [json.loads(line) for line in output.read_text().splitlines()]
+    assert len(lines) == 3 and all(isinstance(line["text"], str) for line in lines)
+    assert run(**flags, mode="evaluate", workdir=tmp_path / "none") == 0
+    before = summary(capsys.readouterr().out)
+    assert float(before["test/wer"]) > 0.5
+    flags |= {"steps": 4, "eval_every": 4, "batch_size": 6, "learning_rate": 0.01}
+    assert run(**flags, mesh="data=1", workdir=tmp_path / "run") == 0
+    after = summary(capsys.readouterr().out)
+    assert float(after["test/loss"]) < float(before["test/loss"])
+    out = tmp_path / "out"
+    assert run(workdir=tmp_path / "run", mode="export", output=out) == 0
+    model = transformers.WhisperForConditionalGeneration.from_pretrained(out)
+    assert model.config.suppress_tokens == [5] and (out / "tokenizer.json").exists()
+
+
+def toy_whisper(folder):
+    """A tiny Whisper that transformers writes, with a tokenizer of characters."""
+    torch.manual_seed(0)
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({letter: n for n, letter in enumerate(letters)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<|endoftext|>", "<|startoftranscript|>", "<|notimestamps|>"]
+    tokenizer.add_special_tokens(special)
+    end, start = tokenizer.token_to_id(special[0]), tokenizer.token_to_id(special[1])
+    sizes = dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 2)
+    sizes |= dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), 64)
+    sizes |= dict.fromkeys(("encoder_layers", "decoder_layers"), 1)
+    config = transformers.WhisperConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        d_model=16,
+        num_mel_bins=8,
+        max_source_positions=60,
+        max_target_positions=32,
+        pad_token_id=end,
+        bos_token_id=end,
+        eos_token_id=end,
+        decoder_start_token_id=start,
+        suppress_tokens=[5],
+        begin_suppress_tokens=[6],
+        **sizes,
+    )
+    transformers.WhisperForConditionalGeneration(config).save_pretrained(folder)
+    # Older files have these in config.json; newer ones beside it.
+    content = json.loads((folder / "config.json").read_text())
+    content |= {"suppress_tokens": [5], "begin_suppress_tokens": [6]}
+    (folder / "config.json").write_text(json.dumps(content))
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def test_the_benchmark_trains_the_same_network_twice():
+    found = []
+    for peer in (peers.ours, peers.torch_eager):
+        peer("tiny")(2)
+        found.append(peers.FACTS["parameters"])
+    assert found[0] == found[1]
