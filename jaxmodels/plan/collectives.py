@@ -51,8 +51,7 @@ def collectives_of(text: str, mesh: Mesh) -> list[Collective]:
                     entry = found[kind, axes, size]
                     entry[0] += times
                     entry[1] += times * _whole_bytes(shapes, kind, bool(is_start), size)
-            trips = _TRIPS.search(line)
-            inner = int(trips[1]) if trips and " while(" in line else 1
+            inner = _length(line, bodies) if " while(" in line else 1
             for called in _CALLED.findall(line):
                 for each in called.replace("%", "").split(","):
                     if not operation:
@@ -60,6 +59,17 @@ def collectives_of(text: str, mesh: Mesh) -> list[Collective]:
 
     visit(entry, 1)
     return [Collective(*key, *numbers) for key, numbers in sorted(found.items())]
+
+
+def _length(line: str, bodies: dict[str, list[str]]) -> int:
+    """Returns how often a loop runs: as the compiler says, else the one number that its condition
+    compares with, else once."""
+    if trips := _TRIPS.search(line):
+        return int(trips[1])
+    condition = re.search(r"condition=%?([\w.-]+)", line)
+    text = "\n".join(bodies.get(condition[1], [])) if condition else ""
+    limits = set(re.findall(r"s32\[\]\S* constant\((\d+)\)", text)) - {"0", "1"}
+    return int(limits.pop()) if len(limits) == 1 else 1
 
 
 def _computations(text: str) -> Iterator[tuple[str, list[str]]]:

@@ -27,7 +27,7 @@ def text_of(compiled: Compiled, config: Config, topology: Topology, note: str) -
         f"work of a step: {compiled.operations:.4g} FLOP in all,"
         f" {compiled.operations / topology.count:.4g} on a device",
         "",
-        "collectives of a step",
+        "collectives of a step (a loop whose length the compiler does not say counts once)",
     ]
     lines += [
         f"  {c.kind:<18} over {c.axes:<12} ({c.size} devices): {c.count} of"

@@ -67,7 +67,15 @@ def test_the_text_of_a_tpu_program_is_read_too():
 %other (q: f32[]) -> f32[] {
   %r = bf16[8]{0} reduce-scatter(%b), replica_groups={{0,1}}, to_apply=%add
 }
+%until (p: (s32[])) -> pred[] {
+  %n = s32[]{:T(128)} constant(3)
+  %less = pred[] compare(%i, %n), direction=LT
+}
+%again (p: (s32[])) -> (s32[]) {
+  %p = f32[8]{0} collective-permute(%a), source_target_pairs={{0,1}}
+}
 ENTRY %main (x: f32[]) -> f32[] {
+  %v = (s32[]) while(%t), condition=%until, body=%again
   %w = (s32[]) while(%t), condition=%c, body=%body, backend_config={"known_trip_count":{"n":"5"}}
   %s = ((bf16[16]{0}), bf16[8]{0}) async-start(%x), calls=%other
 }
@@ -76,4 +84,6 @@ ENTRY %main (x: f32[]) -> f32[] {
     found = {c.kind: c for c in collectives_of(text, mesh)}
     assert (found["all-gather"].count, found["all-gather"].bytes) == (5, 5 * 4 * 4 * 4)
     assert (found["reduce-scatter"].count, found["reduce-scatter"].bytes) == (1, 8 * 2 * 2)
+    # Without a known length, the condition tells it.
+    assert found["collective-permute"].count == 3
     assert {c.axes for c in found.values()} == {"data"}
