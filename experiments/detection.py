@@ -43,6 +43,7 @@ from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import prepared, with_preprocessing
 from jaxmodels.objectives.set_detection import SetDetection
 from jaxmodels.pretrained.weights import Weights
+from jaxmodels.protocol import Source
 from jaxmodels.train import (
     ComputeConfig,
     Config,
@@ -112,9 +113,8 @@ def build(config: DetectionConfig, data: Any = None) -> Experiment:
 
     def elsewhere(other: DetectionConfig) -> Elsewhere:
         scored["data"] = found = boxes_elsewhere(data, load_boxes(other.data))
-        return Elsewhere(
-            found.name, found.fingerprint, {split: found.source(split) for split in found.sizes}
-        )
+        others: dict[str, Source] = {split: found.source(split) for split in found.sizes}
+        return Elsewhere(found.name, found.fingerprint, others)
 
     augment = make_box_augmentation(config.augmentation)
     sources = {split: data.source(split) for split in data.sizes}

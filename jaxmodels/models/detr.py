@@ -184,7 +184,7 @@ class Layer(nn.Module):
     ) -> Float[Array, "batch length width"]:
         y = self.attend("self", x + positions, x + positions, x)
         x = self.added("self_norm", x, y, train)
-        if memory is not None:
+        if memory is not None and places is not None:
             y = self.attend("cross", x + positions, memory + places, memory)
             x = self.added("cross_norm", x, y, train)
         dense = partial(Dense, dtype=self.dtype, kernel_init=_xavier)

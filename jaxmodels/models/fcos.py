@@ -170,7 +170,7 @@ class FCOS(nn.Module):
         )
         head = Head(self.classes, self.width, self.depth, self.norm, self.dtype, name="head")
         logits, distances = zip(*(head(level, at, train=train) for at, level in levels.items()))
-        sizes = {at: level.shape[1:3] for at, level in levels.items()}
+        sizes = {at: (level.shape[1], level.shape[2]) for at, level in levels.items()}
         points, strides = map(jnp.asarray, places_of(sizes))
         # Distances to the left, upper, right and lower edge, in strides.
         edges = jnp.concatenate(distances, 1) * strides[:, None]

@@ -15,6 +15,8 @@ _MOST_NAMED = 12  # names of files in the note on those that are left out
 _CAPTIONS = {
     "misclassified": "Most confidently wrong",
     "confusion": "Confusion matrix",
+    "detections": "Worst pictures with true and predicted boxes",
+    "precision_recall": "Precision by recall",
     "traversals": "Latent traversals",
     "nearest": "Nearest training images",
 }

@@ -63,14 +63,19 @@ class Converted:
 
 
 class FileRecords:
-    """`Records` of picture files, whose objects are in memory.
+    """`Records` of picture files, whose objects are in memory. Copies in other processes have the
+    pictures alone: objects are looked at once, when they are checked.
 
     paths: of the pictures, below the folder. objects: the other values of each record; with
       "broken", the reason why it is bad.
     """
 
     def __init__(self, folder: Path, paths: Sequence[str], objects: Sequence[Mapping[str, Any]]):
-        self._folder, self._paths, self._objects = folder, paths, objects
+        self._folder, self._paths = folder, paths
+        self._objects: Sequence[Mapping[str, Any]] | None = objects
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_objects": None}
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -83,7 +88,7 @@ class FileRecords:
         """Reads the pictures of these rows."""
         records = []
         for row in rows:
-            objects = self._objects[row]
+            objects = self._objects[row] if self._objects is not None else {}
             if "broken" in objects:
                 raise BadRecord(objects["broken"], "unreadable")
             records.append({"image": read_picture(self._folder / self._paths[row]), **objects})

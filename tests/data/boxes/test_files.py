@@ -1,6 +1,7 @@
 """Pictures with boxes in files of several formats, good and bad."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -289,3 +290,11 @@ def test_what_is_no_set_of_boxes_is_refused(tmp_path):
     (tmp_path / "set" / "boxes.json").write_text("{")
     with pytest.raises(InputError, match=r"boxes\.json cannot be read as JSON"):
         load(tmp_path / "set")
+
+
+def test_copies_in_other_processes_have_the_pictures_alone(tmp_path):
+    data = load(files.write_yolo(tmp_path / "set", files.splits()))
+    records = data.records["train"].records
+    copied = pickle.loads(pickle.dumps(records))
+    assert copied.read([1]) == [{"image": records.read([1])[0]["image"]}]
+    assert "boxes" in records.read([1])[0]
