@@ -83,8 +83,8 @@ def load_boxes(config: BoxConfig, given: Any = None) -> BoxData:
     """Loads the pictures with boxes that a config describes. All records are checked at first; the
     findings are kept, and later loading reads no record.
 
-    given: pictures to take in their place: a `BoxData`, or {"train": {"image": [...], "boxes":
-      [...], "labels": [...]}, "test": ...} (see `boxes_from_arrays`).
+    given: pictures to take in their place: a `BoxData`, {"train": {"image": [...], "boxes": [...],
+      "labels": [...]}, "test": ...}, or what `boxes_from_arrays` makes of these with class names.
 
     Raises:
       InputError: an unknown name, or data that is not prepared, in another format, without boxes or
@@ -93,15 +93,7 @@ def load_boxes(config: BoxConfig, given: Any = None) -> BoxData:
     if isinstance(given, BoxData):
         return given
     config.validate()
-    if given is not None:
-        if not isinstance(given, Mapping):
-            raise InputError(
-                f"data is a {type(given).__name__}; expected {{'train': {{'image': [...], 'boxes':"
-                " [...], 'labels': [...]}, 'test': ...}"
-            )
-        stored = boxes_from_arrays(given)
-    else:
-        stored = _opened(config.data, config.data_dir)
+    stored = _opened(config.data, config.data_dir) if given is None else _in_memory(given)
     classes = tuple(stored.names.get("labels", ()))
     check_fraction(stored.name, "validation" in stored.splits, config.validation_fraction)
     parts = carve(stored.name, stored.splits, config.validation_fraction)
@@ -129,6 +121,17 @@ def load_boxes(config: BoxConfig, given: Any = None) -> BoxData:
         loading=config.loading,
         workers=config.workers,
     )
+
+
+def _in_memory(given: Any) -> Dataset:
+    if isinstance(given, Dataset):
+        return given
+    if not isinstance(given, Mapping):
+        raise InputError(
+            f"data is a {type(given).__name__}; expected {{'train': {{'image': [...], 'boxes':"
+            " [...], 'labels': [...]}, 'test': ...}"
+        )
+    return boxes_from_arrays(given)
 
 
 def _opened(name: str, data_dir: str | None) -> Dataset:

@@ -34,7 +34,7 @@ def read_voc(tree: Tree, files: Sequence[str]) -> Found:
     for path, objects in parsed.items():
         picture = _picture(tree, by_stem, path, objects.get("filename", ""))
         if picture and picture in used:
-            objects = {"broken": f"its picture, {picture}, has another file of boxes"}
+            objects = {"broken": f"is a second file of boxes of {picture}"}
             picture = ""
         used.add(picture)
         split = sets.get(PurePosixPath(path).stem) if sets else split_by_folder(path)
@@ -109,7 +109,7 @@ def _parsed(tree: Tree, path: str) -> dict[str, Any]:
         if root.tag != "annotation":
             raise ValueError(f"its root is <{root.tag[:30]}>; expected <annotation>")
     except (ElementTree.ParseError, ValueError, OSError, RecursionError) as error:
-        return {"broken": f"its boxes, {path}, cannot be read: {str(error)[:150]}"}
+        return {"broken": f"has boxes in {path} that cannot be read: {str(error)[:150]}"}
     size = [_number(root.findtext(f"size/{side}")) for side in ("height", "width")]
     objects: dict[str, Any] = {
         "boxes": [],

@@ -140,7 +140,7 @@ def _objects(tree: Tree, path: str) -> dict[str, Any]:
     try:
         lines = tree.read_text(path).splitlines()
     except (ValueError, OSError) as error:
-        return {"broken": f"its boxes, {path}, cannot be read: {str(error)[:150]}"}
+        return {"broken": f"has boxes in {path} that cannot be read: {str(error)[:150]}"}
     for number, line in enumerate(lines, 1):
         words = line.split()
         if not words:

@@ -9,6 +9,7 @@ import pytest
 from jaxmodels.data.boxes import (
     BoxConfig,
     boxes_elsewhere,
+    boxes_from_arrays,
     letterbox,
     load_boxes,
     scale_of,
@@ -121,6 +122,12 @@ def test_pictures_in_two_splits_are_bad():
         load(both)
     data = load(both, skip_bad_records=2)
     assert data.sizes == {"train": 3, "test": 2} and data.facts()["skipped"]["count"] == 2
+
+
+def test_arrays_may_have_class_names():
+    data = load(boxes_from_arrays(given(), "pets", ["cat", "dog", "cow"]))
+    assert data.class_names == ("cat", "dog", "cow") and data.name == "pets"
+    assert data.counts("train") == [5, 2, 0]
 
 
 def test_facts_and_summary_name_what_was_found():

@@ -77,7 +77,7 @@ def damage(random, root, form):
 def test_damaged_files_load_or_are_refused_in_a_line(form, tmp_path, monkeypatch):
     whole = getattr(files, f"write_{form}")(tmp_path / "whole", SPLITS)
     good = refused = 0
-    for seed in range(60):
+    for seed in range(40):
         monkeypatch.setenv("JAXMODELS_CACHE", str(tmp_path / "cache"))
         root = tmp_path / "set"
         shutil.copytree(whole, root)
@@ -97,4 +97,4 @@ def test_damaged_files_load_or_are_refused_in_a_line(form, tmp_path, monkeypatch
             refused += 1
         shutil.rmtree(root)
         shutil.rmtree(tmp_path / "cache", ignore_errors=True)
-    assert good > 5 and refused > 2
+    assert good > 5 and (refused > 2) == (form != "voc")  # a bad file of VOC is one picture's
