@@ -126,7 +126,9 @@ def test_frames_behind_a_text_have_no_velocity_and_change_nothing():
     shapes = jax.eval_shape(module.init, jax.random.key(0), noisy, time, spoken, count)
     generator = np.random.default_rng(0)
     # The last layer of a new network is zero.
-    filled = jax.tree.map(lambda leaf: generator.normal(size=leaf.shape).astype("f"), shapes)
+    filled = jax.tree.map(
+        lambda leaf: jnp.asarray(generator.normal(size=leaf.shape), jnp.float32), shapes
+    )
     velocity = quick_jit(lambda x: module.apply(filled, x, time, spoken, count, method="velocity"))
     found, other = velocity(noisy), velocity(noisy.at[:, 5:].add(3.0))
     assert np.asarray(found[:, :5]).any() and not np.asarray(found[:, 5:]).any()

@@ -50,7 +50,10 @@ def test_noise_has_the_ratio_that_was_drawn_and_gain_the_level():
     np.testing.assert_allclose(noise.var(1), 1, atol=0.05)
     assert abs(np.corrcoef(noise)[0, 1]) < 0.05
     sounds = jnp.asarray(np.sin(np.arange(10_000) / 3)[None].repeat(50, 0), jnp.float32)
-    noisy = quick_jit(lambda share: random_noise(sounds, keys(50), 20.0, 10.0, share))
+
+    def noisy(share):
+        return quick_jit(lambda keys: random_noise(sounds, keys, 20.0, 10.0, share))(keys(50))
+
     added = np.asarray(noisy(1.0) - sounds)
     ratios = 10 * np.log10(0.5 / added.var(1))
     assert 9 < ratios.min() < 12 and 18 < ratios.max() < 21
