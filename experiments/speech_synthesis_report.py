@@ -159,6 +159,6 @@ def _drawn(sounds, recorded, chosen, mel: Mel, split: str):
         padded = np.stack([np.pad(some[row], (0, longest - len(some[row]))) for row in rows])
         values = np.asarray(jax.jit(partial(log_mel, mel=mel))(jnp.asarray(padded)))
         pictures.append(values.swapaxes(1, 2)[:, ::-1, :, None])
-    title = f"{split}: synthesised, and below it a recording of the same word and voice"
+    title = f"{split}: synthesised, each over a recording"
     columns = min(6, len(rows))
     return image_grid(in_pairs(*pictures, columns), columns=columns, title=title)
