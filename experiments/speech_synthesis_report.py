@@ -66,7 +66,7 @@ def report(
     record: dict[str, Any] = {"step": evaluation.step, **evaluation.scores}
     scores = {}
     if judge is not None:
-        wanted = [words[label] for label in labels.tolist()]
+        wanted = [str(words[int(label)]) for label in labels]
         heard = _heard(judge, data, words, sounds)
         real = _heard(judge, data, words, recorded)
         scores = {
@@ -89,7 +89,7 @@ def report(
         record=record,
         pictures={"spectrograms": partial(_drawn, sounds, recorded, chosen, mel, f"{split}")},
         sounds={
-            _name(split, words[labels[row]], voices, speakers[row]): encode_wav(
+            _name(split, str(words[int(labels[row])]), voices, bytes(speakers[row])): encode_wav(
                 _louder(sounds[row]), data.rate
             )
             for row in chosen[:_HEARD].tolist()
@@ -118,7 +118,7 @@ def _recorded(data: SoundData, evaluation: Evaluation) -> list[np.ndarray]:
 
 
 def _distance(one: np.ndarray, other: np.ndarray, mel: Mel) -> float:
-    return mel_cepstral_distortion(*(_log_powers(sound, mel) for sound in (one, other)))
+    return mel_cepstral_distortion(_log_powers(one, mel), _log_powers(other, mel))
 
 
 def _log_powers(sound: np.ndarray, mel: Mel) -> Float[np.ndarray, "frames bands"]:
@@ -159,6 +159,6 @@ def _drawn(sounds, recorded, chosen, mel: Mel, split: str):
         padded = np.stack([np.pad(some[row], (0, longest - len(some[row]))) for row in rows])
         values = np.asarray(jax.jit(partial(log_mel, mel=mel))(jnp.asarray(padded)))
         pictures.append(values.swapaxes(1, 2)[:, ::-1, :, None])
-    title = f"{split}: synthesised, and below it a recording of the same word and voice"
+    title = f"{split}: synthesised, each over a recording"
     columns = min(6, len(rows))
-    return image_grid(in_pairs(*pictures, columns), columns=columns, title=title)
+    return image_grid(in_pairs(pictures[0], pictures[1], columns), columns=columns, title=title)

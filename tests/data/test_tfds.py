@@ -175,7 +175,7 @@ def test_sound_which_tfds_reads_only_with_tensorflow_is_named(tmp_path):
         **sound,
     }
     path.write_text(json.dumps(described))
-    with pytest.raises(InputError, match=r"expected one image .*It holds sound: no"):
+    with pytest.raises(InputError, match=r"expected one image .*It holds sound: sound is read"):
         load_images("sounds", tmp_path)
 
 
