@@ -137,6 +137,7 @@ def test_missing_lines_are_damage(run, capsys):
     assert "does not begin with the 8 lines that the checkpoint of step 24 stands for" in printed
 
 
+@pytest.mark.slow
 def test_a_run_that_left_batches_out_is_reproduced(tmp_path, capsys):
     rows = Order(400, 16, 0).rows(0, 25)
     poisoned = int(rows[9][~np.isin(rows[9], rows[10:])][0])

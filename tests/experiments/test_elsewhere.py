@@ -137,6 +137,7 @@ def _elsewhere(script, config_class, run, other):
     return code, json.loads(path.read_text())["splits"] if path.exists() else None
 
 
+@pytest.mark.slow
 def test_a_vae_is_scored_on_other_images(tmp_path, capsys):
     flags = {"model": "mlp", "hidden": (8,), "steps": 2, "batch_size": 8, "samples": 3}
     run = tmp_path / "run"

@@ -122,6 +122,7 @@ def test_samples_of_a_run(run, tmp_path):
     assert spread[1] < spread[0]
 
 
+@pytest.mark.slow
 def test_evaluate_a_run(run, judge):
     folder, _, out = run
     code, again, error = _run("--workdir", folder, "--mode", "evaluate")

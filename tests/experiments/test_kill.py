@@ -26,9 +26,6 @@ FLAGS = {
     # Tokens of documents packed into a file, read when they are due.
     "language_model": "--steps 900 --tokenizer bpe --vocabulary 300 --loading streamed --depth 1"
     " --width 16 --head-size 8 --context 16 --batch-size 8 --within-documents",
-    # A codebook with codes that start again, its average, noise in the pixels, a warm-up.
-    "vae": "--steps 600 --model vqvae --width 4 --codes 24 --code-size 3 --batch-size 16"
-    " --likelihood gaussian --kl-warmup 400 --ema 0.99 --scored 0",
 }
 
 
@@ -94,7 +91,7 @@ def test_killed_and_rerun_gives_the_same_bytes(case, judge, tmp_path):
     metrics = parts / "metrics.jsonl"
     chance = random.Random(0)
     reached = []
-    for attempt in range(2 if case == "classifier" else 3):
+    for attempt in range(2):
         workers = ["--workers", str(attempt)] if streamed else []
         process = _start([*command, *workers], parts)
         before = metrics.stat().st_size if metrics.exists() else 0

@@ -134,6 +134,7 @@ def test_a_string_stops_a_text(run, tmp_path):
     assert _lines(tmp_path / "cut.jsonl")[0]["text"] == text[: text.index(stop)]
 
 
+@pytest.mark.slow
 def test_predictions_are_the_nats_that_evaluation_sums(run, folder, tmp_path):
     """Lines longer than a window too."""
     workdir, _ = run
@@ -168,6 +169,7 @@ def test_a_run_that_goes_on_ends_with_the_same_bits(folder, tmp_path):
     assert [line for line in _lines(parts) if line["split"] != "test"] == wanted
 
 
+@pytest.mark.slow
 def test_documents_of_a_notebook_stay_apart(tmp_path):
     flags = {"depth": 1, "width": 16, "head_size": 8, "context": 16, "batch_size": 8}
     flags |= {"within_documents": True, "dropout": 0.1, "z_loss": 1e-3, "tokenizer": "chars"}
@@ -178,6 +180,7 @@ def test_documents_of_a_notebook_stay_apart(tmp_path):
     assert result.step == 2 and np.isfinite(result.scores["test"]["loss"])
 
 
+@pytest.mark.slow
 def test_a_run_of_masked_tokens_is_scored_by_these_alone(folder, tmp_path):
     flags = f"--data {folder} --workdir {tmp_path}/run --model gpt2 --layers 1 --width 16 --heads 2"
     sizes = "--tokenizer bytes --context 16 --batch-size 8 --mesh data=1 --mask-rate 0.3"

@@ -129,6 +129,7 @@ def test_several_labels_learn_from_arrays_of_a_notebook(tmp_path):
     assert record["test"]["known"] == (data["test"]["labels"] >= 0).sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags", [{"accumulate": 4, "mesh": "data=1"}, slow({"parallel": "pmap"}), slow({})]
 )

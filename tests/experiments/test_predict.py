@@ -58,6 +58,7 @@ def test_a_notebook_predicts_what_the_command_line_does(digits, tmp_path, capsys
     ]
 
 
+@pytest.mark.slow
 def test_images_are_cut_as_pictures_are(tmp_path, capsys):
     generator = np.random.default_rng(0)
     images = [generator.integers(0, 255, (20 + n, 30, 3), np.uint8) for n in range(24)]
@@ -131,6 +132,7 @@ def test_images_that_do_not_fit_are_named(digits):
             run.predict(images)
 
 
+@pytest.mark.slow
 def test_data_from_a_notebook_are_given_again(tmp_path, capsys):
     images = np.random.default_rng(0).integers(0, 255, (16, 6, 6, 1), np.uint8)
     split = {"image": images, "label": np.arange(16) % 3}

@@ -94,6 +94,7 @@ def test_a_vae_draws_given_latents_and_rows(vae_run, tmp_path):
     assert len(_of_vae(vae_run, tmp_path / "c.npz", "--count 8 --interpolate 4")["images"]) == 8
 
 
+@pytest.mark.slow
 def test_a_vae_makes_pictures_anew_and_predicts_of_them(vae_run, tmp_path):
     generator = np.random.default_rng(0)
     (tmp_path / "new").mkdir()
@@ -118,6 +119,7 @@ def test_a_vae_makes_pictures_anew_and_predicts_of_them(vae_run, tmp_path):
     assert np.abs(drawn.astype(int) - found["images"]).max() <= 1
 
 
+@pytest.mark.slow
 def test_a_picture_that_cannot_be_read_is_left_out(vae_run, tmp_path, capsys):
     generator = np.random.default_rng(0)
     (tmp_path / "new").mkdir()
@@ -172,6 +174,7 @@ def test_a_model_whose_latents_are_no_row_draws_none_that_are_given():
         conditions_of(config, (), 4, None, lambda key, count: np.zeros((count, 2)))
 
 
+@pytest.mark.slow
 def test_what_a_model_cannot_draw_is_refused(gan_run, vae_run, tmp_path, capsys):
     np.save(tmp_path / "wide.npy", np.zeros((2, 7)))
     (tmp_path / "text.npy").write_text("no array")

@@ -125,6 +125,7 @@ def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path, model
     flags |= {"dropout": 0.2, "steps_per_dispatch": 2, "optimizer": "momentum"}
     flags |= {"learning_rate": 0.01, "weight_decay": 0.0}
     small = {"average": {"width": 8}, "lstm": {"width": 8, "hidden": 8}}
+    small["transformer"] = {"layers": 1, "width": 16, "hidden": 32}
     config = configure(SentimentConfig(), **flags, **small.get(model, {}))
     one = configure(config, mesh="data=1")
     whole = train(build, configure(one, workdir=str(tmp_path / "whole")), data)

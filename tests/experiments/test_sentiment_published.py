@@ -81,6 +81,7 @@ def tuned(folder, tmp_path_factory):
     return path / "run"
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_published_weights_and_goes_out_again(tuned, folder, tmp_path, capsys):
     record = json.loads((tuned / "config.json").read_text())
     flags = record["config"]

@@ -104,6 +104,7 @@ def test_a_regression_from_a_file_to_a_file(tmp_path, capsys):
     assert float(summary["test/mae"]) == pytest.approx(mae, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_classes_of_a_parquet_file_and_of_another_table(tmp_path, capsys):
     columns = _columns()
     path, run = tmp_path / "homes.parquet", tmp_path / "run"
@@ -130,6 +131,7 @@ def test_classes_of_a_parquet_file_and_of_another_table(tmp_path, capsys):
     }
 
 
+@pytest.mark.slow
 def test_labels_in_lists_and_in_text(tmp_path, capsys):
     columns = _columns()
     flags = ("--ignore price kind --target tags", SMALL)

@@ -23,15 +23,15 @@ def _campaign(*flags):
     return subprocess.run(command, capture_output=True, text=True, timeout=3000)
 
 
-def test_a_few_of_each_kind():
-    done = _campaign("--cases", "classifier", "--most", "2")
+def test_one_of_each_kind_of_a_classifier():
+    done = _campaign("--cases", "classifier", "--most", "1")
     assert done.returncode == 0, done.stderr
     injected = done.stdout.splitlines()[-1].split(" | ")
-    assert injected[0] == "| all" and int(injected[1]) >= 20
+    assert injected[0] == "| all" and int(injected[1]) >= 12
     assert injected[-2:] == ["0", "0 |"]
 
 
-@pytest.mark.parametrize("name", ["streamed", "gan", "language_model"])
+@pytest.mark.parametrize("name", ["streamed", "language_model"])
 def test_one_of_each_kind(name):
     """All faults of all cases are injected on demand, by `python -m tests.faults`."""
     done = _campaign("--cases", name, "--most", "1")

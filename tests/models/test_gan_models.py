@@ -72,7 +72,7 @@ def test_sngan_has_the_parameters_of_the_published_one():
     assert _count(seen) == (9 * 3 + 3) * 128 + 2 * 128 + 7 * three + one + 129
 
 
-@pytest.mark.parametrize("name", slow_but("r3gan", NAMES))
+@pytest.mark.parametrize("name", slow_but("dcgan", NAMES))
 def test_conditional_networks_use_the_label(name):
     generator, discriminator = networks(name, (8, 8, 1), 16, classes=3)
     latents = jnp.tile(jax.random.normal(jax.random.key(1), (1, LATENTS)), (3, 1))

@@ -173,6 +173,7 @@ def test_the_label_is_part_of_the_inference(name):
     assert np.std(found.parameters[0], axis=0).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_a_ladder_starts_with_a_kl_of_zero_and_a_prior_that_is_the_standard_one():
     model = _model("ladder")
     images = _images(2)
@@ -278,6 +279,7 @@ def test_the_class_conditions_all_codes():
     assert np.all(np.abs(found[0] - found[1]).max(-1) > 1e-4)
 
 
+@pytest.mark.slow
 def test_grids_of_codes_are_drawn_with_their_probabilities():
     prior, variables, logits = _code_prior(3, 2)
     grids = np.array(list(itertools.product(range(3), repeat=2)))

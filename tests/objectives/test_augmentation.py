@@ -110,6 +110,7 @@ def _views(images, key):
     return [augment({"image": images}, view_key)["image"] for view_key in keys]
 
 
+@pytest.mark.slow
 def test_two_keys_give_two_views_of_a_batch_without_labels():
     images, key = BATCH["image"], jax.random.key(0)
     first, second = jax.jit(_views)(images, key)

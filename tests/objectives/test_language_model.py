@@ -146,6 +146,7 @@ def _trained(devices, parallel, accumulate):
     return program.advance(program.create(), program.zeros(), 0, STEPS)
 
 
+@pytest.mark.slow
 def test_a_wider_model_starts_and_steps_as_its_base_says():
     """Table 8 of Tensor Programs V: hidden kernels step 1 / width, outputs are divided by it."""
     narrow, wide = (

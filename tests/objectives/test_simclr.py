@@ -188,6 +188,7 @@ def test_eight_devices_give_what_one_gives(parallel):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_step_descends_the_gradient_of_the_whole_batch():
     """By finite differences of the loss, whose every term has parameters of every example."""
     objective, batch = _objective(), jax.tree.map(jnp.asarray, _images(BATCH))

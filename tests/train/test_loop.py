@@ -49,7 +49,13 @@ def _interrupting(toy, step, kind):
     return toy._replace(after_evaluation=after_evaluation)
 
 
-@pytest.mark.parametrize("objective", [regression(noise=0.1), two_players()], ids=["one", "two"])
+@pytest.mark.parametrize(
+    "objective",
+    [
+        pytest.param(regression(noise=0.1), id="one"),
+        pytest.param(two_players(), id="two", marks=pytest.mark.slow),
+    ],
+)
 def test_an_interrupted_run_ends_with_the_same_bits(tmp_path, objective):
     toy = experiment(objective)
     whole = train_toy(tmp_path / "whole", toy)
