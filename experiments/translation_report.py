@@ -30,8 +30,8 @@ _WORDS = 24  # of the text whose attention is drawn
 def report(
     data: PairData, objective: SequenceToSequence, when: str, evaluation: Evaluation
 ) -> Findings | None:
-    """Scores the translations of all sources; after the last evaluation, keeps them, shows the worst
-    and some others, and draws what a sentence attends to.
+    """Scores the translations of all sources; after the last evaluation, keeps them, shows the
+    worst and some others, and draws what a sentence attends to.
 
     when: "all": evaluations that are due during training are scored too.
     """
@@ -83,7 +83,7 @@ def worst_first(examples: Sequence[tuple[str, str, str]]) -> list[tuple[str, str
 
 def _told(examples: Sequence[tuple[str, str, str, float]], title: str) -> str:
     blocks = [
-        f"{chrf:5.1f}  source     {source}\n       output     {output}\n       reference  {reference}"
+        f"{chrf:5.1f}  source     {source}\n{'':7}output     {output}\n{'':7}reference  {reference}"
         for source, output, reference, chrf in examples
     ]
     return "\n\n".join([title, *blocks]) + "\n"
@@ -115,8 +115,8 @@ def attention_figure(
     target: Sequence[str],
     title: str,
 ) -> "matplotlib.figure.Figure":
-    """Draws how each token of a target attends to those of its source, a panel for each block of the
-    decoder, as the mean over heads."""
+    """Draws how each token of a target attends to those of its source, a panel for each block of
+    the decoder, as the mean over heads."""
     from matplotlib.figure import Figure
 
     layers, height, width = weights.shape

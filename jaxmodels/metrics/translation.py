@@ -7,7 +7,8 @@ from typing import NamedTuple
 class TranslationScores(NamedTuple):
     """Scores of hypotheses, and the signatures that say how they were computed.
 
-    bleu: corpus BLEU from 0 to 100 (Papineni et al. 2002). chrf: chrF2 from 0 to 100 (Popović 2015).
+    bleu: corpus BLEU from 0 to 100 (Papineni et al. 2002). chrf: chrF2 from 0 to 100 (Popović
+      2015).
     exact_match: share of hypotheses that are one of their references.
     """
 

@@ -45,8 +45,8 @@ class EncoderDecoderConfig:
     activation: str = "relu"
     """relu (Vaswani et al. 2017), gelu or silu (Hendrycks & Gimpel 2016)."""
     norm: str = "first"
-    """Where a block normalises: first (Xiong et al. 2020), which trains with little warm-up, or last
-    (Vaswani et al. 2017)."""
+    """Where a block normalises: first (Xiong et al. 2020), which trains with little warm-up, or
+    last (Vaswani et al. 2017)."""
     positions: str = "sinusoidal"
     """sinusoidal (Vaswani et al. 2017), learned (Gehring et al. 2017), or relative (Raffel et al.
     2020): a bias of the scores, which has no longest text."""
@@ -105,8 +105,8 @@ class EncoderDecoder(nn.Module):
     """The model of `EncoderDecoderConfig`. Parameters are float32, activations are `dtype`, logits
     are float32. Tokens that are no padding stand first in their rows; padding may be any number.
 
-    Embeddings are multiplied by sqrt(width) where they are no bias of scores alone; a stream that is
-    normalised first is normalised once more at its end.
+    Embeddings are multiplied by sqrt(width). A stream that is normalised first is normalised once
+    more at its end.
     """
 
     vocabulary: int

@@ -63,12 +63,13 @@ class SequenceToSequence:
       `models.encoder_decoder.EncoderDecoder`.
     steps: the length of the run, over which the learning rate may be laid out.
     start, end: tokens before and after a target.
-    most: how many tokens are written for a target at most, the end included. In a smaller shape it is
-      twice the length of its targets.
+    most: how many tokens are written for a target at most, the end included. In a smaller shape it
+      is twice the length of its targets.
     buckets: the shapes (pairs in a row, length of source, length of target), the smallest first;
       none: that of the columns.
     label_smoothing: share of the target that all tokens have in what is minimised; the score `loss`
-      is without it. Like dropout and ema it enters the state, and zero leaves it out of the program.
+      is without it. Like dropout and ema it enters the state, and zero leaves it out of the
+      program.
     accumulate: the number of parts of a batch, which are computed one after another.
     beams, length_penalty: of the search for targets (`decoding.search`); 1 beam is greedy.
     """

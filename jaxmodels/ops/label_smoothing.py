@@ -13,8 +13,8 @@ def smoothing_difference(
     """Computes the sum over tokens of weight * (logit of the target - mean of all logits).
 
     The cross-entropy with the target (1 - s) one-hot + s / vocabulary (Szegedy et al. 2016, section
-    7) is the plain one and s times this. The mean of the logits of a linear head is what the mean of
-    its columns gives, so that no logit is computed again.
+    7) is the plain one and s times this. The mean of the logits of a linear head is what the mean
+    of its columns gives, so that no logit is computed again.
 
     targets: those of tokens of weight 0 may be any number.
     """

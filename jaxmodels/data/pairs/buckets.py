@@ -43,7 +43,8 @@ def choose_buckets(lengths: Lengths, most: tuple[int, int], count: int) -> tuple
     chosen: list[list[int]] = [[-1] * _LEVELS]
     for _ in range(1, count):
         options = [
-            [costs[-1][i] + (before[j + 1] - before[i + 1]) * tokens[j] for i in range(j)] or [np.inf]
+            [costs[-1][i] + (before[j + 1] - before[i + 1]) * tokens[j] for i in range(j)]
+            or [np.inf]
             for j in range(_LEVELS)
         ]
         chosen.append([int(np.argmin(row)) for row in options])

@@ -39,9 +39,9 @@ def examine(name: str, parts: Mapping[str, Part], longest: int, folder: Path) ->
     """Reads all pairs, checks them and writes what was found into a folder.
 
     Bad are pairs of which a text cannot be read, is no UTF-8, has no visible character or more than
-    `longest` characters, and training pairs that an evaluation split has too. Counted are pairs that
-    repeat an earlier one of their split, those whose target is their source, and training pairs of
-    which one text stands in an evaluation split.
+    `longest` characters, and training pairs that an evaluation split has too. Counted are pairs
+    that repeat an earlier one of their split, those whose target is their source, and training
+    pairs of which one text stands in an evaluation split.
     """
 
     def inspect(record: Record) -> Mapping[str, Any]:

@@ -7,6 +7,8 @@ week. No date of one split is in another, however it is written.
 """
 
 import datetime
+import random
+from typing import Any
 
 import numpy as np
 
@@ -37,13 +39,16 @@ _UNITS = "ein zwei drei vier fünf sechs sieben acht neun"
 def dates() -> Dataset:
     """Makes the data set, which is the same on every machine: no two sources of it are equal."""
     writer, known = _Writer(0), set()
+    days = [_FIRST + datetime.timedelta(days=number) for number in range(_DAYS)]
+    days_of = {split: [day for day in days if _split_of(day) == split] for split in _SIZES}
     splits = {}
     for split, size in _SIZES.items():
         sources: list[bytes] = []
         targets: list[bytes] = []
         while len(sources) < size:
-            day, text = writer.date()
-            if _split_of(day) == split and text not in known:
+            day = days_of[split][writer.number(len(days_of[split]))]
+            text = writer.text_of(day)
+            if text not in known:
                 known.add(text)
                 sources.append(text.encode())
                 targets.append(day.isoformat().encode())
@@ -59,37 +64,38 @@ def _split_of(day: datetime.date) -> str:
 
 
 class _Writer:
-    """A generator of dates and their texts."""
+    """A generator of texts of dates."""
 
     def __init__(self, seed: int):
-        self._draw = np.random.default_rng(seed)
+        self._draw = random.Random(seed).random  # of which Python promises that it never changes
 
-    def _number(self, count: int) -> int:
-        return int(self._draw.integers(count))
+    def number(self, count: int) -> int:
+        """Draws a number below `count`."""
+        return int(self._draw() * count)
 
-    def _one(self, *words: str) -> str:
-        return words[self._number(len(words))]
+    def one(self, *values: Any) -> Any:
+        """Draws one of several values."""
+        return values[self.number(len(values))]
 
-    def date(self) -> tuple[datetime.date, str]:
-        """Draws a date and writes it."""
-        day = _FIRST + datetime.timedelta(days=self._number(_DAYS))
-        text = self._one(*(_in_english if self._number(2) else _in_german)(day, self))
-        return day, self._one(text, text, text, text.lower(), text.upper())
+    def text_of(self, day: datetime.date) -> str:
+        """Writes a date in one of the forms of one of the languages."""
+        text = self.one(*self.one(_in_english, _in_german)(day, self))
+        return self.one(text, text, text, text.lower(), text.upper())
 
     def year(self, day: datetime.date) -> str:
         """Writes the year, now and then by its last two digits."""
-        return self._one(f"{day.year}", f"{day.year}", f"{day.year}", f"{day.year % 100:02}")
+        return self.one(f"{day.year}", f"{day.year}", f"{day.year}", f"{day.year % 100:02}")
 
     def padded(self, number: int) -> str:
         """Writes a number, perhaps with two digits."""
-        return self._one(f"{number}", f"{number:02}")
+        return self.one(f"{number}", f"{number:02}")
 
 
 def _in_english(day: datetime.date, writer: _Writer) -> list[str]:
     """Writes a date in all forms of English that are drawn from."""
     year, number = str(day.year), day.day
     month, short = _ENGLISH.split()[day.month - 1], _ENGLISH.split()[day.month - 1][:3]
-    week = writer._one("", f"{_WEEK.split()[day.weekday()]}, ")
+    week = writer.one("", f"{_WEEK.split()[day.weekday()]}, ")
     return [
         f"{week}{month} {number}, {year}",
         f"{week}{month} {_ordinal(number)}, {year}",

@@ -54,7 +54,8 @@ class PairConfig:
     data: str = NAME
     """Pairs of texts: dates (written in two languages and by ISO 8601; generated), a tfds data set
     with two texts (tatoeba_translate, wmt14_translate/de-en), a TSV file, the common beginning of
-    two text files (corpus/train of train.de and train.en), or a folder of train.tsv, test.de, ..."""
+    two text files (corpus/train of train.de and train.en), or a folder of such files: train.tsv,
+    test.tsv."""
     pair: str = ""
     """Direction, SOURCE-TARGET: names of features or columns, endings of files, or numbers of the
     columns of a TSV file (2-1); empty: the first two."""
@@ -67,8 +68,8 @@ class PairConfig:
     """Share of the training pairs to test with, where there is no test split; None: 0.05; 0: none.
     """
     skip_bad_records: Annotated[int, Role.HOW] = 0
-    """Most pairs that may be bad (unreadable, empty, too long, in two splits) and are left out; more
-    are an error that lists them."""
+    """Most pairs that may be bad (unreadable, empty, too long, in two splits) and are left out;
+    more are an error that lists them."""
     drop_shared: bool = False
     """Leave out training pairs of which the source or the target is in an evaluation split, beside
     another text."""
@@ -80,8 +81,8 @@ class PairConfig:
     vocabulary: int = 8000
     """Tokens of bpe."""
     length: int = 0
-    """Most tokens of a text that is trained on; others may have four times as many. 0: what 99.9% of
-    the training pairs fit."""
+    """Most tokens of a text that is trained on; others may have four times as many. 0: what 99.9%
+    of the training pairs fit."""
     buckets: int = 4
     """Shapes of batches, each compiled once; more have less padding."""
 
@@ -248,7 +249,8 @@ def _opened(config: PairConfig, given: Any) -> Dataset:
 def _divided(
     config: PairConfig, name: str, splits: Mapping[str, Selection]
 ) -> dict[str, Selection]:
-    """Divides the training split where it has to make others. Pairs of equal sources go together."""
+    """Divides the training split where it has to make others. Pairs of equal sources go
+    together."""
     train = splits[TRAIN]
     hashes = train.known["source"]
     left, found = np.ones(len(train), bool), {}
@@ -316,8 +318,8 @@ def _ordered(texts: _Texts, sizes: np.ndarray, buckets) -> Pairs:
 
 
 def _tokenizer(config: PairConfig, checked: _Checked, texts: Mapping[str, _Texts]) -> Tokenizer:
-    """Makes the tokenizer of both sides of the training pairs at the first call, and keeps it beside
-    what was found of them; or reads a published one."""
+    """Makes the tokenizer of both sides of the training pairs at the first call, and keeps it
+    beside what was found of them; or reads a published one."""
     kind = config.tokenizer or ("chars" if checked.dataset.name == NAME else "bpe")
     if kind not in KINDS:
         return load_tokenizer(Path(kind).expanduser())
@@ -329,7 +331,9 @@ def _tokenizer(config: PairConfig, checked: _Checked, texts: Mapping[str, _Texts
 
     def make(partial: Path) -> None:
         if kind == "chars":
-            others = (text for split, some in texts.items() if split != TRAIN for text in _both(some))
+            others = (
+                text for split, some in texts.items() if split != TRAIN for text in _both(some)
+            )
             characters_of(_both(train), others, True).save(partial)
             return
         from jaxmodels.data.text.bpe import train_bpe

@@ -110,8 +110,9 @@ class PairData:
         return Resident(self.columns(split), self.splits[split].keys.__getitem__)
 
     def texts(self, split: str, columns: Columns) -> tuple[list[str], list[str]]:
-        """Returns the sources and targets of rows of tokens: as they are stored where they are those
-        of this split, otherwise as the tokens tell, of which some tokenizers lose spaces or marks.
+        """Returns the sources and targets of rows of tokens: as they are stored where they are
+        those of this split, otherwise as the tokens tell, of which some tokenizers lose spaces or
+        marks.
         """
         if split in self.splits and len(self.splits[split].sources) == len(columns["target"]):
             own = self.columns(split)

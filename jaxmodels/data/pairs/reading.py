@@ -26,8 +26,8 @@ _MORE_SPLITS = {"dev": "validation"}  # as corpora of translation call it
 
 
 class Pair(NamedTuple):
-    """What a pair is made of: names of features or columns, endings of files, or numbers of columns;
-    empty: the first two."""
+    """What a pair is made of: names of features or columns, endings of files, or numbers of
+    columns; empty: the first two."""
 
     source: str = ""
     target: str = ""
@@ -57,9 +57,7 @@ def open_tfds(name: str, data_dir: str | None, pair: Pair, embedded: Sequence[st
 
     builder: Any = prepared_builder(name, data_dir, "text", "a pair of texts", embedded)
     texts = [
-        key
-        for key, kind in builder.info.features.items()
-        if isinstance(kind, tfds.features.Text)
+        key for key, kind in builder.info.features.items() if isinstance(kind, tfds.features.Text)
     ]
     told = f"data '{name}' has the features {describe_features(builder)}"
     if not pair.source and len(texts) != 2:
@@ -117,7 +115,9 @@ def in_memory(splits: Mapping[str, Iterable[Sequence[str]]], name: str = "given"
         raise InputError("data has other examples; expected (source, target), two strings")
     digest, records = hashlib.sha256(), {}
     for split in [TRAIN, *evaluation_splits(given)]:
-        sides = [[one[side].encode("utf-8", "surrogatepass") for one in given[split]] for side in (0, 1)]
+        sides = [
+            [one[side].encode("utf-8", "surrogatepass") for one in given[split]] for side in (0, 1)
+        ]
         records[split] = _records(*sides, None, {}, name)
         digest.update(repr((split, sides)).encode())
     return Dataset(name, "memory", digest.hexdigest()[:16], records)
@@ -213,9 +213,7 @@ def _table(path: Path, pair: Pair) -> _Sides:
             " 2-1"
         )
     broken = [len(row) <= max(places) for row in rows]
-    sides = [
-        [b"" if wrong else row[place] for row, wrong in zip(rows, broken)] for place in places
-    ]
+    sides = [[b"" if wrong else row[place] for row, wrong in zip(rows, broken)] for place in places]
     return _Sides(*sides, broken, numbers)
 
 
