@@ -7,6 +7,8 @@
     python -m experiments.translation --data corpus/train --pair de-en  # train.de and train.en
     python -m experiments.translation --workdir RUN --mode predict --input new.txt \\
         --output new.jsonl --beams 5                               # a line for each line
+    python -m experiments.translation --init-from opus-mt-de-en --mode predict \\
+        --input new.txt --output new.jsonl                         # Marian or T5 as published
 
 The run folder then holds config.json, metrics.jsonl, speed.jsonl, curves.png, evaluation.json
 (scores with sacrebleu's signatures), checkpoints/ and samples/ (all translations beside their
@@ -20,6 +22,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import jax.numpy as jnp
 
+from experiments.exports.text_to_text import export_text_to_text
 from experiments.presets.translation import PRESETS
 from experiments.translation_report import SCORES, report
 from jaxmodels.data.dataset import evaluation_splits
@@ -55,6 +58,8 @@ from jaxmodels.train import (
     main,
     require_range,
 )
+
+_PUBLISHED_LENGTH = 64  # tokens; four times as many are read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +111,10 @@ class TranslationConfig(Config):
         tokenizer = keep_tokenizer(weights.path)
         return flags if tokenizer is None else {**flags, "tokenizer": tokenizer}
 
+    @classmethod
+    def flags_of_weights_alone(cls, weights: Weights) -> dict[str, Any]:
+        return {"length": _PUBLISHED_LENGTH, "beams": weights.config.get("num_beams") or 4}
+
 
 def build(config: TranslationConfig, data: Any = None) -> Experiment:
     """Makes the experiment of a config, on the pairs that it names or on those in memory:
@@ -147,6 +156,15 @@ def build(config: TranslationConfig, data: Any = None) -> Experiment:
         elsewhere=partial(elsewhere, data),
         introduction=data.summary(),
         published=partial(published_names, config.model),
+        exports={
+            "safetensors": partial(
+                export_text_to_text,
+                config.model,
+                data.tokenizer,
+                (data.start, data.end),
+                config.run.naming,
+            )
+        },
     )
 
 

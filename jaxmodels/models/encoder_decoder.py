@@ -17,6 +17,7 @@ from jaxmodels.errors import InputError, require_known
 from jaxmodels.models.encoder_decoder_block import ACTIVATIONS, DecoderBlock, EncoderBlock
 from jaxmodels.models.layers import LayerNorm, Rate
 from jaxmodels.models.layers.attention import Cache, attention_kind, current_backend
+from jaxmodels.models.layers.beam_attention import Remembered
 from jaxmodels.models.layers.relative import relative_bias
 from jaxmodels.models.layers.stack import BlockInputs, is_scanned, run_blocks
 from jaxmodels.models.options import require_at_least
@@ -97,7 +98,7 @@ class Memory(NamedTuple):
     """What a decoder reads of sources: the keys and values of each of its blocks, and which places
     are no padding. Its arrays lead with the sources' batch."""
 
-    cross: list[Cache]
+    cross: list[Remembered]
     valid: Bool[Array, "batch source"]
 
 
@@ -196,13 +197,7 @@ class EncoderDecoder(nn.Module):
 
         valid: the tokens that are there, the others are padding behind them; None: all are there.
         """
-        encoded = self._encoded(source, valid, BlockInputs())
-        block = self._decoder_block()
-        cross = [
-            block.apply({"params": params}, encoded, method="keys_and_values")
-            for params in self.decoder_params
-        ]
-        return Memory(cross, jnp.ones(source.shape, bool) if valid is None else valid)
+        return self._memory(self._encoded(source, valid, BlockInputs()), valid)
 
     def empty_cache(self, rows: int, length: int) -> list[Cache]:
         """Makes the cache of `decode` for targets of up to `length` tokens."""
@@ -293,10 +288,19 @@ class EncoderDecoder(nn.Module):
         last = self.encoder_layers + self.decoder_layers
         return inputs._replace(layer=last).dropped(x, 1), inputs
 
+    def _memory(self, encoded, valid) -> Memory:
+        """Makes the memory of what is encoded."""
+        block = self._decoder_block()
+        cross = [
+            Remembered.of(*block.apply({"params": params}, encoded, method="keys_and_values"))
+            for params in self.decoder_params
+        ]
+        return Memory(cross, jnp.ones(encoded.shape[:2], bool) if valid is None else valid)
+
     def _decoded(self, tokens, cache, start, at, memory: Memory):
         """Computes the input of the head at new token number `at`, and the cache."""
         places = start[:, None] + jnp.arange(tokens.shape[1])
-        x, inputs = self._decoder_inputs(tokens, BlockInputs(), places, cache[0].key.shape[1])
+        x, inputs = self._decoder_inputs(tokens, BlockInputs(), places, cache[0].length)
         inputs = inputs._replace(start=start, memory_valid=memory.valid)
         step, after = _traced_once(self._decoder_block()), []
         for params, of_block, cross in zip(self.decoder_params, cache, memory.cross):

@@ -10,6 +10,7 @@ from jaxtyping import Array, DTypeLike, Float
 
 from jaxmodels.models.layers import Dense, LayerNorm
 from jaxmodels.models.layers.attention import Cache, attention, cached_attention
+from jaxmodels.models.layers.beam_attention import attention_to
 from jaxmodels.models.layers.stack import BlockInputs
 from jaxmodels.ops.materialize import materialize_on_cpu
 
@@ -147,16 +148,11 @@ class DecoderBlock(_Block):
         return self._added(self.norm1, x, attend, inputs, 0), cache
 
     def _cross_attention(self, y: Stream, inputs: BlockInputs) -> Stream:
-        cross = inputs.cross
-        if cross is None:
-            cross = self.keys_and_values(inputs.memory)
-        query, rows = self._heads(self.cross_query(y)), len(cross.key)
-        out = attention(
-            query.reshape(rows, -1, *query.shape[2:]),
-            cross.key,
-            cross.value,
-            causal=False,
-            valid=inputs.memory_valid,
-            drop=self._drop(inputs, 4),
-        )
+        query = self._heads(self.cross_query(y))
+        if inputs.cross is not None:
+            out = attention_to(query, inputs.cross, inputs.memory_valid)
+        else:
+            read = self.keys_and_values(inputs.memory)
+            how = {"valid": inputs.memory_valid, "drop": self._drop(inputs, 4)}
+            out = attention(query, *read, causal=False, **how)
         return materialize_on_cpu(self.cross_out(out.reshape(y.shape)))

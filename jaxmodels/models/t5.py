@@ -21,6 +21,7 @@ from jaxmodels.models.encoder_decoder import Memory
 from jaxmodels.models.gpt_block import RMSNorm
 from jaxmodels.models.layers import Rate
 from jaxmodels.models.layers.attention import Cache
+from jaxmodels.models.layers.beam_attention import Remembered
 from jaxmodels.models.layers.relative import relative_bias
 from jaxmodels.models.layers.stack import BlockInputs, is_scanned, run_blocks
 from jaxmodels.models.options import require_at_least
@@ -75,11 +76,14 @@ class T5Config:
     """Relative distances that are told apart."""
     farthest: int = 128
     """Relative distance from which on all are one."""
+    rows: int = 0
+    """Rows of the table of embeddings, where published ones have more than there are tokens (32,128
+    of 32,100); 0: as many as tokens."""
 
     def validate(self) -> None:
         """Raises InputError for an unknown variant or a size that there cannot be."""
         require_known("variant", self.variant, VARIANTS)
-        require_at_least(0, self, *_LEAST_SIZES)
+        require_at_least(0, self, *_LEAST_SIZES, "rows")
         require_at_least(4, self, "position_buckets")
         require_at_least(self.position_buckets, self, "farthest")
 
@@ -96,7 +100,7 @@ class T5Config:
         relative positions have no end."""
         self.validate()
         how: dict[str, Any] = {"remat": remat, "scan_layers": scan_layers, **self.sizes()}
-        return T5(vocabulary, dtype=dtype, **how)
+        return T5(max(vocabulary, self.rows), dtype=dtype, **how)
 
     def sizes(self) -> dict[str, Any]:
         """Returns all that makes the network but its vocabulary."""
@@ -192,7 +196,7 @@ class T5(nn.Module):
         """
         encoded, block = self._encoded(source, valid, BlockInputs()), self._block("decoder")
         cross = [
-            block.apply({"params": params}, encoded, method="keys_and_values")
+            Remembered.of(*block.apply({"params": params}, encoded, method="keys_and_values"))
             for params in self.decoder_params
         ]
         return Memory(cross, jnp.ones(source.shape, bool) if valid is None else valid)
@@ -218,7 +222,7 @@ class T5(nn.Module):
         memory: of sources whose number divides the rows; as many rows side by side read each.
         """
         places = start[:, None] + jnp.arange(tokens.shape[1])
-        x, inputs = self._begun("decoder", tokens, BlockInputs(), places, cache[0].key.shape[1])
+        x, inputs = self._begun("decoder", tokens, BlockInputs(), places, cache[0].length)
         inputs = inputs._replace(start=start, memory_valid=memory.valid)
         step, after = _traced_once(self._block("decoder")), []
         for params, of_block, cross in zip(self.decoder_params, cache, memory.cross):

@@ -9,6 +9,7 @@ from jaxtyping import Array, DTypeLike, Float
 from jaxmodels.models.gpt_block import RMSNorm
 from jaxmodels.models.layers import Dense
 from jaxmodels.models.layers.attention import Cache, attention, cached_attention
+from jaxmodels.models.layers.beam_attention import attention_to
 from jaxmodels.models.layers.stack import BlockInputs
 from jaxmodels.ops.materialize import materialize_on_cpu
 
@@ -86,20 +87,14 @@ class T5Block(nn.Module):
         return self._projected(self.out, out), cache
 
     def _cross_attention(self, y: Stream, inputs: BlockInputs) -> Stream:
-        cross = inputs.cross
-        if cross is None:
-            cross = self.keys_and_values(inputs.memory)
-        query, rows = self._heads(self.cross_query(y)), len(cross.key)
-        out = attention(
-            query.reshape(rows, -1, *query.shape[2:]),
-            cross.key,
-            cross.value,
-            causal=False,
-            scale=1.0,
-            valid=inputs.memory_valid,
-            drop=self._drop(inputs, 4),
-        )
-        return self._projected(self.cross_out, out.reshape(query.shape))
+        query = self._heads(self.cross_query(y))
+        if inputs.cross is not None:
+            out = attention_to(query, inputs.cross, inputs.memory_valid, 1.0)
+        else:
+            read = self.keys_and_values(inputs.memory)
+            how = {"causal": False, "valid": inputs.memory_valid, "drop": self._drop(inputs, 4)}
+            out = attention(query, *read, scale=1.0, **how)
+        return self._projected(self.cross_out, out)
 
     def _projected(self, dense: Dense, heads: Float[Array, "batch length heads size"]) -> Stream:
         return materialize_on_cpu(dense(heads.reshape(*heads.shape[:2], -1)))

@@ -23,6 +23,7 @@ _POSITIONS = {
     "position_buckets": "relative_attention_num_buckets",
     "farthest": "relative_attention_max_distance",
 }
+_ROWS = "vocab_size"
 _USUAL = {"position_buckets": 32, "farthest": 128}
 _KINDS = ("t5", "mt5", "umt5")
 _MLPS = {"relu": False, "gated-gelu": True}
@@ -108,6 +109,7 @@ def flags_from_published(weights: Weights) -> dict[str, Any]:
         "gated": _MLPS[mlp],
         "tied": bool(is_scaled),
         **positions,
+        "rows": config.get(_ROWS, 0),
     }
 
 
@@ -123,7 +125,7 @@ def published_config(
     return {
         "architectures": ["T5ForConditionalGeneration"],
         "model_type": _KINDS[0],
-        "vocab_size": vocabulary,
+        _ROWS: max(vocabulary, config.rows),
         **{theirs: sizes[ours] for ours, theirs in (_SIZES | _POSITIONS).items()},
         "num_decoder_layers": sizes["decoder_layers"],
         "feed_forward_proj": is_gated,

@@ -1,5 +1,7 @@
 """Encoder-decoders of transformers at toy size, and ours of the same weights."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import torch
@@ -12,7 +14,7 @@ from tests.pretrained.theirs import weights_of
 
 WORDS, END = 31, 1
 PADDING = {"marian": 30, "t5": 0, "t5-1.1": 0}
-SIZES = {"layers": 2, "decoder_layers": 3, "width": 24, "heads": 4, "hidden": 40}
+SIZES = {"layers": 2, "decoder_layers": 2, "width": 24, "heads": 4, "hidden": 40}
 _POSITIONS = {"position_buckets": 8, "farthest": 12}
 CONFIGS = {
     "marian": MarianConfig(**SIZES, context=40),
@@ -33,7 +35,20 @@ def their_model(transformers, case):
                 parameter.add_(0.2 * torch.randn_like(parameter))
         if case == "marian":
             network.final_logits_bias.add_(0.5 * torch.randn(1, WORDS))
+        network.lm_head.weight[END] *= 4  # so that some texts end
     return network
+
+
+def in_float64(network):
+    """Their model in float64; the norms of T5 would round to float32 in between."""
+    for module in network.modules():
+        if type(module).__name__ == "T5LayerNorm":
+            module.forward = partial(_norm, module)
+    return network.double()
+
+
+def _norm(module, x):
+    return module.weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6)
 
 
 def _marian(transformers, case):
@@ -41,7 +56,7 @@ def _marian(transformers, case):
         vocab_size=WORDS,
         max_position_embeddings=40,
         encoder_layers=2,
-        decoder_layers=3,
+        decoder_layers=2,
         encoder_ffn_dim=40,
         decoder_ffn_dim=40,
         encoder_attention_heads=4,
@@ -63,7 +78,7 @@ def _t5(transformers, case):
         d_kv=8,
         d_ff=40,
         num_layers=2,
-        num_decoder_layers=3,
+        num_decoder_layers=2,
         num_heads=4,
         relative_attention_num_buckets=8,
         relative_attention_max_distance=12,

@@ -101,9 +101,10 @@ class SentencePieces:
         return np.array([self._places.get(piece, unknown) for piece in pieces], np.int32)
 
     def decode(self, tokens: AnyTokens) -> str:
-        """Returns the text of tokens that were written; the end and padding are nothing."""
+        """Returns the text of tokens that were written; the end, padding and what is no token of
+        the vocabulary are nothing."""
         dropped = (self.end, self.padding)
-        kept = [int(token) for token in tokens if int(token) not in dropped]
+        kept = [int(token) for token in tokens if int(token) not in dropped and token < self.size]
         return self._writer.decode_pieces([self.word(token) for token in kept])
 
     def token_of(self, text: str) -> int | None:

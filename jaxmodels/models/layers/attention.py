@@ -22,6 +22,7 @@ from jax.extend.backend import get_backend
 from jaxtyping import Array, Bool, DTypeLike, Float, Int
 
 from jaxmodels.errors import InputError, RunError
+from jaxmodels.models.layers.beam_attention import BeamCache, attention_weights, beam_attention
 from jaxmodels.models.layers.fused_attention import cudnn_attention, splash_attention
 from jaxmodels.models.layers.masks import visible
 from jaxmodels.ops import with_second_derivatives
@@ -138,47 +139,40 @@ def attention(
 
 
 class Cache(NamedTuple):
-    """The keys and values of one layer at the places 0..length-1 of each row's sequence.
-
-    beam: in a beam search, whose rows are several beams of each text side by side, the beam whose
-      keys and values stand at each place of a beam's sequence. So beams that go on from another
-      one need not copy what it has, which would take as long as all else does.
-    """
+    """The keys and values of one layer at the places 0..length-1 of each row's sequence."""
 
     key: Float[Array, "batch length groups size"]
     value: Float[Array, "batch length groups size"]
-    beam: Int[Array, "texts beams length"] | None = None
 
     @classmethod
     def empty(cls, batch: int, length: int, groups: int, size: int, dtype: DTypeLike) -> "Cache":
         """Makes a cache in which nothing stands yet."""
         return cls(*(jnp.zeros((batch, length, groups, size), dtype) for _ in range(2)))
 
-    def repeated(self, beams: int) -> "Cache":
-        """Makes the rows of all beams of those of their texts (see `decoding.caches`)."""
-        key, value = (jnp.repeat(array, beams, axis=0) for array in self[:2])
-        return Cache(key, value, _own_beam((len(self.key), beams, self.key.shape[1])))
+    @property
+    def length(self) -> int:
+        """The places."""
+        return self.key.shape[1]
 
-    def reordered(
-        self, parent: Int[Array, "texts beams"], written: Int[Array, " texts"]
-    ) -> "Cache":
-        """Gives each beam what its parent has at the first `written` places."""
-        beam = jnp.take_along_axis(self.beam, parent[..., None], axis=1)
-        is_written = jnp.arange(beam.shape[2]) < written[:, None, None]
-        return self._replace(beam=jnp.where(is_written, beam, _own_beam(beam.shape)))
+    def repeated(self, beams: int) -> BeamCache:
+        """Makes the cache of several beams of each row (see `decoding.caches`)."""
+        return BeamCache.of(self.key, self.value, beams)
+
+
+AnyCache = Cache | BeamCache
 
 
 def cached_attention(
     query: Float[Array, "batch new heads size"],
     key: Float[Array, "batch new groups size"],
     value: Float[Array, "batch new groups size"],
-    cache: Cache,
+    cache: AnyCache,
     start: Int[Array, "*rows"] | int,
     *,
     window: int = 0,
     scale: float | None = None,
-    bias: Float[Array, "batch heads new places"] | None = None,
-) -> tuple[Float[Array, "batch new heads size"], Cache]:
+    bias: Float[Array, "rows heads new places"] | None = None,
+) -> tuple[Float[Array, "batch new heads size"], AnyCache]:
     """Writes new keys and values at the places from `start` on, and attends to all up to each
     query's own. Gives the output and the cache after it.
 
@@ -190,6 +184,8 @@ def cached_attention(
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     start = jnp.asarray(start, jnp.int32)
     starts = jnp.broadcast_to(start, query.shape[:1])
+    if isinstance(cache, BeamCache):
+        return beam_attention(query, key, value, cache, starts, window, scale, bias)
     if start.ndim:
         write = jax.vmap(lambda old, new, at: jax.lax.dynamic_update_slice_in_dim(old, new, at, 0))
         key, value = (write(old, new, starts) for old, new in zip(cache, (key, value)))
@@ -198,40 +194,12 @@ def cached_attention(
         key, value = (write(old, new, start, 1) for old, new in zip(cache, (key, value)))
     cache = cache._replace(key=key, value=value)
     places = starts[:, None] + jnp.arange(query.shape[1])
-    keys = jnp.arange(cache.key.shape[1])
+    keys = jnp.arange(cache.length)
     mask = keys <= places[..., None]
     if window:
         mask &= keys > places[..., None] - window
-    if cache.beam is not None:
-        return _attention_of_beams(query, cache, mask, scale, bias), cache
     mask = mask[:, None, None]
     return _einsum_attention(query, cache.key, cache.value, mask, scale, bias=bias), cache
-
-
-def _own_beam(shape: tuple[int, ...]) -> Int[Array, "texts beams length"]:
-    return jnp.broadcast_to(jnp.arange(shape[1])[:, None], shape)
-
-
-def _attention_of_beams(query, cache: Cache, mask, scale, bias):
-    """Attends from all beams of a text to the keys of all at once, of which a beam sees those that
-    its sequence is made of.
-
-    mask: [rows, queries, places].
-    """
-    texts, beams, length = cache.beam.shape
-    rows, new, heads, _ = query.shape
-    is_own = cache.beam[:, :, None, None] == jnp.arange(beams)[:, None]
-    mask = mask.reshape(texts, beams, new, 1, length) & is_own
-    mask = mask.reshape(texts, 1, 1, beams * new, beams * length)
-    if bias is not None:
-        bias = jnp.broadcast_to(bias, (rows, heads, new, length))
-        bias = bias.reshape(texts, beams, heads, new, length).swapaxes(1, 2)
-        bias = jnp.tile(bias.reshape(texts, heads, beams * new, length), beams)
-    query, key, value = (
-        array.reshape(texts, -1, *array.shape[2:]) for array in (query, cache.key, cache.value)
-    )
-    out = _einsum_attention(query, key, value, mask, scale, bias=bias)
-    return out.reshape(rows, new, heads, -1)
 
 
 def _require_able(kind: str, causal: bool, window: int, valid, drop, bias) -> None:
@@ -260,7 +228,7 @@ def _einsum_attention(query, key, value, mask, scale, drop=None, empty=False, bi
     scores = scale * scores
     if bias is not None:
         scores += bias.reshape(len(bias), *scores.shape[1:]).astype(wide)
-    weights, total = _weights(scores, mask, empty)
+    weights, total = attention_weights(scores, mask, empty)
     if drop is not None:
         weights = drop(weights)
     out = jnp.einsum("bghqk,bkgd->bqghd", weights.astype(value.dtype), value)
@@ -286,23 +254,9 @@ def _block_attention(query, key, value, window, scale, documents):
             mask = mask & (own == others)[:, None, None]
         of_block, keys = query[..., start:stop, :], key[:, :, first:stop]
         scores = jnp.einsum("bghqd,bgkd->bghqk", of_block, keys, preferred_element_type=wide)
-        weights, total = _weights(scale * scores, mask)
+        weights, total = attention_weights(scale * scores, mask)
         values = value[:, :, first:stop]
         out = jnp.einsum("bghqk,bgkd->bghqd", weights.astype(value.dtype), values)
         outputs.append(out / total.astype(value.dtype))
     out = jnp.concatenate(outputs, axis=3).reshape(batch, heads, length, size)
     return materialize_on_cpu(out.swapaxes(1, 2))
-
-
-def _weights(scores, mask, empty=False):
-    """Computes exp(scores - their maximum), and its sum over keys, by which the output is divided:
-    it has fewer numbers than the weights."""
-    if mask is not None:
-        # A finite number, so that a query that sees nothing has neither NaN nor gradient.
-        scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
-    largest = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
-    weights = materialize_on_cpu(jnp.exp(scores - largest))
-    if empty and mask is not None:
-        weights = jnp.where(mask, weights, 0)
-    total = jnp.sum(weights, axis=-1, keepdims=True)
-    return weights, jnp.where(total == 0, 1, total) if empty else total

@@ -75,7 +75,7 @@ def test_t5_has_its_own_numbers_and_a_hundred_more(t5):
 def test_marian_reads_one_language_and_writes_the_other(marian):
     assert marian.padding == marian.size - 1 and marian.end == 0
     (source,), (target,) = marian.encode(ENGLISH[:1]), marian.encode_targets(FRENCH[:1])
-    pieces = [marian.word(token) for token in source]
+    pieces = [marian.word(token) for token in source.tolist()]
     assert "".join(pieces).replace("\u2581", " ").strip() == ENGLISH[0]
     assert marian.decode([marian.padding, *target.tolist(), 0]) == FRENCH[0]
     assert 1 in marian.encode(["\u6f22"])[0]  # unknown
