@@ -11,7 +11,7 @@ from jaxtyping import Array, DTypeLike, Float, Int, Key
 from jaxmodels import across
 from jaxmodels.errors import InputError
 from jaxmodels.models.layers import Rate
-from jaxmodels.models.layers.attention import Cache, attention_kind, current_backend
+from jaxmodels.models.layers.attention import AnyCache, Cache, attention_kind, current_backend
 from jaxmodels.models.layers.stack import BlockInputs, is_scanned, run_blocks
 from jaxmodels.ops import example_seeds, soft_cap
 from jaxmodels.protocol import PyTree
@@ -136,10 +136,10 @@ class CausalModel(nn.Module):
     def decode(
         self,
         tokens: Int[Array, "batch new"],
-        cache: list[Cache],
+        cache: list[AnyCache],
         start: Int[Array, "*rows"] | int,
         at: Int[Array, " batch"] | None = None,
-    ) -> tuple[Float[Array, "batch places vocabulary"], list[Cache]]:
+    ) -> tuple[Float[Array, "batch places vocabulary"], list[AnyCache]]:
         """Computes the logits of the token after each new one, and the cache with the new ones.
 
         start: how many tokens are in the cache: one number, or one per row. It may be traced.

@@ -16,7 +16,7 @@ from jaxmodels.decoding import Step
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.models.encoder_decoder_block import ACTIVATIONS, DecoderBlock, EncoderBlock
 from jaxmodels.models.layers import LayerNorm, Rate
-from jaxmodels.models.layers.attention import Cache, attention_kind, current_backend
+from jaxmodels.models.layers.attention import AnyCache, Cache, attention_kind, current_backend
 from jaxmodels.models.layers.beam_attention import Remembered
 from jaxmodels.models.layers.relative import relative_bias
 from jaxmodels.models.layers.stack import BlockInputs, is_scanned, run_blocks
@@ -210,11 +210,11 @@ class EncoderDecoder(nn.Module):
     def decode(
         self,
         tokens: Int[Array, "rows new"],
-        cache: list[Cache],
+        cache: list[AnyCache],
         start: Int[Array, " rows"],
         at: Int[Array, " rows"],
         memory: Memory,
-    ) -> tuple[Float[Array, "rows 1 vocabulary"], list[Cache]]:
+    ) -> tuple[Float[Array, "rows 1 vocabulary"], list[AnyCache]]:
         """Computes the logits of the token after new token number `at`, and the cache with all new
         ones, the first of which stands at `start` (see `decoding.Step`).
 

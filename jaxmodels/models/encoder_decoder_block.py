@@ -9,7 +9,7 @@ from flax import linen as nn
 from jaxtyping import Array, DTypeLike, Float
 
 from jaxmodels.models.layers import Dense, LayerNorm
-from jaxmodels.models.layers.attention import Cache, attention, cached_attention
+from jaxmodels.models.layers.attention import AnyCache, Cache, attention, cached_attention
 from jaxmodels.models.layers.beam_attention import attention_to
 from jaxmodels.models.layers.stack import BlockInputs
 from jaxmodels.ops.materialize import materialize_on_cpu
@@ -69,7 +69,7 @@ class _Block(nn.Module):
 
     def _self_attention(
         self, y: Stream, inputs: BlockInputs, causal: bool
-    ) -> tuple[Stream, Cache | None]:
+    ) -> tuple[Stream, AnyCache | None]:
         parts = [self._heads(dense(y)) for dense in (self.query, self.key, self.value)]
         if inputs.cache is not None:
             out, cache = cached_attention(*parts, inputs.cache, inputs.start, bias=inputs.bias)
@@ -117,7 +117,7 @@ class DecoderBlock(_Block):
         self.cross_out = self._dense(self.width)
         self.norm3 = self._norm()
 
-    def __call__(self, x: Stream, inputs: BlockInputs) -> tuple[Stream, Cache | None]:
+    def __call__(self, x: Stream, inputs: BlockInputs) -> tuple[Stream, AnyCache | None]:
         x, cache = self._with_itself(x, inputs)
         x = self._added(self.norm3, x, lambda y: self._cross_attention(y, inputs), inputs, 3)
         return self._added(self.norm2, x, self._mlp, inputs, 1), cache
@@ -137,7 +137,7 @@ class DecoderBlock(_Block):
         mask = True if inputs.memory_valid is None else inputs.memory_valid[:, None, None]
         return nn.softmax(scores.astype(jnp.float32), axis=-1, where=mask)
 
-    def _with_itself(self, x: Stream, inputs: BlockInputs) -> tuple[Stream, Cache | None]:
+    def _with_itself(self, x: Stream, inputs: BlockInputs) -> tuple[Stream, AnyCache | None]:
         cache = None
 
         def attend(y):

@@ -10,7 +10,7 @@ from jaxtyping import Array, DTypeLike, Float
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.models.causal_model import CausalModel
 from jaxmodels.models.layers import Dense, LayerNorm
-from jaxmodels.models.layers.attention import Cache, attention, cached_attention
+from jaxmodels.models.layers.attention import AnyCache, attention, cached_attention
 from jaxmodels.models.layers.masks import positions_in_documents
 from jaxmodels.models.layers.stack import BlockInputs
 from jaxmodels.models.options import require_at_least
@@ -166,7 +166,7 @@ class Block(nn.Module):
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch length width"], inputs: BlockInputs
-    ) -> tuple[Float[Array, "batch length width"], Cache | None]:
+    ) -> tuple[Float[Array, "batch length width"], AnyCache | None]:
         width = x.shape[-1]
 
         def dense(features, name, deviation=_DEVIATION):

@@ -6,7 +6,7 @@ from flax import linen as nn
 from jaxtyping import Array, DTypeLike, Float, Key
 
 from jaxmodels.models.layers import Dense, rms_norm
-from jaxmodels.models.layers.attention import Cache, attention, cached_attention
+from jaxmodels.models.layers.attention import AnyCache, attention, cached_attention
 from jaxmodels.models.layers.rotary import rotate
 from jaxmodels.models.layers.stack import BlockInputs
 from jaxmodels.ops.materialize import materialize_on_cpu
@@ -56,7 +56,7 @@ class GPTBlock(nn.Module):
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch length width"], inputs: BlockInputs
-    ) -> tuple[Float[Array, "batch length width"], Cache | None]:
+    ) -> tuple[Float[Array, "batch length width"], AnyCache | None]:
         if self.residual_scales and inputs.first is not None:
             ones, zeros = nn.initializers.ones, nn.initializers.zeros
             stream = self.param("stream_scale", ones, ()).astype(x.dtype)

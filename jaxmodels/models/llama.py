@@ -15,7 +15,7 @@ from jaxmodels.errors import InputError, require_known
 from jaxmodels.models.causal_model import CausalModel
 from jaxmodels.models.gpt_block import RMSNorm
 from jaxmodels.models.layers import Dense
-from jaxmodels.models.layers.attention import Cache, attention, cached_attention
+from jaxmodels.models.layers.attention import AnyCache, attention, cached_attention
 from jaxmodels.models.layers.rotary import Stretch, rotary_angles, rotate
 from jaxmodels.models.layers.stack import BlockInputs
 from jaxmodels.models.options import require_at_least
@@ -248,7 +248,7 @@ class LlamaBlock(nn.Module):
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch length width"], inputs: BlockInputs
-    ) -> tuple[Float[Array, "batch length width"], Cache | None]:
+    ) -> tuple[Float[Array, "batch length width"], AnyCache | None]:
         width = x.shape[-1]
         deviation = width**-0.5
         small = deviation / (2 * self.layers) ** 0.5

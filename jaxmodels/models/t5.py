@@ -20,7 +20,7 @@ from jaxmodels.errors import require_known
 from jaxmodels.models.encoder_decoder import Memory
 from jaxmodels.models.gpt_block import RMSNorm
 from jaxmodels.models.layers import Rate
-from jaxmodels.models.layers.attention import Cache
+from jaxmodels.models.layers.attention import AnyCache, Cache
 from jaxmodels.models.layers.beam_attention import Remembered
 from jaxmodels.models.layers.relative import relative_bias
 from jaxmodels.models.layers.stack import BlockInputs, is_scanned, run_blocks
@@ -211,11 +211,11 @@ class T5(nn.Module):
     def decode(
         self,
         tokens: Int[Array, "rows new"],
-        cache: list[Cache],
+        cache: list[AnyCache],
         start: Int[Array, " rows"],
         at: Int[Array, " rows"],
         memory: Memory,
-    ) -> tuple[Float[Array, "rows 1 vocabulary"], list[Cache]]:
+    ) -> tuple[Float[Array, "rows 1 vocabulary"], list[AnyCache]]:
         """Computes the logits of the token after new token number `at`, and the cache with all new
         ones, the first of which stands at `start` (see `decoding.Step`).
 

@@ -8,7 +8,7 @@ from jaxtyping import Array, DTypeLike, Float
 
 from jaxmodels.models.gpt_block import RMSNorm
 from jaxmodels.models.layers import Dense
-from jaxmodels.models.layers.attention import Cache, attention, cached_attention
+from jaxmodels.models.layers.attention import AnyCache, Cache, attention, cached_attention
 from jaxmodels.models.layers.beam_attention import attention_to
 from jaxmodels.models.layers.stack import BlockInputs
 from jaxmodels.ops.materialize import materialize_on_cpu
@@ -59,7 +59,7 @@ class T5Block(nn.Module):
     def _norm(self) -> RMSNorm:
         return RMSNorm(True, self.dtype, EPSILON)
 
-    def __call__(self, x: Stream, inputs: BlockInputs) -> tuple[Stream, Cache | None]:
+    def __call__(self, x: Stream, inputs: BlockInputs) -> tuple[Stream, AnyCache | None]:
         y, cache = self._self_attention(self.norm1(x), inputs)
         x = x + inputs.dropped(y, 0)
         if self.decodes:
@@ -76,7 +76,7 @@ class T5Block(nn.Module):
     def _drop(self, inputs: BlockInputs, use: int) -> Callable | None:
         return None if inputs.seeds is None else lambda weights: inputs.dropped(weights, use)
 
-    def _self_attention(self, y: Stream, inputs: BlockInputs) -> tuple[Stream, Cache | None]:
+    def _self_attention(self, y: Stream, inputs: BlockInputs) -> tuple[Stream, AnyCache | None]:
         parts = [self._heads(dense(y)) for dense in (self.query, self.key, self.value)]
         how = {"scale": 1.0, "bias": inputs.bias}
         if inputs.cache is not None:

@@ -50,6 +50,7 @@ def test_a_file_of_pairs_to_translations(tmp_path, capsys):
         "workdir": workdir,
         "mesh": "data=1",
         "validation_fraction": 0.2,
+        "buckets": 1,  # fewer programs
     }
     assert run(**flags, steps=6, eval_every=6, log_every=3) == 0
     captured = capsys.readouterr()

@@ -58,7 +58,7 @@ def test_published_weights_translate_train_and_are_handed_on(published, tmp_path
     text.write_text("\n".join(ENGLISH))
     common = {"data": pairs, "mesh": "data=1", "validation_fraction": 0, "test_fraction": 0}
     common |= {"workdir": tmp_path / "run", "skip_bad_records": 9}
-    start = {"init_from": published, "length": 16}
+    start = {"init_from": published, "length": 48, "batch_size": 3}
 
     lines = tmp_path / "lines.jsonl"
     predicts = {"mode": "predict", "input": text, "output": lines}
@@ -75,7 +75,7 @@ def test_published_weights_translate_train_and_are_handed_on(published, tmp_path
     for file in published.iterdir():
         assert (again / file.name).is_file()
 
-    steps = {"steps": 40, "batch_size": 3, "log_every": 40, "eval_every": 40, "dropout": 0.1}
+    steps = {"steps": 40, "log_every": 40, "eval_every": 40, "dropout": 0.1}
     assert run(**common, **start, **steps, learning_rate=0.01) == 0
     lines.unlink()
     assert run(workdir=tmp_path / "run", **predicts, beams=3) == 0

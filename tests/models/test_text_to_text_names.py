@@ -12,7 +12,7 @@ from jaxmodels.pretrained import load
 from tests.pretrained.theirs import in_memory
 
 SIZES = {"layers": 1, "decoder_layers": 1, "width": 8, "heads": 2, "hidden": 12}
-T5 = T5Config(**SIZES, head_size=4, gated=True, tied=False)
+T5 = T5Config(**SIZES, head_size=4, gated=True, tied=False, rows=11)
 MARIAN = MarianConfig(**SIZES, context=6)
 CONFIGS = {"t5": (T5, t5_names), "marian": (MARIAN, marian_names)}
 WORDS = 11

@@ -15,7 +15,7 @@ from tests.pretrained.theirs import weights_of
 WORDS, END = 31, 1
 PADDING = {"marian": 30, "t5": 0, "t5-1.1": 0}
 SIZES = {"layers": 2, "decoder_layers": 2, "width": 24, "heads": 4, "hidden": 40}
-_POSITIONS = {"position_buckets": 8, "farthest": 12}
+_POSITIONS = {"position_buckets": 8, "farthest": 12, "rows": WORDS}
 CONFIGS = {
     "marian": MarianConfig(**SIZES, context=40),
     "t5": T5Config(**SIZES, **_POSITIONS, head_size=8, gated=False, tied=True),

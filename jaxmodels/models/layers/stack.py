@@ -13,7 +13,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from jaxmodels.errors import require_known
-from jaxmodels.models.layers.attention import Cache
+from jaxmodels.models.layers.attention import AnyCache
 from jaxmodels.models.layers.beam_attention import Remembered
 from jaxmodels.ops import hash_dropout, seeds_for
 from jaxmodels.protocol import PyTree
@@ -34,7 +34,7 @@ class BlockInputs(NamedTuple):
     value: Float[Array, "batch length groups size"] | None = None  # value embeddings
     seeds: UInt32[Array, "batch 2"] | None = None  # of dropout; None: there is none
     rate: Float[Array, ""] | float = 0.0  # of dropout
-    cache: Cache | None = None
+    cache: AnyCache | None = None
     start: Int[Array, "*rows"] | int = 0  # where the cache is written from
     bias: Float[Array, "rows heads queries keys"] | None = None  # of self-attention
     memory: Float[Array, "batch source width"] | None = None  # what a decoder reads
