@@ -197,13 +197,7 @@ class EncoderDecoder(nn.Module):
 
         valid: the tokens that are there, the others are padding behind them; None: all are there.
         """
-        encoded = self._encoded(source, valid, BlockInputs())
-        block = self._decoder_block()
-        cross: Any = [
-            Remembered.of(*block.apply({"params": params}, encoded, method="keys_and_values"))
-            for params in self.decoder_params
-        ]
-        return Memory(cross, jnp.ones(source.shape, bool) if valid is None else valid)
+        return self._memory(self._encoded(source, valid, BlockInputs()), valid)
 
     def empty_cache(self, rows: int, length: int) -> list[Cache]:
         """Makes the cache of `decode` for targets of up to `length` tokens."""
@@ -293,6 +287,15 @@ class EncoderDecoder(nn.Module):
             inputs = inputs._replace(bias=bias)
         last = self.encoder_layers + self.decoder_layers
         return inputs._replace(layer=last).dropped(x, 1), inputs
+
+    def _memory(self, encoded, valid) -> Memory:
+        """Makes the memory of what is encoded."""
+        block = self._decoder_block()
+        cross: Any = [
+            Remembered.of(*block.apply({"params": params}, encoded, method="keys_and_values"))
+            for params in self.decoder_params
+        ]
+        return Memory(cross, jnp.ones(encoded.shape[:2], bool) if valid is None else valid)
 
     def _decoded(self, tokens, cache, start, at, memory: Memory):
         """Computes the input of the head at new token number `at`, and the cache."""

@@ -2,7 +2,7 @@
 
 from dataclasses import fields
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -12,7 +12,7 @@ from jaxmodels import across
 from jaxmodels.decoding import Step
 from jaxmodels.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig, Memory
 from jaxmodels.models.layers import Dense, Rate
-from jaxmodels.models.layers.attention import Cache
+from jaxmodels.models.layers.attention import AnyCache
 from jaxmodels.models.layers.stack import BlockInputs
 from jaxmodels.ops import example_seeds
 from jaxmodels.ops.copy_mixture import Mixture, log_probabilities
@@ -83,21 +83,17 @@ class PointerGenerator(EncoderDecoder):
         copied: the numbers of the words of the source, among them those that only it has.
         """
         encoded = self._encoded(source, valid, BlockInputs())
-        block = self._decoder_block()
-        cross: list[Any] = [
-            block.apply({"params": params}, encoded, method="keys_and_values")
-            for params in self.decoder_params
-        ]
-        return CopyMemory(Memory(cross, valid), encoded, self.pointer_key(encoded), copied)
+        keys = self.pointer_key(encoded)
+        return CopyMemory(self._memory(encoded, valid), encoded, keys, copied)
 
     def decode_words(
         self,
         tokens: Int[Array, "rows new"],
-        cache: list[Cache],
+        cache: list[AnyCache],
         start: Int[Array, " rows"],
         at: Int[Array, " rows"],
         memory: CopyMemory,
-    ) -> tuple[Float[Array, "rows 1 words"], list[Cache]]:
+    ) -> tuple[Float[Array, "rows 1 words"], list[AnyCache]]:
         """Computes the logarithms of the probabilities of the word after new token number `at`: of
         the vocabulary, then of the words at the places of the source; as `EncoderDecoder.decode`.
         """

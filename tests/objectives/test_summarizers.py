@@ -149,7 +149,7 @@ def test_the_head_at_the_places_of_summaries_alone_has_the_loss_of_a_whole_pass(
 
 
 def _mean_loss(objective, params, batch):
-    mean, _, metrics = objective.loss({"dropout": 0.0}, params, {}, batch, KEY)
+    mean, _, metrics = objective.loss({}, params, {}, batch, KEY)
     return mean.total / mean.count + 0 * metrics["accuracy"].total
 
 
