@@ -16,7 +16,7 @@ from tests.marks import slow
 
 RATE = 1000
 NAMES = {"low": 90, "mid": 190, "top": 320}
-TINY = {"rate": RATE, "bands": 12, "window": 0.06, "hop": 0.02, "units": "words"}
+TINY = {"rate": RATE, "longest": 3.0, "bands": 12, "window": 0.06, "hop": 0.02, "units": "words"}
 SMALL = {"halvings": 1, "width": 16, "layers": 1, "steps": 60, "batch_size": 16}
 SMALL |= {"learning_rate": 0.02, "eval_every": 60, "mesh": "data=1"}
 CONFORMER = {"model": "conformer", "heads": 2, "kernel": 3}
