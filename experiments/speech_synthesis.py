@@ -82,7 +82,7 @@ class SpeechSynthesisConfig(Config):
     """Steps from noise to a spectrogram."""
     temperature: Annotated[float, Role.READ] = 0.7
     """Standard deviation of that noise."""
-    ema: float = 0.995
+    ema: float = 0.99
     """Decay of the average of parameters for evaluation; 0: no average."""
     voice: Annotated[str, Role.VERB] = ""
     """The speaker of --mode predict; empty: the first one."""

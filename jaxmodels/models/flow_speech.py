@@ -50,9 +50,9 @@ class FlowSpeech(nn.Module):
     """A flow from noise to spectrograms (Lipman et al. 2023), and the durations of texts.
 
     The characters of a text are spread evenly over its frames, and the blocks (ConvNeXt's, Liu et
-    al. 2022, whose norms are scaled and shifted by time and voice as in Peebles & Xie 2023) bend
-    that alignment, as those of E2 TTS (Eskimez et al. 2024) have to find it: for words and short
-    phrases.
+    al. 2022, whose norms are scaled and shifted by time, voice and the mean of the characters as in
+    Peebles & Xie 2023) bend that alignment, as those of E2 TTS (Eskimez et al. 2024) have to find
+    it: for words and short phrases.
     """
 
     characters: int
@@ -66,6 +66,7 @@ class FlowSpeech(nn.Module):
         self.embedding = nn.Embed(self.characters + 1, self.width, dtype=self.dtype)
         self.voice = nn.Embed(self.speakers, self.width, dtype=self.dtype)
         self.time = Dense(self.width, dtype=self.dtype)
+        self.whole = Dense(self.width, dtype=self.dtype)
         self.entry = Dense(self.width, dtype=self.dtype)
         self.blocks = [Block(self.dtype) for _ in range(self.depth)]
         self.norm = LayerNorm(dtype=self.dtype)
@@ -100,19 +101,24 @@ class FlowSpeech(nn.Module):
         said = jnp.take_along_axis(self.embedding(spoken.tokens), letter[..., None], axis=1)
         parts = [noisy.astype(self.dtype), said, waves(at), waves(at * letters)]
         x = self.entry(jnp.concatenate(parts, axis=-1))
-        condition = nn.silu(self.time(waves(time)) + self.voice(spoken.speaker))
+        condition = self.time(waves(time)) + self.voice(spoken.speaker)
+        condition = nn.silu(condition + self.whole(self._mean(spoken)))
         for block in self.blocks:
             x = block(x * inside, condition)
         return (self.exit(self.norm(x)) * inside).astype(jnp.float32)
 
     def duration(self, spoken: Spoken) -> Float[Array, " batch"]:
         """Gives the logarithm of the number of frames of a text."""
-        is_letter = (spoken.tokens > 0)[..., None]
-        letters = jnp.sum(is_letter, axis=1)
-        mean = jnp.sum(self.embedding(spoken.tokens) * is_letter, axis=1)
-        parts = [mean / jnp.maximum(letters, 1), self.voice(spoken.speaker), jnp.log1p(letters)]
+        letters = jnp.sum(spoken.tokens > 0, axis=1, keepdims=True)
+        parts = [self._mean(spoken), self.voice(spoken.speaker), jnp.log1p(letters)]
         hidden = nn.silu(self.duration_hidden(jnp.concatenate(parts, axis=-1)))
         return self.duration_exit(hidden)[:, 0].astype(jnp.float32)
+
+    def _mean(self, spoken: Spoken) -> Float[Array, "batch width"]:
+        """Gives the mean of a text's characters, which tells a frame what lies far from it."""
+        is_letter = (spoken.tokens > 0)[..., None]
+        total = jnp.sum(self.embedding(spoken.tokens) * is_letter, axis=1)
+        return total / jnp.maximum(jnp.sum(is_letter, axis=1), 1)
 
     @staticmethod
     def _places(

@@ -70,6 +70,7 @@ def test_a_folder_of_sounds_to_a_file_of_labels(tmp_path, capsys):
     assert found["splits"]["train"]["accuracy"] == 1
 
 
+@pytest.mark.slow
 def test_the_worst_mistakes_are_listed_and_play(tmp_path):
     examples = [(tone(f, n), name) for name, f in CLASSES.items() for n in range(20)]
     wrong = [(tone(300, 50 + number), "high") for number in range(2)]

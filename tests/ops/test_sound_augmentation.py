@@ -15,6 +15,7 @@ from jaxmodels.ops.augmentation.sounds import (
     shift,
     white_noise,
 )
+from tests.ops.compiling import quick_jit
 
 
 def keys(count, seed=0):
@@ -44,15 +45,19 @@ def test_speed_changes_pitch_and_duration_about_the_middle():
 
 
 def test_noise_has_the_ratio_that_was_drawn_and_gain_the_level():
-    noise = np.asarray(white_noise(keys(4), 20_000))
-    np.testing.assert_allclose(noise.mean(1), 0, atol=0.03)
-    np.testing.assert_allclose(noise.var(1), 1, atol=0.03)
-    assert abs(np.corrcoef(noise)[0, 1]) < 0.03
-    sounds = jnp.asarray(np.sin(np.arange(20_000) / 3)[None].repeat(50, 0), jnp.float32)
-    added = np.asarray(random_noise(sounds, keys(50), 20.0, 10.0) - sounds)
+    noise = np.asarray(white_noise(keys(4), 10_000))
+    np.testing.assert_allclose(noise.mean(1), 0, atol=0.05)
+    np.testing.assert_allclose(noise.var(1), 1, atol=0.05)
+    assert abs(np.corrcoef(noise)[0, 1]) < 0.05
+    sounds = jnp.asarray(np.sin(np.arange(10_000) / 3)[None].repeat(50, 0), jnp.float32)
+
+    def noisy(share):
+        return quick_jit(lambda keys: random_noise(sounds, keys, 20.0, 10.0, share))(keys(50))
+
+    added = np.asarray(noisy(1.0) - sounds)
     ratios = 10 * np.log10(0.5 / added.var(1))
-    assert 9.5 < ratios.min() < 12 and 18 < ratios.max() < 20.5
-    some = np.asarray(random_noise(sounds, keys(50), 20.0, 10.0, 0.5) - sounds).any(1)
+    assert 9 < ratios.min() < 12 and 18 < ratios.max() < 21
+    some = np.asarray(noisy(0.5) - sounds).any(1)
     assert 15 < some.sum() < 35
     louder = 20 * np.log10(np.abs(random_gain(sounds, keys(50), 6.0)).max(1))
     assert -6.01 < louder.min() < -4 and 4 < louder.max() < 6.01
