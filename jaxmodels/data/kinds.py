@@ -19,8 +19,8 @@ _EXPERIMENTS = {
     "text": ("language_model", "sentiment", "translation", "summarization"),
     "video": (),
 }
-_EMBEDDED = {"digits": "images", "pydoc": "text", "opinions": "text"}
 _SOUNDS = ("tones", "clear_tones", "dialled_keys", "connected_digits")
+_EMBEDDED = {"digits": "images", "pydoc": "text", "opinions": "text", "dates": "text"}
 _EMBEDDED |= dict.fromkeys(_SOUNDS, "sound")
 
 

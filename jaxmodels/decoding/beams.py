@@ -101,7 +101,7 @@ def search(
             written=search.written + 1,
             tokens=jnp.take_along_axis(texts, kept[..., None], axis=1),
             total=total,
-            cache=reordered(cache, parent),
+            cache=reordered(cache, parent, size),
             found=found,
             ended=search.ended | (size + 1 >= limit),
         )

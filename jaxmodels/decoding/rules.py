@@ -7,6 +7,7 @@ for texts that are drawn, taken greedily and searched for alike.
 from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 # (logits, tokens, length) -> logits: of the token after the first `length` tokens of each row.
@@ -55,7 +56,9 @@ def at_least(shortest: Int[Array, ""] | int, end: Int[Array, ""] | int) -> Rule:
     included and its end not."""
 
     def rule(logits, tokens, length):
-        return logits.at[:, end].min(jnp.where(length < shortest, -jnp.inf, jnp.inf))
+        # Comparisons cost less than writing at one place: they need no copy of all logits.
+        is_end = jnp.arange(logits.shape[-1]) == end
+        return jnp.where(is_end & (length < shortest)[:, None], -jnp.inf, logits)
 
     return rule
 
@@ -67,10 +70,12 @@ def without(barred: Sequence[int], at: Int[Array, " rows"] | int | None = None) 
     """
 
     def rule(logits, tokens, length):
-        cut = logits.at[:, jnp.array(barred, jnp.int32)].set(-jnp.inf)
-        return cut if at is None else jnp.where((length == at)[:, None], cut, logits)
+        cut = np.isin(np.arange(logits.shape[-1]), barred)
+        if at is not None:
+            cut = cut & (length == at)[:, None]
+        return jnp.where(cut, -jnp.inf, logits)
 
-    return rule if len(barred) else lambda logits, tokens, length: logits
+    return rule
 
 
 def forced(token: Int[Array, ""] | int, at: Int[Array, " rows"] | int) -> Rule:

@@ -150,7 +150,7 @@ class CausalModel(nn.Module):
           only the last one counts, and logits of all would fill the memory.
         """
         start = jnp.asarray(start, jnp.int32)
-        length = cache[0].key.shape[1]
+        length = cache[0].length
         if tokens.shape[1] > length:
             raise InputError(f"{tokens.shape[1]} tokens; expected at most the cache's {length}")
         positions = start[..., None] + jnp.arange(tokens.shape[1])

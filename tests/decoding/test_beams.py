@@ -70,7 +70,9 @@ def _all_texts(row, penalty, most=MOST, allowed=lambda text: True):
             is_whole = more[-1] == END or count == most
             if END in more[:-1] or not is_whole or not allowed((*prefix, *more)):
                 continue
-            total = sum(_log_probabilities((*prefix, *more[:i]), row)[more[i]] for i in range(count))
+            total = sum(
+                _log_probabilities((*prefix, *more[:i]), row)[more[i]] for i in range(count)
+            )
             scored.append((total / count**penalty, (*prefix, *more)))
     return sorted(scored, reverse=True)
 
@@ -112,7 +114,7 @@ def test_rows_have_limits_of_their_own():
 @pytest.mark.parametrize(
     "rules, allowed",
     [
-        ((no_repeats(2),), lambda text: len(set(zip(text, text[1:]))) == len(text) - 1),
+        ((no_repeats(2),), lambda text: len(set(itertools.pairwise(text))) == len(text) - 1),
         ((at_least(4, END),), lambda text: END not in text[:4]),
         ((without([3, 0]),), lambda text: {3, 0}.isdisjoint(text[2 - (text[0] != 3) :])),
         ((without([3], at=2),), lambda text: text[0] == 3 or text[2:3] != (3,)),
@@ -140,10 +142,17 @@ def test_one_beam_is_the_greedy_text_and_rules_are_the_same():
         size = min(int(writing.length[row]), len(PREFIXES[row]) + 6)
         assert _texts(found, row) == [tuple(text[:size].tolist())]
         assert size <= 3 or text[3] == 3
+
+
+def test_rules_hold_in_drawn_texts():
+    tokens, length = _prefixes()
+    room = jnp.pad(tokens, ((0, 0), (0, 6)))
+    keys, rules = jax.random.split(jax.random.key(0), 3), (no_repeats(2), without([1]))
     drawn = extend(STEP, begin(STEP, room, length, ROOM), 6, keys, Choice(2.0), -1, ROOM, rules)
-    for text, size in zip(np.asarray(drawn.tokens), drawn.length):
-        pairs = list(zip(text[:size], text[1:size]))
-        assert len(set(pairs)) == len(pairs) and text[3] == 3
+    for row, text in enumerate(np.asarray(drawn.tokens)):
+        text = text[: int(drawn.length[row])].tolist()
+        assert len(text) == len(PREFIXES[row]) + 6 and 1 not in text[1:]
+        assert len(set(itertools.pairwise(text))) == len(text) - 1
 
 
 def test_a_row_does_not_depend_on_the_others():

@@ -83,6 +83,13 @@ class PublishedTokenizer:
         kept = [int(token) for token in tokens if int(token) != self.end]
         return self._tokenizer.decode(kept, skip_special_tokens=False)
 
+    @property
+    def padding(self) -> int | None:
+        """The token that the config beside the file calls padding."""
+        named = self.config.get("pad_token")
+        named = named.get("content") if isinstance(named, dict) else named
+        return self.token_of(named) if isinstance(named, str) else None
+
     def token_of(self, text: str) -> int | None:
         """Returns the token of this very text, special or not; None: there is none."""
         return self._tokenizer.token_to_id(text)

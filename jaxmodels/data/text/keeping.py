@@ -3,19 +3,24 @@
 from pathlib import Path
 
 from jaxmodels.cache import cache_folder
+from jaxmodels.data.text.sentencepieces import is_sentencepiece
 from jaxmodels.data.text.tokenizers import FILE, hash_of, load_tokenizer
 
 
 def keep_tokenizer(weights: Path) -> str | None:
-    """Writes the tokenizer of a GGUF file, or the tokenizer.json beside weights, into the cache, in
-    a folder named by its content; returns the folder, or None where there is none.
+    """Writes the tokenizer of a GGUF file, or the tokenizer.json or the models of sentencepiece
+    beside weights, into the cache, in a folder named by its content; returns the folder, or None
+    where there is none.
 
     Raises:
       InputError: a tokenizer that cannot be read.
     """
-    path = weights if weights.suffix == ".gguf" else _beside(weights)
+    folder = weights if weights.is_dir() else weights.parent
+    path = weights if weights.suffix == ".gguf" else folder / FILE
     if not path.is_file():
-        return None
+        if not is_sentencepiece(folder):
+            return None
+        path = folder
     tokenizer = load_tokenizer(path)
     config = getattr(tokenizer, "config", {})
     name = hash_of(f"{tokenizer.fingerprint} {sorted(config.items())!r}")
@@ -23,7 +28,3 @@ def keep_tokenizer(weights: Path) -> str | None:
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(folder)
     return str(folder)
-
-
-def _beside(weights: Path) -> Path:
-    return (weights if weights.is_dir() else weights.parent) / FILE

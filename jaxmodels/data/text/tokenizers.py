@@ -33,7 +33,8 @@ class Tokenizer(Protocol):
 
     @property
     def name(self) -> str:
-        """The kind: "bytes", "chars", "words", "bpe" or, of a published file, "file"."""
+        """The kind: "bytes", "chars", "words", "bpe" or, of a published file, "file" or
+        "sentencepiece"."""
         ...
 
     @property
@@ -78,7 +79,7 @@ class _Kept(ABC):
     @property
     def text(self) -> str:
         """The file of the tokenizer."""
-        return json.dumps({_KIND: self.name, **self.values}, indent=1) + "\n"
+        return kept_text(self.name, **self.values)
 
     @property
     def fingerprint(self) -> str:
@@ -273,13 +274,18 @@ def words_of(train: Iterable[str]) -> Words:
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
-    """Reads a tokenizer that was saved, a published `tokenizer.json`, or that of a GGUF file.
+    """Reads a tokenizer that was saved, a published `tokenizer.json`, models of sentencepiece, or
+    that of a GGUF file.
 
     path: the file, or its folder.
 
     Raises:
       InputError: there is none, or none that can be read.
     """
+    from jaxmodels.data.text import sentencepieces
+
+    if sentencepieces.is_sentencepiece(path):
+        return sentencepieces.load_sentencepiece(path)
     file = path / FILE if path.is_dir() else path
     if file.suffix == ".gguf":
         from jaxmodels.data.text.bpe import from_gguf
@@ -303,11 +309,18 @@ def load_tokenizer(path: Path) -> Tokenizer:
             return Characters(**content)
         if kind == "words":
             return Words(tuple(content["vocabulary"]))
+        if kind == sentencepieces.KIND:
+            return sentencepieces.kept_sentencepiece(file, content)
     except (TypeError, KeyError) as error:
         raise InputError(f"tokenizer = {path}; {file} is damaged: {error}; copy it anew") from None
     from jaxmodels.data.text.bpe import published
 
     return published(file, text)
+
+
+def kept_text(kind: str, **values: Any) -> str:
+    """Makes the file of a tokenizer that is its kind and some values."""
+    return json.dumps({_KIND: kind, **values}, indent=1) + "\n"
 
 
 def hash_of(text: str) -> str:

@@ -7,8 +7,8 @@ traced with the kernels of another:
 - splash: the splash kernels in Pallas, on one TPU device.
 - blocks: products and a softmax per block of queries, which leaves out the keys that no query of
   the block sees. For a CPU.
-- einsum: two products and a softmax, anywhere. Only this one takes dropout of the weights and masks
-  of any form.
+- einsum: two products and a softmax, anywhere. Only this one takes a bias of the scores, dropout of
+  the weights, and masks of any form.
 
 `cudnn` and `splash` have no second derivatives of their own; `twice.py` gives them those of einsum.
 """
@@ -22,6 +22,7 @@ from jax.extend.backend import get_backend
 from jaxtyping import Array, Bool, DTypeLike, Float, Int
 
 from jaxmodels.errors import InputError, RunError
+from jaxmodels.models.layers.beam_attention import BeamCache, attention_weights, beam_attention
 from jaxmodels.models.layers.fused_attention import cudnn_attention, splash_attention
 from jaxmodels.models.layers.masks import visible
 from jaxmodels.ops import with_second_derivatives
@@ -98,6 +99,7 @@ def attention(
     documents: Int[Array, "batch queries"] | None = None,
     valid: Bool[Array, "batch keys"] | None = None,
     drop: Drop | None = None,
+    bias: Float[Array, "rows heads queries keys"] | None = None,
 ) -> Float[Array, "batch queries heads size"]:
     """Computes softmax(scale * query key^T) value over the keys that each query may see (Vaswani et
     al. 2017, equation 1). A query that sees no key gives zeros.
@@ -110,17 +112,19 @@ def attention(
     documents: the number of the document at each place; a query sees keys of its own document only.
     valid: the keys that exist; the others are padding.
     drop: what is done to the weights in training.
+    bias: is added to the scaled scores, as relative positions are (Raffel et al. 2020); its rows
+      are those of the batch, or one.
 
     Raises:
       InputError: an unknown kind, or one that cannot do what is asked.
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    _require_able(kind, causal, window, valid, drop)
+    _require_able(kind, causal, window, valid, drop, bias)
 
     def plain(query, key, value):
         mask = visible(query.shape[1], key.shape[1], causal, window, documents, valid)
         empty = valid is not None  # then a query may see nothing
-        return _einsum_attention(query, key, value, mask, scale, drop, empty)
+        return _einsum_attention(query, key, value, mask, scale, drop, empty, bias)
 
     if kind == "einsum":
         return plain(query, key, value)
@@ -145,55 +149,73 @@ class Cache(NamedTuple):
         """Makes a cache in which nothing stands yet."""
         return cls(*(jnp.zeros((batch, length, groups, size), dtype) for _ in range(2)))
 
+    @property
+    def length(self) -> int:
+        """The places."""
+        return self.key.shape[1]
+
+    def repeated(self, beams: int) -> BeamCache:
+        """Makes the cache of several beams of each row (see `decoding.caches`)."""
+        return BeamCache.of(self.key, self.value, beams)
+
+
+AnyCache = Cache | BeamCache
+
 
 def cached_attention(
     query: Float[Array, "batch new heads size"],
     key: Float[Array, "batch new groups size"],
     value: Float[Array, "batch new groups size"],
-    cache: Cache,
+    cache: AnyCache,
     start: Int[Array, "*rows"] | int,
     *,
     window: int = 0,
     scale: float | None = None,
-) -> tuple[Float[Array, "batch new heads size"], Cache]:
+    bias: Float[Array, "rows heads new places"] | None = None,
+) -> tuple[Float[Array, "batch new heads size"], AnyCache]:
     """Writes new keys and values at the places from `start` on, and attends to all up to each
     query's own. Gives the output and the cache after it.
 
     start: one number, or one per row. What the cache has at later places is not seen, so that a
       row may be padded at its end and go on from its true length. start + new must not exceed the
       cache.
+    bias: is added to the scaled scores of all places of the cache.
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     start = jnp.asarray(start, jnp.int32)
     starts = jnp.broadcast_to(start, query.shape[:1])
+    if isinstance(cache, BeamCache):
+        return beam_attention(query, key, value, cache, starts, window, scale, bias)
     if start.ndim:
         write = jax.vmap(lambda old, new, at: jax.lax.dynamic_update_slice_in_dim(old, new, at, 0))
-        cache = Cache(*(write(old, new, starts) for old, new in zip(cache, (key, value))))
+        key, value = (write(old, new, starts) for old, new in zip(cache, (key, value)))
     else:
         write = jax.lax.dynamic_update_slice_in_dim
-        cache = Cache(*(write(old, new, start, 1) for old, new in zip(cache, (key, value))))
+        key, value = (write(old, new, start, 1) for old, new in zip(cache, (key, value)))
+    cache = cache._replace(key=key, value=value)
     places = starts[:, None] + jnp.arange(query.shape[1])
-    keys = jnp.arange(cache.key.shape[1])
+    keys = jnp.arange(cache.length)
     mask = keys <= places[..., None]
     if window:
         mask &= keys > places[..., None] - window
-    out = _einsum_attention(query, cache.key, cache.value, mask[:, None, None], scale)
-    return out, cache
+    mask = mask[:, None, None]
+    return _einsum_attention(query, cache.key, cache.value, mask, scale, bias=bias), cache
 
 
-def _require_able(kind: str, causal: bool, window: int, valid, drop) -> None:
+def _require_able(kind: str, causal: bool, window: int, valid, drop, bias) -> None:
     if kind not in KINDS:
         raise InputError(f"attention = {kind}; expected one of {', '.join(KINDS)}")
     if window and not causal:
         raise InputError(f"window = {window}; expected 0 where attention is not causal")
-    if kind != "einsum" and (not causal or valid is not None or drop is not None):
+    others = (valid, drop, bias)
+    if kind != "einsum" and (not causal or any(other is not None for other in others)):
         raise InputError(
             f"attention = {kind}; expected einsum for attention that is not causal, has padding or"
-            " drops weights: --attention einsum, or leave out --dropout"
+            " a bias, or drops weights: --attention einsum, or leave out --dropout"
         )
 
 
-def _einsum_attention(query, key, value, mask, scale, drop=None, empty=False):
+def _einsum_attention(query, key, value, mask, scale, drop=None, empty=False, bias=None):
     """Computes attention by two products.
 
     mask: [batch or 1, 1, 1, queries, keys], or None.
@@ -203,7 +225,10 @@ def _einsum_attention(query, key, value, mask, scale, drop=None, empty=False):
     grouped = query.reshape(batch, length, key.shape[2], -1, size)
     wide = jnp.promote_types(query.dtype, jnp.float32)
     scores = jnp.einsum("bqghd,bkgd->bghqk", grouped, key, preferred_element_type=wide)
-    weights, total = _weights(scale * scores, mask, empty)
+    scores = scale * scores
+    if bias is not None:
+        scores += bias.reshape(len(bias), *scores.shape[1:]).astype(wide)
+    weights, total = attention_weights(scores, mask, empty)
     if drop is not None:
         weights = drop(weights)
     out = jnp.einsum("bghqk,bkgd->bqghd", weights.astype(value.dtype), value)
@@ -229,23 +254,9 @@ def _block_attention(query, key, value, window, scale, documents):
             mask = mask & (own == others)[:, None, None]
         of_block, keys = query[..., start:stop, :], key[:, :, first:stop]
         scores = jnp.einsum("bghqd,bgkd->bghqk", of_block, keys, preferred_element_type=wide)
-        weights, total = _weights(scale * scores, mask)
+        weights, total = attention_weights(scale * scores, mask)
         values = value[:, :, first:stop]
         out = jnp.einsum("bghqk,bgkd->bghqd", weights.astype(value.dtype), values)
         outputs.append(out / total.astype(value.dtype))
     out = jnp.concatenate(outputs, axis=3).reshape(batch, heads, length, size)
     return materialize_on_cpu(out.swapaxes(1, 2))
-
-
-def _weights(scores, mask, empty=False):
-    """Computes exp(scores - their maximum), and its sum over keys, by which the output is divided:
-    it has fewer numbers than the weights."""
-    if mask is not None:
-        # A finite number, so that a query that sees nothing has neither NaN nor gradient.
-        scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
-    largest = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
-    weights = materialize_on_cpu(jnp.exp(scores - largest))
-    if empty and mask is not None:
-        weights = jnp.where(mask, weights, 0)
-    total = jnp.sum(weights, axis=-1, keepdims=True)
-    return weights, jnp.where(total == 0, 1, total) if empty else total

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from jaxmodels.errors import require_known
 from jaxmodels.models.layers.attention import Cache
+from jaxmodels.models.layers.beam_attention import Remembered
 from jaxmodels.ops import hash_dropout, seeds_for
 from jaxmodels.protocol import PyTree
 
@@ -35,6 +36,10 @@ class BlockInputs(NamedTuple):
     rate: Float[Array, ""] | float = 0.0  # of dropout
     cache: Cache | None = None
     start: Int[Array, "*rows"] | int = 0  # where the cache is written from
+    bias: Float[Array, "rows heads queries keys"] | None = None  # of self-attention
+    memory: Float[Array, "batch source width"] | None = None  # what a decoder reads
+    memory_valid: Bool[Array, "batch source"] | None = None  # False: padding
+    cross: Remembered | None = None  # the block's keys and values of the memory, made beforehand
 
     def dropped(self, x: Float[Array, "batch *rest"], use: int) -> Float[Array, "batch *rest"]:
         """Drops numbers of x; each place of a block has a `use` of its own, below 8."""

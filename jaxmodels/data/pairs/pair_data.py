@@ -1,0 +1,232 @@
+"""Pairs of texts that are ready to learn from, and other sources as their tokens."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from jaxmodels.data.dataset import TRAIN, BadRecord, BadRow, Columns, DataFacts
+from jaxmodels.data.pairs.buckets import Bucket, BucketedPairs, Lengths
+from jaxmodels.data.resident import Resident
+from jaxmodels.data.text.documents import why_undecodable
+from jaxmodels.data.text.framing import PADDING
+from jaxmodels.data.text.tokenizers import Tokenizer, Tokens
+from jaxmodels.errors import InputError
+
+_READ = 512  # lines that become tokens at once
+_LONGER = 4  # times the length of training pairs, which others may have
+
+
+class Pairs(NamedTuple):
+    """The pairs of a split, ordered by their lengths in tokens."""
+
+    sources: Sequence[str]
+    targets: Sequence[str]
+    keys: Sequence[str]  # names of the records
+    places: Int[np.ndarray, " pair"]  # in the split as it is stored
+    lengths: Lengths  # in tokens, with those around
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PairData:
+    """Pairs of a training split and of others ("validation", "test", ...) that are evaluated.
+
+    A split has the columns "source" and "target", int32 [pair, length], filled up with -1. A source
+    ends with the end token, a target begins with the start token and ends with the end token.
+
+    lengths: the most tokens of a training pair. Others have up to `longest`.
+    """
+
+    name: str
+    version: str
+    fingerprint: str  # of the content
+    pair: str
+    splits: Mapping[str, Pairs]
+    tokenizer: Tokenizer
+    start: int
+    end: int
+    lengths: tuple[int, int]
+    buckets: tuple[Bucket, ...]
+    cleaning: Mapping[str, Any] = field(default_factory=dict)
+    skipped: tuple[BadRow, ...] = ()
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The number of pairs of each split."""
+        return {split: len(some.sources) for split, some in self.splits.items()}
+
+    @property
+    def longest(self) -> tuple[int, int]:
+        """The most tokens of any source and target; of longer ones the ends are cut off."""
+        return _LONGER * self.lengths[0], _LONGER * self.lengths[1]
+
+    def columns(self, split: str) -> Columns:
+        """Makes the columns of a split, as long as its longest texts, or those of training."""
+        some = self.splits[split]
+        source, target = self.lengths if split == TRAIN else some.lengths.max(axis=0).tolist()
+        return {
+            "source": self.sources_of(some.sources, source),
+            "target": self.targets_of(some.targets, target),
+        }
+
+    def sources_of(
+        self, texts: Sequence[str], length: int | None = None
+    ) -> Int[np.ndarray, "text length"]:
+        """Makes rows of sources, of the longest length if None is given."""
+        return self._rows(self.tokenizer.encode(texts), length or self.longest[0], [])
+
+    def targets_of(
+        self, texts: Sequence[str], length: int | None = None
+    ) -> Int[np.ndarray, "text length"]:
+        """Makes rows of targets, of the longest length if None is given."""
+        tokens = encoded_targets(self.tokenizer, texts)
+        return self._rows(tokens, length or self.longest[1], [self.start])
+
+    def _rows(self, texts, length: int, before: Sequence[int]) -> Int[np.ndarray, "text length"]:
+        rows = np.full((len(texts), length), PADDING, np.int32)
+        for row, tokens in zip(rows, texts):
+            framed = np.concatenate([before, tokens[: length - 1 - len(before)], [self.end]])
+            row[: len(framed)] = framed
+        return rows
+
+    def text_of(self, tokens: Int[np.ndarray, " token"]) -> str:
+        """Returns the text of what was written behind the start token."""
+        tokens = tokens[tokens != PADDING]
+        ends = np.flatnonzero(tokens == self.end)
+        return self.tokenizer.decode(tokens[: ends[0]] if len(ends) else tokens)
+
+    def training(self) -> BucketedPairs:
+        """Makes the source of training batches."""
+        some = self.splits[TRAIN]
+        key = some.keys.__getitem__
+        return BucketedPairs(self.columns(TRAIN), some.lengths, self.buckets, key)
+
+    def source(self, split: str) -> Resident:
+        """Makes the source of batches of an evaluation, whose pairs have similar lengths."""
+        return Resident(self.columns(split), self.splits[split].keys.__getitem__)
+
+    def texts(self, split: str, columns: Columns) -> tuple[list[str], list[str]]:
+        """Returns the sources and targets of rows of tokens: as they are stored where they are
+        those of this split, otherwise as the tokens tell, of which some tokenizers lose spaces or
+        marks.
+        """
+        if split in self.splits and len(self.splits[split].sources) == len(columns["target"]):
+            own = self.columns(split)
+            if all(np.array_equal(own[side], columns[side]) for side in own):
+                some = self.splits[split]
+                return list(some.sources), list(some.targets)
+        return [self.text_of(row) for row in columns["source"]], [
+            self.text_of(row[1:]) for row in columns["target"]
+        ]
+
+    def places(self, split: str, count: int) -> Int[np.ndarray, " pair"]:
+        """Returns the places of a split's pairs as they are stored; of other data, their own."""
+        some = self.splits.get(split)
+        return some.places if some and len(some.places) == count else np.arange(count)
+
+    def facts(self) -> DataFacts:
+        """Returns what identifies the data, for the record of a run."""
+        facts: dict[str, Any] = {
+            "name": self.name,
+            "version": self.version,
+            "fingerprint": self.fingerprint,
+            "pair": self.pair,
+            "splits": self.sizes,
+            "lengths": list(self.lengths),
+            "buckets": [list(bucket) for bucket in self.buckets],
+            "tokenizer": {
+                "name": self.tokenizer.name,
+                "size": self.tokenizer.size,
+                "fingerprint": self.tokenizer.fingerprint,
+            },
+        }
+        if self.cleaning:
+            facts["cleaning"] = dict(self.cleaning)
+        if self.skipped:
+            records = [str(row) for row in self.skipped]
+            facts["skipped"] = {"count": len(records), "records": records}
+        return DataFacts(facts)
+
+    def summary(self) -> str:
+        """Says in a few lines what is learned from."""
+        sizes = ", ".join(f"{split} {size:,}" for split, size in self.sizes.items())
+        shapes = ", ".join(f"{b.pairs} of {b.source} + {b.target}" for b in self.buckets)
+        lengths = self.splits[TRAIN].lengths
+        lines = [
+            f"pairs: {sizes}; {lengths[:, 0].mean():.1f} + {lengths[:, 1].mean():.1f} tokens each",
+            f"tokens: {self.tokenizer.name}, {self.tokenizer.size:,} of them",
+            f"buckets, in a row of a batch: {shapes} tokens",
+        ]
+        cleaning = self.cleaning
+        for split, found in cleaning.get("repeated", {}).items():
+            lines.append(f"repeated in {split}: {found['count']:,}, as {found['records'][0]}")
+        for split, count in cleaning.get("copies", {}).items():
+            lines.append(f"target equal to source in {split}: {count:,}")
+        if "shared" in cleaning:
+            told = ", ".join(f"{side} {count:,}" for side, count in cleaning["shared"].items())
+            lines.append(
+                f"training pairs of which one text is in an evaluation split: {told};"
+                f" {cleaning.get('dropped', 0):,} left out (--drop-shared)"
+            )
+        if count := cleaning.get("long"):
+            lines.append(f"training pairs that are longer than a row and left out: {count:,}")
+        for split, count in cleaning.get("cut", {}).items():
+            lines.append(f"far longer than in training in {split}: {count:,}, whose ends are cut")
+        return "\n".join(lines)
+
+
+def encoded_targets(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Tokens]:
+    """Returns the tokens of texts that are written: some tokenizers have others for these."""
+    return getattr(tokenizer, "encode_targets", tokenizer.encode)(texts)
+
+
+def read_sources(
+    given: Path | Sequence[Any], data: PairData
+) -> Iterator[tuple[str, Columns | BadRecord]]:
+    """Yields each line of a text file, or each of several strings, with its columns; in place of
+    these the error of a line that cannot be used.
+
+    Raises:
+      InputError: no file, or no line.
+    """
+    lines = map(_line, _read_lines(given)) if isinstance(given, Path) else map(_required, given)
+    while some := list(islice(lines, _READ)):
+        texts = [text for text, error in some if error is None]
+        rows, counts = data.sources_of(texts), map(len, data.tokenizer.encode(texts))
+        good = zip(rows, counts)
+        for text, error in some:
+            if error is None:
+                row, count = next(good)
+                if count < data.longest[0]:
+                    yield text, {"source": row}
+                    continue
+                told = f"has {count:,} tokens; expected fewer than {data.longest[0]}: divide it"
+                error = BadRecord(told, "overlong")
+            yield text, error
+
+
+def _read_lines(path: Path) -> list[bytes]:
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"input = {path}; it cannot be read: {error.strerror}") from None
+    if not text.strip():
+        raise InputError(f"input = {path}; it has no line of text: expected a text a line")
+    return [line.removesuffix(b"\r") for line in text.removesuffix(b"\n").split(b"\n")]
+
+
+def _line(line: bytes) -> tuple[str, BadRecord | None]:
+    try:
+        return _required(line.decode())
+    except UnicodeDecodeError as error:
+        return line.decode("utf-8", "replace"), BadRecord(why_undecodable(error))
+
+
+def _required(text: Any) -> tuple[str, BadRecord | None]:
+    if not isinstance(text, str):
+        return repr(text), BadRecord("is no text", "broken")
+    return text, None if text.strip() else BadRecord("has no visible character", "empty")

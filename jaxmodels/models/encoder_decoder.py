@@ -1,0 +1,378 @@
+"""The transformer of an encoder and a decoder (Vaswani et al. 2017), in the forms in which it is
+trained today."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Bool, DTypeLike, Float, Int, Key
+
+from jaxmodels import across
+from jaxmodels.decoding import Step
+from jaxmodels.errors import InputError, require_known
+from jaxmodels.models.encoder_decoder_block import ACTIVATIONS, DecoderBlock, EncoderBlock
+from jaxmodels.models.layers import LayerNorm, Rate
+from jaxmodels.models.layers.attention import Cache, attention_kind, current_backend
+from jaxmodels.models.layers.beam_attention import Remembered
+from jaxmodels.models.layers.relative import relative_bias
+from jaxmodels.models.layers.stack import BlockInputs, is_scanned, run_blocks
+from jaxmodels.models.options import require_at_least
+from jaxmodels.ops import example_seeds
+from jaxmodels.protocol import PyTree
+
+POSITIONS = ("sinusoidal", "learned", "relative")
+TIES = ("all", "decoder", "none")
+_LONGEST_WAVE = 10_000.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderDecoderConfig:
+    """Options of the transformer of an encoder and a decoder."""
+
+    width: int = 128
+    """Width of the streams."""
+    heads: int = 4
+    """Heads of each attention."""
+    encoder_layers: int = 2
+    """Blocks of the encoder."""
+    decoder_layers: int = 2
+    """Blocks of the decoder."""
+    hidden: int = 0
+    """Width inside the MLPs; 0: 4 * width."""
+    activation: str = "relu"
+    """relu (Vaswani et al. 2017), gelu or silu (Hendrycks & Gimpel 2016)."""
+    norm: str = "first"
+    """Where a block normalises: first (Xiong et al. 2020), which trains with little warm-up, or
+    last (Vaswani et al. 2017)."""
+    positions: str = "sinusoidal"
+    """sinusoidal (Vaswani et al. 2017), learned (Gehring et al. 2017), or relative (Raffel et al.
+    2020): a bias of the scores, which has no longest text."""
+    position_buckets: int = 32
+    """Relative distances that are told apart."""
+    farthest: int = 128
+    """Relative distance from which on all are one."""
+    tied: str = "all"
+    """all: one table embeds source and target and is the head, transposed (Press & Wolf 2017);
+    decoder: the source has a table of its own; none: the head has a kernel of its own too."""
+    attention_dropout: bool = False
+    """Drop weights of attention too."""
+
+    def validate(self) -> None:
+        """Raises InputError for an unknown name or sizes that do not go together."""
+        require_known("activation", self.activation, ACTIVATIONS)
+        require_known("norm", self.norm, ("first", "last"))
+        require_known("positions", self.positions, POSITIONS)
+        require_known("tied", self.tied, TIES)
+        require_at_least(1, self, "width", "heads", "encoder_layers", "decoder_layers", "farthest")
+        require_at_least(0, self, "hidden")
+        require_at_least(4, self, "position_buckets")
+        if self.width % self.heads or self.width % 2:
+            raise InputError(
+                f"width = {self.width}; expected an even multiple of heads = {self.heads}"
+            )
+
+    def create(
+        self,
+        vocabulary: int,
+        lengths: tuple[int, int],
+        dtype: DTypeLike = jnp.float32,
+        *,
+        remat: str = "none",
+        scan_layers: str = "auto",
+    ) -> "EncoderDecoder":
+        """Creates the model. lengths: the most tokens of a source and of a target, for learned
+        positions; the keywords are those of `TextToTextModels`."""
+        self.validate()
+        own: dict[str, Any] = asdict(self)
+        own["normalises_first"] = own.pop("norm") == "first"
+        own["hidden"] = self.hidden or 4 * self.width
+        how: dict[str, Any] = {"remat": remat, "scan_layers": scan_layers}
+        return EncoderDecoder(vocabulary, lengths, dtype=dtype, **own, **how)
+
+
+class Memory(NamedTuple):
+    """What a decoder reads of sources: the keys and values of each of its blocks, and which places
+    are no padding. Its arrays lead with the sources' batch."""
+
+    cross: list[Remembered]
+    valid: Bool[Array, "batch source"]
+
+
+class EncoderDecoder(nn.Module):
+    """The model of `EncoderDecoderConfig`. Parameters are float32, activations are `dtype`, logits
+    are float32. Tokens that are no padding stand first in their rows; padding may be any number.
+
+    Embeddings are multiplied by sqrt(width). A stream that is normalised first is normalised once
+    more at its end.
+    """
+
+    vocabulary: int
+    lengths: tuple[int, int]
+    width: int = 128
+    heads: int = 4
+    encoder_layers: int = 2
+    decoder_layers: int = 2
+    hidden: int = 512
+    activation: str = "relu"
+    normalises_first: bool = True
+    positions: str = "sinusoidal"
+    position_buckets: int = 32
+    farthest: int = 128
+    tied: str = "all"
+    attention_dropout: bool = False
+    dtype: DTypeLike = jnp.float32
+    remat: str = "none"
+    scan_layers: str = "auto"
+
+    def setup(self):
+        shared = self.tied == "all"
+        self.target_table = self._table("embedding" if shared else "target_embedding")
+        self.source_table = self.target_table if shared else self._table("source_embedding")
+        if self.positions == "learned":
+            self.position_tables = [
+                self._table(f"{side}_positions", length)
+                for side, length in zip(("source", "target"), self.lengths)
+            ]
+        elif self.positions == "relative":
+            init, shape = nn.initializers.normal(0.02), (self.position_buckets, self.heads)
+            self.bias_tables = [
+                self.param(f"{side}_relative", lambda key: {"embedding": init(key, shape)})
+                for side in ("encoder", "decoder")
+            ]
+        self.encoder_params = self._blocks("encoder", self.encoder_layers)
+        self.decoder_params = self._blocks("decoder", self.decoder_layers)
+        if self.normalises_first:
+            self.encoder_norm = LayerNorm(dtype=self.dtype)
+            self.decoder_norm = LayerNorm(dtype=self.dtype)
+        if self.tied == "none":
+            init = nn.initializers.normal(self.width**-0.5)
+            shape = self.width, self.vocabulary
+            self.head = self.param("head", lambda key: {"kernel": init(key, shape)})
+
+    def __call__(
+        self,
+        source: Int[Array, "batch source"],
+        target: Int[Array, "batch target"],
+        *,
+        valid: Bool[Array, "batch source"] | None = None,
+        train: bool = False,
+        dropout_rate: Rate = None,
+    ) -> Float[Array, "batch target vocabulary"]:
+        """Computes the logits of the token after each of the target; valid: as in `encode`."""
+        options = {"valid": valid, "train": train, "dropout_rate": dropout_rate}
+        return self.logits(*self.hidden_and_head(source, target, **options))
+
+    def hidden_and_head(
+        self,
+        source: Int[Array, "batch source"],
+        target: Int[Array, "batch target"],
+        *,
+        valid: Bool[Array, "batch source"] | None = None,
+        train: bool = False,
+        dropout_rate: Rate = None,
+    ) -> tuple[Float[Array, "batch target width"], Float[Array, "width vocabulary"]]:
+        """Computes the input of the head, and gives its kernel, for `ops.head_cross_entropy`."""
+        inputs = BlockInputs()
+        if train and dropout_rate is not None:
+            seeds = example_seeds(self.make_rng("dropout"), across.positions(len(source)))
+            inputs = inputs._replace(seeds=seeds, rate=dropout_rate)
+        memory = self._encoded(source, valid, inputs)
+        x, inputs = self._decoder_inputs(target, inputs)
+        inputs = inputs._replace(memory=memory, memory_valid=valid)
+        drops = self.attention_dropout and inputs.seeds is not None
+        kind = self.attention_kind(target.shape[1], drops)
+        x = self._run(self._decoder_block(kind), self.decoder_params, x, inputs)
+        return self._finished(x, "decoder_norm"), self.head_kernel()
+
+    def encode(
+        self,
+        source: Int[Array, "batch source"],
+        valid: Bool[Array, "batch source"] | None = None,
+    ) -> Memory:
+        """Makes the memory of sources, without dropout.
+
+        valid: the tokens that are there, the others are padding behind them; None: all are there.
+        """
+        encoded = self._encoded(source, valid, BlockInputs())
+        block = self._decoder_block()
+        cross = [
+            Remembered.of(*block.apply({"params": params}, encoded, method="keys_and_values"))
+            for params in self.decoder_params
+        ]
+        return Memory(cross, jnp.ones(source.shape, bool) if valid is None else valid)
+
+    def empty_cache(self, rows: int, length: int) -> list[Cache]:
+        """Makes the cache of `decode` for targets of up to `length` tokens."""
+        size = self.width // self.heads
+        return [
+            Cache.empty(rows, length, self.heads, size, self.dtype)
+            for _ in range(self.decoder_layers)
+        ]
+
+    def decode(
+        self,
+        tokens: Int[Array, "rows new"],
+        cache: list[Cache],
+        start: Int[Array, " rows"],
+        at: Int[Array, " rows"],
+        memory: Memory,
+    ) -> tuple[Float[Array, "rows 1 vocabulary"], list[Cache]]:
+        """Computes the logits of the token after new token number `at`, and the cache with all new
+        ones, the first of which stands at `start` (see `decoding.Step`).
+
+        memory: of sources whose number divides the rows; as many rows side by side read each.
+        """
+        places = start[:, None] + jnp.arange(tokens.shape[1])
+        x, inputs = self._decoder_inputs(tokens, BlockInputs(), places, cache[0].length)
+        inputs = inputs._replace(start=start, memory_valid=memory.valid)
+        step, after = _traced_once(self._decoder_block()), []
+        for params, of_block, cross in zip(self.decoder_params, cache, memory.cross):
+            x, updated = step(params, x, inputs._replace(cache=of_block, cross=cross))
+            after.append(updated)
+        x = jnp.take_along_axis(x, at[:, None, None], axis=1)
+        return self.logits(self._finished(x, "decoder_norm"), self.head_kernel()), after
+
+    def step_of(self, params: PyTree, memory: Memory) -> Step:
+        """Makes the step with a cache that writes targets of a memory."""
+        decode = partial(self.apply, {"params": params}, memory=memory, method="decode")
+        return Step(decode, self.empty_cache)
+
+    def cross_weights(
+        self,
+        source: Int[Array, "batch source"],
+        target: Int[Array, "batch target"],
+        valid: Bool[Array, "batch source"] | None = None,
+    ) -> Float[Array, "batch layers heads target source"]:
+        """Computes how each place of the target attends to the source, in each block."""
+        memory = self._encoded(source, valid, BlockInputs())
+        x, inputs = self._decoder_inputs(target, BlockInputs())
+        inputs = inputs._replace(memory=memory, memory_valid=valid)
+        block, weights = self._decoder_block(), []
+        for params in self.decoder_params:
+            weights.append(block.apply({"params": params}, x, inputs, method="cross_weights"))
+            x, _ = block.apply({"params": params}, x, inputs)
+        return jnp.stack(weights, axis=1)
+
+    def logits(
+        self, hidden: Float[Array, "batch length width"], kernel: Float[Array, "width vocabulary"]
+    ) -> Float[Array, "batch length vocabulary"]:
+        """Computes float32 logits from what `hidden_and_head` gives."""
+        wide = jnp.promote_types(hidden.dtype, jnp.float32)
+        kernel = kernel.astype(hidden.dtype)
+        return jnp.einsum("blw,wv->blv", hidden, kernel, preferred_element_type=wide)
+
+    def head_kernel(self) -> Float[Array, "width vocabulary"]:
+        """Gives the kernel of the head."""
+        return self.head["kernel"] if self.tied == "none" else self.target_table.T
+
+    def attention_kind(self, length: int, dropout: bool = False) -> str:
+        """Names the implementation of the decoder's self-attention over `length` tokens.
+
+        dropout: weights of attention are dropped.
+        """
+        how = {"length": length, "head_size": self.width // self.heads}
+        devices = jax.device_count()
+        return attention_kind(
+            current_backend(), self.dtype, devices=devices, dropout=dropout, **how
+        )
+
+    def _encoded(self, source, valid, inputs: BlockInputs) -> Float[Array, "batch source width"]:
+        places = jnp.arange(source.shape[1])
+        x = self._embedded(self.source_table, source, 0, places)
+        if self.positions == "relative":
+            inputs = inputs._replace(bias=self._bias(0, places[None], source.shape[1]))
+        last = self.encoder_layers + self.decoder_layers
+        x = inputs._replace(layer=last).dropped(x, 0)
+        block = EncoderBlock(**self._block_options(), parent=None)
+        x = self._run(block, self.encoder_params, x, inputs._replace(valid=valid))
+        return self._finished(x, "encoder_norm")
+
+    def _decoder_inputs(self, tokens, inputs: BlockInputs, places=None, keys: int = 0):
+        """Embeds the tokens of a target, and adds the bias of their places among so many keys."""
+        places = jnp.arange(tokens.shape[1]) if places is None else places
+        x = self._embedded(self.target_table, tokens, 1, places)
+        if self.positions == "relative":
+            bias = self._bias(1, jnp.atleast_2d(places), keys or tokens.shape[1])
+            inputs = inputs._replace(bias=bias)
+        last = self.encoder_layers + self.decoder_layers
+        return inputs._replace(layer=last).dropped(x, 1), inputs
+
+    def _embedded(self, table, tokens, side: int, places):
+        # Padding may be any number.
+        tokens = jnp.clip(tokens, 0, self.vocabulary - 1)
+        x = jnp.take(table, tokens, axis=0).astype(self.dtype)
+        if self.positions == "relative":
+            return x * jnp.asarray(self.width**0.5, self.dtype)
+        if self.positions == "learned":
+            if places.shape[-1] > self.lengths[side]:
+                raise InputError(
+                    f"{places.shape[-1]} tokens; expected at most {self.lengths[side]}, of which"
+                    " learned positions know"
+                )
+            added = jnp.take(self.position_tables[side], places, axis=0, mode="clip")
+            added = added * self.width**0.5
+        else:
+            added = sinusoids(places, self.width)
+        return x * jnp.asarray(self.width**0.5, self.dtype) + added.astype(self.dtype)
+
+    def _bias(self, side: int, queries, keys: int):
+        table = self.bias_tables[side]["embedding"]
+        how = {"most": self.farthest, "both_sides": side == 0}
+        return relative_bias(table, queries, jnp.arange(keys), **how)
+
+    def _run(self, block: nn.Module, params, x, inputs: BlockInputs):
+        # The decoder's blocks have other numbers than the encoder's, for dropout.
+        first = 0 if isinstance(block, EncoderBlock) else self.encoder_layers
+        own = [{"layer": jnp.int32(first + index)} for index in range(len(params))]
+        how: dict[str, Any] = {"scan": is_scanned(self.scan_layers), "remat": self.remat}
+        return run_blocks([block] * len(params), params, own, x, inputs, **how)[0]
+
+    def _finished(self, x, norm: str):
+        return getattr(self, norm)(x) if self.normalises_first else x
+
+    def _block_options(self) -> dict[str, Any]:
+        names = ("width", "heads", "hidden", "activation", "normalises_first")
+        names = (*names, "attention_dropout", "dtype")
+        return {name: getattr(self, name) for name in names}
+
+    def _decoder_block(self, kind: str = "einsum") -> DecoderBlock:
+        return DecoderBlock(**self._block_options(), kind=kind, parent=None)
+
+    def _table(self, name: str, rows: int = 0) -> Float[Array, "rows width"]:
+        init, shape = (
+            nn.initializers.normal(self.width**-0.5),
+            (rows or self.vocabulary, self.width),
+        )
+        return self.param(name, lambda key: {"embedding": init(key, shape)})["embedding"]
+
+    def _blocks(self, side: str, count: int) -> list[PyTree]:
+        return [
+            self.param(f"{side}_block_{index}", partial(self._block_parameters, side))
+            for index in range(count)
+        ]
+
+    def _block_parameters(self, side: str, key: Key[Array, ""]) -> PyTree:
+        example = jnp.zeros((1, 1, self.width), self.dtype)
+        if side == "encoder":
+            block = EncoderBlock(**self._block_options(), parent=None)
+        else:
+            block = self._decoder_block()
+        return block.init(key, example, BlockInputs(memory=example))["params"]
+
+
+def sinusoids(places: Int[Array, "*rows length"], width: int) -> Float[Array, "*rows length width"]:
+    """Computes sinusoidal positions (Vaswani et al. 2017, section 3.5): the sines of all
+    wavelengths, then the cosines."""
+    frequencies = _LONGEST_WAVE ** (-jnp.arange(width // 2) / (width // 2))
+    angles = places[..., None] * frequencies
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+
+
+@lru_cache(maxsize=64)
+def _traced_once(block: nn.Module) -> Callable:
+    """Makes the pass of a block, which JAX traces once for all equal blocks and all programs."""
+    return jax.jit(lambda params, x, inputs: block.apply({"params": params}, x, inputs))

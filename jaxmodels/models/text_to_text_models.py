@@ -1,0 +1,85 @@
+"""The models that write a text to a text, and the options of each."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import DTypeLike
+
+from jaxmodels.errors import InputError, require_known
+from jaxmodels.models import marian_names, t5_names
+from jaxmodels.models.encoder_decoder import EncoderDecoderConfig
+from jaxmodels.models.layers.stack import REMATS, SCANS
+from jaxmodels.models.marian import MarianConfig
+from jaxmodels.models.options import chosen_options
+from jaxmodels.models.t5 import T5Config
+from jaxmodels.pretrained import Published, Weights
+from jaxmodels.roles import Role
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextToTextModels:
+    """Models of an encoder and a decoder; `models.encoder_decoder` describes their methods."""
+
+    model: str = "transformer"
+    """Architecture: transformer (Vaswani et al. 2017, with what has been changed since), or marian
+    or t5, as published."""
+    transformer: EncoderDecoderConfig = field(default_factory=EncoderDecoderConfig)
+    marian: MarianConfig = field(default_factory=MarianConfig)
+    t5: T5Config = field(default_factory=T5Config)
+    remat: Annotated[str, Role.BITS] = "none"
+    """What the gradient computes again to save memory: none; block, all but the products with
+    kernels; full, all of each block but its input."""
+    scan_layers: Annotated[str, Role.BITS] = "auto"
+    """Whether equal blocks run as a loop, which compiles faster and runs slower on a CPU: on, off,
+    or auto, which means off on a CPU and on elsewhere. Parameters do not depend on it."""
+
+    def validate(self) -> None:
+        """Raises InputError for an unknown model, or options that it cannot have."""
+        require_known("remat", self.remat, REMATS)
+        require_known("scan_layers", self.scan_layers, SCANS)
+        chosen_options(self).validate()
+
+    def create(
+        self, vocabulary: int, lengths: tuple[int, int], dtype: DTypeLike = jnp.float32
+    ) -> nn.Module:
+        """Creates the chosen model of a vocabulary.
+
+        lengths: the most tokens of a source and of a target.
+
+        Raises:
+          InputError: an unknown model, or options that it cannot have.
+        """
+        self.validate()
+        how = {"remat": self.remat, "scan_layers": self.scan_layers}
+        return chosen_options(self).create(vocabulary, lengths, dtype, **how)
+
+
+PUBLISHED = {"marian": marian_names, "t5": t5_names}  # tables of names, by model
+
+
+def flags_from_published(weights: Weights) -> dict[str, Any]:
+    """Reads published weights as flags: the model and its options.
+
+    Raises:
+      InputError: they are of no model of texts to texts here, or of one with other parts.
+    """
+    for names in PUBLISHED.values():
+        if names.is_published(weights):
+            return names.flags_from_published(weights)
+    raise InputError(
+        f"{weights.path} holds weights of another model than {' and '.join(PUBLISHED)}: expected"
+        " those of transformers"
+    )
+
+
+def published_names(models: TextToTextModels, weights: Weights) -> Published:
+    """Makes the table of names of the chosen model for the weights of a file.
+
+    Raises:
+      InputError: a model that nobody publishes.
+    """
+    if models.model not in PUBLISHED:
+        raise InputError(f"model = {models.model}; expected {' or '.join(PUBLISHED)}")
+    return PUBLISHED[models.model].published(chosen_options(models), weights)

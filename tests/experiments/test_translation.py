@@ -1,0 +1,137 @@
+"""Translation from a file to lines: scores, what is kept, resume in an epoch, devices, other
+data."""
+
+import json
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.translation import PRESETS, TranslationConfig, build
+from experiments.translation_report import worst_first
+from jaxmodels.data.pairs import load_pairs
+from jaxmodels.train import configure, load_run, main, train
+
+SMALL = {"tokenizer": "chars", "width": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 1}
+SMALL |= {"batch_size": 8, "eval_batch_size": 8, "warmup_steps": 5, "test_fraction": 0.0}
+LETTERS = "abcd"
+
+
+def pairs(count=60, seed=0):
+    """Words of a few letters, and the same letters in capitals."""
+    generator = np.random.default_rng(seed)
+    found = {}
+    while len(found) < count:
+        length = generator.choice([2, 3, 12])
+        word = "".join(generator.choice(list(LETTERS), length))
+        found[word] = word.upper()
+    return list(found.items())
+
+
+def flags_of(values):
+    words = []
+    for name, value in values.items():
+        words += [f"--{name.replace('_', '-')}", str(value)]
+    return words
+
+
+def run(**flags):
+    return main(TranslationConfig, build, PRESETS, flags_of(flags))
+
+
+def test_a_file_of_pairs_to_translations(tmp_path, capsys):
+    data, workdir = tmp_path / "pairs.tsv", tmp_path / "run"
+    data.write_text("".join(f"{a}\t{b}\n" for a, b in pairs()))
+    flags = {
+        **SMALL,
+        "data": data,
+        "workdir": workdir,
+        "mesh": "data=1",
+        "validation_fraction": 0.2,
+    }
+    assert run(**flags, steps=6, eval_every=6, log_every=3) == 0
+    captured = capsys.readouterr()
+    found = dict(field.split("=", 1) for field in captured.out.splitlines()[-1].split(" "))
+    names = [name for name in found if name.startswith("validation/")]
+    scores = ("loss", "accuracy", "bleu", "chrf", "exact_match")
+    assert names == [f"validation/{name}" for name in scores]
+    assert "buckets, in a row of a batch: " in captured.err + captured.out
+    record = json.loads((workdir / "evaluation.json").read_text())["validation"]
+    assert record["signatures"]["bleu"].startswith("nrefs:1|case:mixed")
+    lines = (workdir / "samples/translations-validation.jsonl").read_text().splitlines()
+    kept = [json.loads(line) for line in lines]
+    assert [one["input"].upper() for one in kept] == [one["reference"] for one in kept]
+    assert (workdir / "samples/attention-validation.png").exists()
+    assert "worst first" in (workdir / "samples/examples-validation.txt").read_text()
+    new, output = tmp_path / "new.txt", tmp_path / "new.jsonl"
+    new.write_bytes(b"abc\n\nd\xe9\n" + kept[0]["input"].encode() + b"\n")
+    assert run(workdir=workdir, mode="predict", input=new, output=output) == 0
+    assert "count=4 failed=2" in capsys.readouterr().out
+    written = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [list(line) for line in written] == [
+        ["input", "output"],
+        *[["input", "error"]] * 2,
+        ["input", "output"],
+    ]
+    assert written[3]["output"] == kept[0]["output"]
+
+
+@pytest.mark.slow
+def test_the_task_is_learned_and_other_data_is_scored(tmp_path, capsys):
+    config = configure(TranslationConfig(), **SMALL, steps=400, eval_every=400, learning_rate=0.01)
+    config = configure(config, mesh="data=1", beams=2, validation_fraction=0.0)
+    given = {"train": pairs(400), "test": pairs(30, seed=1)}
+    result = train(build, configure(config, workdir=str(tmp_path / "run")), given)
+    assert result.scores["test"]["exact_match"] > 0.9
+    lines = load_run(tmp_path / "run", data=given).predict(["abca", "dd"])
+    assert [line["output"] for line in lines] == ["ABCA", "DD"]
+    other = tmp_path / "other.tsv"
+    other.write_text("ab\tAB\ncda\tCDA\n")
+    data = load_pairs(config.data, given)
+    found = build(config, data).elsewhere(configure(config, data=str(other)))
+    assert found.sources["train"].size == 2 and found.name == "other.tsv"
+
+
+@pytest.mark.slow
+def test_a_run_resumes_to_the_bit_in_an_epoch_and_is_the_same_on_all_devices(tmp_path):
+    given = {"train": pairs(100), "test": pairs(10, seed=1)}
+    flags = {**SMALL, "steps": 12, "log_every": 2, "eval_every": 6, "steps_per_dispatch": 2}
+    # Adam would amplify the rounding of gradients that are truly zero, as those of keys' biases.
+    flags |= {"dropout": 0.2, "label_smoothing": 0.1, "optimizer": "momentum"}
+    flags |= {"learning_rate": 0.01, "weight_decay": 0.0, "validation_fraction": 0.0}
+    config = configure(TranslationConfig(), **flags)
+    one = configure(config, mesh="data=1")
+    whole = train(build, configure(one, workdir=str(tmp_path / "whole")), given)
+
+    def interrupted(config, data):
+        return build(config, data)._replace(
+            describe=lambda step, *_: os.kill(os.getpid(), signal.SIGTERM) if step == 4 else None
+        )
+
+    parts = configure(one, workdir=str(tmp_path / "parts"), accept_code_change=True)
+    assert not train(interrupted, parts, given).finished
+    resumed = train(build, parts, given)
+    for a, b in zip(*(jax.tree.leaves(r.state) for r in (whole, resumed)), strict=True):
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+    for parallel in ("jit", "pmap"):
+        many = configure(config, workdir=str(tmp_path / parallel), parallel=parallel)
+        found = train(build, many, given)
+        for a, b in zip(*(jax.tree.leaves(r.state["params"]) for r in (whole, found)), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+        assert found.scores["test"]["bleu"] == pytest.approx(whole.scores["test"]["bleu"])
+
+
+def test_examples_are_shown_the_worst_first():
+    good = [(f"{n}", f"text {n}", f"text {n}") for n in range(60)]
+    shown = worst_first([*good, ("x", "wrong", "text 5")])
+    assert shown[0][0] == "x" and len(shown) == 40
+    assert [one[3] for one in shown] == sorted(one[3] for one in shown)
+
+
+def test_what_makes_no_sense_is_refused(tmp_path, capsys):
+    assert run(workdir=tmp_path / "run", beams=0) == 2
+    assert "beams = 0; expected at least 1" in capsys.readouterr().err
+    assert run(workdir=tmp_path / "run", tokenizer="words") == 2
+    assert "tokenizer = words; expected chars, bpe, or a path" in capsys.readouterr().err
