@@ -1,5 +1,6 @@
 """What experiments.speech_recognition shows of an evaluation."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,19 +26,20 @@ _SHOWN = 6  # of these, that have their sound and spectrogram
 
 
 def report(
-    data: TranscriptData, predict: "PerBatch", spectrograms: "PerBatch", evaluation: Evaluation
+    opened: Sequence[TranscriptData],
+    predict: "PerBatch",
+    spectrograms: "PerBatch",
+    evaluation: Evaluation,
 ) -> Findings:
-    """Makes the scores of transcripts, and after the last evaluation lists the worst, with sounds
-    and spectrograms."""
-    split = evaluation.split
-    said = data.texts(split) if split in data.sizes else []
+    """Makes the scores of transcripts of the last opened data, and after the last evaluation lists
+    the worst, with sounds and spectrograms."""
+    split, data = evaluation.split, opened[-1]
+    said = data.texts(split)
     outputs = evaluation.map(predict)
     heard = [
         data.coder.decode(tokens[:length].tolist())
         for tokens, length in zip(outputs["tokens"], outputs["length"].tolist())
     ]
-    if len(said) != len(heard):
-        said = _said(data, evaluation, len(heard))
     errors = transcript_errors(said, heard)
     scores = {"wer": errors.wer, "cer": errors.cer}
     worst = np.argsort(-rates(errors), kind="stable")
@@ -48,7 +50,7 @@ def report(
         "errors": errors.counts,
         "right": int(np.sum(errors.errors == 0)),
         "texts": len(said),
-        "worst": _described(evaluation, said, heard, errors, worst[:_LISTED]),
+        "worst": _described(data.records(split).key, said, heard, errors, worst[:_LISTED]),
     }
     if evaluation.occasion == "due":
         return Findings(scores, record)
@@ -72,21 +74,12 @@ def report(
     )
 
 
-def _said(data: TranscriptData, evaluation: Evaluation, count: int) -> list[str]:
-    """Reads what was said from the tokens of other data than the run's."""
-    found = evaluation.examples(np.arange(count))
-    return [
-        data.coder.decode(tokens[:length].tolist())
-        for tokens, length in zip(found["tokens"], found["text_length"].tolist())
-    ]
-
-
 def _described(
-    evaluation: Evaluation, said, heard, errors: Transcribed, rows: Int[np.ndarray, " row"]
+    name: Callable[[int], str], said, heard, errors: Transcribed, rows: Int[np.ndarray, " row"]
 ) -> list[dict[str, Any]]:
     return [
         {
-            "input": row,
+            "input": name(row),
             "said": said[row],
             "heard": heard[row],
             "errors": int(errors.errors[row]),

@@ -254,7 +254,7 @@ def _without_part(parts: int, zero: int) -> Layout:
     def inward(array: np.ndarray) -> tuple[np.ndarray, ...]:
         found = np.split(array, parts)
         if np.any(found[zero]):
-            raise ValueError("keys with a bias")
+            raise InputError("the weights have keys with a bias; expected zeros, as Whisper's are")
         return tuple(part for number, part in enumerate(found) if number != zero)
 
     def outward(*arrays: np.ndarray) -> np.ndarray:

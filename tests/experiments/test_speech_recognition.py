@@ -16,7 +16,7 @@ from tests.marks import slow
 
 RATE = 1000
 NAMES = {"low": 90, "mid": 190, "top": 320}
-TINY = {"rate": RATE, "bands": 12, "window": 0.06, "hop": 0.02, "units": "words"}
+TINY = {"rate": RATE, "longest": 3.0, "bands": 12, "window": 0.06, "hop": 0.02, "units": "words"}
 SMALL = {"halvings": 1, "width": 16, "layers": 1, "steps": 60, "batch_size": 16}
 SMALL |= {"learning_rate": 0.02, "eval_every": 60, "mesh": "data=1"}
 CONFORMER = {"model": "conformer", "heads": 2, "kernel": 3}
@@ -74,6 +74,12 @@ def test_a_folder_of_recordings_to_a_file_of_texts(tmp_path, capsys):
     lines = [json.loads(line) for line in output.read_text().splitlines()]
     assert [line["input"] for line in lines][::12] == ["000.wav", "broken.wav"]
     assert "cannot be decoded" in lines[-1]["error"]
+    # Other recordings, as many, with words that the run does not know.
+    write(tmp_path / "other/train", [(sound, "low word") for sound, _ in recordings(2)])
+    write(tmp_path / "other/test", [(sound, "low new") for sound, _ in recordings(12, seed=1)])
+    assert run(workdir=workdir, mode="evaluate", data=tmp_path / "other") == 0
+    scores = json.loads((workdir / "evaluation-other.json").read_text())["splits"]["test"]
+    assert scores["wer"] >= 0.5
     right = [line.get("text") == text for line, (_, text) in zip(lines, recordings(12, seed=1))]
     assert np.mean(right) == pytest.approx(report["right"] / 12)
 

@@ -24,6 +24,7 @@ def test_whisper_is_used_as_it_is_and_learns_on(tmp_path, capsys):
     write(data / "test", recordings(3, seed=1))
     output = tmp_path / "new.jsonl"
     flags = {"init_from": folder, "data": data, "validation_fraction": 0, "most_tokens": 6}
+    flags |= {"batch_size": 6, "eval_batch_size": 3, "mesh": "data=1"}
     predict = {"mode": "predict", "input": data / "test", "output": output}
     assert run(**flags, **predict, workdir=tmp_path / "none") == 0
     lines = [json.loads(line) for line in output.read_text().splitlines()]
@@ -31,8 +32,8 @@ def test_whisper_is_used_as_it_is_and_learns_on(tmp_path, capsys):
     assert run(**flags, mode="evaluate", workdir=tmp_path / "none") == 0
     before = summary(capsys.readouterr().out)
     assert float(before["test/wer"]) > 0.5
-    flags |= {"steps": 4, "eval_every": 4, "batch_size": 6, "learning_rate": 0.01}
-    assert run(**flags, mesh="data=1", workdir=tmp_path / "run") == 0
+    flags |= {"steps": 4, "eval_every": 4, "learning_rate": 0.01}
+    assert run(**flags, workdir=tmp_path / "run") == 0
     after = summary(capsys.readouterr().out)
     assert float(after["test/loss"]) < float(before["test/loss"])
     out = tmp_path / "out"

@@ -1,5 +1,7 @@
 """Whisper beside transformers, from random weights that it writes, and from CTranslate2's names."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -153,7 +155,7 @@ def test_names_of_ctranslate2_are_the_same_weights(ours):
         for name, array in arrays.items()
     }
     facts = {"encoder/num_heads": 2, "decoder/num_heads": 2, "suppress_ids": [5, 6]}
-    weights = Weights(path="model.bin", arrays=stored, config=facts)  # pyright: ignore
+    weights = Weights(path=Path("model.bin"), arrays=stored, config=facts)
     flags = whisper_names.flags_from_published(weights)
     assert flags["layers"] == 2 and flags["width"] == 16 and flags["suppressed"] == (5, 6)
     found = flatten_dict(load(weights, table, shapes), sep="/")
@@ -163,5 +165,5 @@ def test_names_of_ctranslate2_are_the_same_weights(ours):
     name = "encoder/layer_0/self_attention/linear_0/bias"
     biased = arrays[name] + 1
     stored[name] = Stored(biased.shape, biased.dtype, lambda: biased)
-    with pytest.raises((InputError, ValueError)):
+    with pytest.raises(InputError, match="keys with a bias"):
         load(weights, table, shapes)
