@@ -69,7 +69,7 @@ class TranslationConfig(Config):
     experiment: ClassVar[str] = "translation"
 
     run: Section[RunConfig] = RunConfig(
-        steps=1000, batch_size=64, eval_every=250, eval_batch_size=128, log_every=50
+        steps=1200, batch_size=64, eval_every=300, eval_batch_size=128, log_every=50
     )
     compute: Section[ComputeConfig] = ComputeConfig()
     data: Section[PairConfig] = PairConfig()
