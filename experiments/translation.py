@@ -44,7 +44,7 @@ from jaxmodels.models.text_to_text_models import (
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.sequence_to_sequence import SequenceToSequence
 from jaxmodels.pretrained.weights import Weights
-from jaxmodels.protocol import Objective, Source
+from jaxmodels.protocol import Objective
 from jaxmodels.roles import Role
 from jaxmodels.train import (
     ComputeConfig,
@@ -69,7 +69,7 @@ class TranslationConfig(Config):
     experiment: ClassVar[str] = "translation"
 
     run: Section[RunConfig] = RunConfig(
-        steps=1000, batch_size=64, eval_every=250, eval_batch_size=128, log_every=50
+        steps=1200, batch_size=64, eval_every=300, eval_batch_size=128, log_every=50
     )
     compute: Section[ComputeConfig] = ComputeConfig()
     data: Section[PairConfig] = PairConfig()
@@ -137,9 +137,8 @@ def build(config: TranslationConfig, data: Any = None) -> Experiment:
         beams=config.beams,
         length_penalty=config.length_penalty,
     )
-    sources: dict[str, Source] = {
-        split: data.source(split) for split in evaluation_splits(data.sizes)
-    }
+    splits = evaluation_splits(data.sizes)
+    sources: dict[str, Any] = {split: data.source(split) for split in splits}
     return Experiment(
         objective=Objective.of(objective),
         train=data.training(),
@@ -171,7 +170,7 @@ def build(config: TranslationConfig, data: Any = None) -> Experiment:
 def elsewhere(data: PairData, config: TranslationConfig) -> Elsewhere:
     """Opens the pairs that a config names, to evaluate a run of `data` on."""
     other = pairs_elsewhere(data, config.data)
-    sources: dict[str, Source] = {split: other.source(split) for split in other.sizes}
+    sources: dict[str, Any] = {split: other.source(split) for split in other.sizes}
     return Elsewhere(other.name, other.fingerprint, sources)
 
 

@@ -100,7 +100,7 @@ def _attention(
     row = int(fitting[-1] if len(fitting) else counts.sum(axis=0).argmin())
     weights = evaluation.map(objective.attend, np.array([row]))[0]
     source, target = (
-        [data.tokenizer.decode([token]) for token in columns[side][row][: counts[place, row]]]
+        [data.tokenizer.decode([int(token)]) for token in columns[side][row][: counts[place, row]]]
         for place, side in enumerate(("source", "target"))
     )
     # Each place of the target looks for the token after it, and none comes after the last.

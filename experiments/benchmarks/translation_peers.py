@@ -56,12 +56,14 @@ def our_objective(task: Task) -> Any:
     from jaxmodels.objectives.optimizers import OptimizerConfig
     from jaxmodels.objectives.sequence_to_sequence import SequenceToSequence
 
-    sizes = {"width": task.width, "heads": task.heads}
-    layers = {"encoder_layers": task.layers, "decoder_layers": task.layers}
+    config = EncoderDecoderConfig(
+        width=task.width,
+        heads=task.heads,
+        encoder_layers=task.layers,
+        decoder_layers=task.layers,
+    )
     return SequenceToSequence(
-        model=EncoderDecoderConfig(**sizes, **layers).create(
-            task.vocabulary, (task.length, task.length)
-        ),
+        model=config.create(task.vocabulary, (task.length, task.length)),
         optimizer=OptimizerConfig(
             optimizer="adamw",
             learning_rate=RATE,
@@ -128,7 +130,8 @@ def torch_model(task: Task) -> Any:
 
         def embed(self, tokens):
             embedded = self.embedding(tokens.clamp(min=0)) * task.width**0.5
-            return embedded + self.positions[: tokens.shape[1]]
+            positions: Any = self.positions
+            return embedded + positions[: tokens.shape[1]]
 
         def forward(self, source, target, smoothing=SMOOTHING):
             padding = source == PADDING

@@ -199,10 +199,11 @@ class EncoderDecoder(nn.Module):
         """
         encoded = self._encoded(source, valid, BlockInputs())
         block = self._decoder_block()
-        cross = [
-            Remembered.of(*block.apply({"params": params}, encoded, method="keys_and_values"))
+        made: Any = [
+            block.apply({"params": params}, encoded, method="keys_and_values")
             for params in self.decoder_params
         ]
+        cross = [Remembered.of(one.key, one.value) for one in made]
         return Memory(cross, jnp.ones(source.shape, bool) if valid is None else valid)
 
     def empty_cache(self, rows: int, length: int) -> list[Cache]:
@@ -339,7 +340,7 @@ class EncoderDecoder(nn.Module):
         names = (*names, "attention_dropout", "dtype")
         return {name: getattr(self, name) for name in names}
 
-    def _decoder_block(self, kind: str = "einsum") -> DecoderBlock:
+    def _decoder_block(self, kind: str = "einsum") -> nn.Module:
         return DecoderBlock(**self._block_options(), kind=kind, parent=None)
 
     def _table(self, name: str, rows: int = 0) -> Float[Array, "rows width"]:

@@ -3,6 +3,7 @@ last (Xiong et al. 2020)."""
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -70,14 +71,18 @@ class _Block(nn.Module):
     def _self_attention(
         self, y: Stream, inputs: BlockInputs, causal: bool
     ) -> tuple[Stream, AnyCache | None]:
-        parts = [self._heads(dense(y)) for dense in (self.query, self.key, self.value)]
+        query, key, value = (self._heads(dense(y)) for dense in (self.query, self.key, self.value))
         if inputs.cache is not None:
-            out, cache = cached_attention(*parts, inputs.cache, inputs.start, bias=inputs.bias)
+            out, cache = cached_attention(
+                query, key, value, inputs.cache, inputs.start, bias=inputs.bias
+            )
         else:
             drop, cache = self._drop(inputs, 2), None
             plain = drop is None and inputs.bias is None and causal
             out = attention(
-                *parts,
+                query,
+                key,
+                value,
                 kind=self.kind if plain else "einsum",
                 causal=causal,
                 valid=None if causal else inputs.valid,
@@ -132,7 +137,8 @@ class DecoderBlock(_Block):
         """Computes the weights of the attention to the memory."""
         x = self._with_itself(x, inputs)[0]
         query = self._heads(self.cross_query(self.norm3(x) if self.normalises_first else x))
-        key = self._heads(self.cross_key(inputs.memory))
+        memory: Any = inputs.memory
+        key = self._heads(self.cross_key(memory))
         scores = jnp.einsum("bqhd,bkhd->bhqk", query, key) * query.shape[-1] ** -0.5
         mask = True if inputs.memory_valid is None else inputs.memory_valid[:, None, None]
         return nn.softmax(scores.astype(jnp.float32), axis=-1, where=mask)
@@ -152,7 +158,8 @@ class DecoderBlock(_Block):
         if inputs.cross is not None:
             out = attention_to(query, inputs.cross, inputs.memory_valid)
         else:
-            read = self.keys_and_values(inputs.memory)
-            how = {"valid": inputs.memory_valid, "drop": self._drop(inputs, 4)}
-            out = attention(query, *read, causal=False, **how)
+            memory: Any = inputs.memory
+            read, drop = self.keys_and_values(memory), self._drop(inputs, 4)
+            how: dict[str, Any] = {"valid": inputs.memory_valid, "drop": drop}
+            out = attention(query, read.key, read.value, causal=False, **how)
         return materialize_on_cpu(self.cross_out(out.reshape(y.shape)))

@@ -195,10 +195,11 @@ class T5(nn.Module):
         valid: the tokens that are there, the others are padding behind them; None: all are there.
         """
         encoded, block = self._encoded(source, valid, BlockInputs()), self._block("decoder")
-        cross = [
-            Remembered.of(*block.apply({"params": params}, encoded, method="keys_and_values"))
+        made: Any = [
+            block.apply({"params": params}, encoded, method="keys_and_values")
             for params in self.decoder_params
         ]
+        cross = [Remembered.of(one.key, one.value) for one in made]
         return Memory(cross, jnp.ones(source.shape, bool) if valid is None else valid)
 
     def empty_cache(self, rows: int, length: int) -> list[Cache]:

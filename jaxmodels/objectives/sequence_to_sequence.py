@@ -167,7 +167,8 @@ class SequenceToSequence:
 
         def summed(part):
             scored = _scored(part["target"]) & batch["valid"][:, None]
-            found = self._losses(*self._hidden(learned_of(state)["params"], part), part, scored)
+            hidden, kernel = self._hidden(learned_of(state)["params"], part)
+            found = self._losses(hidden, kernel, part, scored)
             hits = found.hits.astype(jnp.float32)
             return {"loss": mean_over(found.losses, scored), "accuracy": mean_over(hits, scored)}
 

@@ -2,7 +2,7 @@
 short, in few shapes."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -68,7 +68,7 @@ def _up(length: float) -> int:
 
 
 def _smallest(lengths: Lengths, sizes: Sequence[Sequence[int]]) -> Int[np.ndarray, " pair"]:
-    fits = (lengths[:, None] <= np.array(sizes)).all(axis=2)
+    fits: Any = (lengths[:, None] <= np.array(sizes)).all(axis=2)
     fits[:, -1] = True
     return np.argmax(fits, axis=1)
 
@@ -104,7 +104,7 @@ class BucketedPairs:
 
     def spec(self, batch_size: int) -> BatchSpec:
         """Returns the shapes and types of a batch."""
-        shapes = {
+        shapes: dict[str, tuple[int, ...]] = {
             name: (batch_size, self._most, column.shape[1]) for name, column in self.arrays.items()
         }
         shapes["bucket"] = (batch_size,)

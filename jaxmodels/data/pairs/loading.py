@@ -282,8 +282,8 @@ def _chosen(some: Selection, rows: np.ndarray) -> Selection:
 
 def _read(some: Selection) -> _Texts:
     records = some.read(range(len(some)))
-    sides = [[record[side].decode() for record in records] for side in SIDES]
-    return _Texts(*sides, [some.key(row) for row in range(len(some))])
+    source, target = ([record[side].decode() for record in records] for side in SIDES)
+    return _Texts(source, target, [some.key(row) for row in range(len(some))])
 
 
 def _of(values: Sequence, rows: np.ndarray) -> list:

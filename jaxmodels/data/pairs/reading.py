@@ -118,7 +118,7 @@ def in_memory(splits: Mapping[str, Iterable[Sequence[str]]], name: str = "given"
         sides = [
             [one[side].encode("utf-8", "surrogatepass") for one in given[split]] for side in (0, 1)
         ]
-        records[split] = _records(*sides, None, {}, name)
+        records[split] = _records(sides[0], sides[1], None, {}, name)
         digest.update(repr((split, sides)).encode())
     return Dataset(name, "memory", digest.hexdigest()[:16], records)
 
@@ -214,7 +214,7 @@ def _table(path: Path, pair: Pair) -> _Sides:
         )
     broken = [len(row) <= max(places) for row in rows]
     sides = [[b"" if wrong else row[place] for row, wrong in zip(rows, broken)] for place in places]
-    return _Sides(*sides, broken, numbers)
+    return _Sides(sides[0], sides[1], broken, numbers)
 
 
 def _lines(path: Path) -> list[bytes]:
