@@ -98,7 +98,7 @@ def ours(name: str) -> Block:
         memory = model.apply({"params": params}, source, valid, method="encode")
         begin = jnp.full((len(source), 1), task.padding, jnp.int32)
         step = model.step_of(params, memory)
-        options = {"beams": task.beams, "most": task.written, "end": END}
+        options: dict[str, Any] = {"beams": task.beams, "most": task.written, "end": END}
         return search(step, begin, rules=rules, **options)
 
     return _block(lambda: np.asarray(found(params, source, valid).tokens[:, 0]))

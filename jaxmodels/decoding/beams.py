@@ -183,7 +183,8 @@ def largest(
     """
     batch, size = values.shape
     if size < _FEW or count * _BLOCK > size:
-        return tuple(jax.lax.top_k(values, count))
+        found, place = jax.lax.top_k(values, count)
+        return found, place
     padded = jnp.pad(values, ((0, 0), (0, -size % _BLOCK)), constant_values=-jnp.inf)
     blocks = padded.reshape(batch, -1, _BLOCK)
     chosen = jnp.sort(jax.lax.top_k(jnp.max(blocks, axis=-1), count)[1], axis=-1)

@@ -291,10 +291,11 @@ class EncoderDecoder(nn.Module):
     def _memory(self, encoded, valid) -> Memory:
         """Makes the memory of what is encoded."""
         block = self._decoder_block()
-        cross: Any = [
-            Remembered.of(*block.apply({"params": params}, encoded, method="keys_and_values"))
+        made: Any = [
+            block.apply({"params": params}, encoded, method="keys_and_values")
             for params in self.decoder_params
         ]
+        cross = [Remembered.of(one.key, one.value) for one in made]
         return Memory(cross, jnp.ones(encoded.shape[:2], bool) if valid is None else valid)
 
     def _decoded(self, tokens, cache, start, at, memory: Memory):

@@ -159,7 +159,7 @@ class DecoderBlock(_Block):
             out = attention_to(query, inputs.cross, inputs.memory_valid)
         else:
             memory: Any = inputs.memory
-            read = self.keys_and_values(memory)
-            how = {"valid": inputs.memory_valid, "drop": self._drop(inputs, 4)}
-            out = attention(query, *read, causal=False, **how)
+            read, drop = self.keys_and_values(memory), self._drop(inputs, 4)
+            how: dict[str, Any] = {"valid": inputs.memory_valid, "drop": drop}
+            out = attention(query, read.key, read.value, causal=False, **how)
         return materialize_on_cpu(self.cross_out(out.reshape(y.shape)))

@@ -195,10 +195,11 @@ class T5(nn.Module):
         valid: the tokens that are there, the others are padding behind them; None: all are there.
         """
         encoded, block = self._encoded(source, valid, BlockInputs()), self._block("decoder")
-        cross = [
-            Remembered.of(*block.apply({"params": params}, encoded, method="keys_and_values"))
+        made: Any = [
+            block.apply({"params": params}, encoded, method="keys_and_values")
             for params in self.decoder_params
         ]
+        cross = [Remembered.of(one.key, one.value) for one in made]
         return Memory(cross, jnp.ones(source.shape, bool) if valid is None else valid)
 
     def empty_cache(self, rows: int, length: int) -> list[Cache]:
@@ -258,10 +259,10 @@ class T5(nn.Module):
         # Padding may be any number.
         x = jnp.take(self.table, jnp.clip(tokens, 0, self.vocabulary - 1), axis=0)
         x = self._dropped(side, x.astype(self.dtype), inputs, 0)
-        places = jnp.atleast_2d(jnp.arange(tokens.shape[1]) if places is None else places)
-        how = {"most": self.farthest, "both_sides": side == "encoder"}
-        keys = jnp.arange(keys or tokens.shape[1])
-        bias = relative_bias(self.bias_tables[side], places, keys, **how)
+        rows: Any = jnp.atleast_2d(jnp.arange(tokens.shape[1]) if places is None else places)
+        how: dict[str, Any] = {"most": self.farthest, "both_sides": side == "encoder"}
+        seen = jnp.arange(keys or tokens.shape[1])
+        bias = relative_bias(self.bias_tables[side], rows, seen, **how)
         return x, inputs._replace(bias=bias)
 
     def _run(self, side: str, x, inputs: BlockInputs):
@@ -298,6 +299,6 @@ class T5(nn.Module):
 
 
 @lru_cache(maxsize=64)
-def _traced_once(block: nn.Module) -> Callable:
+def _traced_once(block: Any) -> Callable:
     """Makes the pass of a block, which JAX traces once for all equal blocks and all programs."""
     return jax.jit(lambda params, x, inputs: block.apply({"params": params}, x, inputs))

@@ -1,6 +1,7 @@
 """The blocks of T5 (Raffel et al. 2020, section 2.1): normalised first, without any bias."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -77,13 +78,15 @@ class T5Block(nn.Module):
         return None if inputs.seeds is None else lambda weights: inputs.dropped(weights, use)
 
     def _self_attention(self, y: Stream, inputs: BlockInputs) -> tuple[Stream, AnyCache | None]:
-        parts = [self._heads(dense(y)) for dense in (self.query, self.key, self.value)]
-        how = {"scale": 1.0, "bias": inputs.bias}
+        query, key, value = (self._heads(dense(y)) for dense in (self.query, self.key, self.value))
+        how: dict[str, Any] = {"scale": 1.0, "bias": inputs.bias}
         if inputs.cache is not None:
-            out, cache = cached_attention(*parts, inputs.cache, inputs.start, **how)
+            out, cache = cached_attention(query, key, value, inputs.cache, inputs.start, **how)
         else:
             drop, cache = self._drop(inputs, 2), None
-            out = attention(*parts, causal=self.decodes, valid=inputs.valid, drop=drop, **how)
+            out = attention(
+                query, key, value, causal=self.decodes, valid=inputs.valid, drop=drop, **how
+            )
         return self._projected(self.out, out), cache
 
     def _cross_attention(self, y: Stream, inputs: BlockInputs) -> Stream:
@@ -91,9 +94,10 @@ class T5Block(nn.Module):
         if inputs.cross is not None:
             out = attention_to(query, inputs.cross, inputs.memory_valid, 1.0)
         else:
-            read = self.keys_and_values(inputs.memory)
-            how = {"causal": False, "valid": inputs.memory_valid, "drop": self._drop(inputs, 4)}
-            out = attention(query, *read, scale=1.0, **how)
+            memory: Any = inputs.memory
+            read, drop = self.keys_and_values(memory), self._drop(inputs, 4)
+            how: dict[str, Any] = {"valid": inputs.memory_valid, "drop": drop}
+            out = attention(query, read.key, read.value, causal=False, scale=1.0, **how)
         return self._projected(self.cross_out, out)
 
     def _projected(self, dense: Dense, heads: Float[Array, "batch length heads size"]) -> Stream:

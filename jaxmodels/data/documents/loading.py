@@ -252,6 +252,7 @@ def _rows(
             " this model"
         )
     make: Callable[[Any, int, int], CopyRows | PromptRows]
+    tokenizer: Any
     if kind == "words":
         texts = ([text, *own] for text, own in zip(train.texts, train.summaries))
         words = copy_vocabulary(texts, config.vocabulary, config.rare, config.lower)

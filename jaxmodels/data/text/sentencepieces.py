@@ -182,7 +182,9 @@ def kept_sentencepiece(path: Path, values: Mapping[str, Any]) -> SentencePieces:
 def _made(path: Path, *parts: Any) -> SentencePieces:
     with readable(path, KIND):
         tokenizer = SentencePieces(*parts)
-        tokenizer.encode([""]), tokenizer.decode([])  # which read the models
+        # Both read the models.
+        tokenizer.encode([""])
+        tokenizer.decode([])
     if tokenizer.end is None:
         raise InputError(f"tokenizer = {path}; it has no {END}; expected one that ends texts by it")
     return tokenizer

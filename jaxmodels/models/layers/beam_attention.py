@@ -35,8 +35,8 @@ class BeamCache(NamedTuple):
         """Makes the cache of so many beams, which all begin as their text does."""
         texts, length, groups, size = key.shape
         shape = texts, groups, beams, length, size
-        both = (jnp.broadcast_to(x.swapaxes(1, 2)[:, :, None], shape) for x in (key, value))
-        return cls(*both, _own_beam((texts, beams, length)))
+        keys, values = (jnp.broadcast_to(x.swapaxes(1, 2)[:, :, None], shape) for x in (key, value))
+        return cls(keys, values, _own_beam((texts, beams, length)))
 
     @property
     def length(self) -> int:
@@ -83,12 +83,12 @@ def attention_to(
 
     valid: the places that exist; None: all do. A query that sees none gives zeros.
     """
-    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    factor = query.shape[-1] ** -0.5 if scale is None else scale
     texts, groups, _, size = memory.key.shape
     queries = _heads_first(query, texts, groups)
     mask = None if valid is None else valid[:, None, None]
     flat = queries.reshape(texts, groups, -1, size)
-    out = _attended(scale * _scores(flat, memory.key), memory.value, mask, valid is not None)
+    out = _attended(factor * _scores(flat, memory.key), memory.value, mask, valid is not None)
     return _heads_back(out.reshape(queries.shape), query.shape)
 
 
