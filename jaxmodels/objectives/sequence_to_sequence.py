@@ -22,6 +22,7 @@ from jaxmodels.objectives.descent import (
 )
 from jaxmodels.objectives.gradients import gradients_of, losses_in_parts
 from jaxmodels.objectives.optimizers import OptimizerConfig
+from jaxmodels.objectives.token_prediction import TokenSums
 from jaxmodels.ops import HeadLosses, head_cross_entropy
 from jaxmodels.ops.label_smoothing import smoothing_difference
 from jaxmodels.protocol import (
@@ -162,7 +163,7 @@ class SequenceToSequence:
 
         return state["params"], compute
 
-    def evaluate(self, state: State, batch: Batch, key: Key[Array, ""]) -> dict[str, Mean]:
+    def evaluate(self, state: State, batch: Batch, key: Key[Array, ""]) -> TokenSums:
         """Sums over the tokens of the targets of the valid examples of a batch."""
 
         def summed(part):
@@ -170,7 +171,7 @@ class SequenceToSequence:
             hidden, kernel = self._hidden(learned_of(state)["params"], part)
             found = self._losses(hidden, kernel, part, scored)
             hits = found.hits.astype(jnp.float32)
-            return {"loss": mean_over(found.losses, scored), "accuracy": mean_over(hits, scored)}
+            return TokenSums(mean_over(found.losses, scored), mean_over(hits, scored))
 
         return self._by_length(summed, batch)
 
@@ -211,9 +212,10 @@ class SequenceToSequence:
         return weights(source, batch["target"], source != PADDING, method="cross_weights")
 
     @staticmethod
-    def summarize(sums: Mapping[str, Mean]) -> dict[str, float]:
+    def summarize(sums: TokenSums | Mapping[str, Mean]) -> dict[str, float]:
         """Computes the scores of an evaluation or of training steps."""
-        return {name: mean.value() for name, mean in sums.items()}
+        named = sums._asdict() if isinstance(sums, TokenSums) else sums
+        return {name: mean.value() for name, mean in named.items()}
 
     def _trained_on(
         self, hyperparameters: Mapping[str, Any], params: PyTree, batch: Batch, key: Key[Array, ""]
