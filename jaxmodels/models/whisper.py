@@ -18,7 +18,7 @@ from jaxtyping import Array, DTypeLike, Float, Int
 from jaxmodels.decoding import Step
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.models.layers import Conv, LayerNorm, Rate
-from jaxmodels.models.layers.attention import Cache
+from jaxmodels.models.layers.attention import AnyCache, Cache
 from jaxmodels.models.options import require_at_least
 from jaxmodels.models.whisper_block import DecoderBlock, EncoderBlock, Sounds, drop_of
 from jaxmodels.protocol import PyTree
@@ -187,10 +187,10 @@ class Whisper(nn.Module):
         self,
         tokens: Int[Array, "rows new"],
         memory: Memory,
-        cache: list[Cache],
+        cache: list[AnyCache],
         start: Int[Array, " rows"],
         at: Int[Array, " rows"],
-    ) -> tuple[Float[Array, "rows 1 vocabulary"], list[Cache]]:
+    ) -> tuple[Float[Array, "rows 1 vocabulary"], list[AnyCache]]:
         """Computes the logits of the token after new token number `at` of each row, and the cache
         with the new ones; as a `decoding.Step` does. Row r reads the sound r // (rows / sounds)."""
         places = start[:, None] + jnp.arange(tokens.shape[1])
@@ -202,7 +202,7 @@ class Whisper(nn.Module):
         x = jnp.take_along_axis(x, at[:, None, None], axis=1)
         return self._logits(self.decoder_norm(x)), after
 
-    def empty_cache(self, rows: int, length: int) -> list[Cache]:
+    def empty_cache(self, rows: int, length: int) -> list[AnyCache]:
         """Makes the cache of `decode` for texts of up to `length` tokens.
 
         Raises:

@@ -9,7 +9,7 @@ from jaxtyping import Array, DTypeLike, Float, Int
 
 from jaxmodels import across
 from jaxmodels.models.layers import Dense, LayerNorm, Rate
-from jaxmodels.models.layers.attention import Cache, attention, cached_attention
+from jaxmodels.models.layers.attention import AnyCache, attention, cached_attention
 from jaxmodels.ops import example_seeds, hash_dropout, seeds_for
 from jaxmodels.ops.materialize import materialize_on_cpu
 from jaxmodels.ops.one_row import one_row_dot_general
@@ -82,9 +82,9 @@ class DecoderBlock(nn.Module):
         self,
         x: Float[Array, "rows new width"],
         sounds: Sounds,
-        cache: Cache,
+        cache: AnyCache,
         start: Int[Array, " rows"],
-    ) -> tuple[Float[Array, "rows new width"], Cache]:
+    ) -> tuple[Float[Array, "rows new width"], AnyCache]:
         """Passes new places; the cache has those before."""
         y, cache = self.attention.cached(self.norm1(x), cache, start)
         x = x + y
@@ -121,8 +121,8 @@ class Attention(nn.Module):
         return self._joined(attention(query, key, value, causal=causal))
 
     def cached(
-        self, x: Float[Array, "rows new width"], cache: Cache, start: Int[Array, " rows"]
-    ) -> tuple[Float[Array, "rows new width"], Cache]:
+        self, x: Float[Array, "rows new width"], cache: AnyCache, start: Int[Array, " rows"]
+    ) -> tuple[Float[Array, "rows new width"], AnyCache]:
         """Attends to the places before and up to each new one."""
         query, key, value = self._heads(x, self.query, self.key, self.value)
         y, cache = cached_attention(query, key, value, cache, start)
