@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import jax
 
@@ -117,7 +117,7 @@ def are_connected() -> bool:
     return jax.distributed.is_initialized()
 
 
-def stream_of_errors() -> TextIO:
+def stream_of_errors() -> Any:
     """Returns where errors are written: every process has its own."""
     return sys.stderr if not are_connected() else sys.__stderr__ or sys.stderr
 
