@@ -18,9 +18,9 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 
 from experiments.detection_predictions import prediction_line
-from experiments.detection_report import AP_SCORES, report
 from experiments.exports.detection import detection_programs, export_detector
 from experiments.presets.detection import PRESETS
+from experiments.reports.detection import AP_SCORES, report
 from jaxmodels.data.boxes import BoxConfig, BoxData, boxes_elsewhere, load_boxes
 from jaxmodels.data.boxes.reading import read_pictures
 from jaxmodels.data.dataset import TRAIN, evaluation_splits

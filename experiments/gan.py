@@ -21,9 +21,9 @@ import jax.numpy as jnp
 
 from experiments.elsewhere import images_elsewhere
 from experiments.exports.gan import gan_programs
-from experiments.gan_report import GANReport, scores_of
 from experiments.judges import JudgeConfig, Judges
 from experiments.presets.gan import PRESETS
+from experiments.reports.gan import GANReport, scores_of
 from experiments.sampling import SamplingConfig, conditions_of
 from jaxmodels.data.images import (
     DataConfig,

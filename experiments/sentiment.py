@@ -22,7 +22,7 @@ import numpy as np
 
 from experiments.class_predictions import prediction_line
 from experiments.presets.sentiment import PRESETS
-from experiments.sentiment_report import report
+from experiments.reports.sentiment import report
 from jaxmodels.data.dataset import TRAIN, evaluation_splits
 from jaxmodels.data.sentences import (
     SentenceConfig,

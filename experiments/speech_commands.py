@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from experiments.class_predictions import prediction_line
 from experiments.exports.classifier import classifier_programs
 from experiments.presets.speech_commands import PRESETS
-from experiments.speech_commands_report import report
+from experiments.reports.speech_commands import report
 from jaxmodels.data.audio import (
     AudioConfig,
     SoundData,

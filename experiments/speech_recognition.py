@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.presets.speech_recognition import PRESETS
-from experiments.speech_recognition_report import SCORES, report
+from experiments.reports.speech_recognition import SCORES, report
 from jaxmodels.data.dataset import TRAIN, evaluation_splits
 from jaxmodels.data.text.keeping import keep_tokenizer
 from jaxmodels.data.text.tokenizers import load_tokenizer

@@ -23,8 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.presets.speech_synthesis import PRESETS
+from experiments.reports.speech_synthesis import SCORES, Voices, report
 from experiments.speech_judge import Judge, JudgeConfig
-from experiments.speech_synthesis_report import SCORES, Voices, report
 from jaxmodels import across
 from jaxmodels.data.audio import AudioConfig, SoundData, encode_wav, load_sounds
 from jaxmodels.data.dataset import TRAIN, BadRecord, evaluation_splits

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 
 from experiments.exports.language_model import export_language_model
 from experiments.presets.summarization import PRESETS
-from experiments.summarization_report import SCORES, Shown, report
+from experiments.reports.summarization import SCORES, Shown, report
 from jaxmodels.data.dataset import evaluation_splits
 from jaxmodels.data.documents import DocumentConfig, DocumentData, load_documents
 from jaxmodels.data.documents.document_data import DocumentReader

@@ -20,7 +20,7 @@ import numpy as np
 
 from experiments.exports.classifier import classifier_programs
 from experiments.presets.table import PRESETS
-from experiments.table_report import Report, report_of, write_line
+from experiments.reports.table import Report, report_of, write_line
 from jaxmodels.data.dataset import TRAIN, evaluation_splits
 from jaxmodels.data.resident import Resident
 from jaxmodels.data.tables import (

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 
 from experiments.exports.text_to_text import export_text_to_text
 from experiments.presets.translation import PRESETS
-from experiments.translation_report import SCORES, report
+from experiments.reports.translation import SCORES, report
 from jaxmodels.data.dataset import evaluation_splits
 from jaxmodels.data.pairs import (
     PairConfig,

@@ -25,8 +25,8 @@ from experiments.elsewhere import images_elsewhere
 from experiments.exports.vae import vae_programs
 from experiments.judges import JudgeConfig, Judges
 from experiments.presets.vae import PRESETS
+from experiments.reports.vae import VAEReport, scores_of
 from experiments.sampling import SamplingConfig, conditions_of
-from experiments.vae_report import VAEReport, scores_of
 from jaxmodels import across
 from jaxmodels.data.images import (
     DataConfig,

@@ -2,7 +2,7 @@
 
     python -m experiments.benchmarks.gan_stability --data mnist --data-dir DIR --seeds 0 1 2 3 4
 
-Prints a line per run and a table: how many runs collapsed (experiments/gan_report.py has the
+Prints a line per run and a table: how many runs collapsed (experiments/reports/gan.py has the
 bounds), and the spread over seeds of the scores on the test split.
 """
 

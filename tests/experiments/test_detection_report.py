@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments import draw_detections
-from experiments.detection_report import AP_SCORES, report, worst_first
+from experiments.reports.detection import AP_SCORES, report, worst_first
 from jaxmodels.data.boxes import BoxConfig, load_boxes
 from jaxmodels.data.images.decoding import opencv
 from jaxmodels.metrics.detection_errors import verdicts

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import gan_report, judges
+from experiments import judges
+from experiments.reports import gan as gan_report
 from experiments.gan import PRESETS, GANConfig, build
 from jaxmodels.data.images import load, load_images
 from jaxmodels.errors import InputError

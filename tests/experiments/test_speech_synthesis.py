@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from experiments.reports.speech_synthesis import word_errors
 from experiments.speech_commands import SpeechCommandsConfig
 from experiments.speech_commands import build as build_judge
 from experiments.speech_synthesis import (
@@ -17,7 +18,6 @@ from experiments.speech_synthesis import (
     build,
     texts_of,
 )
-from experiments.speech_synthesis_report import word_errors
 from jaxmodels.data.dataset import BadRecord
 from jaxmodels.train import configure, load_run, main, train
 from tests.data.audio.recordings import CLASSES, RATE, tone, write

@@ -9,8 +9,8 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.reports.translation import worst_first
 from experiments.translation import PRESETS, TranslationConfig, build
-from experiments.translation_report import worst_first
 from jaxmodels.data.pairs import load_pairs
 from jaxmodels.train import configure, load_run, main, train
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
-from experiments.detection_figures import Shown, boxes_figure, curves_figure
+from experiments.reports.detection_figures import Shown, boxes_figure, curves_figure
 from jaxmodels.data.boxes import BoxData
 from jaxmodels.data.boxes.records import pixels_of
 from jaxmodels.data.dataset import TRAIN
