@@ -38,7 +38,7 @@ def main() -> int:
     print(f"jaxmodels {jaxmodels.__version__}\n\nExperiments (python -m experiments.NAME):")
     found = list(experiments())
     for name, line in found:
-        print(f"  {name:<16} {line}")
+        print(f"  {name:<18} {line}")
     if not found:
         print("  none: run this from a clone of the project")
     print("\nCommands:")

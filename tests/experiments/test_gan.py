@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from experiments import judges
-from experiments.reports import gan as gan_report
 from experiments.gan import PRESETS, GANConfig, build
+from experiments.reports import gan as gan_report
 from jaxmodels.data.images import load, load_images
 from jaxmodels.errors import InputError
 from jaxmodels.metrics.generative import NAMES
