@@ -26,7 +26,7 @@ def experiments() -> Iterator[tuple[str, str]]:
         calls = {
             node.func.id
             for node in ast.walk(tree)
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args
         }
         if "main" in calls:
             lines = (ast.get_docstring(tree) or "").splitlines()

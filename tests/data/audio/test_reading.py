@@ -64,6 +64,7 @@ def test_another_rate_keeps_the_tone(rate):
         (encoded(tone())[:30], "cannot be decoded"),
         (encoded(np.array([0, np.nan]), subtype="FLOAT"), "not finite"),
     ],
+    ids=["empty", "text", "cut", "not a number"],  # such a file holds the time of its writing
 )
 def test_broken_files_say_why(content, reason):
     with pytest.raises(BadRecord, match=reason):
