@@ -27,7 +27,7 @@ PRESETS = {
         },
         source="strings of 3 to 7 of tfds's free_spoken_digits with random gaps; test clips apart",
         expected="word error rate 1.5% on test clips after 500 of the steps",
-        cost="about ten minutes of two CPU cores",
+        cost="about half a second of one core a step",
         command="--data-dir DIR",
     ),
     "digits-lstm": Preset(
