@@ -43,10 +43,16 @@ PAGES = {
 }
 EXPERIMENTS = {
     "classifier": "ClassifierConfig",
+    "detection": "DetectionConfig",
     "gan": "GANConfig",
     "language_model": "LanguageModelConfig",
     "sentiment": "SentimentConfig",
+    "speech_commands": "SpeechCommandsConfig",
+    "speech_recognition": "SpeechRecognitionConfig",
+    "speech_synthesis": "SpeechSynthesisConfig",
+    "summarization": "SummarizationConfig",
     "table": "TableConfig",
+    "translation": "TranslationConfig",
     "vae": "VAEConfig",
 }
 # Words of a command that are there for the reader to replace.

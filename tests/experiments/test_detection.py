@@ -74,6 +74,7 @@ def write_yolo(folder, splits):
     return folder
 
 
+@pytest.mark.slow
 def test_a_folder_of_pictures_to_a_file_of_boxes(tmp_path, capsys):
     data, workdir = write_yolo(tmp_path / "data", data_of()), tmp_path / "run"
     flags = {**SMALL, "data": data, "workdir": workdir, "steps": 50, "eval_every": 50}

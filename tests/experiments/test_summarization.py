@@ -60,6 +60,7 @@ def written(folder, splits):
     return folder
 
 
+@pytest.mark.slow
 def test_files_of_documents_to_a_file_of_summaries(tmp_path, capsys):
     splits = documents(60)
     del splits["validation"]  # which would compile as much again

@@ -76,7 +76,8 @@ def one_by_one(objective, params, batch):
     return total / count, count
 
 
-@pytest.mark.parametrize("bucket", [0, slow(1)])
+@pytest.mark.slow
+@pytest.mark.parametrize("bucket", [0, 1])
 def test_a_bucket_has_the_loss_of_its_pairs_one_by_one_in_parts_and_on_devices(bucket):
     objective, batch = objective_of(), batch_of(bucket)
     state = state_of(objective)
