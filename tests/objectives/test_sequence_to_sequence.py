@@ -14,7 +14,6 @@ from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.sequence_to_sequence import SequenceToSequence
 from jaxmodels.ops import softmax_cross_entropy
 from jaxmodels.ops.label_smoothing import smoothing_difference
-from tests.marks import slow
 
 VOCABULARY, START = 9, 8
 BUCKETS = ((3, 4, 3), (1, 8, 7))
