@@ -12,7 +12,7 @@ from jaxmodels.data.images.digits import load_digits
 from jaxmodels.data.images.resize import resize_to
 
 NAME = "digits"
-SIZES = {TRAIN: 800, VALIDATION: 100, TEST: 200}
+SIZES = {TRAIN: 3000, VALIDATION: 100, TEST: 200}
 _VERSION = "1.0.0"
 _CANVAS = (72, 96)  # smallest and largest side, pixels
 _DIGIT = (12, 34)  # smallest and largest side of an 8x8 image on the canvas
