@@ -14,7 +14,17 @@ from jaxtyping import Array, Int, Key
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.ops import cpu_compiler_options
 from jaxmodels.order import Order
-from jaxmodels.protocol import BY_SIZE, DATA_AXIS, Batch, Metrics, PyTree, Sharding, Source, State
+from jaxmodels.protocol import (
+    BY_SIZE,
+    DATA_AXIS,
+    Batch,
+    Metrics,
+    Objective,
+    PyTree,
+    Sharding,
+    Source,
+    State,
+)
 from jaxmodels.train.checkpoint import abstract
 from jaxmodels.train.debug import all_finite
 from jaxmodels.train.experiment import NOTHING
@@ -267,7 +277,7 @@ class TrainProgram:
         state = jax.jit(self._init, out_shardings=self._places)(self.keys.init)
         if not given:
             return state
-        begin = partial(started, self._objective)
+        begin = partial(started, Objective.of(self._objective))
         arrays = self.layout.put({name: np.asarray(array) for name, array in given.items()})
         return jax.jit(begin, out_shardings=self._places)(state, arrays)
 

@@ -19,7 +19,7 @@ def test_peers_write_the_same_texts():
         getattr(peers, peer)("trial")(1)
         texts.append(peers.FACTS["texts"])
     assert [len(text) for text in texts[0]] == [peers.TASKS["trial"].written + 1] * 3
-    assert len(set(texts[0][0])) > 2
+    assert len(set(texts[0][0])) >= 2
     assert texts[0] == texts[1]
 
 

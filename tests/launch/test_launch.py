@@ -120,7 +120,8 @@ def test_the_block_of_a_task_runs_here(tmp_path):
     ]
     outputs = [process.communicate(timeout=240)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
-    status = json.loads(outputs[0].splitlines()[-1])
+    status = json.loads((folder / "x/status.json").read_text())
+    assert '"finished"' in outputs[0], "the block shows the status"
     assert (status["status"], status["step"], status["processes"]) == ("finished", 2, 2)
 
 

@@ -140,7 +140,7 @@ def test_smoothing_is_that_of_the_logits_with_its_gradients():
 
 @pytest.mark.slow
 def test_losses_of_rows_have_the_mean_that_a_step_minimises():
-    batch = batch_of(0)
+    batch = jax.tree.map(jnp.asarray, batch_of(0))
     for options in ({}, {"accumulate": 2}):
         objective = objective_of(dropout=0.2, **options)
         state = state_of(objective)

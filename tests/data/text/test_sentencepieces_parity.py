@@ -21,7 +21,9 @@ def test_t5_has_their_tokens(tmp_path):
     assert len(theirs) == ours.size
     for text, tokens in zip(TEXTS, ours.encode(TEXTS)):
         assert [*tokens, ours.end] == theirs(text).input_ids, text
-        assert ours.decode(tokens) == theirs.decode(tokens, skip_special_tokens=True)
+        # Theirs leaves out what is unknown.
+        known = [token for token in tokens if token != theirs.unk_token_id]
+        assert ours.decode(known) == theirs.decode(known, skip_special_tokens=True)
 
 
 def test_marian_has_their_tokens(tmp_path):
