@@ -35,14 +35,8 @@ _SHORTEST = 0.02  # seconds
 _SILENT = 33  # of 32,768: -60 dB
 _CLIPPED = 0.001  # share of samples at the limits of 16 bits from which on a sound is listed
 _LISTED = 20  # sounds in the record of a run
-_FACTS = [
-    ("hash", np.uint64),
-    ("label", np.int32),
-    ("samples", np.int64),
-    ("rate", np.int32),
-    ("clipped", bool),
-    ("speaker", "S64"),
-]
+FACTS = [("hash", np.uint64), ("samples", np.int64), ("rate", np.int32), ("clipped", bool)]
+_OWN_FACTS = [("label", np.int32), ("speaker", "S64")]
 
 
 class Examined(NamedTuple):
@@ -96,31 +90,21 @@ def examine(
     pattern = _compiled(speakers)
 
     def inspect(record: Record) -> Mapping[str, Any]:
-        samples, own = sound_of(record, rate)
-        _require_good(samples, own, longest)
+        heard = facts_of_sound(sound_of(record, rate), _SHORTEST, longest)
         require_class(int(record["label"]), classes)
-        loud = np.count_nonzero((samples >= 32767) | (samples <= -32768))
-        return {
-            "hash": content_hash(str(own).encode(), samples),
-            "label": int(record["label"]),
-            "samples": len(samples),
-            "rate": own,
-            "clipped": loud > _CLIPPED * len(samples),
-            "speaker": speaker_of(record.get("file", b""), pattern),
-        }
+        speaker = speaker_of(record.get("file", b""), pattern)
+        return {**heard, "label": int(record["label"]), "speaker": speaker}
 
-    tables, bad = inspect_parts(name, parts, inspect, _FACTS)
-    bad += duplicates(tables, parts, "sound")
-    for split, table in tables.items():
-        bad += _contradictions(parts[split], table)
-    cleaning = {
-        "repeated": _listing(parts, {split: _repeated(table) for split, table in tables.items()}),
-        "clipped": _listing(parts, {s: t["good"] & t["clipped"] for s, t in tables.items()}),
-        "rates": Counter(
-            str(value) for t in tables.values() for value in t["rate"][t["good"]].tolist()
-        ),
-    }
-    keep_findings(folder, parts, tables, bad, cleaning, [fact for fact, *_ in _FACTS])
+    tables, bad = inspect_parts(name, parts, inspect, FACTS + _OWN_FACTS)
+    bad += repeated_elsewhere(tables, parts, "label", "label")
+    keep_findings(
+        folder,
+        parts,
+        tables,
+        bad,
+        counted(tables, parts),
+        [fact for fact, *_ in FACTS + _OWN_FACTS],
+    )
 
 
 def load_examined(folder: Path, parts: Mapping[str, Part]) -> Examined:
@@ -147,28 +131,62 @@ def _compiled(speakers: str) -> re.Pattern:
     return pattern
 
 
-def _require_good(samples: np.ndarray, rate: int, longest: float) -> None:
-    """
+def facts_of_sound(sound: Sound, shortest: float, longest: float) -> dict[str, Any]:
+    """Checks a decoded sound and tells the `FACTS` of it.
+
+    shortest, longest: seconds.
+
     Raises:
       BadRecord: samples that are too many, too few or silent.
     """
+    samples, rate = sound
     seconds = len(samples) / rate
     if seconds > longest:
         raise BadRecord(f"lasts {seconds:.1f} s; expected at most {longest:g}", "overlong")
-    if seconds < _SHORTEST:
-        raise BadRecord(f"lasts {1000 * seconds:.0f} ms; expected at least 20", "short")
+    if seconds < shortest:
+        least = round(1000 * shortest)
+        raise BadRecord(f"lasts {1000 * seconds:.0f} ms; expected at least {least}", "short")
     if np.ptp(samples.astype(np.int32)) < 2 * _SILENT:
         raise BadRecord("is silent: no sample is above -60 dB", "silent")
+    loud = np.count_nonzero((samples >= 32767) | (samples <= -32768))
+    return {
+        "hash": content_hash(str(rate).encode(), samples),
+        "samples": len(samples),
+        "rate": rate,
+        "clipped": loud > _CLIPPED * len(samples),
+    }
 
 
-def _contradictions(part: Part, table: Table) -> list[BadRow]:
-    """Marks as bad the sounds that stand earlier in their split with another label."""
+def repeated_elsewhere(
+    tables: Mapping[str, Table], parts: Mapping[str, Part], fact: str, noun: str
+) -> list[BadRow]:
+    """Marks as bad the training sounds that an evaluation split has too, and the sounds that stand
+    earlier in their split with another value of a fact, for which there is a noun."""
+    bad = duplicates(tables, parts, "sound")
+    for split, table in tables.items():
+        bad += _contradictions(parts[split], table, fact, noun)
+    return bad
+
+
+def counted(tables: Mapping[str, Table], parts: Mapping[str, Part]) -> dict[str, Any]:
+    """Counts and lists the good sounds that repeat an earlier one or are clipped, and counts their
+    rates."""
+    rates = (table["rate"][table["good"]].tolist() for table in tables.values())
+    return {
+        "repeated": _listing(parts, {split: _repeated(table) for split, table in tables.items()}),
+        "clipped": _listing(parts, {s: t["good"] & t["clipped"] for s, t in tables.items()}),
+        "rates": Counter(str(rate) for some in rates for rate in some),
+    }
+
+
+def _contradictions(part: Part, table: Table, fact: str, noun: str) -> list[BadRow]:
     bad, first = [], {}
     for line in np.flatnonzero(table["good"]).tolist():
-        value, label = int(table["hash"][line]), int(table["label"][line])
-        place, known = first.setdefault(value, (line, label))
-        if known != label:
-            reason = f"is the same sound as {part.place(int(part.rows[place]))} with another label"
+        value, own = int(table["hash"][line]), int(table[fact][line])
+        place, known = first.setdefault(value, (line, own))
+        if known != own:
+            other = part.place(int(part.rows[place]))
+            reason = f"is the same sound as {other} with another {noun}"
             bad.append(part.bad(int(part.rows[line]), "contradiction", reason))
             table["good"][line] = False
     return bad

@@ -1,9 +1,8 @@
 """Sounds that are ready to learn from, and other sounds as their samples."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,22 +11,10 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxmodels.data.audio.checking import sound_of
-from jaxmodels.data.audio.dividing import Joined, Pieces
 from jaxmodels.data.audio.folder import read_sound, sound_paths
-from jaxmodels.data.audio.reading import EXTENSIONS, Samples, Sound, resampled
-from jaxmodels.data.dataset import (
-    TRAIN,
-    BadRecord,
-    BadRow,
-    Columns,
-    ColumnSpec,
-    DataFacts,
-    Draw,
-    Record,
-    Selection,
-)
-from jaxmodels.data.resident import Resident, decode_once
-from jaxmodels.data.streamed import Streamed
+from jaxmodels.data.audio.reading import EXTENSIONS, Samples, resampled
+from jaxmodels.data.audio.stored_sounds import StoredSounds
+from jaxmodels.data.dataset import TRAIN, BadRecord, Columns, ColumnSpec, Draw, Record
 from jaxmodels.data.walking import walk
 from jaxmodels.errors import InputError
 
@@ -67,32 +54,16 @@ def loudest(sound: Samples, samples: int) -> Samples:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SoundData:
-    """Sounds of a training split and of others ("validation", "test", ...) that are evaluated.
+class SoundData(StoredSounds):
+    """Sounds with labels.
 
     A split has the columns "sound", int16 [example, samples], in the middle between zeros (or at
     the beginning, unless `centred`), "length" and "label", int32.
     """
 
-    name: str
-    version: str
-    fingerprint: str  # of the content
     class_names: tuple[str, ...]
-    checked: Mapping[str, Selection]  # the good sounds of the splits as they are stored
-    pieces: Pieces
-    declared: int  # rate of stored samples that are not encoded
-    rate: int
-    samples: int
-    folder: Path  # where decoded sounds are kept
     centred: bool = True
     speaker: str = ""  # the one that is left out
-    cleaning: Mapping[str, Any] = field(default_factory=dict)
-    skipped: tuple[BadRow, ...] = ()
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """The number of sounds of each split."""
-        return {split: sum(len(p.rows) for p in some) for split, some in self.pieces.items()}
 
     @property
     def decoder(self) -> SoundDecoder:
@@ -107,9 +78,9 @@ class SoundData:
         return {"sound": sound, "length": number, "label": number}
 
     @property
-    def decoded_bytes(self) -> int:
-        """Bytes of the decoded sounds of all splits."""
-        return sum(self.sizes.values()) * self.samples * 2
+    def decoded_as(self) -> str:
+        """What tells these columns from others of the same sounds."""
+        return f"{self.rate}-{self.samples}" + "-start" * (not self.centred)
 
     def known(self, split: str, name: str) -> np.ndarray:
         """Returns what the checks know of each sound of a split, without decoding."""
@@ -120,60 +91,9 @@ class SoundData:
         """Returns the labels of a split."""
         return self.known(split, "label")
 
-    @cached_property
-    def _decoded(self) -> dict[str, Columns]:
-        """The columns of the stored splits, which are decoded once and kept."""
-        needed = {piece.stored for pieces in self.pieces.values() for piece in pieces}
-        found = {}
-        for stored, records in self.checked.items():
-            if stored in needed:
-                name = f"{stored}-{self.rate}-{self.samples}" + "-start" * (not self.centred)
-                folder = self.folder / name
-                arguments = records, self.decoder, self.spec, folder
-                found[stored] = decode_once(f"{self.name}/{stored}", *arguments)
-        return found
-
-    def columns(self, split: str) -> Columns:
-        """Returns the columns of a split."""
-        pieces = self.pieces[split]
-        parts = [self._decoded[piece.stored] for piece in pieces]
-        if len(pieces) == 1 and len(pieces[0].rows) == len(parts[0]["label"]):
-            return parts[0]
-        return {
-            name: np.concatenate([part[name][piece.rows] for part, piece in zip(parts, pieces)])
-            for name in self.spec
-        }
-
-    def records(self, split: str) -> Joined:
-        """Returns the records of a split."""
-        return Joined(self.checked, self.pieces[split])
-
-    def source(self, split: str, streamed: bool = False, workers: int = 0) -> Resident | Streamed:
-        """Makes the source of batches of a split: on the device, or streamed to it."""
-        records = self.records(split)
-        if streamed:
-            return Streamed(records, self.decoder, self.spec, workers)
-        return Resident(self.columns(split), records.key)
-
-    def facts(self) -> DataFacts:
-        """Returns what identifies the data, for the record of a run."""
-        facts: dict[str, Any] = {
-            "name": self.name,
-            "version": self.version,
-            "fingerprint": self.fingerprint,
-            "splits": self.sizes,
-            "classes": list(self.class_names),
-            "rate": self.rate,
-            "samples": self.samples,
-        }
-        if self.speaker:
-            facts["left_out"] = self.speaker
-        if self.cleaning:
-            facts["cleaning"] = dict(self.cleaning)
-        if self.skipped:
-            records = [str(row) for row in self.skipped]
-            facts["skipped"] = {"count": len(records), "records": records}
-        return DataFacts(facts)
+    def _own_facts(self) -> dict[str, Any]:
+        left_out = {"left_out": self.speaker} if self.speaker else {}
+        return {"classes": list(self.class_names), **left_out}
 
     def summary(self) -> str:
         """Says in a few lines what is learned from."""
@@ -189,10 +109,7 @@ class SoundData:
         ]
         if self.speaker:
             lines.append(f"speaker left out, to test with: {self.speaker}")
-        for what in ("repeated", "clipped", "cut"):
-            for split, found in self.cleaning.get(what, {}).items():
-                lines.append(f"{what} in {split}: {found['count']:,}, as {found['records'][0]}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._told("repeated", "clipped", "cut")])
 
 
 def read_sounds(
@@ -205,13 +122,20 @@ def read_sounds(
     Raises:
       InputError: no such path, or a folder without sounds.
     """
+    for name, heard in samples_at(given, data.rate):
+        yield name, heard if isinstance(heard, BadRecord) else data.decoder.columns(heard)
+
+
+def samples_at(given: Path | Sequence[Any], rate: int) -> Iterator[tuple[str, Samples | BadRecord]]:
+    """Yields name and samples of the sounds that `sounds_at` finds, at a rate, which is that of
+    arrays. For a sound that cannot be used, a BadRecord takes the place of its samples."""
     for name, record in sounds_at(given):
         try:
             content = read_sound(record) if isinstance(record, Path) else np.asarray(record)
-            sound = sound_of({"sound": content}, data.rate)
+            sound = sound_of({"sound": content}, rate)
             if not len(sound.samples):
                 raise BadRecord("has no sample", "empty")
-            yield name, data.decoder.columns(resampled(Sound(*sound), data.rate).samples)
+            yield name, resampled(sound, rate).samples
         except BadRecord as error:
             yield name, error
 

@@ -1,8 +1,7 @@
 """Sounds with texts that are ready to learn from, and other sounds as their samples."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -11,22 +10,10 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxmodels.data.audio.checking import sound_of
-from jaxmodels.data.audio.dividing import Joined, Pieces
-from jaxmodels.data.audio.folder import read_sound
 from jaxmodels.data.audio.reading import Samples, resampled
-from jaxmodels.data.audio.sound_data import sounds_at
-from jaxmodels.data.dataset import (
-    BadRecord,
-    BadRow,
-    Columns,
-    ColumnSpec,
-    DataFacts,
-    Draw,
-    Record,
-    Selection,
-)
-from jaxmodels.data.resident import Resident, decode_once
-from jaxmodels.data.streamed import Streamed
+from jaxmodels.data.audio.sound_data import samples_at
+from jaxmodels.data.audio.stored_sounds import StoredSounds
+from jaxmodels.data.dataset import BadRecord, Columns, ColumnSpec, Draw, Record
 from jaxmodels.data.transcripts.checking import text_of
 from jaxmodels.data.transcripts.labels import in_form
 
@@ -88,33 +75,17 @@ class RecordingDecoder(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class TranscriptData:
-    """Sounds with texts, of a training split and of others that are evaluated.
+class TranscriptData(StoredSounds):
+    """Sounds with texts.
 
     A split has the columns "sound", int16 [example, samples], filled up with zeros, "length",
     "tokens", int32 [example, room], filled up with zeros, and "text_length", int32.
     """
 
-    name: str
-    version: str
-    fingerprint: str  # of the content
-    checked: Mapping[str, Selection]  # the good sounds of the splits as they are stored
-    stored_texts: Mapping[str, list[str]]  # theirs, in the form
-    pieces: Pieces
-    declared: int  # rate of stored samples that are not encoded
-    rate: int
-    samples: int
+    stored_texts: Mapping[str, list[str]]  # of the good sounds as they are stored, in the form
     room: int  # tokens of a row
     form: str
     coder: Coder
-    folder: Path  # where decoded sounds are kept
-    cleaning: Mapping[str, Any] = field(default_factory=dict)
-    skipped: tuple[BadRow, ...] = ()
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """The number of sounds of each split."""
-        return {split: sum(len(p.rows) for p in some) for split, some in self.pieces.items()}
 
     @property
     def decoder(self) -> RecordingDecoder:
@@ -134,68 +105,22 @@ class TranscriptData:
         }
 
     @property
-    def decoded_bytes(self) -> int:
-        """Bytes of the decoded sounds of all splits."""
-        return sum(self.sizes.values()) * self.samples * 2
+    def decoded_as(self) -> str:
+        """What tells these columns from others of the same sounds."""
+        return f"{self.rate}-{self.samples}-{self.room}-{self.coder.fingerprint}-{self.form}"
 
     def texts(self, split: str) -> list[str]:
         """Returns the texts of a split, in the form that is learned."""
         return [self.stored_texts[p.stored][row] for p in self.pieces[split] for row in p.rows]
 
-    def records(self, split: str) -> Joined:
-        """Returns the records of a split."""
-        return Joined(self.checked, self.pieces[split])
-
-    @cached_property
-    def _decoded(self) -> dict[str, Columns]:
-        """The columns of the stored splits, which are decoded once and kept."""
-        found, kind = {}, f"{self.rate}-{self.samples}-{self.room}-{self.coder.fingerprint}"
-        for stored in {piece.stored for pieces in self.pieces.values() for piece in pieces}:
-            folder = self.folder / f"{stored}-{kind}-{self.form}"
-            arguments = self.checked[stored], self.decoder, self.spec, folder
-            found[stored] = decode_once(f"{self.name}/{stored}", *arguments)
-        return found
-
-    def columns(self, split: str) -> Columns:
-        """Returns the columns of a split."""
-        pieces = self.pieces[split]
-        parts = [self._decoded[piece.stored] for piece in pieces]
-        if len(pieces) == 1 and len(pieces[0].rows) == len(parts[0]["length"]):
-            return parts[0]
-        return {
-            name: np.concatenate([part[name][piece.rows] for part, piece in zip(parts, pieces)])
-            for name in self.spec
+    def _own_facts(self) -> dict[str, Any]:
+        tokens = {
+            "name": self.coder.name,
+            "size": self.coder.size,
+            "fingerprint": self.coder.fingerprint,
+            "form": self.form,
         }
-
-    def source(self, split: str, streamed: bool = False, workers: int = 0) -> Resident | Streamed:
-        """Makes the source of batches of a split: on the device, or streamed to it."""
-        records = self.records(split)
-        if streamed:
-            return Streamed(records, self.decoder, self.spec, workers)
-        return Resident(self.columns(split), records.key)
-
-    def facts(self) -> DataFacts:
-        """Returns what identifies the data, for the record of a run."""
-        facts: dict[str, Any] = {
-            "name": self.name,
-            "version": self.version,
-            "fingerprint": self.fingerprint,
-            "splits": self.sizes,
-            "rate": self.rate,
-            "samples": self.samples,
-            "tokens": {
-                "name": self.coder.name,
-                "size": self.coder.size,
-                "fingerprint": self.coder.fingerprint,
-                "form": self.form,
-            },
-        }
-        if self.cleaning:
-            facts["cleaning"] = dict(self.cleaning)
-        if self.skipped:
-            records = [str(row) for row in self.skipped]
-            facts["skipped"] = {"count": len(records), "records": records}
-        return DataFacts(facts)
+        return {"tokens": tokens}
 
     def summary(self) -> str:
         """Says in a few lines what is learned from."""
@@ -206,10 +131,7 @@ class TranscriptData:
             f"samples: {self.samples:,} at {self.rate:,} Hz, {seconds:.3g} s a row",
             f"tokens: {self.coder.name}, {self.coder.size:,} of them; {self.room} a row",
         ]
-        for what in ("repeated", "clipped", "unknown"):
-            for split, found in self.cleaning.get(what, {}).items():
-                lines.append(f"{what} in {split}: {found['count']:,}, as {found['records'][0]}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._told("repeated", "clipped", "unknown")])
 
 
 def read_recordings(
@@ -225,19 +147,14 @@ def read_recordings(
       InputError: no such path, or a folder without sounds.
     """
     decoder = data.decoder._replace(samples=samples or data.samples)
-    for name, record in sounds_at(given):
-        try:
-            content = read_sound(record) if isinstance(record, Path) else np.asarray(record)
-            sound = sound_of({"sound": content}, data.rate)
-            if not len(sound.samples):
-                raise BadRecord("has no sample", "empty")
-            heard = resampled(sound, data.rate).samples
-            if len(heard) > decoder.samples:
-                raise BadRecord(
-                    f"lasts {len(heard) / data.rate:.1f} s; expected at most"
-                    f" {decoder.samples / data.rate:.1f}, for which the model has places",
-                    "overlong",
-                )
+    for name, heard in samples_at(given, data.rate):
+        if isinstance(heard, BadRecord):
+            yield name, heard
+        elif len(heard) > decoder.samples:
+            why = (
+                f"lasts {len(heard) / data.rate:.1f} s; expected at most"
+                f" {decoder.samples / data.rate:.1f}, for which the model has places"
+            )
+            yield name, BadRecord(why, "overlong")
+        else:
             yield name, decoder.heard(heard)
-        except BadRecord as error:
-            yield name, error
