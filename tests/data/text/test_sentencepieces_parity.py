@@ -19,11 +19,14 @@ def test_t5_has_their_tokens(tmp_path):
     theirs = transformers.T5Tokenizer.from_pretrained(str(t5_folder(tmp_path)))
     ours = load_tokenizer(tmp_path)
     assert len(theirs) == ours.size
+    told = 0
     for text, tokens in zip(TEXTS, ours.encode(TEXTS)):
         assert [*tokens, ours.end] == theirs(text).input_ids, text
-        # Theirs leaves out what is unknown.
-        known = [int(token) for token in tokens if token != theirs.unk_token_id]
-        assert ours.decode(known) == theirs.decode(known, skip_special_tokens=True)
+        # Theirs leaves out what is unknown, where sentencepiece writes a sign for it.
+        if theirs.unk_token_id not in tokens:
+            assert ours.decode(tokens) == theirs.decode(tokens, skip_special_tokens=True)
+            told += 1
+    assert told >= len(ENGLISH)
 
 
 def test_marian_has_their_tokens(tmp_path):
