@@ -96,14 +96,7 @@ class FrontEndConfig:
         Raises:
           InputError: bands that are too narrow for the window.
         """
-        window = round(self.window * rate)
-        size = 1 << max(window - 1, 1).bit_length()
-        mel = Mel(rate, window, max(1, round(self.hop * rate)), size, self.bands)
-        try:
-            mel.filters()
-        except ValueError as error:
-            raise InputError(f"bands = {self.bands}; {error}") from None
-        return mel
+        return Mel.in_seconds(rate, self.window, self.hop, self.bands)
 
 
 @dataclass(frozen=True, kw_only=True)

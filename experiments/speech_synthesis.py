@@ -105,14 +105,7 @@ class SpeechSynthesisConfig(Config):
         Raises:
           InputError: bands that are too narrow for the window.
         """
-        window = round(self.window * rate)
-        size = 1 << max(window - 1, 1).bit_length()
-        mel = Mel(rate, window, max(1, round(self.hop * rate)), size, self.bands, floor=1e-5)
-        try:
-            mel.filters()
-        except ValueError as error:
-            raise InputError(f"bands = {self.bands}; {error}") from None
-        return mel
+        return Mel.in_seconds(rate, self.window, self.hop, self.bands, floor=1e-5)
 
 
 class Texts(NamedTuple):

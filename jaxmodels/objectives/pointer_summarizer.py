@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
+from jaxmodels.objectives.bucketed import Bucket, in_bucket
 from jaxmodels.objectives.descent import (
     descend_measured,
     initial_state,
@@ -76,7 +77,7 @@ class PointerSummarizer:
     optimizer: OptimizerConfig
     steps: int
     search: SummarySearch
-    buckets: Sequence[tuple[int, int, int]] = ()
+    buckets: Sequence[Bucket] = ()
     dropout: float = 0.0
     ema: float = 0.0
     accumulate: int = 1
@@ -151,18 +152,8 @@ class PointerSummarizer:
 
     def _by_bucket(self, function: Callable[[Batch], PyTree], batch: Batch) -> PyTree:
         """Applies a function to the pairs of a training batch in their shape."""
-        if "bucket" not in batch:
-            return function(batch)
-
-        def cut(pairs: int, source: int, target: int) -> Batch:
-            lengths = {"source": source, "copied": source, "target": target}
-            return {
-                name: batch[name][:, :pairs, :length].reshape(-1, length)
-                for name, length in lengths.items()
-            }
-
-        branches = [partial(lambda bucket, _: function(cut(*bucket)), one) for one in self.buckets]
-        return jax.lax.switch(batch["bucket"][0], branches, None)
+        columns = {"source": False, "copied": False, "target": True}
+        return in_bucket(function, batch, self.buckets, columns)
 
     def _losses(
         self,

@@ -7,12 +7,12 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
 from jaxmodels import decoding
 from jaxmodels.objectives import spikes
+from jaxmodels.objectives.bucketed import Bucket, in_bucket, switch
 from jaxmodels.objectives.descent import (
     descend_measured,
     initial_state,
@@ -81,7 +81,7 @@ class SequenceToSequence:
     start: int
     end: int
     most: int
-    buckets: Sequence[tuple[int, int, int]] = ()
+    buckets: Sequence[Bucket] = ()
     label_smoothing: float = 0.0
     dropout: float = 0.0
     ema: float = 0.0
@@ -258,18 +258,7 @@ class SequenceToSequence:
 
     def _by_bucket(self, function: Callable[[Batch], PyTree], batch: Batch) -> PyTree:
         """Applies a function to the pairs of a training batch in their shape."""
-        if "bucket" not in batch:
-            return function(batch)
-
-        def cut(pairs, source, target):
-            lengths = {"source": source, "target": target}
-            return {
-                name: batch[name][:, :pairs, :length].reshape(-1, length)
-                for name, length in lengths.items()
-            }
-
-        branches = [partial(lambda bucket, _: function(cut(*bucket)), b) for b in self.buckets]
-        return _switch(batch["bucket"][0], branches)
+        return in_bucket(function, batch, self.buckets, {"source": False, "target": True})
 
     def _by_length(self, function: Callable[[dict], PyTree], batch: Batch) -> PyTree:
         """Applies a function to a batch that is cut to the smallest shape that all of it fits, with
@@ -289,13 +278,7 @@ class SequenceToSequence:
         ]
         number = sum(is_longer, start=jnp.int32(0))
         branches = [partial(lambda shape, _: function(cut(shape)), s) for s in (*shapes, {})]
-        return _switch(number, branches)
-
-
-def _switch(number: Int[Array, ""] | int, branches: Sequence[Callable]) -> Any:
-    if len(branches) == 1:
-        return branches[0](None)
-    return jax.lax.switch(number, branches, None)
+        return switch(number, branches)
 
 
 def _scored(target: Int[Array, "batch length"]) -> Bool[Array, "batch less"]:

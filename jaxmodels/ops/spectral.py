@@ -5,7 +5,7 @@ product with cosines and sines, and it keeps float32 where products are rounded 
 """
 
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Complex, Float, Inexact, Int
 
+from jaxmodels.errors import InputError
 from jaxmodels.ops.spectral_filters import cosine_matrix, hann_window, mel_filters
 
 Pad = Literal["reflect", "constant"]
@@ -78,6 +79,23 @@ class Mel(NamedTuple):
     center: bool = True
     pad: Pad = "reflect"
     drop_last: bool = False
+
+    @classmethod
+    def in_seconds(cls, rate: int, window: float, hop: float, bands: int, **others: Any) -> "Mel":
+        """Makes the numbers of frames whose window and hop are given in seconds; the size is the
+        next power of 2.
+
+        Raises:
+          InputError: bands that are too narrow for the window.
+        """
+        samples = round(window * rate)
+        size = 1 << max(samples - 1, 1).bit_length()
+        mel = cls(rate, samples, max(1, round(hop * rate)), size, bands, **others)
+        try:
+            mel.filters()
+        except ValueError as error:
+            raise InputError(f"bands = {bands}; {error}") from None
+        return mel
 
     @property
     def transform(self) -> Transform:
