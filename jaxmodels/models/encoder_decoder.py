@@ -1,28 +1,22 @@
 """The transformer of an encoder and a decoder (Vaswani et al. 2017), in the forms in which it is
 trained today."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, DTypeLike, Float, Int, Key
+from jaxtyping import Array, Bool, DTypeLike, Float, Int
 
-from jaxmodels import across
-from jaxmodels.decoding import Step
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.models.encoder_decoder_block import ACTIVATIONS, DecoderBlock, EncoderBlock
-from jaxmodels.models.layers import LayerNorm, Rate
-from jaxmodels.models.layers.attention import AnyCache, Cache, attention_kind, current_backend
-from jaxmodels.models.layers.beam_attention import Remembered
+from jaxmodels.models.layers import LayerNorm
+from jaxmodels.models.layers.attention import attention_kind, current_backend
 from jaxmodels.models.layers.relative import relative_bias
-from jaxmodels.models.layers.stack import BlockInputs, is_scanned, run_blocks
+from jaxmodels.models.layers.stack import BlockInputs
 from jaxmodels.models.options import require_at_least
-from jaxmodels.ops import example_seeds
-from jaxmodels.protocol import PyTree
+from jaxmodels.models.text_to_text import TextToText
 
 POSITIONS = ("sinusoidal", "learned", "relative")
 TIES = ("all", "decoder", "none")
@@ -94,17 +88,8 @@ class EncoderDecoderConfig:
         return EncoderDecoder(vocabulary, lengths, dtype=dtype, **own, **how)
 
 
-class Memory(NamedTuple):
-    """What a decoder reads of sources: the keys and values of each of its blocks, and which places
-    are no padding. Its arrays lead with the sources' batch."""
-
-    cross: list[Remembered]
-    valid: Bool[Array, "batch source"]
-
-
-class EncoderDecoder(nn.Module):
-    """The model of `EncoderDecoderConfig`. Parameters are float32, activations are `dtype`, logits
-    are float32. Tokens that are no padding stand first in their rows; padding may be any number.
+class EncoderDecoder(TextToText):
+    """The model of `EncoderDecoderConfig`. Parameters are float32, activations are `dtype`.
 
     Embeddings are multiplied by sqrt(width). A stream that is normalised first is normalised once
     more at its end.
@@ -143,8 +128,8 @@ class EncoderDecoder(nn.Module):
                 self.param(f"{side}_relative", lambda key: {"embedding": init(key, shape)})
                 for side in ("encoder", "decoder")
             ]
-        self.encoder_params = self._blocks("encoder", self.encoder_layers)
-        self.decoder_params = self._blocks("decoder", self.decoder_layers)
+        self.encoder_params = self._blocks("encoder", self.encoder_layers, self.width)
+        self.decoder_params = self._blocks("decoder", self.decoder_layers, self.width)
         if self.normalises_first:
             self.encoder_norm = LayerNorm(dtype=self.dtype)
             self.decoder_norm = LayerNorm(dtype=self.dtype)
@@ -153,80 +138,10 @@ class EncoderDecoder(nn.Module):
             shape = self.width, self.vocabulary
             self.head = self.param("head", lambda key: {"kernel": init(key, shape)})
 
-    def __call__(
-        self,
-        source: Int[Array, "batch source"],
-        target: Int[Array, "batch target"],
-        *,
-        valid: Bool[Array, "batch source"] | None = None,
-        train: bool = False,
-        dropout_rate: Rate = None,
-    ) -> Float[Array, "batch target vocabulary"]:
-        """Computes the logits of the token after each of the target; valid: as in `encode`."""
-        options = {"valid": valid, "train": train, "dropout_rate": dropout_rate}
-        return self.logits(*self.hidden_and_head(source, target, **options))
-
-    def hidden_and_head(
-        self,
-        source: Int[Array, "batch source"],
-        target: Int[Array, "batch target"],
-        *,
-        valid: Bool[Array, "batch source"] | None = None,
-        train: bool = False,
-        dropout_rate: Rate = None,
-    ) -> tuple[Float[Array, "batch target width"], Float[Array, "width vocabulary"]]:
-        """Computes the input of the head, and gives its kernel, for `ops.head_cross_entropy`."""
-        inputs = BlockInputs()
-        if train and dropout_rate is not None:
-            seeds = example_seeds(self.make_rng("dropout"), across.positions(len(source)))
-            inputs = inputs._replace(seeds=seeds, rate=dropout_rate)
-        memory = self._encoded(source, valid, inputs)
-        x, inputs = self._decoder_inputs(target, inputs)
-        inputs = inputs._replace(memory=memory, memory_valid=valid)
-        drops = self.attention_dropout and inputs.seeds is not None
-        kind = self.attention_kind(target.shape[1], drops)
-        x = self._run(self._decoder_block(kind), self.decoder_params, x, inputs)
-        return self._finished(x, "decoder_norm"), self.head_kernel()
-
-    def encode(
-        self,
-        source: Int[Array, "batch source"],
-        valid: Bool[Array, "batch source"] | None = None,
-    ) -> Memory:
-        """Makes the memory of sources, without dropout.
-
-        valid: the tokens that are there, the others are padding behind them; None: all are there.
-        """
-        return self._memory(self._encoded(source, valid, BlockInputs()), valid)
-
-    def empty_cache(self, rows: int, length: int) -> list[Cache]:
-        """Makes the cache of `decode` for targets of up to `length` tokens."""
-        size = self.width // self.heads
-        return [
-            Cache.empty(rows, length, self.heads, size, self.dtype)
-            for _ in range(self.decoder_layers)
-        ]
-
-    def decode(
-        self,
-        tokens: Int[Array, "rows new"],
-        cache: list[AnyCache],
-        start: Int[Array, " rows"],
-        at: Int[Array, " rows"],
-        memory: Memory,
-    ) -> tuple[Float[Array, "rows 1 vocabulary"], list[AnyCache]]:
-        """Computes the logits of the token after new token number `at`, and the cache with all new
-        ones, the first of which stands at `start` (see `decoding.Step`).
-
-        memory: of sources whose number divides the rows; as many rows side by side read each.
-        """
-        x, after = self._decoded(tokens, cache, start, at, memory)
-        return self.logits(x, self.head_kernel()), after
-
-    def step_of(self, params: PyTree, memory: Memory) -> Step:
-        """Makes the step with a cache that writes targets of a memory."""
-        decode = partial(self.apply, {"params": params}, memory=memory, method="decode")
-        return Step(decode, self.empty_cache)
+    @property
+    def cache_sizes(self) -> tuple[int, int, int]:
+        """The blocks of the decoder, the heads of each, and the numbers of a head."""
+        return self.decoder_layers, self.heads, self.width // self.heads
 
     def cross_weights(
         self,
@@ -238,19 +153,11 @@ class EncoderDecoder(nn.Module):
         memory = self._encoded(source, valid, BlockInputs())
         x, inputs = self._decoder_inputs(target, BlockInputs())
         inputs = inputs._replace(memory=memory, memory_valid=valid)
-        block, weights = self._decoder_block(), []
+        block, weights = self._block("decoder"), []
         for params in self.decoder_params:
             weights.append(block.apply({"params": params}, x, inputs, method="cross_weights"))
             x, _ = block.apply({"params": params}, x, inputs)
         return jnp.stack(weights, axis=1)
-
-    def logits(
-        self, hidden: Float[Array, "batch length width"], kernel: Float[Array, "width vocabulary"]
-    ) -> Float[Array, "batch length vocabulary"]:
-        """Computes float32 logits from what `hidden_and_head` gives."""
-        wide = jnp.promote_types(hidden.dtype, jnp.float32)
-        kernel = kernel.astype(hidden.dtype)
-        return jnp.einsum("blw,wv->blv", hidden, kernel, preferred_element_type=wide)
 
     def head_kernel(self) -> Float[Array, "width vocabulary"]:
         """Gives the kernel of the head."""
@@ -274,12 +181,10 @@ class EncoderDecoder(nn.Module):
             inputs = inputs._replace(bias=self._bias(0, places[None], source.shape[1]))
         last = self.encoder_layers + self.decoder_layers
         x = inputs._replace(layer=last).dropped(x, 0)
-        block = EncoderBlock(**self._block_options(), parent=None)
-        x = self._run(block, self.encoder_params, x, inputs._replace(valid=valid))
+        x = self._run("encoder", x, inputs._replace(valid=valid))
         return self._finished(x, "encoder_norm")
 
     def _decoder_inputs(self, tokens, inputs: BlockInputs, places=None, keys: int = 0):
-        """Embeds the tokens of a target, and adds the bias of their places among so many keys."""
         places = jnp.arange(tokens.shape[1]) if places is None else places
         x = self._embedded(self.target_table, tokens, 1, places)
         if self.positions == "relative":
@@ -288,27 +193,8 @@ class EncoderDecoder(nn.Module):
         last = self.encoder_layers + self.decoder_layers
         return inputs._replace(layer=last).dropped(x, 1), inputs
 
-    def _memory(self, encoded, valid) -> Memory:
-        """Makes the memory of what is encoded."""
-        block = self._decoder_block()
-        made: Any = [
-            block.apply({"params": params}, encoded, method="keys_and_values")
-            for params in self.decoder_params
-        ]
-        cross = [Remembered.of(one.key, one.value) for one in made]
-        return Memory(cross, jnp.ones(encoded.shape[:2], bool) if valid is None else valid)
-
-    def _decoded(self, tokens, cache, start, at, memory: Memory):
-        """Computes the input of the head at new token number `at`, and the cache."""
-        places = start[:, None] + jnp.arange(tokens.shape[1])
-        x, inputs = self._decoder_inputs(tokens, BlockInputs(), places, cache[0].length)
-        inputs = inputs._replace(start=start, memory_valid=memory.valid)
-        step, after = _traced_once(self._decoder_block()), []
-        for params, of_block, cross in zip(self.decoder_params, cache, memory.cross):
-            x, updated = step(params, x, inputs._replace(cache=of_block, cross=cross))
-            after.append(updated)
-        x = jnp.take_along_axis(x, at[:, None, None], axis=1)
-        return self._finished(x, "decoder_norm"), after
+    def _decoder_output(self, x, inputs: BlockInputs):
+        return self._finished(x, "decoder_norm")
 
     def _embedded(self, table, tokens, side: int, places):
         # Padding may be any number.
@@ -333,13 +219,6 @@ class EncoderDecoder(nn.Module):
         how = {"most": self.farthest, "both_sides": side == 0}
         return relative_bias(table, queries, jnp.arange(keys), **how)
 
-    def _run(self, block: nn.Module, params, x, inputs: BlockInputs):
-        # The decoder's blocks have other numbers than the encoder's, for dropout.
-        first = 0 if isinstance(block, EncoderBlock) else self.encoder_layers
-        own = [{"layer": jnp.int32(first + index)} for index in range(len(params))]
-        how: dict[str, Any] = {"scan": is_scanned(self.scan_layers), "remat": self.remat}
-        return run_blocks([block] * len(params), params, own, x, inputs, **how)[0]
-
     def _finished(self, x, norm: str):
         return getattr(self, norm)(x) if self.normalises_first else x
 
@@ -348,7 +227,11 @@ class EncoderDecoder(nn.Module):
         names = (*names, "attention_dropout", "dtype")
         return {name: getattr(self, name) for name in names}
 
-    def _decoder_block(self, kind: str = "einsum") -> nn.Module:
+    def _block(self, side: str, trained: int = 0, drops: bool = False) -> nn.Module:
+        if side == "encoder":
+            return EncoderBlock(**self._block_options(), parent=None)
+        drops = drops and self.attention_dropout
+        kind = self.attention_kind(trained, drops) if trained else "einsum"
         return DecoderBlock(**self._block_options(), kind=kind, parent=None)
 
     def _table(self, name: str, rows: int = 0) -> Float[Array, "rows width"]:
@@ -358,20 +241,6 @@ class EncoderDecoder(nn.Module):
         )
         return self.param(name, lambda key: {"embedding": init(key, shape)})["embedding"]
 
-    def _blocks(self, side: str, count: int) -> list[PyTree]:
-        return [
-            self.param(f"{side}_block_{index}", partial(self._block_parameters, side))
-            for index in range(count)
-        ]
-
-    def _block_parameters(self, side: str, key: Key[Array, ""]) -> PyTree:
-        example = jnp.zeros((1, 1, self.width), self.dtype)
-        if side == "encoder":
-            block = EncoderBlock(**self._block_options(), parent=None)
-        else:
-            block = self._decoder_block()
-        return block.init(key, example, BlockInputs(memory=example))["params"]
-
 
 def sinusoids(places: Int[Array, "*rows length"], width: int) -> Float[Array, "*rows length width"]:
     """Computes sinusoidal positions (Vaswani et al. 2017, section 3.5): the sines of all
@@ -379,9 +248,3 @@ def sinusoids(places: Int[Array, "*rows length"], width: int) -> Float[Array, "*
     frequencies = _LONGEST_WAVE ** (-jnp.arange(width // 2) / (width // 2))
     angles = places[..., None] * frequencies
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
-
-
-@lru_cache(maxsize=64)
-def _traced_once(block: nn.Module) -> Callable:
-    """Makes the pass of a block, which JAX traces once for all equal blocks and all programs."""
-    return jax.jit(lambda params, x, inputs: block.apply({"params": params}, x, inputs))

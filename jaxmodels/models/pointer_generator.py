@@ -8,13 +8,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, DTypeLike, Float, Int
 
-from jaxmodels import across
 from jaxmodels.decoding import Step
-from jaxmodels.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig, Memory
+from jaxmodels.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from jaxmodels.models.layers import Dense, Rate
 from jaxmodels.models.layers.attention import AnyCache
 from jaxmodels.models.layers.stack import BlockInputs
-from jaxmodels.ops import example_seeds
+from jaxmodels.models.text_to_text import Memory
 from jaxmodels.ops.copy_mixture import Mixture, log_probabilities
 from jaxmodels.protocol import PyTree
 
@@ -59,17 +58,9 @@ class PointerGenerator(EncoderDecoder):
 
         valid: the words of the source that are there; the others are padding behind them.
         """
-        inputs = BlockInputs()
-        if train and dropout_rate is not None:
-            seeds = example_seeds(self.make_rng("dropout"), across.positions(len(source)))
-            inputs = inputs._replace(seeds=seeds, rate=dropout_rate)
+        inputs = self._dropping(len(source), train, dropout_rate)
         encoded = self._encoded(source, valid, inputs)
-        x, inputs = self._decoder_inputs(self._known(target), inputs)
-        inputs = inputs._replace(memory=encoded, memory_valid=valid)
-        drops = self.attention_dropout and inputs.seeds is not None
-        block = self._decoder_block(self.attention_kind(target.shape[1], drops))
-        x = self._run(block, self.decoder_params, x, inputs)
-        states = self._finished(x, "decoder_norm")
+        states = self._passed(self._known(target), encoded, valid, inputs)
         return self._mixture(states, encoded, self.pointer_key(encoded), valid)
 
     def encode_to_copy(

@@ -4,30 +4,20 @@ Unified Text-to-Text Transformer) and, with gated MLPs and a head of its own, 1.
 The names of their published weights are in `t5_names`.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, DTypeLike, Float, Int, Key
+from jaxtyping import Array, DTypeLike, Float
 
-from jaxmodels import across
-from jaxmodels.decoding import Step
 from jaxmodels.errors import require_known
-from jaxmodels.models.encoder_decoder import Memory
 from jaxmodels.models.gpt_block import RMSNorm
-from jaxmodels.models.layers import Rate
-from jaxmodels.models.layers.attention import AnyCache, Cache
-from jaxmodels.models.layers.beam_attention import Remembered
 from jaxmodels.models.layers.relative import relative_bias
-from jaxmodels.models.layers.stack import BlockInputs, is_scanned, run_blocks
+from jaxmodels.models.layers.stack import BlockInputs
 from jaxmodels.models.options import require_at_least
 from jaxmodels.models.t5_block import EPSILON, T5Block
-from jaxmodels.ops import example_seeds
-from jaxmodels.protocol import PyTree
+from jaxmodels.models.text_to_text import TextToText
 
 
 def _variant(layers: int, width: int, heads: int, hidden: int, newer: bool = False) -> dict:
@@ -110,11 +100,8 @@ class T5Config:
         return VARIANTS[self.variant] | given | positions
 
 
-class T5(nn.Module):
-    """The model of `T5Config`, with the methods of `EncoderDecoder`. Parameters are float32,
-    activations are `dtype`, logits are float32. Tokens that are no padding stand first in their
-    rows; padding may be any number.
-    """
+class T5(TextToText):
+    """The model of `T5Config`. Parameters are float32, activations are `dtype`."""
 
     vocabulary: int
     layers: int = 2
@@ -143,107 +130,18 @@ class T5(nn.Module):
             side: table(f"{side}_relative", self.position_buckets, self.heads, small)
             for side in ("encoder", "decoder")
         }
-        self.encoder_params = self._blocks("encoder", self.layers)
-        self.decoder_params = self._blocks("decoder", self.decoder_layers)
+        self.encoder_params = self._blocks("encoder", self.layers, self.width)
+        self.decoder_params = self._blocks("decoder", self.decoder_layers, self.width)
         self.encoder_norm = RMSNorm(True, self.dtype, EPSILON)
         self.decoder_norm = RMSNorm(True, self.dtype, EPSILON)
         if not self.tied:
             init, shape = nn.initializers.normal(small), (self.width, self.vocabulary)
             self.head = self.param("head", lambda key: {"kernel": init(key, shape)})
 
-    def __call__(
-        self,
-        source: Int[Array, "batch source"],
-        target: Int[Array, "batch target"],
-        *,
-        valid: Bool[Array, "batch source"] | None = None,
-        train: bool = False,
-        dropout_rate: Rate = None,
-    ) -> Float[Array, "batch target vocabulary"]:
-        """Computes the logits of the token after each of the target; valid: as in `encode`."""
-        options = {"valid": valid, "train": train, "dropout_rate": dropout_rate}
-        return self.logits(*self.hidden_and_head(source, target, **options))
-
-    def hidden_and_head(
-        self,
-        source: Int[Array, "batch source"],
-        target: Int[Array, "batch target"],
-        *,
-        valid: Bool[Array, "batch source"] | None = None,
-        train: bool = False,
-        dropout_rate: Rate = None,
-    ) -> tuple[Float[Array, "batch target width"], Float[Array, "width vocabulary"]]:
-        """Computes the input of the head, and gives its kernel, for `ops.head_cross_entropy`."""
-        inputs = BlockInputs()
-        if train and dropout_rate is not None:
-            seeds = example_seeds(self.make_rng("dropout"), across.positions(len(source)))
-            inputs = inputs._replace(seeds=seeds, rate=dropout_rate)
-        memory = self._encoded(source, valid, inputs)
-        x, inputs = self._begun("decoder", target, inputs)
-        inputs = inputs._replace(memory=memory, memory_valid=valid)
-        return self._finished(
-            "decoder", self._run("decoder", x, inputs), inputs
-        ), self.head_kernel()
-
-    def encode(
-        self,
-        source: Int[Array, "batch source"],
-        valid: Bool[Array, "batch source"] | None = None,
-    ) -> Memory:
-        """Makes the memory of sources, without dropout.
-
-        valid: the tokens that are there, the others are padding behind them; None: all are there.
-        """
-        encoded, block = self._encoded(source, valid, BlockInputs()), self._block("decoder")
-        made: Any = [
-            block.apply({"params": params}, encoded, method="keys_and_values")
-            for params in self.decoder_params
-        ]
-        cross = [Remembered.of(one.key, one.value) for one in made]
-        return Memory(cross, jnp.ones(source.shape, bool) if valid is None else valid)
-
-    def empty_cache(self, rows: int, length: int) -> list[Cache]:
-        """Makes the cache of `decode` for targets of up to `length` tokens."""
-        return [
-            Cache.empty(rows, length, self.heads, self.head_size, self.dtype)
-            for _ in range(self.decoder_layers)
-        ]
-
-    def decode(
-        self,
-        tokens: Int[Array, "rows new"],
-        cache: list[AnyCache],
-        start: Int[Array, " rows"],
-        at: Int[Array, " rows"],
-        memory: Memory,
-    ) -> tuple[Float[Array, "rows 1 vocabulary"], list[AnyCache]]:
-        """Computes the logits of the token after new token number `at`, and the cache with all new
-        ones, the first of which stands at `start` (see `decoding.Step`).
-
-        memory: of sources whose number divides the rows; as many rows side by side read each.
-        """
-        places = start[:, None] + jnp.arange(tokens.shape[1])
-        x, inputs = self._begun("decoder", tokens, BlockInputs(), places, cache[0].length)
-        inputs = inputs._replace(start=start, memory_valid=memory.valid)
-        step, after = _traced_once(self._block("decoder")), []
-        for params, of_block, cross in zip(self.decoder_params, cache, memory.cross):
-            x, updated = step(params, x, inputs._replace(cache=of_block, cross=cross))
-            after.append(updated)
-        x = jnp.take_along_axis(x, at[:, None, None], axis=1)
-        return self.logits(self._finished("decoder", x, inputs), self.head_kernel()), after
-
-    def step_of(self, params: PyTree, memory: Memory) -> Step:
-        """Makes the step with a cache that writes targets of a memory."""
-        decode = partial(self.apply, {"params": params}, memory=memory, method="decode")
-        return Step(decode, self.empty_cache)
-
-    def logits(
-        self, hidden: Float[Array, "batch length width"], kernel: Float[Array, "width vocabulary"]
-    ) -> Float[Array, "batch length vocabulary"]:
-        """Computes float32 logits from what `hidden_and_head` gives."""
-        wide = jnp.promote_types(hidden.dtype, jnp.float32)
-        kernel = kernel.astype(hidden.dtype)
-        return jnp.einsum("blw,wv->blv", hidden, kernel, preferred_element_type=wide)
+    @property
+    def cache_sizes(self) -> tuple[int, int, int]:
+        """The blocks of the decoder, the heads of each, and the numbers of a head."""
+        return self.decoder_layers, self.heads, self.head_size
 
     def head_kernel(self) -> Float[Array, "width vocabulary"]:
         """Gives the kernel of the head."""
@@ -265,13 +163,11 @@ class T5(nn.Module):
         bias = relative_bias(self.bias_tables[side], rows, seen, **how)
         return x, inputs._replace(bias=bias)
 
-    def _run(self, side: str, x, inputs: BlockInputs):
-        params = self.encoder_params if side == "encoder" else self.decoder_params
-        # The decoder's blocks have other numbers than the encoder's, for dropout.
-        first = 0 if side == "encoder" else self.layers
-        own = [{"layer": jnp.int32(first + index)} for index in range(len(params))]
-        how: dict[str, Any] = {"scan": is_scanned(self.scan_layers), "remat": self.remat}
-        return run_blocks([self._block(side)] * len(params), params, own, x, inputs, **how)[0]
+    def _decoder_inputs(self, tokens, inputs: BlockInputs, places=None, keys: int = 0):
+        return self._begun("decoder", tokens, inputs, places, keys)
+
+    def _decoder_output(self, x, inputs: BlockInputs):
+        return self._finished("decoder", x, inputs)
 
     def _finished(self, side: str, x, inputs: BlockInputs):
         norm = self.encoder_norm if side == "encoder" else self.decoder_norm
@@ -285,20 +181,7 @@ class T5(nn.Module):
         outside = self.layers + self.decoder_layers
         return inputs._replace(layer=outside).dropped(x, 2 * (side == "decoder") + use)
 
-    def _block(self, side: str) -> T5Block:
+    def _block(self, side: str, trained: int = 0, drops: bool = False) -> T5Block:
         names = ("width", "heads", "head_size", "hidden", "gated", "dtype")
         options = {name: getattr(self, name) for name in names}
         return T5Block(**options, decodes=side == "decoder", parent=None)
-
-    def _blocks(self, side: str, count: int) -> list[PyTree]:
-        def draw(key: Key[Array, ""]) -> PyTree:
-            example = jnp.zeros((1, 1, self.width), self.dtype)
-            return self._block(side).init(key, example, BlockInputs(memory=example))["params"]
-
-        return [self.param(f"{side}_block_{index}", draw) for index in range(count)]
-
-
-@lru_cache(maxsize=64)
-def _traced_once(block: Any) -> Callable:
-    """Makes the pass of a block, which JAX traces once for all equal blocks and all programs."""
-    return jax.jit(lambda params, x, inputs: block.apply({"params": params}, x, inputs))
