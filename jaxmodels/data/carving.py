@@ -9,6 +9,20 @@ from jaxmodels.data.dataset import TRAIN, VALIDATION, Part, Records, evaluation_
 from jaxmodels.errors import InputError
 
 
+def check_shares(validation: float | None, test: float | None) -> None:
+    """Requires shares of the training split that leave some of it; None: the data's own splits.
+
+    Raises:
+      InputError: a share below 0, or shares of 1 or more together.
+    """
+    shares = [validation or 0.0, test or 0.0]
+    if min(shares) < 0 or sum(shares) >= 1:
+        raise InputError(
+            f"validation_fraction, test_fraction = {shares}; expected at least 0, and less than 1"
+            " together"
+        )
+
+
 def check_fraction(name: str, has_validation: bool, fraction: float) -> None:
     """Requires a fraction that suits the data.
 

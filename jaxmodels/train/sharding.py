@@ -50,8 +50,6 @@ class StateLayout:
         Raises:
           InputError: an axis that the mesh does not divide, or a rule of the user's for nothing.
         """
-        if not self.is_divided:
-            return jax.tree.map(lambda _: self.whole, tree)
         paths = [_path(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
         for rule in self._given:
             if not any(re.search(rule.pattern, path) for path in paths):
@@ -63,13 +61,10 @@ class StateLayout:
             lambda path, leaf: NamedSharding(self.mesh, self.spec(_path(path), leaf.shape)), tree
         )
 
-    @property
-    def whole(self) -> NamedSharding:
-        """The sharding of an array that every device has."""
-        return NamedSharding(self.mesh, PartitionSpec())
-
     def spec(self, path: str, shape: tuple[int, ...]) -> PartitionSpec:
         """Says how the array of a path and shape is divided at rest."""
+        if not self.is_divided:
+            return PartitionSpec()
         axes, is_exact = self._ruled(path, shape)
         parts = self.mesh.shape.get(FSDP_AXIS, 1)
         used = {name for names in axes for name in across.names_of(names)}

@@ -182,6 +182,17 @@ def test_the_largest_axis_that_divides_is_divided_by_size():
 
 
 @needs_8
+def test_on_a_mesh_of_data_alone_no_rule_holds_and_every_device_has_all():
+    rules = Sharding((ShardingRule("kernel$", (None, MODEL_AXIS)),))
+    layout = _layout("data=8", sharding=rules)
+    kernel = np.ones((64, 48), np.float32)
+    [put] = layout.put({"params/a/kernel": kernel}).values()
+    assert put.sharding.is_fully_replicated and np.array_equal(put, kernel)
+    [sharding] = layout.shardings({"kernel": kernel}).values()
+    assert sharding.is_fully_replicated
+
+
+@needs_8
 def test_rules_come_first_and_those_of_the_command_line_before_the_models():
     rules = Sharding((ShardingRule("kernel$", (None, MODEL_AXIS)),))
     layout = _layout(sharding=rules)

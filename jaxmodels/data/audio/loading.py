@@ -15,6 +15,7 @@ from jaxmodels.data.audio.dividing import divided, speakers_in, without_speaker
 from jaxmodels.data.audio.sound_data import SoundData
 from jaxmodels.data.audio.stored import in_memory, open_sounds
 from jaxmodels.data.audio.tones import CLEAR, NAME, tones
+from jaxmodels.data.carving import check_shares
 from jaxmodels.data.checking import check_policy
 from jaxmodels.data.dataset import TRAIN, Dataset, Part, evaluation_splits
 from jaxmodels.data.kept import kept
@@ -82,12 +83,7 @@ class AudioConfig:
                 f"test_fraction = {self.test_fraction} with folds = {self.folds}; a speaker is to"
                 " test with: leave it out"
             )
-        shares = [share or 0.0 for share in (self.validation_fraction, self.test_fraction)]
-        if min(shares) < 0 or sum(shares) >= 1:
-            raise InputError(
-                f"validation_fraction, test_fraction = {shares}; expected at least 0, and less than"
-                " 1 together"
-            )
+        check_shares(self.validation_fraction, self.test_fraction)
 
 
 class _Checked(NamedTuple):

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from jaxmodels.cache import cache_folder
+from jaxmodels.data.carving import check_shares
 from jaxmodels.data.checking import Findings, check_policy, load_findings
 from jaxmodels.data.dataset import (
     TEST,
@@ -93,12 +94,7 @@ class DocumentConfig:
         ).items():
             if getattr(self, name) < value:
                 raise InputError(f"{name} = {getattr(self, name)}; expected at least {value}")
-        shares = [share or 0.0 for share in (self.validation_fraction, self.test_fraction)]
-        if min(shares) < 0 or sum(shares) >= 1:
-            raise InputError(
-                f"validation_fraction, test_fraction = {shares}; expected at least 0, and less than"
-                " 1 together"
-            )
+        check_shares(self.validation_fraction, self.test_fraction)
 
 
 def load_documents(config: DocumentConfig, given: Any = None, kind: str = "words") -> DocumentData:

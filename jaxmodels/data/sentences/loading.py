@@ -9,6 +9,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 
 from jaxmodels.cache import cache_folder
+from jaxmodels.data.carving import check_shares
 from jaxmodels.data.checking import check_policy
 from jaxmodels.data.dataset import (
     TRAIN,
@@ -94,12 +95,7 @@ class SentenceConfig:
             raise InputError(
                 f"text_columns = {' '.join(self.text_columns)}; expected one text, or two"
             )
-        shares = [share or 0.0 for share in (self.validation_fraction, self.test_fraction)]
-        if min(shares) < 0 or sum(shares) >= 1:
-            raise InputError(
-                f"validation_fraction, test_fraction = {shares}; expected at least 0, and less than"
-                " 1 together"
-            )
+        check_shares(self.validation_fraction, self.test_fraction)
 
 
 class _Checked(NamedTuple):

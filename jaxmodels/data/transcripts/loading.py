@@ -13,6 +13,7 @@ from jaxtyping import Int
 from jaxmodels.cache import cache_folder
 from jaxmodels.data.audio.checking import common_rate
 from jaxmodels.data.audio.dividing import Pieces, divided
+from jaxmodels.data.carving import check_shares
 from jaxmodels.data.checking import check_policy
 from jaxmodels.data.dataset import (
     TRAIN,
@@ -86,12 +87,7 @@ class TranscriptConfig:
         require_known("units", self.units, ("auto", *UNITS))
         require_known("form", self.form, FORMS)
         require_known("loading", self.loading, ("auto", "resident", "streamed"))
-        shares = [share or 0.0 for share in (self.validation_fraction, self.test_fraction)]
-        if min(shares) < 0 or sum(shares) >= 1:
-            raise InputError(
-                f"validation_fraction, test_fraction = {shares}; expected at least 0, and less than"
-                " 1 together"
-            )
+        check_shares(self.validation_fraction, self.test_fraction)
 
 
 class _Checked(NamedTuple):
