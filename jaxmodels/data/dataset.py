@@ -173,6 +173,15 @@ def evaluation_splits(splits: Iterable[str]) -> list[str]:
     return sorted(others, key=lambda split: SPLITS.index(split) if split in SPLITS else len(SPLITS))
 
 
+def parts_of(dataset: Dataset) -> dict[str, Part]:
+    """Returns all records of each split, of the training split first."""
+    return {
+        split: Part(split, records, np.arange(len(records), dtype=np.int32))
+        for split in [TRAIN, *evaluation_splits(dataset.splits)]
+        for records in [dataset.splits[split]]
+    }
+
+
 def common_length(columns: Columns) -> int:
     """Returns the length that all columns have.
 

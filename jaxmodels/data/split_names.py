@@ -1,6 +1,9 @@
 """The usual names of folders and files that hold a split."""
 
+from pathlib import Path
+
 from jaxmodels.data.dataset import TEST, TRAIN, VALIDATION
+from jaxmodels.errors import InputError
 
 # In any case of letters; the first is the best known.
 SPLIT_NAMES = {
@@ -14,3 +17,33 @@ _SPLITS = {name: split for split, names in SPLIT_NAMES.items() for name in names
 def split_of(name: str) -> str | None:
     """Returns the split that a folder of this name holds; None if it is not a split's name."""
     return _SPLITS.get(name.casefold())
+
+
+def files_of_splits(
+    path: Path, endings: tuple[str, ...], what: str, wanted: str
+) -> dict[str, Path]:
+    """Finds the file of each split: one file to train on, or those of a folder that are named after
+    splits, as train.csv.
+
+    what: the data as which a file is refused that has no such ending. wanted: names of a training
+    file.
+
+    Raises:
+      InputError: no such file, two of one split, or none to train on.
+    """
+    if path.is_file():
+        if not path.name.lower().endswith(endings):
+            raise InputError(f"data '{path}' {what}; expected {', '.join(endings)}")
+        return {TRAIN: path}
+    if not path.is_dir():
+        raise InputError(f"data '{path}' is no file or folder; expected {', '.join(endings)}")
+    files = {}
+    for file in sorted(path.iterdir()):
+        split = split_of(file.name.partition(".")[0])
+        if split and file.name.lower().endswith(endings):
+            if split in files:
+                raise InputError(f"data '{path}' has {files[split].name} and {file.name}; keep one")
+            files[split] = file
+    if TRAIN not in files:
+        raise InputError(f"data '{path}' has no training split; expected {wanted}")
+    return files

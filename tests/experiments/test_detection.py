@@ -1,11 +1,8 @@
 """A detector from pictures to boxes: training, resuming, predicting, exporting, on all devices."""
 
 import json
-import os
 import shutil
-import signal
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,7 +10,8 @@ from PIL import Image
 from experiments.detection import PRESETS, DetectionConfig, build
 from jaxmodels.errors import InputError
 from jaxmodels.pretrained import open_weights
-from jaxmodels.train import configure, load_run, main, train
+from jaxmodels.train import configure, load_run, main
+from tests.experiments.resuming import resumed_to_the_bit, same_on_other_devices
 from tests.marks import slow
 
 CANVAS = (32, 48)
@@ -123,21 +121,9 @@ def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path, model
     flags |= {"optimizer": "momentum", "learning_rate": 1e-3, "weight_decay": 0.0}
     config = configure(DetectionConfig(), **flags, steps_per_dispatch=1, warmup_steps=2)
     one = configure(config, mesh="data=1")
-    whole = train(build, configure(one, workdir=str(tmp_path / "whole")), data)
-
-    def interrupted(config, data):
-        return build(config, data)._replace(
-            describe=lambda step, *_: os.kill(os.getpid(), signal.SIGTERM) if step == 3 else None
-        )
-
-    parts = configure(one, workdir=str(tmp_path / "parts"), accept_code_change=True)
-    assert not train(interrupted, parts, data).finished
-    resumed = train(build, parts, data)
-    for a, b in zip(*(jax.tree.leaves(r.state) for r in (whole, resumed)), strict=True):
-        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
-    many = train(build, configure(config, workdir=str(tmp_path / "many")), data)
-    for a, b in zip(*(jax.tree.leaves(r.state["params"]) for r in (whole, many)), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
+    whole = resumed_to_the_bit(build, one, data, tmp_path, step=3)
+    other = configure(config, workdir=str(tmp_path / "many"))
+    many = same_on_other_devices(build, other, data, whole, 1e-3)
     assert many.scores["test"]["loss"] == pytest.approx(whole.scores["test"]["loss"], rel=0.01)
     # Predictions of a run are those of its evaluation, in pixels of each picture.
     loaded = load_run(tmp_path / "whole", data=data)

@@ -1,15 +1,13 @@
 """Classifiers of texts from a file to predictions: folds, resume, devices, pairs."""
 
 import json
-import os
-import signal
 
-import jax
 import numpy as np
 import pytest
 
 from experiments.sentiment import PRESETS, SentimentConfig, build
 from jaxmodels.train import configure, load_run, main, train
+from tests.experiments.resuming import resumed_to_the_bit, same_on_other_devices
 from tests.marks import slow
 
 WORDS = ["film", "plot", "story", "music", "end", "role", "scene", "joke", "line", "day"]
@@ -128,21 +126,9 @@ def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path, model
     small["transformer"] = {"layers": 1, "width": 16, "hidden": 32}
     config = configure(SentimentConfig(), **flags, **small.get(model, {}))
     one = configure(config, mesh="data=1")
-    whole = train(build, configure(one, workdir=str(tmp_path / "whole")), data)
-
-    def interrupted(config, data):
-        return build(config, data)._replace(
-            describe=lambda step, *_: os.kill(os.getpid(), signal.SIGTERM) if step == 4 else None
-        )
-
-    parts = configure(one, workdir=str(tmp_path / "parts"), accept_code_change=True)
-    assert not train(interrupted, parts, data).finished
-    resumed = train(build, parts, data)
-    for a, b in zip(*(jax.tree.leaves(r.state) for r in (whole, resumed)), strict=True):
-        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
-    many = train(build, configure(config, workdir=str(tmp_path / "many")), data)
-    for a, b in zip(*(jax.tree.leaves(r.state["params"]) for r in (whole, many)), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+    whole = resumed_to_the_bit(build, one, data, tmp_path)
+    other = configure(config, workdir=str(tmp_path / "many"))
+    same_on_other_devices(build, other, data, whole, 1e-4)
     # Predictions of a run are those of its evaluation, however many lines there are.
     loaded = load_run(tmp_path / "whole", data=data)
     lines = loaded.predict([text for text, _ in data["test"]])

@@ -2,10 +2,7 @@
 
 import io
 import json
-import os
-import signal
 
-import jax
 import numpy as np
 import pytest
 import soundfile
@@ -13,6 +10,7 @@ import soundfile
 from experiments.speech_commands import PRESETS, SpeechCommandsConfig, build
 from jaxmodels.train import configure, load_run, main, train
 from tests.data.audio.recordings import CLASSES, RATE, tone, write, write_classes
+from tests.experiments.resuming import resumed_to_the_bit, same_on_other_devices
 
 SMALL = {"model": "kwt", "width": 8, "depth": 1, "heads": 1, "bands": 10, "window": 0.03}
 SMALL |= {"steps": 30, "batch_size": 16, "eval_every": 30, "learning_rate": 0.01}
@@ -117,22 +115,9 @@ def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path):
     flags |= {"dropout": 0.2, "speed": 0.1, "shift": 0.1, "gain": 6.0, "noise": 0.5}
     flags |= {"time_masks": (1, 3), "band_masks": (1, 2), "validation_fraction": 0.0}
     config = configure(SpeechCommandsConfig(), **flags)
-    whole = train(build, configure(config, workdir=str(tmp_path / "whole")), data)
-
-    def interrupted(config, data):
-        return build(config, data)._replace(
-            describe=lambda step, *_: os.kill(os.getpid(), signal.SIGTERM) if step == 4 else None
-        )
-
-    parts = configure(config, workdir=str(tmp_path / "parts"), accept_code_change=True)
-    assert not train(interrupted, parts, data).finished
-    resumed = train(build, parts, data)
-    for a, b in zip(*(jax.tree.leaves(r.state) for r in (whole, resumed)), strict=True):
-        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+    whole = resumed_to_the_bit(build, config, data, tmp_path)
     config = configure(config, mesh="", workdir=str(tmp_path / "many"))
-    many = train(build, config, data)
-    for a, b in zip(*(jax.tree.leaves(r.state["params"]) for r in (whole, many)), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
+    same_on_other_devices(build, config, data, whole, 1e-3)
     lines = load_run(tmp_path / "whole", data=data).predict([sound for sound, _ in data["test"]])
     hits = [line["label"] == label for line, (_, label) in zip(lines, data["test"])]
     assert whole.scores["test"]["accuracy"] == pytest.approx(np.mean(hits))

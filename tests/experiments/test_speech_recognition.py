@@ -1,16 +1,14 @@
 """Recognition of speech from recordings to a file of texts: resume, devices, Whisper."""
 
 import json
-import os
-import signal
 import wave
 
-import jax
 import numpy as np
 import pytest
 
 from experiments.speech_recognition import PRESETS, SpeechRecognitionConfig, build
 from jaxmodels.train import configure, main, train
+from tests.experiments.resuming import resumed_to_the_bit, same_on_other_devices
 from tests.experiments.test_sentiment import flags_of, summary
 from tests.marks import slow
 
@@ -125,18 +123,6 @@ def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path, model
     flags |= CONFORMER if model == "conformer" else {"model": "lstm", "hidden": 8}
     config = configure(SpeechRecognitionConfig(), **flags)
     one = configure(config, mesh="data=1")
-    whole = train(build, configure(one, workdir=str(tmp_path / "whole")), data)
-
-    def interrupted(config, data):
-        return build(config, data)._replace(
-            describe=lambda step, *_: os.kill(os.getpid(), signal.SIGTERM) if step == 4 else None
-        )
-
-    parts = configure(one, workdir=str(tmp_path / "parts"), accept_code_change=True)
-    assert not train(interrupted, parts, data).finished
-    resumed = train(build, parts, data)
-    for a, b in zip(*(jax.tree.leaves(r.state) for r in (whole, resumed)), strict=True):
-        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
-    many = train(build, configure(config, workdir=str(tmp_path / "many")), data)
-    for a, b in zip(*(jax.tree.leaves(r.state["params"]) for r in (whole, many)), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+    whole = resumed_to_the_bit(build, one, data, tmp_path)
+    other = configure(config, workdir=str(tmp_path / "many"))
+    same_on_other_devices(build, other, data, whole, 1e-4)

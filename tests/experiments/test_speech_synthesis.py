@@ -1,11 +1,7 @@
 """Synthesis of words from a folder of sounds to files that play, heard by a judge."""
 
 import json
-import os
-import signal
 
-import jax
-import numpy as np
 import pytest
 import soundfile
 
@@ -19,8 +15,9 @@ from experiments.speech_synthesis import (
     texts_of,
 )
 from jaxmodels.data.dataset import BadRecord
-from jaxmodels.train import configure, load_run, main, train
+from jaxmodels.train import configure, load_run, main
 from tests.data.audio.recordings import CLASSES, RATE, tone, write
+from tests.experiments.resuming import resumed_to_the_bit, same_on_other_devices
 from tests.experiments.test_speech_commands import SMALL as JUDGE
 from tests.experiments.test_speech_commands import flags_of, summary
 
@@ -86,20 +83,8 @@ def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path):
     flags = {**SMALL, "rate": RATE, "validation_fraction": 0.0, "steps_per_dispatch": 2}
     flags |= {"optimizer": "momentum", "learning_rate": 0.01, "weight_decay": 0.0}
     config = configure(SpeechSynthesisConfig(), **flags)
-    whole = train(build, configure(config, workdir=str(tmp_path / "whole")), data)
-
-    def interrupted(config, data):
-        return build(config, data)._replace(
-            describe=lambda step, *_: os.kill(os.getpid(), signal.SIGTERM) if step == 2 else None
-        )
-
-    parts = configure(config, workdir=str(tmp_path / "parts"), accept_code_change=True)
-    assert not train(interrupted, parts, data).finished
-    resumed = train(build, parts, data)
-    for a, b in zip(*(jax.tree.leaves(r.state) for r in (whole, resumed)), strict=True):
-        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
-    many = train(build, configure(config, mesh="", workdir=str(tmp_path / "many")), data)
-    for a, b in zip(*(jax.tree.leaves(r.state["params"]) for r in (whole, many)), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
+    whole = resumed_to_the_bit(build, config, data, tmp_path, step=2)
+    other = configure(config, mesh="", workdir=str(tmp_path / "many"))
+    same_on_other_devices(build, other, data, whole, 1e-3)
     [line] = load_run(tmp_path / "whole", data=data).predict(["low"])
     assert len(line["samples"]) == pytest.approx(line["seconds"] * RATE)

@@ -1,11 +1,8 @@
 """Summarizers from a file of documents to a file of summaries: resume, both ways, other data."""
 
 import json
-import os
-import signal
 from functools import cache
 
-import jax
 import numpy as np
 import pytest
 
@@ -13,6 +10,7 @@ from experiments.summarization import PRESETS, SummarizationConfig, build
 from jaxmodels.data.documents.reports import reports
 from jaxmodels.data.text.tokenizers import Bytes
 from jaxmodels.train import configure, load_run, main, train
+from tests.experiments.resuming import resumed_to_the_bit, same_on_other_devices
 
 SMALL = {"width": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 1, "batch_size": 16}
 SMALL |= {"steps": 4, "eval_every": 2, "eval_batch_size": 8, "mesh": "data=1", "written": 4}
@@ -86,21 +84,9 @@ def test_a_run_with_buckets_resumes_to_the_bit_and_is_the_same_on_all_devices(tm
     flags = {**SMALL, "steps": 8, "log_every": 2, "eval_every": 8, "dropout": 0.1, "buckets": 2}
     flags |= {"steps_per_dispatch": 2, "validation_fraction": 0.0, "test_fraction": 0.0}
     one = configure(SummarizationConfig(), **flags)
-    whole = train(build, configure(one, workdir=str(tmp_path / "whole")), data)
-
-    def interrupted(config, data):
-        return build(config, data)._replace(
-            describe=lambda step, *_: os.kill(os.getpid(), signal.SIGTERM) if step == 4 else None
-        )
-
-    parts = configure(one, workdir=str(tmp_path / "parts"), accept_code_change=True)
-    assert not train(interrupted, parts, data).finished
-    resumed = train(build, parts, data)
-    for a, b in zip(*(jax.tree.leaves(r.state) for r in (whole, resumed)), strict=True):
-        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
-    many = train(build, configure(one, mesh="", workdir=str(tmp_path / "many")), data)
-    for a, b in zip(*(jax.tree.leaves(r.state["params"]) for r in (whole, many)), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+    whole = resumed_to_the_bit(build, one, data, tmp_path)
+    other = configure(one, mesh="", workdir=str(tmp_path / "many"))
+    same_on_other_devices(build, other, data, whole, 1e-4)
 
 
 @pytest.mark.slow

@@ -2,10 +2,7 @@
 data."""
 
 import json
-import os
-import signal
 
-import jax
 import numpy as np
 import pytest
 
@@ -13,6 +10,7 @@ from experiments.reports.translation import worst_first
 from experiments.translation import PRESETS, TranslationConfig, build
 from jaxmodels.data.pairs import load_pairs
 from jaxmodels.train import configure, load_run, main, train
+from tests.experiments.resuming import resumed_to_the_bit, same_on_other_devices
 
 SMALL = {"tokenizer": "chars", "width": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 1}
 SMALL |= {"batch_size": 8, "eval_batch_size": 8, "warmup_steps": 5, "test_fraction": 0.0}
@@ -106,23 +104,10 @@ def test_a_run_resumes_to_the_bit_in_an_epoch_and_is_the_same_on_all_devices(tmp
     flags |= {"skip_bad_records": 100}  # pairs that are in both splits
     config = configure(TranslationConfig(), **flags)
     one = configure(config, mesh="data=1")
-    whole = train(build, configure(one, workdir=str(tmp_path / "whole")), given)
-
-    def interrupted(config, data):
-        return build(config, data)._replace(
-            describe=lambda step, *_: os.kill(os.getpid(), signal.SIGTERM) if step == 4 else None
-        )
-
-    parts = configure(one, workdir=str(tmp_path / "parts"), accept_code_change=True)
-    assert not train(interrupted, parts, given).finished
-    resumed = train(build, parts, given)
-    for a, b in zip(*(jax.tree.leaves(r.state) for r in (whole, resumed)), strict=True):
-        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+    whole = resumed_to_the_bit(build, one, given, tmp_path)
     for parallel in ("jit", "pmap"):
         many = configure(config, workdir=str(tmp_path / parallel), parallel=parallel)
-        found = train(build, many, given)
-        for a, b in zip(*(jax.tree.leaves(r.state["params"]) for r in (whole, found)), strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+        found = same_on_other_devices(build, many, given, whole, 1e-4)
         assert found.scores["test"]["bleu"] == pytest.approx(whole.scores["test"]["bleu"])
 
 

@@ -17,7 +17,7 @@ from jaxmodels.data.audio.stored import in_memory, open_sounds
 from jaxmodels.data.audio.tones import CLEAR, NAME, tones
 from jaxmodels.data.carving import check_shares
 from jaxmodels.data.checking import check_policy
-from jaxmodels.data.dataset import TRAIN, Dataset, Part, evaluation_splits
+from jaxmodels.data.dataset import TRAIN, Dataset, parts_of
 from jaxmodels.data.kept import kept
 from jaxmodels.data.loading import fits_device
 from jaxmodels.errors import InputError, require_known
@@ -197,12 +197,7 @@ def _sound_data(
 
 def _checked(config: AudioConfig, given: Any) -> _Checked:
     dataset = _opened(config, given)
-    parts = {
-        split: Part(
-            split, dataset.splits[split], np.arange(len(dataset.splits[split]), dtype=np.int32)
-        )
-        for split in [TRAIN, *evaluation_splits(dataset.splits)]
-    }
+    parts = parts_of(dataset)
     classes, declared = dataset.names["label"], _declared(dataset, config.rate)
     options = repr((_VERSION, config.longest, classes, config.speaker_pattern, declared))
     digest = hashlib.sha256(options.encode()).hexdigest()[:8]

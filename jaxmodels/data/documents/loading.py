@@ -11,15 +11,7 @@ import numpy as np
 from jaxmodels.cache import cache_folder
 from jaxmodels.data.carving import check_shares
 from jaxmodels.data.checking import Findings, check_policy, load_findings
-from jaxmodels.data.dataset import (
-    TEST,
-    TRAIN,
-    VALIDATION,
-    Dataset,
-    Part,
-    Selection,
-    evaluation_splits,
-)
+from jaxmodels.data.dataset import TEST, TRAIN, VALIDATION, Dataset, Selection, parts_of
 from jaxmodels.data.documents.checking import MENDS, examine
 from jaxmodels.data.documents.document_data import DocumentData, Documents
 from jaxmodels.data.documents.reading import Wanted, in_memory, open_files, open_tfds, texts_in
@@ -145,12 +137,7 @@ def documents_elsewhere(data: DocumentData, config: DocumentConfig) -> DocumentD
 
 def _checked(config: DocumentConfig, given: Any) -> tuple[Dataset, Findings]:
     dataset = _opened(config, given)
-    parts = {
-        split: Part(
-            split, dataset.splits[split], np.arange(len(dataset.splits[split]), dtype=np.int32)
-        )
-        for split in [TRAIN, *evaluation_splits(dataset.splits)]
-    }
+    parts = parts_of(dataset)
     options = (_VERSION, config.longest, config.document_column, config.summary_column)
     digest = hashlib.sha256(repr(options).encode()).hexdigest()[:8]
     name = f"{dataset.name[:100]}-{dataset.version}-{dataset.fingerprint}-documents-{digest}"

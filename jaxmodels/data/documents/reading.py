@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxmodels.data.content import fingerprint_of
 from jaxmodels.data.dataset import TRAIN, ArrayRecords, Dataset, Record, evaluation_splits
-from jaxmodels.data.split_names import split_of
+from jaxmodels.data.split_names import files_of_splits
 from jaxmodels.data.tfds import describe_features, prepared_builder, tfds_dataset
 from jaxmodels.errors import InputError
 
@@ -76,7 +76,7 @@ def open_files(path: Path, wanted: Wanted) -> Dataset:
     Raises:
       InputError: there is no such file, or one that cannot be read.
     """
-    files = _files_of(path)
+    files = files_of_splits(path, ENDINGS, "has no JSON lines", "train.jsonl")
     splits = {}
     for split in [TRAIN, *evaluation_splits(files)]:
         records = [_of_line(line, wanted) for line in _lines_of(files[split], path)]
@@ -175,25 +175,6 @@ def _lines_of(file: Path, path: Path) -> list[bytes]:
     if not lines:
         raise InputError(f"data '{path}' has no line in {file.name}; expected a JSON object a line")
     return lines
-
-
-def _files_of(path: Path) -> dict[str, Path]:
-    if path.is_file():
-        if not path.name.lower().endswith(ENDINGS):
-            raise InputError(f"data '{path}' has no JSON lines; expected {', '.join(ENDINGS)}")
-        return {TRAIN: path}
-    if not path.is_dir():
-        raise InputError(f"data '{path}' is no file or folder; expected {', '.join(ENDINGS)}")
-    files = {}
-    for file in sorted(path.iterdir()):
-        split = split_of(file.name.partition(".")[0])
-        if split and file.name.lower().endswith(ENDINGS):
-            if split in files:
-                raise InputError(f"data '{path}' has {files[split].name} and {file.name}; keep one")
-            files[split] = file
-    if TRAIN not in files:
-        raise InputError(f"data '{path}' has no training split; expected train.jsonl")
-    return files
 
 
 def _usual(found: Sequence[str], usual: Sequence[str], told: str, what: str, flag: str) -> str:

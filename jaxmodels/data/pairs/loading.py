@@ -16,9 +16,9 @@ from jaxmodels.data.dataset import (
     TRAIN,
     VALIDATION,
     Dataset,
-    Part,
     Selection,
     evaluation_splits,
+    parts_of,
 )
 from jaxmodels.data.kept import kept
 from jaxmodels.data.pairs.buckets import bucket_of, choose_buckets
@@ -209,12 +209,7 @@ def _with_splits(
 
 def _checked(config: PairConfig, given: Any) -> _Checked:
     dataset = _opened(config, given)
-    parts = {
-        split: Part(
-            split, dataset.splits[split], np.arange(len(dataset.splits[split]), dtype=np.int32)
-        )
-        for split in [TRAIN, *evaluation_splits(dataset.splits)]
-    }
+    parts = parts_of(dataset)
     options = repr((_VERSION, config.longest, config.pair))
     digest = hashlib.sha256(options.encode()).hexdigest()[:8]
     name = f"{dataset.name[:100]}-{dataset.version}-{dataset.fingerprint}-pairs-{digest}"

@@ -11,12 +11,7 @@ import numpy as np
 from jaxmodels.cache import cache_folder
 from jaxmodels.data.carving import check_shares
 from jaxmodels.data.checking import check_policy
-from jaxmodels.data.dataset import (
-    TRAIN,
-    Dataset,
-    Part,
-    evaluation_splits,
-)
+from jaxmodels.data.dataset import TRAIN, Dataset, parts_of
 from jaxmodels.data.kept import kept
 from jaxmodels.data.sentences.checking import MENDS, Examined, examine, load_examined
 from jaxmodels.data.sentences.dividing import divided, folded, read
@@ -190,12 +185,7 @@ def sentences_elsewhere(data: SentenceData, config: SentenceConfig) -> SentenceD
 
 def _checked(config: SentenceConfig, given: Any) -> _Checked:
     dataset = _opened(config, given)
-    parts = {
-        split: Part(
-            split, dataset.splits[split], np.arange(len(dataset.splits[split]), dtype=np.int32)
-        )
-        for split in [TRAIN, *evaluation_splits(dataset.splits)]
-    }
+    parts = parts_of(dataset)
     classes = dataset.names["label"]
     options = repr((_VERSION, config.longest, classes, config.text_columns, config.label_column))
     digest = hashlib.sha256(options.encode()).hexdigest()[:8]

@@ -19,7 +19,7 @@ import numpy as np
 
 from jaxmodels.data.content import fingerprint_of
 from jaxmodels.data.dataset import TRAIN, ArrayRecords, Dataset, evaluation_splits
-from jaxmodels.data.split_names import split_of
+from jaxmodels.data.split_names import files_of_splits
 from jaxmodels.data.tfds import describe_features, prepared_builder, tfds_dataset
 from jaxmodels.errors import InputError
 
@@ -69,7 +69,7 @@ def open_files(path: Path, wanted: Wanted) -> Dataset:
     Raises:
       InputError: there is no such file, one that cannot be read, or no such column.
     """
-    files = _files_of(path)
+    files = files_of_splits(path, ENDINGS, "is no table", "train.csv or train.tsv")
     tables = {split: _read(file, wanted) for split, file in files.items()}
     labels = {value for table in tables.values() for value in table.labels if value}
     names = tuple(sorted(labels, key=_in_order))
@@ -124,25 +124,6 @@ def _records(
         columns[name] = np.empty(len(values), object)
         columns[name][:] = list(values)
     return ArrayRecords(columns, keys)
-
-
-def _files_of(path: Path) -> dict[str, Path]:
-    if path.is_file():
-        if not path.name.lower().endswith(ENDINGS):
-            raise InputError(f"data '{path}' is no table; expected {', '.join(ENDINGS)}")
-        return {TRAIN: path}
-    if not path.is_dir():
-        raise InputError(f"data '{path}' is no file or folder; expected {', '.join(ENDINGS)}")
-    files = {}
-    for file in sorted(path.iterdir()):
-        split = split_of(file.name.partition(".")[0])
-        if split and file.name.lower().endswith(ENDINGS):
-            if split in files:
-                raise InputError(f"data '{path}' has {files[split].name} and {file.name}; keep one")
-            files[split] = file
-    if TRAIN not in files:
-        raise InputError(f"data '{path}' has no training split; expected train.csv or train.tsv")
-    return files
 
 
 class _Table(NamedTuple):

@@ -22,6 +22,7 @@ from jaxmodels.data.dataset import (
     Part,
     Selection,
     evaluation_splits,
+    parts_of,
 )
 from jaxmodels.data.kept import kept
 from jaxmodels.data.loading import fits_device
@@ -288,12 +289,7 @@ def _unknown(
 
 def _checked(config: TranscriptConfig, given: Any) -> _Checked:
     dataset = _opened(config, given)
-    parts = {
-        split: Part(
-            split, dataset.splits[split], np.arange(len(dataset.splits[split]), dtype=np.int32)
-        )
-        for split in [TRAIN, *evaluation_splits(dataset.splits)]
-    }
+    parts = parts_of(dataset)
     declared = int(dataset.facts.get("sound", 0))
     options = repr((_VERSION, config.longest, declared))
     digest = hashlib.sha256(options.encode()).hexdigest()[:8]
