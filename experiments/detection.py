@@ -56,6 +56,7 @@ from jaxmodels.train import (
     main,
     require_range,
 )
+from jaxmodels.train.experiment import PerBatch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,15 +107,9 @@ def build(config: DetectionConfig, data: Any = None) -> Experiment:
     data = load_boxes(config.data, data)
     normalization = _normalization(config, data)
     detector = make_detection(config, len(data.class_names), _most_objects(config, data))
-    scored = {"data": data}  # the run's own, or others that it is evaluated on
 
     def prepare(batch, key):
         return {**batch, "image": normalization(batch["image"])}
-
-    def elsewhere(other: DetectionConfig) -> Elsewhere:
-        scored["data"] = found = boxes_elsewhere(data, load_boxes(other.data))
-        others: dict[str, Source] = {split: found.source(split) for split in found.sizes}
-        return Elsewhere(found.name, found.fingerprint, others)
 
     augment = make_box_augmentation(config.augmentation)
     sources = {split: data.source(split) for split in data.sizes}
@@ -126,13 +121,13 @@ def build(config: DetectionConfig, data: Any = None) -> Experiment:
         monitor="ap",
         scores={**Detection.scores, **AP_SCORES},
         facts={"data": data.facts(), "normalization": normalization._asdict()},
-        after_evaluation=lambda evaluation: report(scored["data"], predict, evaluation),
+        after_evaluation=partial(report, data, predict),
         prediction=Prediction(
             read=partial(read_pictures, data=data),
             predict=predict,
             write=partial(prediction_line, data.class_names),
         ),
-        elsewhere=elsewhere,
+        elsewhere=partial(elsewhere, data, predict),
         exports={
             "safetensors": partial(export_detector, config.model, data, normalization),
             **detection_programs(detector, prepare, data),
@@ -140,6 +135,13 @@ def build(config: DetectionConfig, data: Any = None) -> Experiment:
         introduction=data.summary(),
         published=partial(published_names, config.model),
     )
+
+
+def elsewhere(data: BoxData, predict: PerBatch, config: DetectionConfig) -> Elsewhere:
+    """Opens the pictures that a config names, to evaluate a run of `data` on."""
+    other = boxes_elsewhere(data, load_boxes(config.data))
+    sources: dict[str, Source] = {split: other.source(split) for split in other.sizes}
+    return Elsewhere(other.name, other.fingerprint, sources, partial(report, other, predict))
 
 
 def make_detection(config: DetectionConfig, classes: int, most: int) -> Detection:

@@ -68,6 +68,7 @@ from jaxmodels.train import (
     main,
     require_range,
 )
+from jaxmodels.train.experiment import PerBatch
 
 _WHISPER_RATE = 16_000
 
@@ -190,8 +191,6 @@ def build(config: SpeechRecognitionConfig, data: Any = None) -> Experiment:
             f" {places * mel.hop / data.rate:.1f}, which Whisper hears: --longest SECONDS"
             " --skip-bad-records N leaves such sounds out"
         )
-    # The last of them is what is scored: the run's own data, or others that were opened since.
-    opened: list[TranscriptData] = [data]
     # Recordings to transcribe may be longer than those of the run.
     longest = places * mel.hop or round(config.data.longest * data.rate)
     streamed, workers = is_streamed(data, config.data), config.data.workers
@@ -208,13 +207,13 @@ def build(config: SpeechRecognitionConfig, data: Any = None) -> Experiment:
         monitor="wer",
         scores={**recogniser.scores, **SCORES},
         facts={"data": data.facts()},
-        after_evaluation=partial(report, opened, predict, shown),
+        after_evaluation=partial(report, data, predict, shown),
         prediction=Prediction(
             read=partial(read_recordings, data=data, samples=longest),
             predict=predict,
             write=lambda outputs: {"text": text_of(data, outputs)},
         ),
-        elsewhere=partial(elsewhere, opened, longest),
+        elsewhere=partial(elsewhere, data, longest, predict, shown),
         introduction=data.summary(),
         **_published(config, data),
     )
@@ -243,14 +242,18 @@ def text_of(data: TranscriptData, outputs) -> str:
 
 
 def elsewhere(
-    opened: list[TranscriptData], samples: int, config: SpeechRecognitionConfig
+    data: TranscriptData,
+    samples: int,
+    predict: PerBatch,
+    spectrograms: PerBatch,
+    config: SpeechRecognitionConfig,
 ) -> Elsewhere:
-    """Opens the sounds that a config names, to evaluate a run of the first `opened` data on, in
-    rows of so many samples, and adds them to what is opened."""
-    other = transcripts_elsewhere(opened[0], config.data, samples)
-    opened.append(other)
+    """Opens the sounds that a config names, to evaluate a run of `data` on, in rows of so many
+    samples."""
+    other = transcripts_elsewhere(data, config.data, samples)
     sources: dict[str, Any] = {split: other.source(split) for split in other.sizes}
-    return Elsewhere(other.name, other.fingerprint, sources)
+    after = partial(report, other, predict, spectrograms)
+    return Elsewhere(other.name, other.fingerprint, sources, after)
 
 
 def _features(state, batch, key):

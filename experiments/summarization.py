@@ -135,7 +135,7 @@ def build(config: SummarizationConfig, data: Any = None) -> Experiment:
         facts={"data": data.facts()},
         after_evaluation=partial(report, shown, objective.write, config.writing),
         prediction=Prediction(reader.read, objective.write, reader.write),
-        elsewhere=partial(elsewhere, shown),
+        elsewhere=partial(elsewhere, shown, objective, config.writing),
         introduction=data.summary(),
         **_published(config, data),
     )
@@ -153,12 +153,12 @@ def _published(config: SummarizationConfig, data: DocumentData) -> dict[str, Any
     }
 
 
-def elsewhere(shown: Shown, config: SummarizationConfig) -> Elsewhere:
+def elsewhere(shown: Shown, objective: Any, writing: Any, config: SummarizationConfig) -> Elsewhere:
     """Opens the documents that a config names, to evaluate a run on."""
     other = documents_elsewhere(shown.data, config.data)
-    shown.data = other
     sources: dict[str, Source] = {split: other.source(split, every=False) for split in other.sizes}
-    return Elsewhere(other.name, other.fingerprint, sources)
+    after = partial(report, shown.of(other), objective.write, writing)
+    return Elsewhere(other.name, other.fingerprint, sources, after)
 
 
 def _objective(

@@ -152,7 +152,7 @@ def build(config: TranslationConfig, data: Any = None) -> Experiment:
             predict=objective.translate,
             write=lambda outputs: {"output": data.text_of(outputs["tokens"])},
         ),
-        elsewhere=partial(elsewhere, data),
+        elsewhere=partial(elsewhere, data, objective),
         introduction=data.summary(),
         published=partial(published_names, config.model),
         exports={
@@ -167,11 +167,14 @@ def build(config: TranslationConfig, data: Any = None) -> Experiment:
     )
 
 
-def elsewhere(data: PairData, config: TranslationConfig) -> Elsewhere:
+def elsewhere(
+    data: PairData, objective: SequenceToSequence, config: TranslationConfig
+) -> Elsewhere:
     """Opens the pairs that a config names, to evaluate a run of `data` on."""
     other = pairs_elsewhere(data, config.data)
     sources: dict[str, Any] = {split: other.source(split) for split in other.sizes}
-    return Elsewhere(other.name, other.fingerprint, sources)
+    after = partial(report, other, objective, config.translate)
+    return Elsewhere(other.name, other.fingerprint, sources, after)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What experiments.speech_recognition shows of an evaluation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,14 +26,14 @@ _SHOWN = 6  # of these, that have their sound and spectrogram
 
 
 def report(
-    opened: Sequence[TranscriptData],
+    data: TranscriptData,
     predict: "PerBatch",
     spectrograms: "PerBatch",
     evaluation: Evaluation,
 ) -> Findings:
-    """Makes the scores of transcripts of the last opened data, and after the last evaluation lists
-    the worst, with sounds and spectrograms."""
-    split, data = evaluation.split, opened[-1]
+    """Makes the scores of transcripts, and after the last evaluation lists the worst, with sounds
+    and spectrograms."""
+    split = evaluation.split
     said = data.texts(split)
     outputs = evaluation.map(predict)
     heard = [

@@ -29,11 +29,16 @@ SCORES = {
 
 
 class Shown:
-    """The documents that evaluations are of, and their extracts."""
+    """The documents that evaluations are of, and their extracts. The classifier learns from the
+    training split of the run's own."""
 
-    def __init__(self, data: DocumentData):
-        self.data, self._train = data, data.splits[TRAIN]
+    def __init__(self, data: DocumentData, train: Documents | None = None):
+        self.data, self._train = data, train or data.splits[TRAIN]
         self._classifier: ExtractiveClassifier | None = None
+
+    def of(self, other: DocumentData) -> "Shown":
+        """Makes the same of other documents."""
+        return Shown(other, self._train)
 
     def extracts(self, split: str) -> dict[str, Rouge]:
         """Scores the first sentences of each document, the sentence that a classifier chooses, and

@@ -39,7 +39,7 @@ def report(
         return None
     written = evaluation.map(objective.translate)["tokens"]
     columns = evaluation.examples(np.arange(len(written)))
-    sources, references = data.texts(evaluation.split, columns)
+    sources, references = data.texts(evaluation.split)
     outputs = [data.text_of(tokens) for tokens in written]
     found = translation_scores(outputs, [references])
     scores = {name: getattr(found, name) for name in SCORES}
@@ -47,7 +47,7 @@ def report(
         return Findings(scores)
     examples = list(zip(sources, outputs, references))
     # As they are stored; an evaluation has them by length.
-    stored = [examples[row] for row in np.argsort(data.places(evaluation.split, len(examples)))]
+    stored = [examples[row] for row in np.argsort(data.places(evaluation.split))]
     names = ("input", "output", "reference")
     lines = [json.dumps(dict(zip(names, one)), ensure_ascii=False) for one in stored]
     shown = worst_first(stored)

@@ -53,7 +53,9 @@ def evaluate_elsewhere(
     other: Elsewhere = experiment.elsewhere(config)
     if other.fingerprint == experiment.facts.get("data", {}).get("fingerprint"):
         return None
-    trainer = Trainer(experiment._replace(evaluation=other.sources), own, folder)
+    after = other.after_evaluation or experiment.after_evaluation
+    there = experiment._replace(evaluation=other.sources, after_evaluation=after)
+    trainer = Trainer(there, own, folder)
     restored = trainer.restored()
     if restored is None:
         raise InputError(f"workdir {folder.path} has no checkpoint; train the run first")

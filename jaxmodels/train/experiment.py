@@ -103,6 +103,8 @@ class Elsewhere(NamedTuple):
     name: str
     fingerprint: str
     sources: Mapping[str, Source]  # by split
+    # Takes the place of the experiment's, where that looks at its own data; None: it does not.
+    after_evaluation: "Callable[[Evaluation], Findings | None] | None" = None
 
 
 class Experiment(NamedTuple):

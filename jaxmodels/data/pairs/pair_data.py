@@ -109,24 +109,14 @@ class PairData:
         """Makes the source of batches of an evaluation, whose pairs have similar lengths."""
         return Resident(self.columns(split), self.splits[split].keys.__getitem__)
 
-    def texts(self, split: str, columns: Columns) -> tuple[list[str], list[str]]:
-        """Returns the sources and targets of rows of tokens: as they are stored where they are
-        those of this split, otherwise as the tokens tell, of which some tokenizers lose spaces or
-        marks.
-        """
-        if split in self.splits and len(self.splits[split].sources) == len(columns["target"]):
-            own = self.columns(split)
-            if all(np.array_equal(own[side], columns[side]) for side in own):
-                some = self.splits[split]
-                return list(some.sources), list(some.targets)
-        return [self.text_of(row) for row in columns["source"]], [
-            self.text_of(row[1:]) for row in columns["target"]
-        ]
+    def texts(self, split: str) -> tuple[list[str], list[str]]:
+        """Returns the sources and targets of a split, as they are stored."""
+        some = self.splits[split]
+        return list(some.sources), list(some.targets)
 
-    def places(self, split: str, count: int) -> Int[np.ndarray, " pair"]:
-        """Returns the places of a split's pairs as they are stored; of other data, their own."""
-        some = self.splits.get(split)
-        return some.places if some and len(some.places) == count else np.arange(count)
+    def places(self, split: str) -> Int[np.ndarray, " pair"]:
+        """Returns the places of a split's pairs as they are stored."""
+        return self.splits[split].places
 
     def facts(self) -> DataFacts:
         """Returns what identifies the data, for the record of a run."""
