@@ -11,6 +11,7 @@ from experiments.exports.common import Exports, one_of
 from jaxmodels.objectives.classifier import Classifier
 from jaxmodels.objectives.descent import learned_of
 from jaxmodels.objectives.preprocessing import Change
+from jaxmodels.objectives.tagging import Tagging
 from jaxmodels.pretrained.programs import Program, exports_of
 from jaxmodels.protocol import Source
 
@@ -18,12 +19,14 @@ _MEANINGS = {
     "image": "pixels as they are stored, cut or resized to this size",
     "sound": "samples of 16 bits at the rate of the run, in the middle between zeros",
     "length": "samples of the sound without the zeros; it changes nothing",
+    "tokens": "numbers of tokens; -1 behind the end of the text",
+    "segments": "numbers of the text of a pair that a token is of; 0 behind the end",
 }
-_LOGITS = "a number for each class, of which the softmax gives probabilities"
+_LOGITS = "a number for each class, of which the softmax gives probabilities; of tags at each token"
 
 
 def classifier_programs(
-    classifier: Classifier,
+    classifier: Classifier | Tagging,
     prepare: Change,
     train: Source,
     labels: Sequence[str],

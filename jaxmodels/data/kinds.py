@@ -16,10 +16,16 @@ _EXPERIMENTS = {
     "boxes": ("detection",),
     "tables": ("table",),
     "sound": ("speech_commands", "speech_recognition", "speech_synthesis"),
-    "text": ("language_model", "sentiment", "translation", "summarization"),
+    "text": (
+        "language_model",
+        "sentiment",
+        "token_classification",
+        "translation",
+        "summarization",
+    ),
     "video": (),
 }
-_TEXTS = ("pydoc", "opinions", "dates", "reports")
+_TEXTS = ("pydoc", "opinions", "notes", "dates", "reports")
 _SOUNDS = ("tones", "clear_tones", "dialled_keys", "connected_digits")
 _EMBEDDED = {"digits": "images"} | dict.fromkeys(_TEXTS, "text") | dict.fromkeys(_SOUNDS, "sound")
 

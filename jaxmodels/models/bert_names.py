@@ -1,17 +1,21 @@
 """The names of BERT's and RoBERTa's published weights, and their config.json as flags of ours.
 
-They are those of transformers' BertModel, BertForSequenceClassification, RobertaModel and
-RobertaForSequenceClassification.
+They are those of transformers' BertModel, BertForSequenceClassification, BertForTokenClassification
+and of the same of RoBERTa.
 """
 
+import re
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from jaxmodels.errors import InputError
 from jaxmodels.models.bert import BertConfig
 from jaxmodels.pretrained import Entry, Published, Weights, required_sizes
 from jaxmodels.pretrained.configs import labels
-from jaxmodels.pretrained.names import linear, norm
+from jaxmodels.pretrained.names import Layout, linear, norm
 
 # Ours and theirs of what both have.
 _SIZES = {
@@ -47,6 +51,7 @@ def published(
     *,
     classifier: bool = True,
     pooler: bool | None = None,
+    tagger: bool = False,
 ) -> Published:
     """Makes the table of names of a `BertClassifier`, or of a `Bert`; `names`, of the file, do not
     matter.
@@ -54,10 +59,12 @@ def published(
     Names of heads that the network does not have are ignored.
 
     pooler: whether it has one; None: a classifier as the config says, a `Bert` always.
+    tagger: of a `BertTagger`, a classifier of each token, which has no pooler.
     """
     root = "bert/" if classifier else ""
     kind = "roberta." if config.roberta else "bert."
     pooled = (not classifier or config.pool == "first") if pooler is None else pooler
+    pooled = pooled and not tagger
     entries = [
         _table("word_embeddings", f"{root}token_embedding"),
         _table("position_embeddings", f"{root}position_embedding"),
@@ -68,7 +75,7 @@ def published(
         entries += _block(f"encoder.layer.{index}", f"{root}block_{index}")
     ignored = [r"embeddings\.(position_ids|token_type_ids)$", r"^cls\.", r"^lm_head\."]
     # RoBERTa's head has the layer with tanh of its own.
-    own_layer = classifier and config.roberta
+    own_layer = classifier and config.roberta and not tagger
     if pooled and own_layer:
         entries += linear("classifier.dense", f"{root}pool", outside=True)
     elif pooled:
@@ -82,6 +89,31 @@ def published(
         ignored.append(r"^classifier\.")
     prefixes = (kind, "") if classifier else ("", kind)
     return Published(tuple(entries), ignored=tuple(ignored), prefixes=prefixes)
+
+
+def for_labels(table: Published, weights: Weights, classes: Sequence[str]) -> Published:
+    """Changes a table of names so that the head of published weights gives `classes` in their
+    order; a head of other classes is not taken."""
+    named = weights.config.get("id2label") or {}
+    theirs = [str(named.get(str(number))) for number in range(len(named))]
+    if not theirs or theirs == list(classes):
+        return table
+    heads = [entry for entry in table.entries if entry.paths[0].startswith("params/head/")]
+    others = tuple(entry for entry in table.entries if entry not in heads)
+    if sorted(theirs) != sorted(classes):
+        ignored = (*table.ignored, *(f"^{re.escape(head.name)}$" for head in heads))
+        return replace(table, entries=others, ignored=ignored)
+    order = [theirs.index(name) for name in classes]
+    back = [list(classes).index(name) for name in theirs]
+
+    def ordered(entry: Entry) -> Entry:
+        inward, outward = entry.layout.inward, entry.layout.outward
+        layout = Layout(
+            lambda array: inward(array[order]), lambda array: outward(array)[np.array(back)]
+        )
+        return replace(entry, layout=layout)
+
+    return replace(table, entries=(*others, *map(ordered, heads)))
 
 
 def flags_from_published(weights: Weights) -> dict[str, Any]:
@@ -98,18 +130,21 @@ def flags_from_published(weights: Weights) -> dict[str, Any]:
 
 
 def published_config(
-    config: BertConfig, vocabulary: int, classes: Sequence[str] = ()
+    config: BertConfig, vocabulary: int, classes: Sequence[str] = (), *, tagger: bool = False
 ) -> dict[str, Any]:
     """Makes the config.json of a network, which transformers reads.
 
     classes: names of the classes of a classifier; empty: the encoder alone.
+    tagger: it classifies each token.
 
     Raises:
       InputError: a classifier of the mean over tokens, which transformers does not have.
     """
     kind = "roberta" if config.roberta else "bert"
     architecture = "Model"
-    if classes:
+    if classes and tagger:
+        architecture = "ForTokenClassification"
+    elif classes:
         architecture = "ForSequenceClassification"
         if config.pool != "first":
             raise InputError(

@@ -15,6 +15,7 @@ from jaxmodels.models.text_inputs import TextInput
 from jaxmodels.models.word_embedding import WordEmbedding
 
 POOLS = ("max", "last")
+EACH = "each"  # no pool: the head is on each state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,10 @@ class LSTM(nn.Module):
 
 class BiLSTM(nn.Module):
     """Word vectors, LSTMs in both directions, a pool over their states, and a head. Dropout acts on
-    word vectors and before each layer above them."""
+    word vectors and before each layer above them.
+
+    pool: one of `POOLS`, or `EACH`.
+    """
 
     classes: int
     vocabulary: int
@@ -98,7 +102,7 @@ class BiLSTM(nn.Module):
         train: bool = False,
         dropout_rate: Rate = None,
         head: bool = True,
-    ) -> Float[Array, "batch outputs"]:
+    ) -> Float[Array, "batch *outputs"]:
         """Gives the logits of the classes, or without the head its input."""
         embedding = WordEmbedding(self.vocabulary, self.width, dtype=self.dtype, name="words")
         x = embedding(text, train=train, dropout_rate=dropout_rate)
@@ -111,7 +115,8 @@ class BiLSTM(nn.Module):
                 for name, reverse in (("forward", False), ("backward", True))
             ]
             x = jnp.concatenate(ways, axis=-1)
-        x = self._pooled(x, valid)
+        if self.pool != EACH:
+            x = self._pooled(x, valid)
         x = Dropout()(x, rate=dropout_rate, train=train)
         if head:
             x = Dense(self.classes, dtype=self.dtype, name="head")(x)

@@ -16,14 +16,15 @@ def init_network(
     model: nn.Module,
     key: Key[Array, ""],
     column: PyTree,
-    outputs: int,
+    outputs: int | tuple[int, ...],
     dropout: float,
 ) -> dict[str, PyTree]:
     """Draws the "params" of a network and makes its "batch_stats", which may be empty.
 
     column: the shape and type of a batch of inputs, or a tree of them, as a text's tokens and
       segments are.
-    outputs: how many numbers the network must give for an example.
+    outputs: how many numbers the network must give for an example, or their shape, which ends with
+      how many the head gives.
     dropout: the rate that it will be trained with.
 
     Raises:
@@ -32,10 +33,11 @@ def init_network(
     _require_dropout(model, dropout)
     example = jax.tree.map(lambda each: jnp.zeros((1, *each.shape[1:]), each.dtype), column)
     given, variables = model.init_with_output(key, example, train=False)
-    if given.shape != (1, outputs):
+    expected = (1, *outputs) if isinstance(outputs, tuple) else (1, outputs)
+    if given.shape != expected:
         raise InputError(
             f"model {type(model).__name__} maps one example to {given.shape}; expected"
-            f" (1, {outputs}): a head of {outputs} numbers"
+            f" {expected}: a head of {expected[-1]} numbers"
         )
     return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
 
@@ -59,7 +61,7 @@ def pass_in_training(
     inputs: PyTree,
     key: Key[Array, ""],
     dropout_rate: Float[Array, ""] | None,
-) -> tuple[Float[Array, "batch outputs"], PyTree]:
+) -> tuple[Float[Array, "batch ..."], PyTree]:
     """Computes the outputs of a training batch and the batch statistics after it.
 
     dropout_rate: None: the model drops nothing, and may know no dropout.

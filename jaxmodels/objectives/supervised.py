@@ -1,5 +1,6 @@
-"""What regression and multi-label classification share: a network from an input to numbers, and a
-loss of each example. `objectives.classifier` has weights and mixed targets as well."""
+"""What regression, multi-label classification and tagging share: a network from an input to
+numbers, and a loss of each example. `objectives.classifier` has weights and mixed targets as well.
+"""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from jaxmodels.objectives.network import init_network, pass_in_training
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.protocol import Batch, BatchSpec, Hyperparameters, Losses, Mean, PyTree, State
 
-Outputs = Float[Array, "batch outputs"]
+Outputs = Float[Array, "batch ..."]
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Supervised(ABC):
 
     @abstractmethod
     def example_losses(self, outputs: Outputs, target: Num[Array, "batch ..."]) -> Array:
-        """Computes what is averaged: [batch], or [batch, outputs]."""
+        """Computes what is averaged: [batch], or [batch, ...]."""
 
     @abstractmethod
     def training_metrics(self, outputs: Outputs, target: Num[Array, "batch ..."]) -> dict:

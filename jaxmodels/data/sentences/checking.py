@@ -60,7 +60,7 @@ def examine(name: str, parts: Mapping[str, Part], classes: int, longest: int, fo
 
     tables, bad = inspect_parts(name, parts, inspect, _FACTS)
     bad += duplicates(tables, parts, "text")
-    bad += _contradictions(parts[TRAIN], tables[TRAIN])
+    bad += contradictions(parts[TRAIN], tables[TRAIN], "label")
     cleaning = {"repeated": repeated(tables, parts)}
     keep_findings(folder, parts, tables, bad, cleaning, ("hash", "label"))
 
@@ -89,15 +89,19 @@ def require_good(text: bytes, longest: int) -> None:
         )
 
 
-def _contradictions(part: Part, table: Table) -> list[BadRow]:
-    """Marks as bad the sentences that stand earlier in their split with another label."""
+def contradictions(part: Part, table: Table, answer: str) -> list[BadRow]:
+    """Marks as bad the sentences that stand earlier in their split with another answer.
+
+    answer: the fact that has to be the same, by a word for it: "label".
+    """
     bad, first = [], {}
     for line in np.flatnonzero(table["good"]).tolist():
-        value, label = int(table["hash"][line]), int(table["label"][line])
-        place, known = first.setdefault(value, (line, label))
-        if known != label:
+        value, own = int(table["hash"][line]), int(table[answer][line])
+        place, known = first.setdefault(value, (line, own))
+        if known != own:
             where = part.place(int(part.rows[place]))
-            reason = f"has the same text as {where} and another label"
+            other = "other" if answer.endswith("s") else "another"
+            reason = f"has the same text as {where} and {other} {answer}"
             bad.append(part.bad(int(part.rows[line]), "contradiction", reason))
             table["good"][line] = False
     return bad

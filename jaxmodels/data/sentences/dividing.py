@@ -1,7 +1,8 @@
 """Reads the checked sentences of splits, which it divides: by shares of the training split, or into
 folds of all."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Int
@@ -11,6 +12,8 @@ from jaxmodels.data.sentences.folding import held_out, splits_of_fold
 from jaxmodels.data.sentences.reading import COLUMNS
 from jaxmodels.data.sentences.sentence_data import Sentences
 from jaxmodels.errors import InputError
+
+Some = TypeVar("Some")
 
 _SHARE = 0.1  # of the training split, for a validation or test split that is not there
 
@@ -36,10 +39,12 @@ def divided(
     splits: Mapping[str, Selection],
     validation: float | None,
     test: float | None,
-) -> dict[str, Sentences]:
+    read: Callable[..., Some] = read,
+) -> dict[str, Some]:
     """Divides the training split where it has to make others, and reads all splits.
 
     validation, test: shares of the training split; None: a tenth where the split is not there.
+    read: reads selections, or some rows of them, as if these were one.
 
     Raises:
       InputError: a share of a split that is there, or too few sentences to divide.

@@ -1,0 +1,97 @@
+"""The taggers of words, which classify each token of a text, and the options of each."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, DTypeLike, Float
+
+from jaxmodels.errors import InputError, require_known
+from jaxmodels.models.bert import SHARDING, Bert, BertConfig
+from jaxmodels.models.bilstm import EACH, BiLSTM, BiLSTMConfig
+from jaxmodels.models.layers import Dense, Dropout, Rate
+from jaxmodels.models.layers.stack import REMATS, SCANS
+from jaxmodels.models.options import chosen_options
+from jaxmodels.models.text_inputs import TextInput
+from jaxmodels.protocol import Sharding
+from jaxmodels.roles import Role
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaggerModels:
+    """Taggers of words, which map a `TextInput` to logits at each token."""
+
+    model: str = "transformer"
+    """Architecture: lstm (both directions), transformer (BERT's from scratch, small), or bert (of
+    published sizes)."""
+    lstm: BiLSTMConfig = field(default_factory=BiLSTMConfig)
+    transformer: BertConfig = field(default_factory=lambda: BertConfig(deviation=0.08))
+    bert: BertConfig = field(default_factory=lambda: BertConfig(variant="base"))
+    remat: Annotated[str, Role.BITS] = "none"
+    """What the gradient of a transformer computes again to save memory: none; block, all but the
+    products with kernels; full, all of each block but its input."""
+    scan_layers: Annotated[str, Role.BITS] = "auto"
+    """Whether the blocks of a transformer run as a loop, which compiles faster and runs slower on a
+    CPU: on, off, or auto, which means off on a CPU and on elsewhere."""
+
+    def validate(self) -> None:
+        """Raises InputError for an unknown model, or options that it cannot have."""
+        require_known("remat", self.remat, REMATS)
+        require_known("scan_layers", self.scan_layers, SCANS)
+        options = chosen_options(self)
+        options.validate()
+        if options.pool != type(options)().pool:
+            raise InputError(f"pool = {options.pool}; each word has its tag: leave it out")
+
+    @property
+    def positions(self) -> int:
+        """The most tokens of a text."""
+        options = chosen_options(self)
+        if not isinstance(options, BertConfig):
+            return 2**31 - 1
+        return options.positions - (2 if options.roberta else 0)
+
+    def create(self, tags: int, vocabulary: int, dtype: DTypeLike = jnp.float32) -> nn.Module:
+        """Creates the chosen model of a vocabulary.
+
+        Raises:
+          InputError: an unknown model, or options that it cannot have.
+        """
+        self.validate()
+        options = chosen_options(self)
+        if isinstance(options, BiLSTMConfig):
+            sizes = options.width, options.hidden, options.layers
+            return BiLSTM(tags, vocabulary, *sizes, EACH, dtype)
+        how: dict[str, Any] = {"remat": self.remat, "scan_layers": self.scan_layers}
+        encoder = options.encoder(vocabulary, dtype, pooler=False, **how)
+        return BertTagger(classes=tags, bert=encoder, dtype=dtype)
+
+
+class BertTagger(nn.Module):
+    """BERT with a linear head on each token (Devlin et al. 2019, section 5.3)."""
+
+    sharding: ClassVar[Sharding] = SHARDING
+
+    classes: int
+    bert: Bert
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        text: TextInput,
+        *,
+        train: bool = False,
+        dropout_rate: Rate = None,
+        head: bool = True,
+    ) -> Float[Array, "batch length outputs"]:
+        """Gives the logits of the tags at each token, or without the head its input."""
+        options = {"valid": text.valid, "train": train, "dropout_rate": dropout_rate}
+        segments = jnp.minimum(text.segments, self.bert.segments - 1)
+        x = self.bert(text.ids, segments=segments, **options)
+        if head:
+            x = Dropout()(x.astype(self.dtype), rate=dropout_rate, train=train)
+            init = nn.initializers.normal(self.bert.deviation)
+            x = Dense(self.classes, dtype=self.dtype, kernel_init=init, name="head")(x)
+        return x.astype(jnp.promote_types(x.dtype, jnp.float32))
