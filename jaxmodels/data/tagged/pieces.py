@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from itertools import groupby
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
@@ -16,7 +16,7 @@ from jaxmodels.data.text.bpe import PublishedTokenizer
 
 UNKNOWN = 0  # the token of a word whose shape training did not have
 _FEWEST = 2  # times that training has a word with a token of its own
-_SHAPES = (("0", r"\d+"), ("x", r"[^\W\d_A-Z]+"), ("X", r"[A-Z]+"))
+_LONGEST_SHAPE = 4
 
 Words = tuple[str, ...]
 
@@ -30,6 +30,7 @@ class Pieces(NamedTuple):
     is_cut: bool  # the sentence is longer
 
 
+@runtime_checkable
 class Aligning(Protocol):
     """A tokenizer of words."""
 
@@ -90,11 +91,17 @@ def word_tokens(sentences: Iterable[Words], most: int) -> WordTokens:
 
 
 def shape_of(word: str) -> str:
-    """Writes X for capitals, x for other letters, 0 for digits: the shape of a word, which has a
-    mark before it, so that no word is one."""
-    for sign, pattern in _SHAPES:
-        word = re.sub(pattern, f"\0{sign}", word)
-    return "\0" + word.replace("\0", "")[:4]
+    """Writes X for capitals, x for other letters, 0 for digits: the shape of a word, with a mark
+    before it, so that no word is one."""
+    return "\0" + "".join(sign for sign, _ in groupby(map(_sign, word)))[:_LONGEST_SHAPE]
+
+
+def _sign(character: str) -> str:
+    if character.isdigit():
+        return "0"
+    if character.isalpha():
+        return "X" if character.isupper() else "x"
+    return character
 
 
 class PieceTokens:

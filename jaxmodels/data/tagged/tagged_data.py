@@ -210,7 +210,7 @@ def _of_line(line: bytes) -> tuple[str, Words | BadRecord]:
 
 
 def _named(one: Any) -> tuple[str, Words | BadRecord]:
-    """Gives the words of a text, or those that are listed, with the name of a line of predictions."""
+    """Gives the words of a text, or those that are listed, after the name of their prediction."""
     words = _WORD.findall(one) if isinstance(one, str) else list(one)
     if not all(isinstance(word, str | bytes) for word in words):
         return repr(words), BadRecord("has a word that is no text", "undecodable")
