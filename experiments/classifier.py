@@ -24,6 +24,7 @@ from jaxtyping import Float, Int
 from experiments.class_predictions import prediction_line, probabilities_of
 from experiments.exports.classifier import classifier_programs as program_exports
 from experiments.exports.images import export_classifier
+from experiments.exports.keras import export_keras
 from experiments.presets.classifier import PRESETS
 from experiments.published_images import (
     NONE,
@@ -192,6 +193,14 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
                 normalization,
                 (height, width, len(normalization.mean)),
                 config.run.naming,
+            ),
+            "keras": partial(
+                export_keras,
+                config.model,
+                classes,
+                normalization,
+                train.spec(1)["image"].shape[1:],
+                config.pad,
             ),
             **program_exports(classifier, prepare, train, data.class_names),
         },

@@ -9,7 +9,7 @@ from flax import linen as nn
 from jaxtyping import DTypeLike
 
 from jaxmodels.errors import InputError
-from jaxmodels.models import efficientnet_names, resnet_names, vit_names
+from jaxmodels.models import cnn_names, efficientnet_names, resnet_names, vit_names
 from jaxmodels.models.cnn import CNNConfig
 from jaxmodels.models.efficientnet import EfficientNetConfig
 from jaxmodels.models.mlp import MLPConfig
@@ -47,7 +47,12 @@ class ClassifierModels:
 
 
 # Tables of names, by model.
-PUBLISHED = {"resnet": resnet_names, "efficientnet": efficientnet_names, "vit": vit_names}
+PUBLISHED = {
+    "cnn": cnn_names,
+    "resnet": resnet_names,
+    "efficientnet": efficientnet_names,
+    "vit": vit_names,
+}
 
 
 def flags_from_published(weights: Weights) -> dict[str, Any]:
@@ -80,7 +85,7 @@ def _table_of(weights: Weights) -> ModuleType:
             return names
     raise InputError(
         f"{weights.path} holds weights of another model than {', '.join(PUBLISHED)}: expected those"
-        " of transformers, torchvision, timm or efficientnet_lite_pytorch"
+        " of transformers, torchvision, timm, efficientnet_lite_pytorch or Keras"
     )
 
 

@@ -1,7 +1,7 @@
 """The names of ResNet's published weights, and its config.json as flags of ours.
 
-They are those of torchvision's ResNet, which timm shares, and of transformers'
-ResNetForImageClassification.
+They are those of torchvision's ResNet, which timm shares, of transformers'
+ResNetForImageClassification and of a graph of Keras's layers.
 """
 
 import re
@@ -11,8 +11,12 @@ from typing import Any
 import numpy as np
 
 from jaxmodels.errors import InputError, require_known
+from jaxmodels.models import cnn_names
+from jaxmodels.models.cnn_names import is_keras, require_same_layers
 from jaxmodels.models.resnet import ResNetConfig
+from jaxmodels.models.resnet_keras import keras_graph
 from jaxmodels.pretrained import Entry, Published, Weights, labels, required_sizes
+from jaxmodels.pretrained.images import Expected
 from jaxmodels.pretrained.names import batch_norm, convolution, linear
 
 STYLES = ("transformers", "torchvision")
@@ -27,6 +31,8 @@ _COUNT = "num_batches_tracked"  # of torch's BatchNorm, which nothing reads
 
 def is_published(weights: Weights) -> bool:
     """Whether these are weights of a ResNet."""
+    if is_keras(weights):
+        return True
     kind = weights.config.get("model_type", _KIND)
     has = any(name.endswith("embedder.embedder.convolution.weight") for name in weights)
     return kind == _KIND and (has or {"conv1.weight", "layer1.0.conv1.weight"} <= weights.keys())
@@ -43,6 +49,8 @@ def published(
       InputError: an unknown style.
     """
     require_known("style", style, STYLES)
+    if "layers/conv2d/vars/0" in names:
+        return keras_graph(config, 1, (None, None, 1)).published()
     if names:
         style = "torchvision" if "conv1.weight" in names else "transformers"
     sizes = config.sizes()
@@ -95,6 +103,9 @@ def flags_from_published(weights: Weights) -> dict[str, Any]:
     Raises:
       InputError: a field that the network here does not have, or one that is missing.
     """
+    if is_keras(weights):
+        require_same_layers(weights)
+        return {"model": "resnet"}  # shapes tell no stem: --variant and its options do
     if "conv1.weight" in weights:
         width, *_, size = weights["conv1.weight"].shape
         if size != 7:
@@ -116,6 +127,11 @@ def flags_from_published(weights: Weights) -> dict[str, Any]:
             f"{weights.path}: hidden_sizes = {sizes['hidden']}; expected {expected}, which double"
         )
     return _flags(is_bottleneck, tuple(sizes["depths"]), width)
+
+
+def usual_images(weights: Weights) -> Expected:
+    """Returns the images of the published training."""
+    return cnn_names.usual_images(weights) if is_keras(weights) else Expected()
 
 
 def _flags(bottleneck: bool, depths: tuple[int, ...], width: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from jaxmodels.errors import InputError
 from jaxmodels.files import read_json
 from jaxmodels.pretrained.ctranslate2 import open_ctranslate2
 from jaxmodels.pretrained.gguf_files import open_gguf
+from jaxmodels.pretrained.keras_files import open_keras
 from jaxmodels.pretrained.npz import open_npz
 from jaxmodels.pretrained.safetensors_files import open_safetensors
 from jaxmodels.pretrained.torch_files import open_torch
@@ -31,6 +32,8 @@ _READERS: dict[str, Callable[[Path], Read]] = {
     ".pt": lambda path: (open_torch(path), {}),
     ".pth": lambda path: (open_torch(path), {}),
     ".ckpt": lambda path: (open_torch(path), {}),
+    ".keras": open_keras,
+    ".h5": open_keras,
 }
 SUFFIXES = tuple(_READERS)
 # What a folder may hold, the best first.

@@ -29,7 +29,7 @@ ModelSection = Annotated[T, tyro.conf.arg(name="")]  # the same for a choice amo
 
 
 Mode = Literal["train", "evaluate", "sample", "predict", "export"]
-Format = Literal["safetensors", "stablehlo", "onnx", "saved_model"]
+Format = Literal["safetensors", "stablehlo", "onnx", "saved_model", "keras"]
 Precision = Literal["float32", "bfloat16"]
 Nonfinite = Literal["stop", "skip", "rollback"]
 
