@@ -21,6 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.class_predictions import prediction_line
+from experiments.exports.classifier import text_programs
+from experiments.exports.common import Exports
 from experiments.presets.sentiment import PRESETS
 from experiments.reports.sentiment import report
 from jaxmodels.data.dataset import TRAIN, evaluation_splits
@@ -133,6 +135,7 @@ def build(config: SentimentConfig, data: Any = None) -> Experiment:
         input_name="text",
     )
     predict = prepared(classifier.predict, prepare)
+    programs = text_programs(classifier, prepare, sources[TRAIN], data.class_names, data.tokenizer)
     return Experiment(
         objective=with_preprocessing(classifier, prepare),
         train=sources[TRAIN],
@@ -149,14 +152,16 @@ def build(config: SentimentConfig, data: Any = None) -> Experiment:
         ),
         elsewhere=partial(elsewhere, data),
         introduction=data.summary(),
-        **_published(config, data, classifier),
+        **_published(config, data, classifier, programs),
     )
 
 
-def _published(config: SentimentConfig, data: SentenceData, classifier: Classifier):
-    """Makes what an experiment has of a model that others publish."""
+def _published(
+    config: SentimentConfig, data: SentenceData, classifier: Classifier, programs: Exports
+) -> dict[str, Any]:
+    """Makes what an experiment has of a model that others publish, and its exports."""
     if config.model.model != "bert":
-        return {}
+        return {"exports": programs}
     names = partial(bert_names.published, config.model.bert)
 
     def export(state, folder):
@@ -165,7 +170,7 @@ def _published(config: SentimentConfig, data: SentenceData, classifier: Classifi
         tree = {"params": classifier.learned(state)["params"]}
         save(folder, tree, names(), theirs, beside=getattr(data.tokenizer, "save", None))
 
-    return {"published": names, "exports": {"safetensors": export}}
+    return {"published": names, "exports": {"safetensors": export, **programs}}
 
 
 def prepare(batch, key):

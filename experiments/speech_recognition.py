@@ -26,6 +26,8 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.exports.common import Exports
+from experiments.exports.sounds import recogniser_programs
 from experiments.presets.speech_recognition import PRESETS
 from experiments.reports.speech_recognition import SCORES, report
 from jaxmodels.data.dataset import TRAIN, evaluation_splits
@@ -215,7 +217,7 @@ def build(config: SpeechRecognitionConfig, data: Any = None) -> Experiment:
         ),
         elsewhere=partial(elsewhere, data, longest, predict, shown),
         introduction=data.summary(),
-        **_published(config, data),
+        **_published(config, data, recogniser_programs(recogniser, prepare, data)),
     )
 
 
@@ -337,10 +339,12 @@ def _whisper_mel(config: WhisperConfig) -> Mel:
     return WHISPER._replace(bands=config.bands)
 
 
-def _published(config: SpeechRecognitionConfig, data: TranscriptData) -> dict[str, Any]:
-    """Makes what an experiment has of a model that others publish."""
+def _published(
+    config: SpeechRecognitionConfig, data: TranscriptData, programs: Exports
+) -> dict[str, Any]:
+    """Makes what an experiment has of a model that others publish, and its exports."""
     if not config.model.writes:
-        return {}
+        return {"exports": programs}
     options = config.model.whisper
     names = partial(whisper_names.published, options)
     coder: Any = data.coder
@@ -351,7 +355,7 @@ def _published(config: SpeechRecognitionConfig, data: TranscriptData) -> dict[st
         tree = {"params": Recogniser.learned(state)["params"]}
         save(folder, tree, names(), theirs, beside=coder.tokenizer.save)
 
-    return {"published": names, "exports": {"safetensors": export}}
+    return {"published": names, "exports": {"safetensors": export, **programs}}
 
 
 if __name__ == "__main__":

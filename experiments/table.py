@@ -19,6 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.exports.classifier import classifier_programs
+from experiments.exports.common import Exports
+from experiments.exports.table import table_programs
 from experiments.presets.table import PRESETS
 from experiments.reports.table import Report, report_of, write_line
 from jaxmodels.data.dataset import TRAIN, evaluation_splits
@@ -115,12 +117,12 @@ def build(config: TableConfig, data: Any = None) -> Experiment:
     )
 
 
-def _exports(objective: Any, prepare: Any, data: TableData) -> dict[str, Any]:
-    """Exports classifiers; their inputs are encoded rows, which "columns" explains."""
-    if not isinstance(objective, Classifier):
-        return {}
-    facts = {"columns": data.encoder.facts()}
-    return classifier_programs(objective, prepare, data.source(TRAIN), data.target.names, facts)
+def _exports(objective: Any, prepare: Any, data: TableData) -> Exports:
+    """Exports the network; its inputs are encoded rows, which "columns" explains."""
+    facts, train = {"columns": data.encoder.facts()}, data.source(TRAIN)
+    if isinstance(objective, Classifier):
+        return classifier_programs(objective, prepare, train, data.target.names, facts)
+    return table_programs(objective, prepare, train, data.target, facts)
 
 
 def objective_of(config: TableConfig, data: TableData) -> tuple[Any, dict[str, Score]]:

@@ -21,7 +21,8 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
-from experiments.exports.classifier import classifier_programs
+from experiments.exports.classifier import text_programs
+from experiments.exports.common import Exports
 from experiments.presets.token_classification import PRESETS
 from experiments.reports.token_classification import SCORES, prediction_line, report
 from experiments.sentiment import prepare
@@ -122,8 +123,7 @@ def build(config: TokenClassificationConfig, data: Any = None) -> Experiment:
         input_name="text",
     )
     predict = prepared(tagger.tags, prepare)
-    facts = {"tokenizer": data.tokenizer.name}
-    programs = classifier_programs(tagger, prepare, sources[TRAIN], data.tags, facts)
+    programs = text_programs(tagger, prepare, sources[TRAIN], data.tags, data.tokenizer)
     return Experiment(
         objective=with_preprocessing(tagger, prepare),
         train=sources[TRAIN],
@@ -144,7 +144,9 @@ def build(config: TokenClassificationConfig, data: Any = None) -> Experiment:
     )
 
 
-def _published(config: TokenClassificationConfig, data: TaggedData, tagger: Tagging, programs):
+def _published(
+    config: TokenClassificationConfig, data: TaggedData, tagger: Tagging, programs: Exports
+) -> dict[str, Any]:
     """Makes what an experiment has of a model that others publish, and its exports."""
     if config.model.model != "bert":
         return {"exports": programs}

@@ -22,7 +22,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import jax.numpy as jnp
 
-from experiments.exports.text_to_text import export_text_to_text
+from experiments.exports.text_to_text import export_text_to_text, text_to_text_programs
 from experiments.presets.translation import PRESETS
 from experiments.reports.translation import SCORES, report
 from jaxmodels.data.dataset import evaluation_splits
@@ -162,7 +162,8 @@ def build(config: TranslationConfig, data: Any = None) -> Experiment:
                 data.tokenizer,
                 (data.start, data.end),
                 config.run.naming,
-            )
+            ),
+            **text_to_text_programs(objective, data.tokenizer, data.longest[0]),
         },
     )
 

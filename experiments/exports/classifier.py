@@ -1,6 +1,7 @@
 """A classifier as a program of inputs as they are stored, which needs none of the preparation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -31,10 +32,12 @@ def classifier_programs(
     train: Source,
     labels: Sequence[str],
     facts: Mapping[str, Any] = MappingProxyType({}),
+    beside: Callable[[Path], object] | None = None,
 ) -> Exports:
     """Exports `classify`: inputs as they are stored -> logits and probabilities.
 
-    prepare: does not use its key. facts: what else a reader has to know.
+    prepare: does not use its key. facts: what else a reader has to know. beside: as in
+      `exports_of`.
     """
     spec = {
         name: one_of(leaf)
@@ -55,4 +58,20 @@ def classifier_programs(
         "probabilities": "of the classes in the order of labels",
     }
     program = Program(run, spec, meanings, lambda state: learned_of(state, "batch_stats"))
-    return exports_of({"classify": program}, {"labels": list(labels), **facts})
+    return exports_of({"classify": program}, {"labels": list(labels), **facts}, beside)
+
+
+def text_programs(
+    classifier: Classifier | Tagging,
+    prepare: Change,
+    train: Source,
+    labels: Sequence[str],
+    tokenizer: Any,
+) -> Exports:
+    """Exports `classify` of tokens, with the tokenizer: its file, or its vocabulary as a fact."""
+    facts: dict[str, Any] = {"tokenizer": tokenizer.name}
+    save = getattr(tokenizer, "save", None)
+    if save is None:
+        facts["vocabulary"] = list(getattr(tokenizer, "words", ()) or tokenizer.features)
+        facts["first_token"] = tokenizer.size - len(facts["vocabulary"])
+    return classifier_programs(classifier, prepare, train, labels, facts, save)

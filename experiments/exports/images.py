@@ -11,14 +11,14 @@ from jaxmodels.data.images import ImageData
 from jaxmodels.data.images.normalization import Normalization
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.files import write_json
-from jaxmodels.models import resnet_names, vit_names
+from jaxmodels.models import efficientnet_names, resnet_names, vit_names
 from jaxmodels.models.classifiers import ClassifierModels
 from jaxmodels.models.options import chosen_options
 from jaxmodels.objectives.descent import learned_of
 from jaxmodels.pretrained import save
 from jaxmodels.protocol import State
 
-_CLASSIFIERS = {"resnet": resnet_names, "vit": vit_names}
+_CLASSIFIERS = {"resnet": resnet_names, "efficientnet": efficientnet_names, "vit": vit_names}
 
 
 def export_classifier(
@@ -72,6 +72,8 @@ def export_classifier(
 
 def _style_of(models: ClassifierModels) -> str:
     """Names whose layout can hold the chosen model."""
+    if models.model == "efficientnet":
+        return efficientnet_names.STYLES[0]
     sizes = models.vit.sizes() if models.model == "vit" else {}
     return "timm" if sizes.get("pool") == "mean" else "transformers"
 

@@ -1,6 +1,6 @@
 """The names of EfficientNet-Lite's published weights, those of efficientnet_lite_pytorch."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from jaxmodels.models.efficientnet import (
     blocks_of,
     stages_of,
 )
-from jaxmodels.pretrained import Entry, Published, Weights
+from jaxmodels.pretrained import Entry, Published, Weights, labels
 from jaxmodels.pretrained.images import Expected
 from jaxmodels.pretrained.names import batch_norm, convolution, linear
 
@@ -76,6 +76,14 @@ def flags_from_published(weights: Weights) -> dict[str, Any]:
         f"{weights.path} has {len(found)} blocks of other widths; expected EfficientNet-Lite's:"
         f" {', '.join(VARIANTS)}"
     )
+
+
+def published_config(
+    config: EfficientNetConfig, classes: Sequence[str], channels: int = 3, style: str = STYLES[0]
+) -> dict[str, Any]:
+    """Makes the config.json beside weights, of which efficientnet_lite_pytorch has none: the
+    variant and the names of the classes. Channels are those of the first kernel."""
+    return {"model_type": f"efficientnet_{config.variant}", **labels(classes)}
 
 
 def usual_images(weights: Weights) -> Expected:

@@ -1,5 +1,5 @@
-"""Reads and writes the weights of Keras 3 without it: NAME.weights.h5, and NAME.keras, a zip file of
-such a file and of the model's graph as JSON.
+"""Reads and writes the weights of Keras 3 without it: NAME.weights.h5, and NAME.keras, a zip file
+of such a file and of the model's graph as JSON.
 
 An array lies at "layers/CLASS_NUMBER/vars/PLACE": classes in small letters, numbered in the order
 in which the model has its layers, whatever their names are. Kernels and images are in the order
@@ -9,7 +9,7 @@ that is ours. Reading needs h5py, and executes nothing of what a file describes.
 import io
 import json
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -170,11 +170,9 @@ def save_keras(path: Path, graph: KerasGraph, arrays: Mapping[str, Any]) -> None
     if path.exists():
         raise InputError(f"{path} exists; name a file that is to be made")
     content = _arrays_of(_library(path), graph, arrays)
-    writer: Callable[[BinaryIO], object] = lambda file: file.write(content)
-    if path.suffix == WHOLE:
-        writer = partial(_write_whole, graph, content)
+    is_whole = path.suffix == WHOLE
     try:
-        write_atomically(path, writer)
+        write_atomically(path, partial(_write, graph if is_whole else None, content))
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from None
 
@@ -191,7 +189,10 @@ def _arrays_of(h5py: Any, graph: KerasGraph, arrays: Mapping[str, Any]) -> bytes
     return memory.getvalue()
 
 
-def _write_whole(graph: KerasGraph, content: bytes, file: BinaryIO) -> None:
+def _write(graph: KerasGraph | None, content: bytes, file: BinaryIO) -> None:
+    if graph is None:
+        file.write(content)
+        return
     with zipfile.ZipFile(file, "w") as archive:
         metadata = {"keras_version": _VERSION, "date_saved": "1980-01-01@00:00:00"}
         for name, part in (("metadata.json", metadata), (_GRAPH, _graph_as_json(graph))):

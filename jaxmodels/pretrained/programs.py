@@ -44,11 +44,14 @@ Writer = Callable[[Mapping[str, tuple[Program, PyTree]], Path], Mapping[str, str
 
 
 def exports_of(
-    programs: Mapping[str, Program], facts: Mapping[str, Any] = {}
+    programs: Mapping[str, Program],
+    facts: Mapping[str, Any] = {},
+    beside: Callable[[Path], object] | None = None,
 ) -> dict[str, Callable[[PyTree, Path], None]]:
     """Makes the functions that write programs of a state to a folder, by format.
 
     facts: what else a reader has to know, such as labels; they go to program.json.
+    beside: writes other files into the folder, such as a tokenizer's.
     """
     from jaxmodels.pretrained.onnx_graph import write_onnx
     from jaxmodels.pretrained.saved_model import write_saved_model
@@ -60,13 +63,15 @@ def exports_of(
         "saved_model": write_saved_model,
     }
     return {
-        name: partial(_export, programs, facts, name, writer) for name, writer in writers.items()
+        name: partial(_export, programs, facts, beside, name, writer)
+        for name, writer in writers.items()
     }
 
 
 def _export(
     programs: Mapping[str, Program],
     facts: Mapping[str, Any],
+    beside: Callable[[Path], object] | None,
     name: str,
     writer: Writer,
     state: PyTree,
@@ -90,6 +95,8 @@ def _export(
             }
             content = {"format": name, "jax": metadata.version("jax"), "programs": described}
             write_json(partial_folder / FACTS, {**content, **facts}, indent=1)
+            if beside is not None:
+                beside(partial_folder)
     except OSError as error:
         raise InputError(f"cannot write {folder}: {error.strerror}") from None
 

@@ -37,7 +37,7 @@ def drawn(models, sides=SIDES, pad=1):
         noise = generator.normal(size=leaf.shape).astype(np.float32)
         if path[-1].key in ("var", "scale"):
             return np.exp(0.3 * noise)
-        return noise / np.sqrt(np.prod(leaf.shape[:-1], initial=4))
+        return noise / np.float32(np.sqrt(np.prod(leaf.shape[:-1], initial=4)))
 
     return jax.tree_util.tree_map_with_path(draw, {"batch_stats": {}, **shapes})
 
