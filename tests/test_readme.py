@@ -52,6 +52,7 @@ EXPERIMENTS = {
     "speech_synthesis": "SpeechSynthesisConfig",
     "summarization": "SummarizationConfig",
     "table": "TableConfig",
+    "token_classification": "TokenClassificationConfig",
     "translation": "TranslationConfig",
     "vae": "VAEConfig",
 }

@@ -88,11 +88,8 @@ def test_a_program_of_stablehlo_says_what_is_predicted(name, program, tmp_path):
     elif name in ("translation", "speech"):
         assert np.array_equal(found["tokens"], wanted["tokens"])
     elif name == "regression":
-        lines = [
-            experiment.prediction.write(jax.tree.map(lambda leaf: leaf[row], wanted))
-            for row in range(3)
-        ]
-        predictions = [line["prediction"] for line in lines]
+        rows = [{"outputs": row} for row in wanted["outputs"]]
+        predictions = [experiment.prediction.write(row)["prediction"] for row in rows]
         np.testing.assert_allclose(found["prediction"], predictions, rtol=1e-5)
     else:
         shares = 1 / (1 + np.exp(-np.asarray(wanted["outputs"], np.float64)))
