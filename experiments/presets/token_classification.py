@@ -2,4 +2,24 @@
 
 from jaxmodels.train import Preset
 
-PRESETS: dict[str, Preset] = {}
+PRESETS = {
+    "notes-minilm": Preset(
+        flags={
+            "model": "bert",
+            "dropout": 0.1,
+            "attention_dropout": False,
+            "steps": 100,
+            "batch_size": 32,
+            "eval_every": 100,
+            "learning_rate": 1e-4,
+            "head_rate": 10.0,
+            "schedule": "warmup_cosine",
+            "warmup_steps": 10,
+            "weight_decay": 0.01,
+        },
+        source="all-MiniLM-L6-v2 (Wang et al. 2020), fine-tuned on the generated notes",
+        expected="not yet measured",
+        cost="not yet measured",
+        command="--init-from DIR",
+    ),
+}

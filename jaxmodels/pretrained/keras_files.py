@@ -202,7 +202,7 @@ def _write(graph: KerasGraph | None, content: bytes, file: BinaryIO) -> None:
 
 def _graph_as_json(graph: KerasGraph) -> dict[str, Any]:
     """Describes a graph as `keras.Model.get_config` does."""
-    ends = [[[graph.layers[place].name, 0, 0]] for place in (0, -1)]
+    ends = [[graph.layers[place].name, 0, 0] for place in (0, -1)]
     config = {
         "name": graph.name,
         "trainable": True,

@@ -49,7 +49,7 @@ def test_probabilities_equal_those_of_their_onnx(variables):
     runtime = pytest.importorskip("onnxruntime")
     session = runtime.InferenceSession(str(folder() / "silero_vad.onnx"))
     given = np.stack([sound(), sound()[::-1]])
-    ours, after = MODEL.apply(variables, given)
+    ours, after = MODEL.apply(variables, jnp.asarray(given))
     state, context = np.zeros((2, 2, 128), np.float32), np.zeros((2, CONTEXT), np.float32)
     whole = np.pad(given, ((0, 0), (0, -given.shape[1] % CHUNK)))
     theirs = []
@@ -66,7 +66,7 @@ def test_probabilities_equal_those_of_their_onnx(variables):
 
 
 def test_a_sound_in_parts_is_as_a_whole_and_weights_go_back(variables, tmp_path):
-    given = sound()[None, : 40 * CHUNK]
+    given = jnp.asarray(sound()[None, : 40 * CHUNK])
     whole, _ = MODEL.apply(variables, given)
     first, state = MODEL.apply(variables, given[:, : 13 * CHUNK])
     second, _ = MODEL.apply(variables, given[:, 13 * CHUNK :], state)

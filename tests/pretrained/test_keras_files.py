@@ -173,5 +173,5 @@ def test_a_model_that_keras_made_is_read(keras, tmp_path):
         models = ClassifierModels(cnn=CNNConfig(channels=(4,), hidden=(6,)))
         shapes = drawn(models, (8, 8, 1), pad=0)
         found = load(weights, published_names(models, weights), shapes)
-        ours = models.create(CLASSES).apply(found, images)
+        ours = models.create(CLASSES).apply(found, jnp.asarray(images))
         np.testing.assert_allclose(ours, model(images, training=False), rtol=1e-5, atol=1e-5)

@@ -213,6 +213,11 @@ def _read(found: Sequence[Selection], rows: Int[np.ndarray, " row"] | None = Non
 
 
 def _tokenizer(config: TaggedConfig, train: Sequence[tuple[str, ...]]) -> Aligning:
+    if config.data == NONE and config.tokenizer in ("", WORDS):
+        raise InputError(
+            f"tokenizer = {WORDS}; the weights have tokens of their own: put their tokenizer.json"
+            " beside them, or name it, --tokenizer PATH"
+        )
     if config.tokenizer in ("", WORDS):
         return word_tokens(train, config.vocabulary)
     tokenizer = load_tokenizer(Path(config.tokenizer).expanduser())
