@@ -37,7 +37,7 @@ def no_repeats(size: int) -> Rule:
         room = tokens.shape[1]
         if room < size:
             return logits
-        rows = jnp.arange(len(tokens))[:, None]
+        rows = jnp.arange(tokens.shape[0])[:, None]
         last = length[:, None] + jnp.arange(1 - size, 0)  # places of the latest tokens
         latest = tokens[rows, jnp.maximum(last, 0)]
         windows = jnp.stack([tokens[:, at : room - size + 1 + at] for at in range(size)], axis=-1)

@@ -73,7 +73,7 @@ class LSTM(nn.Module):
             state = jnp.where(there, after, cell), jnp.where(there, seen, out)
             return state, state[1]
 
-        start = (jnp.zeros((len(x), size), self.dtype),) * 2
+        start = (jnp.zeros((x.shape[0], size), self.dtype),) * 2
         given = inputs.swapaxes(0, 1), valid.swapaxes(0, 1)
         _, states = jax.lax.scan(step, start, given, reverse=self.reverse)
         return states.swapaxes(0, 1)

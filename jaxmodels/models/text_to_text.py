@@ -88,7 +88,7 @@ class TextToText(nn.Module):
         dropout_rate: Rate = None,
     ) -> tuple[Float[Array, "batch target width"], Float[Array, "width vocabulary"]]:
         """Computes the input of the head, and gives its kernel, for `ops.head_cross_entropy`."""
-        inputs = self._dropping(len(source), train, dropout_rate)
+        inputs = self._dropping(source.shape[0], train, dropout_rate)
         encoded = self._encoded(source, valid, inputs)
         return self._passed(target, encoded, valid, inputs), self.head_kernel()
 

@@ -188,7 +188,7 @@ class SequenceToSequence:
             apply = partial(self.model.apply, {"params": params}, method="encode")
             found = decoding.search(
                 self.model.step_of(params, apply(source, source != PADDING)),
-                jnp.full((len(source), 1), self.start, jnp.int32),
+                jnp.full((source.shape[0], 1), self.start, jnp.int32),
                 beams=self.beams,
                 most=room,
                 end=self.end,

@@ -19,8 +19,9 @@ from tests.experiments.test_token_classification import sentences as tagged
 pytestmark = pytest.mark.slow
 
 PAIRS = [(f"day {n}", f"{n} yad") for n in range(40)]
-ROWS = [{"a": float(n), "b": n % 3, "c": 3.0 * n + n % 3} for n in range(60)]
-TAGS = [{"a": float(n), "tags": ["x"] * (n % 2) + ["y"] * (n % 3 == 0)} for n in range(60)]
+PLACES = [0.37 * n % 1 for n in range(60)]
+ROWS = [{"a": a, "b": 0.61 * a % 0.1, "c": 3.0 * a + n % 3} for n, a in enumerate(PLACES)]
+TAGS = [{"a": a, "tags": ["x"] * (a > 0.5) + ["y"] * (a < 0.7)} for a in PLACES]
 SOUNDS = [(np.sin(np.arange(800) * (0.1 + 0.01 * n)), "ab" if n % 2 else "b") for n in range(40)]
 
 
@@ -74,7 +75,7 @@ def test_a_program_of_stablehlo_says_what_is_predicted(name, program, tmp_path):
     split = next(iter(experiment.evaluation))
     columns = experiment.evaluation[split].arrays
     inputs = {given: np.asarray(columns[given][:3]) for given in told["inputs"]}
-    found = jax.export.deserialize(content).call(inputs)
+    found = jax.export.deserialize(content).call(**inputs)
     batch = {given: np.asarray(values[:3]) for given, values in columns.items()}
     wanted = experiment.prediction.predict(state, batch, jax.random.key(0))
     if name in ("sentiment", "tagger"):

@@ -102,7 +102,7 @@ def test_a_tagger_leaves_as_a_program(tmp_path):
     loaded = load_run(workdir)
     columns = [c for _, c in loaded.experiment.prediction.read([["we", "met", "Anna"], ["in"]])]
     inputs = {name: np.stack([c[name] for c in columns]) for name in ("tokens", "segments")}
-    logits = program.call(inputs)["logits"]
+    logits = program.call(**inputs)["logits"]
     lines = loaded.predict([["we", "met", "Anna"], ["in"]])
     told = [facts["labels"][tag] for tag in logits[0, :3].argmax(-1)]
     assert told == lines[0]["tags"] and logits.shape == (2, columns[0]["tokens"].size, 4)

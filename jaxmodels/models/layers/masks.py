@@ -30,7 +30,7 @@ def visible(
         same = (documents[:, :, None] == documents[:, None, :])[:, None, None]
         mask = same if mask is None else mask & same
     if valid is not None:
-        exists = jnp.broadcast_to(valid[:, None, None, None], (len(valid), 1, 1, queries, keys))
+        exists = jnp.broadcast_to(valid[:, None, None, None], (valid.shape[0], 1, 1, queries, keys))
         mask = exists if mask is None else mask & exists
     return mask
 
