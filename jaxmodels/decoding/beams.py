@@ -205,9 +205,7 @@ def _best(found: Found, texts, size: Int[Array, " batch"], score) -> Found:
     beams = found.score.shape[1]
     scores = jnp.concatenate([found.score, score], axis=1)
     score, kept = jax.lax.top_k(scores, beams)
-    sizes = jnp.broadcast_to(size[:, None], (texts.shape[0], texts.shape[1])).astype(
-        found.length.dtype
-    )
+    sizes = jnp.broadcast_to(size[:, None], texts.shape[:2]).astype(found.length.dtype)
     both = jnp.concatenate([found.tokens, texts], axis=1)
     lengths = jnp.concatenate([found.length, sizes], axis=1)
     tokens = jnp.take_along_axis(both, kept[..., None], axis=1)

@@ -75,6 +75,10 @@ def test_a_program_of_stablehlo_says_what_is_predicted(name, program, tmp_path):
     split = next(iter(experiment.evaluation))
     columns = experiment.evaluation[split].arrays
     inputs = {given: np.asarray(columns[given][:3]) for given in told["inputs"]}
+    if name == "translation":
+        # Rows of an evaluation are shorter than those of the program.
+        room = told["inputs"]["source"]["shape"][1] - inputs["source"].shape[1]
+        inputs["source"] = np.pad(inputs["source"], ((0, 0), (0, room)), constant_values=-1)
     found = jax.export.deserialize(content).call(**inputs)
     batch = {given: np.asarray(values[:3]) for given, values in columns.items()}
     wanted = experiment.prediction.predict(state, batch, jax.random.key(0))

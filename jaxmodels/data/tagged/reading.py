@@ -56,7 +56,7 @@ def open_tfds(
     told = f"data '{name}' has the features {describe_features(builder)}"
     words = next((key for key in _WORDS if key in features), None)
     tags = tags_column or next((key for key in _TAGS if key in features), None)
-    if words is None or tags not in features:
+    if words is None or tags is None or tags not in features:
         wanted = f"'{tags_column}'" if tags_column else f"one of {', '.join(_TAGS)}"
         raise InputError(
             f"{told}; expected sequences of words (tokens) and of tags ({wanted}): --tags-column"
