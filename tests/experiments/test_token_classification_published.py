@@ -45,6 +45,7 @@ def test_a_run_starts_from_an_encoder_and_leaves_as_a_tagger(encoder, tmp_path, 
     # The folder alone tags, and trains on other tags with a fresh head.
     (tmp_path / "new.txt").write_text("we met plot\nin\n")
     alone = {"init_from": tmp_path / "out", "workdir": tmp_path / "alone", "mode": "predict"}
+    alone["mesh"] = "data=1"
     assert run(**alone, input=tmp_path / "new.txt", output=tmp_path / "new.jsonl") == 0
     found = [json.loads(line) for line in (tmp_path / "new.jsonl").read_text().splitlines()]
     assert [line["tags"] for line in found] == [line["tags"] for line in lines]
@@ -81,7 +82,7 @@ def test_transformers_tags_as_we_do(encoder, tmp_path):  # noqa: F811
         logits = theirs(**given).logits.numpy()
     text = TextInput(
         jnp.asarray(np.where(given["attention_mask"], given["input_ids"], -1)),
-        jnp.asarray(given["token_type_ids"].numpy()),
+        jnp.zeros(given["input_ids"].shape, jnp.int32),
     )
     ours = model.apply(variables, text)
     valid = given["attention_mask"].numpy().astype(bool)
@@ -89,6 +90,7 @@ def test_transformers_tags_as_we_do(encoder, tmp_path):  # noqa: F811
     # And as a command, word for word.
     (tmp_path / "new.txt").write_text("\n".join(map(" ".join, words)))
     flags = {"init_from": tmp_path / "out", "workdir": tmp_path / "run", "mode": "predict"}
+    flags["mesh"] = "data=1"
     assert run(**flags, input=tmp_path / "new.txt", output=tmp_path / "new.jsonl") == 0
     found = [json.loads(line) for line in (tmp_path / "new.jsonl").read_text().splitlines()]
     for row, line in enumerate(found):

@@ -59,7 +59,7 @@ def test_logits_of_taggers_equal_transformers_and_go_back(kind, tmp_path):
     )
     assert again.config.id2label == dict(enumerate(NAMES))
     found = theirs_of(again.eval(), tokens, segments, config.roberta).logits.detach().numpy()
-    np.testing.assert_array_equal(found, theirs)
+    near(found[VALID], theirs[VALID], 1e-12)
 
 
 def test_a_head_follows_the_order_of_the_tags_or_stays_out(tmp_path):
