@@ -23,6 +23,7 @@ from jaxtyping import Float, Int
 
 from experiments.class_predictions import prediction_line, probabilities_of
 from experiments.exports.classifier import classifier_programs as program_exports
+from experiments.exports.common import Exports
 from experiments.exports.images import export_classifier
 from experiments.exports.keras import export_keras
 from experiments.presets.classifier import PRESETS
@@ -45,6 +46,7 @@ from jaxmodels.data.images import (
     resize_images,
     sources_elsewhere,
 )
+from jaxmodels.data.images.normalization import Normalization
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.metrics import classification_report, expected_calibration_error
 from jaxmodels.models.classifiers import (
@@ -56,9 +58,10 @@ from jaxmodels.models.options import sharding_of
 from jaxmodels.objectives.augmentation import AugmentationConfig, make_augmentation
 from jaxmodels.objectives.classifier import Classifier, balanced_weights
 from jaxmodels.objectives.optimizers import OptimizerConfig
-from jaxmodels.objectives.preprocessing import prepared, with_preprocessing
+from jaxmodels.objectives.preprocessing import Change, prepared, with_preprocessing
 from jaxmodels.pictures import confusion_figure, image_grid
 from jaxmodels.pretrained.weights import Weights
+from jaxmodels.protocol import Source
 from jaxmodels.train import (
     ComputeConfig,
     Config,
@@ -164,7 +167,6 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
         return make_source(data, split, config.data, cut, crop.crop_scale)
 
     train, channels = source("train"), data.pixels.channels
-    height, width = (side + 2 * config.pad for side in train.spec(1)["image"].shape[1:3])
     augment = make_augmentation(config.augmentation, classes, data.white, channels=channels)
     predict, features = (
         prepared(function, prepare) for function in (classifier.predict, classifier.features)
@@ -185,28 +187,30 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
             write=partial(prediction_line, data.class_names),
         ),
         elsewhere=partial(elsewhere, data),
-        exports={
-            "safetensors": partial(
-                export_classifier,
-                config.model,
-                data,
-                normalization,
-                (height, width, len(normalization.mean)),
-                config.run.naming,
-            ),
-            "keras": partial(
-                export_keras,
-                config.model,
-                classes,
-                normalization,
-                train.spec(1)["image"].shape[1:],
-                config.pad,
-            ),
-            **program_exports(classifier, prepare, train, data.class_names),
-        },
+        exports=_exports(config, data, normalization, classifier, prepare, train),
         introduction=f"classes: {class_balance(data)}",
         published=partial(published_names, config.model),
     )
+
+
+def _exports(
+    config: ClassifierConfig,
+    data: ImageData,
+    normalization: Normalization,
+    classifier: Classifier,
+    prepare: Change,
+    train: Source,
+) -> Exports:
+    """Makes what --mode export writes, by format."""
+    stored = train.spec(1)["image"].shape[1:]
+    seen = *(side + 2 * config.pad for side in stored[:2]), len(normalization.mean)
+    published = config.model, data, normalization, seen, config.run.naming
+    keras = config.model, len(data.class_names), normalization, stored, config.pad
+    return {
+        "safetensors": partial(export_classifier, *published),
+        "keras": partial(export_keras, *keras),
+        **program_exports(classifier, prepare, train, data.class_names),
+    }
 
 
 def elsewhere(data: ImageData, config: ClassifierConfig) -> Elsewhere:

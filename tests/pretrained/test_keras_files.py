@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
+from experiments import classifier
 from experiments.exports.keras import export_keras
 from jaxmodels.data.images.normalization import Normalization
 from jaxmodels.errors import InputError
@@ -16,6 +17,7 @@ from jaxmodels.models.classifiers import ClassifierModels, flags_from_published,
 from jaxmodels.models.cnn import CNNConfig
 from jaxmodels.models.resnet import ResNetConfig
 from jaxmodels.pretrained import load, open_weights
+from jaxmodels.train import main
 
 h5py = pytest.importorskip("h5py")
 
@@ -175,3 +177,20 @@ def test_a_model_that_keras_made_is_read(keras, tmp_path):
         found = load(weights, published_names(models, weights), shapes)
         ours = models.create(CLASSES).apply(found, jnp.asarray(images))
         np.testing.assert_allclose(ours, model(images, training=False), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_run_leaves_for_keras_and_another_starts_from_it(tmp_path, capsys):
+    given = classifier.ClassifierConfig, classifier.build, classifier.PRESETS
+    words = ["--mesh", "data=1", "--workdir", str(tmp_path / "run")]
+    small = "--steps 2 --batch-size 8 --eval-every 2 --channels 4 --hidden 8 --batch-norm --pad 1"
+    assert main(*given, [*words, *small.split()]) == 0
+    last = capsys.readouterr().out.splitlines()[-1].split()
+    loss = next(float(part.split("=")[1]) for part in last if part.startswith("test/loss="))
+    path = str(tmp_path / "a.keras")
+    more = ["--mode", "export", "--format", "keras", "--output", path]
+    assert main(*given, [*words, *more]) == 0
+    words[-1] = str(tmp_path / "other")
+    more = ["--mode", "evaluate", "--init-from", path, "--pad", "1"]
+    assert main(*given, [*words, *more]) == 0
+    assert f"test/loss={loss:.5g}"[:14] in capsys.readouterr().out
