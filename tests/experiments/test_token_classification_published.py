@@ -68,7 +68,7 @@ def test_transformers_tags_as_we_do(encoder, tmp_path):  # noqa: F811
     config = BertConfig(**sizes, positions=16, deviation=0.5)
     model = TaggerModels(model="bert", bert=config).create(len(NAMES), tokenizer.size)
     text = TextInput(*jnp.zeros((2, 1, 4), jnp.int32))
-    variables = jax.device_get(model.init(jax.random.key(0), text))
+    variables = model.init(jax.random.key(0), text)
     theirs_json = published_config(config, 20, NAMES, tagger=True)
     table = published(config, tagger=True)
     save(tmp_path / "out", variables, table, theirs_json, beside=tokenizer.save)
