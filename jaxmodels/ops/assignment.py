@@ -41,8 +41,8 @@ def assign(
     columns.
 
     The Hungarian method by shortest augmenting paths (Jonker & Volgenant 1987; Crouse 2016, whom
-    scipy's `linear_sum_assignment` follows). The search ends whatever the costs are: NaN counts as 0,
-    and what is infinite as very large.
+    scipy's `linear_sum_assignment` follows). The search ends whatever the costs are: NaN counts as
+    0, and what is infinite as very large.
 
     exist: false for rows that are padding; they get -1.
 
