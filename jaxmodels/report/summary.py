@@ -50,13 +50,13 @@ def _tiles_of_monitor(run: Run) -> list[Tile]:
     note = f"step {last['step']:,}"
     if declared.better:
         note += f", {direction(declared.better)}"
-    tiles: list[Tile] = [(f"{run.judged} {name}", [number(last.get(name)), unit], note)]
+    tiles: list[Tile] = [(f"{run.judged} {name}", [number(last.get(name), 4), unit], note)]
     if best := run.best_validation():
         note = f"step {best['step']:,}, the best checkpoint"
-        tiles.append((f"best validation {name}", [number(best[name]), unit], note))
+        tiles.append((f"best validation {name}", [number(best[name], 4), unit], note))
     if run.best_step not in (None, last["step"]) and name in run.best_scores:
         note = f"step {run.best_step:,}, which validation chose"
-        value = [number(run.best_scores[name]), unit]
+        value = [number(run.best_scores[name], 4), unit]
         tiles.append((f"test {name} at the best checkpoint", value, note))
     return tiles
 
