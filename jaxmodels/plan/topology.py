@@ -57,6 +57,8 @@ def prepare(topology: Topology) -> None:
         os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
         os.environ.setdefault("TPU_ACCELERATOR_TYPE", f"{topology.kind}-{topology.count}")
         os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+        # Nothing here takes a TPU, so that several plans may be made at once.
+        os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
 
 
 def has_libtpu() -> bool:
