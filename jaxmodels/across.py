@@ -78,7 +78,13 @@ GATHERED = "gathered"  # the name of what `gathered` gives, for policies of jax.
 
 def is_laid_out() -> bool:
     """Whether what is being traced runs on a mesh that divides more than batches."""
-    return _laid.get() is not None
+    return laid_mesh() is not None
+
+
+def laid_mesh() -> Mesh | None:
+    """Returns the mesh that `constrain` heeds, for what keeps traces: they are of that mesh."""
+    laid = _laid.get()
+    return None if laid is None else laid.mesh
 
 
 def gathered(params: PyTree, path: str, dtype: DTypeLike) -> PyTree:

@@ -23,7 +23,7 @@ from jaxmodels.protocol import PyTree
 REMATS = ("none", "block", "full")
 SCANS = ("auto", "on", "off")
 BLOCK = "block_0"  # the path of a block's parameters; rules do not tell one block from another
-LATE = r"(^|/)block_\d+/"  # what `run_blocks` gathers, for `Sharding.late`
+LATE = r"(^|[/_])block_\d+/"  # what `run_blocks` gathers, for `Sharding.late`
 _USES = 8  # of dropout in one block, at most
 
 
