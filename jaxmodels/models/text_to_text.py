@@ -16,7 +16,7 @@ from jaxmodels.decoding import Step
 from jaxmodels.models.layers import Rate
 from jaxmodels.models.layers.attention import AnyCache, Cache
 from jaxmodels.models.layers.beam_attention import Remembered
-from jaxmodels.models.layers.stack import LATE, BlockInputs, is_scanned, run_blocks
+from jaxmodels.models.layers.stack import BY_WORDS, LATE, BlockInputs, is_scanned, run_blocks
 from jaxmodels.ops import example_seeds
 from jaxmodels.protocol import MODEL_AXIS, PyTree, Sharding, ShardingRule
 
@@ -28,6 +28,7 @@ SHARDING = Sharding(
         ShardingRule(r"(^|/)((cross_)?(query|key|value)|linear1)/bias$", (MODEL_AXIS,)),
         ShardingRule(r"(^|/)((cross_)?out|linear2)/kernel$", (MODEL_AXIS, None)),
         ShardingRule(r"_relative/embedding$", (None, MODEL_AXIS)),
+        *BY_WORDS,
     ),
     LATE,
 )
