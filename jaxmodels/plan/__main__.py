@@ -4,6 +4,9 @@
     python -m jaxmodels.plan language_model --preset gpt2-small --data DATA --topology v5e:4x4 \\
         --mesh data=4,fsdp=4
     python -m jaxmodels.plan language_model --depth 24 --topology h100:8 --search --page plan.html
+
+--quick lets the compiler for TPUs optimise less, which takes less time: for first looks and
+searches. A run's own step overlaps more, so that its peak may be larger.
 """
 
 import sys
@@ -13,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxmodels.commands import BAD, GOOD, exit_code_of
 from jaxmodels.errors import InputError
-from jaxmodels.plan.topology import Topology, devices_of, prepare, read_topology
+from jaxmodels.plan.topology import Topology, devices_of, hurry, prepare, read_topology
 
 if TYPE_CHECKING:
     from jaxmodels.plan.facts import Plan
@@ -39,11 +42,13 @@ def _plan(words: list[str]) -> int:
     page, flags = _taken("--page", flags)
     if page == "":
         raise InputError("page is empty; expected --page FILE.html")
-    searching = "--search" in flags
-    flags = [word for word in flags if word != "--search"]
+    searching, quick = "--search" in flags, "--quick" in flags
+    flags = [word for word in flags if word not in ("--search", "--quick")]
     # Before jax looks for devices.
     prepare(topology)
     devices, note = devices_of(topology)
+    if quick:
+        note += hurry(topology)
     return _show(plan(experiment, flags, topology, devices, note, searching), page)
 
 

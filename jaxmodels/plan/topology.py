@@ -90,3 +90,22 @@ def devices_of(topology: Topology) -> tuple[list[Any], str]:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"topology = {topology.name}; libtpu does not know it: {first}") from None
     return list(found.devices), f"compiled by libtpu for {topology.name}"
+
+
+def hurry(topology: Topology) -> str:
+    """Lets the compiler for TPUs optimise as little as it can, for all that this process compiles;
+    returns what a note says of it.
+
+    Raises:
+      InputError: the step is not compiled for a TPU, which takes no long time.
+    """
+    import jax
+
+    if topology.kind not in TPUS or not has_libtpu():
+        raise InputError(
+            f"quick with topology = {topology.name}; expected a TPU and libtpu, whose compiler"
+            " alone can hurry"
+        )
+    config: Any = jax.config  # its type does not say which flags it has
+    config.update("jax_optimization_level", "O1")
+    return " with little optimisation (a run's own step may take more memory)"
