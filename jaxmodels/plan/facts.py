@@ -81,8 +81,8 @@ def bound_rows(roofline: Roofline) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def conclusions(plan: Plan, roofline: Roofline) -> list[str]:
-    """Says which bound is the largest, how fast a step is then, and how long the run."""
+def comparisons(roofline: Roofline) -> list[str]:
+    """Says which bound is the largest."""
     compute, memory, *sent = roofline.bounds
     of_links = sum(bound.seconds for bound in sent)
     limits = {"compute": compute.seconds, "memory": memory.seconds, "links": of_links}
@@ -93,11 +93,15 @@ def conclusions(plan: Plan, roofline: Roofline) -> list[str]:
         ratio = max(memory.seconds, of_links) / compute.seconds
         sign = "<=" if ratio <= 1 else ">"
         lines.append(f"(memory or links) / compute = {ratio:.2f} {sign} 1")
+    return lines
+
+
+def outcomes(plan: Plan, roofline: Roofline) -> list[str]:
+    """Says how fast a step is, and how long the run takes."""
     low, high = roofline.mfu
     steps, batch = plan.config.run.steps, plan.compiled.batch_size
     total = steps * roofline.slowest
     return [
-        *lines,
         f"step {duration(roofline.fastest)} (all overlaps) to {duration(roofline.slowest)} (links"
         f" do not); {low:.0%} to {high:.0%} of the chip's peak at most (MFU, where nothing is"
         " computed again)",

@@ -1,14 +1,14 @@
 """A plan as a page that opens offline, with the facts of its text."""
 
 from jaxmodels.plan.collectives import Collective
-from jaxmodels.plan.facts import Plan, bound_rows, conclusions, memory_rows, readable
+from jaxmodels.plan.facts import Plan, bound_rows, comparisons, memory_rows, outcomes, readable
 from jaxmodels.plan.facts import duration as written
 from jaxmodels.plan.roofline import Roofline, crosses_no_host
-from jaxmodels.report.html import Html, cell_of, document, element, plain_number, table
+from jaxmodels.report.html import Html, cell_of, document, element, table
 from jaxmodels.report.layout import Section, Tile, command, footer, heading, navigated, tiles
 from jaxmodels.train.identity import command_of
 
-_LONG = {"compiled", "devices", "the whole run"}  # tiles of words
+_LONG = {"devices", "examples a second", "the whole run"}  # tiles of more than a short number
 
 
 def plan_page(plan: Plan) -> str:
@@ -48,7 +48,7 @@ def _tiles(plan: Plan, roofline: Roofline | None) -> Html:
         slow, fast = roofline.slowest, roofline.fastest
         total = plan.config.run.steps * slow
         hours = total / 3600 * plan.topology.count
-        rates = [plain_number(compiled.batch_size / time, 4) for time in (slow, fast)]
+        rates = [f"{compiled.batch_size / time:,.0f}" for time in (slow, fast)]
         low, high = (f"{share:.0%}" for share in roofline.mfu)
         made += [
             ("time of a step", written(slow), f"at most; {written(fast)} if links overlap"),
@@ -102,7 +102,7 @@ def _time(plan: Plan, roofline: Roofline | None) -> Section:
         return Section("time", "Time of a step", [], "No promise is made of a CPU.")
     rows = [list(row) for row in bound_rows(roofline)]
     header = ["bound", "amount", "divided by", "time"]
-    lines = [element("p", line) for line in conclusions(plan, roofline)]
+    lines = [element("p", line) for line in [*comparisons(roofline), *outcomes(plan, roofline)]]
     return Section("time", "Time of a step", [table(header, rows, "time of a step"), *lines], note)
 
 

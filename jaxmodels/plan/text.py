@@ -1,6 +1,6 @@
 """A plan as text: every number with what it is compared with."""
 
-from jaxmodels.plan.facts import Plan, bound_rows, conclusions, memory_rows, readable
+from jaxmodels.plan.facts import Plan, bound_rows, comparisons, memory_rows, outcomes, readable
 
 
 def text_of(plan: Plan) -> str:
@@ -32,5 +32,5 @@ def text_of(plan: Plan) -> str:
         f"  {name}: {amount} / {rate} = {time}" for name, amount, rate, time in bound_rows(roofline)
     ]
     title = "time of a step, if nothing but this bound it (How to Scale Your Model, part 1)"
-    largest, *others = conclusions(plan, roofline)
-    return "\n".join([*lines, "", title, *bounds, f"  {largest}", *others])
+    compared = [f"  {line}" for line in comparisons(roofline)]
+    return "\n".join([*lines, "", title, *bounds, *compared, *outcomes(plan, roofline)])

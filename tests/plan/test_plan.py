@@ -18,7 +18,7 @@ from jaxmodels.plan.page import plan_page
 from jaxmodels.plan.roofline import roofline_of
 from jaxmodels.plan.search import candidates
 from jaxmodels.plan.text import text_of
-from jaxmodels.plan.topology import read_topology
+from jaxmodels.plan.topology import hurry, read_topology
 from jaxmodels.train import configure
 from jaxmodels.train.chips import CHIPS
 from jaxmodels.train.identity import command_of
@@ -121,6 +121,11 @@ def test_topologies_of_other_forms_are_refused(text, capsys):
         read_topology(text)
     assert main(["classifier"]) == 2
     assert "expected --topology KIND:SHAPE" in capsys.readouterr().err
+
+
+def test_what_has_no_compiler_that_can_hurry_is_refused():
+    with pytest.raises(InputError, match="quick with topology = h100:8; expected a TPU and libtpu"):
+        hurry(read_topology("h100:8"))
 
 
 def test_topologies_have_their_chips():
