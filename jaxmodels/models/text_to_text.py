@@ -22,16 +22,15 @@ from jaxmodels.protocol import MODEL_AXIS, PyTree, Sharding, ShardingRule
 
 # As Shoeybi et al. 2019, Megatron-LM, section 3, for attention to the memory too: the first kernels
 # are divided by outputs, the second ones by inputs, and biases of scores by heads.
-SHARDING = Sharding(
-    (
-        ShardingRule(r"(^|/)((cross_)?(query|key|value)|linear1|gate)/kernel$", (None, MODEL_AXIS)),
-        ShardingRule(r"(^|/)((cross_)?(query|key|value)|linear1)/bias$", (MODEL_AXIS,)),
-        ShardingRule(r"(^|/)((cross_)?out|linear2)/kernel$", (MODEL_AXIS, None)),
-        ShardingRule(r"_relative/embedding$", (None, MODEL_AXIS)),
-        *BY_WORDS,
+OF_BLOCKS = (
+    ShardingRule(
+        r"block_\d+/((cross_)?(query|key|value)|linear1|gate)/kernel$", (None, MODEL_AXIS)
     ),
-    LATE,
+    ShardingRule(r"block_\d+/((cross_)?(query|key|value)|linear1)/bias$", (MODEL_AXIS,)),
+    ShardingRule(r"block_\d+/((cross_)?out|linear2)/kernel$", (MODEL_AXIS, None)),
+    ShardingRule(r"(encoder|decoder)_relative/embedding$", (None, MODEL_AXIS)),
 )
+SHARDING = Sharding((*OF_BLOCKS, *BY_WORDS), LATE)
 
 
 class Memory(NamedTuple):

@@ -12,8 +12,10 @@ import pytest
 
 from jaxmodels.data import Resident
 from jaxmodels.errors import InputError
+from jaxmodels.models.encoder_decoder import EncoderDecoderConfig
 from jaxmodels.models.language_models import LanguageModels
 from jaxmodels.models.options import with_options
+from jaxmodels.models.pointer_generator import pointer_generator
 from jaxmodels.models.text_to_text_models import TextToTextModels
 from jaxmodels.objectives.language_model import LanguageModel
 from jaxmodels.objectives.optimizers import OptimizerConfig
@@ -154,6 +156,24 @@ def test_every_kernel_of_an_encoder_and_a_decoder_is_divided(model):
             assert parts == 2, name
             kinds["by heads"] += 1
     assert kinds["by both"] == 2 * (6 + 10 + 1) and kinds["by heads"]
+
+
+@needs_8
+def test_the_head_of_a_pointer_generator_is_whole():
+    sizes = EncoderDecoderConfig(width=64, heads=4, encoder_layers=1, decoder_layers=1)
+    model = pointer_generator(sizes, WORDS, (LENGTH, LENGTH))
+    tokens = jax.ShapeDtypeStruct((1, 4), np.int32)
+    valid = jax.ShapeDtypeStruct((1, 4), np.bool_)
+    shapes = jax.eval_shape(
+        lambda key, tokens, valid: model.init(key, tokens, tokens, valid=valid),
+        jax.random.key(0),
+        tokens,
+        valid,
+    )["params"]
+    places = _layout("data=2,fsdp=2,model=2", model.sharding).shardings({"params": shapes})
+    whole = places["params"]["gate"]["kernel"].spec, places["params"]["embedding"]["embedding"].spec
+    assert "model" not in str(whole)
+    assert "model" in str(places["params"]["decoder_block_0"]["cross_out"]["kernel"].spec)
 
 
 @needs_8
