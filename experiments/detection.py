@@ -66,7 +66,7 @@ class DetectionConfig(Config):
     experiment: ClassVar[str] = "detection"
 
     run: Section[RunConfig] = RunConfig(
-        steps=1500, batch_size=16, eval_every=500, log_every=50, eval_batch_size=50
+        steps=4000, batch_size=16, eval_every=1000, log_every=100, eval_batch_size=50
     )
     compute: Section[ComputeConfig] = ComputeConfig()
     data: Section[BoxConfig] = BoxConfig()
@@ -75,7 +75,7 @@ class DetectionConfig(Config):
         optimizer="adamw", learning_rate=2e-3, schedule="warmup_cosine", weight_decay=0.05
     )
     augmentation: Section[BoxAugmentationConfig] = BoxAugmentationConfig(
-        scale_jitter=(0.7, 1.4), aspect_jitter=1.25, mosaic=0.5
+        scale_jitter=(0.7, 1.4), aspect_jitter=1.25
     )
 
     ema: float = 0.998

@@ -34,6 +34,7 @@ from jaxmodels.data.documents.words import END, PADDING, START, UNKNOWN
 from jaxmodels.data.text.keeping import keep_tokenizer
 from jaxmodels.errors import InputError
 from jaxmodels.models.language_models import flags_from_published, published_names
+from jaxmodels.models.options import sharding_of
 from jaxmodels.models.summarizers import Summarizers
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.pointer_summarizer import PointerSummarizer
@@ -137,6 +138,7 @@ def build(config: SummarizationConfig, data: Any = None) -> Experiment:
         prediction=Prediction(reader.read, objective.write, reader.write),
         elsewhere=partial(elsewhere, shown, objective, config.writing),
         introduction=data.summary(),
+        sharding=sharding_of(objective.model),
         **_published(config, data),
     )
 

@@ -36,6 +36,7 @@ from jaxmodels.data.pairs import (
 from jaxmodels.data.text.keeping import keep_tokenizer
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.models.encoder_decoder import EncoderDecoderConfig
+from jaxmodels.models.options import sharding_of
 from jaxmodels.models.text_to_text_models import (
     TextToTextModels,
     flags_from_published,
@@ -154,6 +155,7 @@ def build(config: TranslationConfig, data: Any = None) -> Experiment:
         ),
         elsewhere=partial(elsewhere, data, objective),
         introduction=data.summary(),
+        sharding=sharding_of(objective.model),
         published=partial(published_names, config.model),
         exports={
             "safetensors": partial(

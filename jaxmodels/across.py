@@ -46,13 +46,17 @@ def laid_out(mesh: Mesh, whole: Callable[[str, tuple[int, ...]], PartitionSpec])
 
 
 def constrain(
-    x: Shaped[Array, "*shape"], *axes: str | tuple[str, ...] | None, what: str = "width"
+    x: Shaped[Array, "*shape"],
+    *axes: str | tuple[str, ...] | None,
+    what: str = "width",
+    optional: bool = False,
 ) -> Shaped[Array, "*shape"]:
     """Fixes how an activation is divided: by which axes of the mesh each of its axes is.
 
     Where the examples cannot be divided, as one at initialisation, that is left to the compiler.
 
     what: the name of what else is divided, for the error.
+    optional: what the mesh does not divide is left to the compiler too.
 
     Raises:
       InputError: the mesh does not divide it.
@@ -63,7 +67,7 @@ def constrain(
     spec = []
     for size, names in zip(x.shape, [*axes, *[None] * (x.ndim - len(axes))], strict=True):
         parts = math.prod(laid.mesh.shape[n] for n in names_of(names))
-        if size % parts and names != BATCH:
+        if size % parts and names != BATCH and not optional:
             raise InputError(
                 f"mesh has {names_of(names)[0]} = {parts}; expected a divisor of the {size} {what}:"
                 f" {nearest_divisors(size, parts)}"
@@ -73,12 +77,26 @@ def constrain(
     return jax.lax.with_sharding_constraint(x, sharding)
 
 
+def divides(axis: str, size: int) -> bool:
+    """Whether the mesh that `constrain` heeds has several devices along an axis, and divides an
+    axis of so many numbers over them."""
+    laid = _laid.get()
+    parts = 1 if laid is None else laid.mesh.shape[axis]
+    return parts > 1 and size % parts == 0
+
+
 GATHERED = "gathered"  # the name of what `gathered` gives, for policies of jax.checkpoint
 
 
 def is_laid_out() -> bool:
     """Whether what is being traced runs on a mesh that divides more than batches."""
-    return _laid.get() is not None
+    return laid_mesh() is not None
+
+
+def laid_mesh() -> Mesh | None:
+    """Returns the mesh that `constrain` heeds, for what keeps traces: they are of that mesh."""
+    laid = _laid.get()
+    return None if laid is None else laid.mesh
 
 
 def gathered(params: PyTree, path: str, dtype: DTypeLike) -> PyTree:

@@ -39,11 +39,14 @@ class ShardingRule(NamedTuple):
     pattern: a regular expression that is searched in the path, as "params/block_0/query/kernel".
     axes: of the mesh, for each axis of the array; None: not divided, ("fsdp", "model"): by both.
     exact: nothing is added; otherwise one more axis may be divided by fsdp.
+    optional: the rule is for meshes that have several devices along its axes and divide the array;
+      with other rules, an array that is not divided is an error.
     """
 
     pattern: str
     axes: tuple[str | tuple[str, ...] | None, ...]
     exact: bool = False
+    optional: bool = False
 
 
 class Sharding(NamedTuple):

@@ -6,7 +6,6 @@ _NOT_MEASURED = "not yet measured"
 _BCCD = {
     "data": "bccd",
     "image_size": (240, 320),
-    "strides": (8, 16, 32),
     "batch_size": 16,
     "eval_every": 390,
     "checkpoint_every": 130,
@@ -14,7 +13,6 @@ _BCCD = {
     "steps_per_dispatch": 13,
     "flip": True,
     "vertical_flip": True,
-    "mosaic": 0.0,
 }
 
 PRESETS = {

@@ -23,8 +23,8 @@ PRESETS = {
         flags={**_DIGITS, "validation_fraction": 0.0, "steps": 2000, "eval_every": 500},
         source="free-spoken-digit-dataset, its authors' split: recordings 0 to 4 of each"
         " speaker and digit to test with",
-        expected="not yet measured",
-        cost="not yet measured",
+        expected="99.7% of the 300 test recordings (seed 0)",
+        cost="6 minutes of 2 cores",
         command="--data-dir DIR",
     ),
     "fsdd-speakers": Preset(

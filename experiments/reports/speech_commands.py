@@ -129,7 +129,9 @@ def _sounds(data: SoundData, evaluation: Evaluation, wrong, examples) -> dict[st
     for row in examples.tolist():
         label = int(labels[row])
         safe = re.sub(r"[^A-Za-z0-9._]+", "", names[label])
-        rows[f"class-{split}-{label}-{safe}" if safe else f"class-{split}-{label}"] = row
+        # Names of classes may agree in what is safe.
+        name = f"class-{split}-{safe or label}"
+        rows[f"{name}-class{label}" if name in rows else name] = row
     chosen = [row for row in rows.values() if row is not None]
     found = evaluation.examples(np.array(chosen, np.int64))["sound"] if chosen else []
     samples = dict(zip(chosen, np.asarray(found)))

@@ -6,6 +6,7 @@ from functools import lru_cache, partial
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.sharding import Mesh
 from jaxtyping import Array, DTypeLike, Float, Int, Key
 
 from jaxmodels import across
@@ -159,7 +160,7 @@ class CausalModel(nn.Module):
         after = []
         for index in range(self.layers):
             mine = inputs._replace(cache=cache[index], layer=index, **own[index])
-            step = _traced_once(self.block(index, "einsum"))
+            step = _traced_once(self.block(index, "einsum"), across.laid_mesh())
             x, updated = step(self.block_params[index], x, mine)
             after.append(updated)
         if at is not None:
@@ -196,6 +197,7 @@ class CausalModel(nn.Module):
 
 
 @lru_cache(maxsize=256)
-def _traced_once(block: nn.Module) -> Callable:
-    """Makes the pass of a block, which JAX traces once for all equal blocks and all programs."""
+def _traced_once(block: nn.Module, mesh: Mesh | None) -> Callable:
+    """Makes the pass of a block, which JAX traces once for all equal blocks and all programs on a
+    mesh."""
     return jax.jit(lambda params, x, inputs: block.apply({"params": params}, x, inputs))

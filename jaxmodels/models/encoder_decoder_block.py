@@ -9,11 +9,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, DTypeLike, Float
 
+from jaxmodels import across
 from jaxmodels.models.layers import Dense, LayerNorm
 from jaxmodels.models.layers.attention import AnyCache, Cache, attention, cached_attention
 from jaxmodels.models.layers.beam_attention import attention_to
 from jaxmodels.models.layers.stack import BlockInputs
 from jaxmodels.ops.materialize import materialize_on_cpu
+from jaxmodels.protocol import MODEL_AXIS
 
 ACTIVATIONS: dict[str, Callable] = {
     "relu": nn.relu,
@@ -93,6 +95,7 @@ class _Block(nn.Module):
 
     def _mlp(self, y: Stream) -> Stream:
         y = materialize_on_cpu(self.linear1(y))
+        y = across.constrain(y, across.BATCH, None, MODEL_AXIS, what="numbers inside the MLP")
         y = materialize_on_cpu(ACTIVATIONS[self.activation](y))
         return materialize_on_cpu(self.linear2(y))
 

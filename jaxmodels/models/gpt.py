@@ -15,7 +15,7 @@ from jaxmodels.errors import InputError, require_known
 from jaxmodels.models.causal_model import CausalModel
 from jaxmodels.models.gpt_block import MLPS, GPTBlock, RMSNorm, uniform
 from jaxmodels.models.layers.rotary import rotary_angles
-from jaxmodels.models.layers.stack import LATE, BlockInputs
+from jaxmodels.models.layers.stack import BY_WORDS, LATE, BlockInputs
 from jaxmodels.models.options import require_at_least
 from jaxmodels.protocol import MODEL_AXIS, Sharding, ShardingRule
 
@@ -27,6 +27,7 @@ SHARDING = Sharding(
     (
         ShardingRule(r"(^|/)(query|key|value|linear1|gate)/kernel$", (None, MODEL_AXIS)),
         ShardingRule(r"(^|/)(out|linear2)/kernel$", (MODEL_AXIS, None)),
+        *BY_WORDS,
     ),
     LATE,
 )

@@ -13,7 +13,7 @@ from jaxmodels.models.causal_model import CausalModel
 from jaxmodels.models.layers import Dense, LayerNorm
 from jaxmodels.models.layers.attention import AnyCache, attention, cached_attention
 from jaxmodels.models.layers.masks import positions_in_documents
-from jaxmodels.models.layers.stack import LATE, BlockInputs
+from jaxmodels.models.layers.stack import BY_WORDS, LATE, BlockInputs
 from jaxmodels.models.options import require_at_least
 from jaxmodels.ops.materialize import materialize_on_cpu
 from jaxmodels.ops.one_row import one_row_dot_general
@@ -38,6 +38,7 @@ SHARDING = Sharding(
         ShardingRule(r"(^|/)(query|key|value|linear1)/kernel$", (None, MODEL_AXIS)),
         ShardingRule(r"(^|/)(query|key|value|linear1)/bias$", (MODEL_AXIS,)),
         ShardingRule(r"(^|/)(out|linear2)/kernel$", (MODEL_AXIS, None)),
+        *BY_WORDS,
     ),
     LATE,
 )

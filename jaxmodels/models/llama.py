@@ -18,7 +18,7 @@ from jaxmodels.models.gpt_block import RMSNorm
 from jaxmodels.models.layers import Dense
 from jaxmodels.models.layers.attention import AnyCache, attention, cached_attention
 from jaxmodels.models.layers.rotary import Stretch, rotary_angles, rotate
-from jaxmodels.models.layers.stack import LATE, BlockInputs
+from jaxmodels.models.layers.stack import BY_WORDS, LATE, BlockInputs
 from jaxmodels.models.options import require_at_least
 from jaxmodels.ops.materialize import materialize_on_cpu
 from jaxmodels.ops.one_row import one_row_dot_general
@@ -31,6 +31,7 @@ SHARDING = Sharding(
         ShardingRule(r"(^|/)(query|key|value|linear1|gate)/kernel$", (None, MODEL_AXIS)),
         ShardingRule(r"(^|/)(query|key|value|linear1|gate)/bias$", (MODEL_AXIS,)),
         ShardingRule(r"(^|/)(out|linear2)/kernel$", (MODEL_AXIS, None)),
+        *BY_WORDS,
     ),
     LATE,
 )

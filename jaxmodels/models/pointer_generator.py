@@ -2,7 +2,7 @@
 
 from dataclasses import fields
 from functools import partial
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -12,10 +12,13 @@ from jaxmodels.decoding import Step
 from jaxmodels.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from jaxmodels.models.layers import Dense, Rate
 from jaxmodels.models.layers.attention import AnyCache
-from jaxmodels.models.layers.stack import BlockInputs
-from jaxmodels.models.text_to_text import Memory
+from jaxmodels.models.layers.stack import LATE, BlockInputs
+from jaxmodels.models.text_to_text import OF_BLOCKS, Memory
 from jaxmodels.ops.copy_mixture import Mixture, log_probabilities
-from jaxmodels.protocol import PyTree
+from jaxmodels.protocol import PyTree, Sharding
+
+# Its mixture needs the logits of all words on each device, so that its head is whole.
+SHARDING = Sharding(OF_BLOCKS, LATE)
 
 
 class CopyMemory(NamedTuple):
@@ -35,6 +38,8 @@ class PointerGenerator(EncoderDecoder):
     Numbers of words from the vocabulary's size on are words that only a source has. The decoder
     reads them as the word `unknown`.
     """
+
+    sharding: ClassVar[Sharding] = SHARDING
 
     unknown: int = 1
 

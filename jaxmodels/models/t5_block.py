@@ -7,12 +7,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, DTypeLike, Float
 
+from jaxmodels import across
 from jaxmodels.models.gpt_block import RMSNorm
 from jaxmodels.models.layers import Dense
 from jaxmodels.models.layers.attention import AnyCache, Cache, attention, cached_attention
 from jaxmodels.models.layers.beam_attention import attention_to
 from jaxmodels.models.layers.stack import BlockInputs
 from jaxmodels.ops.materialize import materialize_on_cpu
+from jaxmodels.protocol import MODEL_AXIS
 
 EPSILON = 1e-6  # of norms
 Stream = Float[Array, "batch length width"]
@@ -109,4 +111,5 @@ class T5Block(nn.Module):
             x = nn.gelu(materialize_on_cpu(self.gate(y)), approximate=True) * x
         else:
             x = nn.relu(x)
+        x = across.constrain(x, across.BATCH, None, MODEL_AXIS, what="numbers inside the MLP")
         return materialize_on_cpu(self.linear2(inputs.dropped(materialize_on_cpu(x), 5)))

@@ -3,11 +3,12 @@ and a memory."""
 
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxmodels import across
@@ -15,9 +16,21 @@ from jaxmodels.decoding import Step
 from jaxmodels.models.layers import Rate
 from jaxmodels.models.layers.attention import AnyCache, Cache
 from jaxmodels.models.layers.beam_attention import Remembered
-from jaxmodels.models.layers.stack import BlockInputs, is_scanned, run_blocks
+from jaxmodels.models.layers.stack import BY_WORDS, LATE, BlockInputs, is_scanned, run_blocks
 from jaxmodels.ops import example_seeds
-from jaxmodels.protocol import PyTree
+from jaxmodels.protocol import MODEL_AXIS, PyTree, Sharding, ShardingRule
+
+# As Shoeybi et al. 2019, Megatron-LM, section 3, for attention to the memory too: the first kernels
+# are divided by outputs, the second ones by inputs, and biases of scores by heads.
+OF_BLOCKS = (
+    ShardingRule(
+        r"block_\d+/((cross_)?(query|key|value)|linear1|gate)/kernel$", (None, MODEL_AXIS)
+    ),
+    ShardingRule(r"block_\d+/((cross_)?(query|key|value)|linear1)/bias$", (MODEL_AXIS,)),
+    ShardingRule(r"block_\d+/((cross_)?out|linear2)/kernel$", (MODEL_AXIS, None)),
+    ShardingRule(r"(encoder|decoder)_relative/embedding$", (None, MODEL_AXIS)),
+)
+SHARDING = Sharding((*OF_BLOCKS, *BY_WORDS), LATE)
 
 
 class Memory(NamedTuple):
@@ -33,8 +46,11 @@ class TextToText(nn.Module):
     padding stand first in their rows; padding may be any number. Logits are float32.
 
     A model has the fields dtype, remat and scan_layers, after its setup `encoder_params` and
-    `decoder_params`, those of each block, and the methods and the property without a body here.
+    `decoder_params`, those of each block, and the methods and the property without a body here. Its
+    blocks name their kernels as `SHARDING` does.
     """
+
+    sharding: ClassVar[Sharding] = SHARDING
 
     @property
     def cache_sizes(self) -> tuple[int, int, int]:
@@ -166,7 +182,7 @@ class TextToText(nn.Module):
         places = start[:, None] + jnp.arange(tokens.shape[1])
         x, inputs = self._decoder_inputs(tokens, BlockInputs(), places, cache[0].length)
         inputs = inputs._replace(start=start, memory_valid=memory.valid)
-        step, after = _traced_once(self._block("decoder")), []
+        step, after = _traced_once(self._block("decoder"), across.laid_mesh()), []
         for params, of_block, cross in zip(self.decoder_params, cache, memory.cross):
             x, updated = step(params, x, inputs._replace(cache=of_block, cross=cross))
             after.append(updated)
@@ -195,6 +211,7 @@ class TextToText(nn.Module):
 
 
 @lru_cache(maxsize=64)
-def _traced_once(block: nn.Module) -> Callable:
-    """Makes the pass of a block, which JAX traces once for all equal blocks and all programs."""
+def _traced_once(block: nn.Module, mesh: Mesh | None) -> Callable:
+    """Makes the pass of a block, which JAX traces once for all equal blocks and all programs on a
+    mesh."""
     return jax.jit(lambda params, x, inputs: block.apply({"params": params}, x, inputs))

@@ -5,15 +5,16 @@ modded-nanogpt. `optax.contrib.muon` differs: it corrects the bias of the moment
 the weights of the Nesterov step, and it orthogonalises in float32.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, DTypeLike, Float
 
-from jaxmodels.protocol import PyTree
+from jaxmodels import across
+from jaxmodels.protocol import DATA_AXIS, FSDP_AXIS, MODEL_AXIS, PyTree
 
 Coefficients = tuple[float, float, float]
 Orthogonalize = Callable[[Float[Array, "rows columns"]], Float[Array, "rows columns"]]
@@ -39,25 +40,96 @@ def scale_by_muon(
     Momentum and Nesterov step are interpolations, without correction of the bias. A parameter of
     more than two axes, as the kernel of a convolution, counts as the matrix [height * width *
     inputs, outputs]. Steps are scaled by sqrt(max(1, outputs / inputs)).
+
+    On a mesh that divides parameters, each device orthogonalises whole matrices of its own (see
+    `in_stacks`).
     """
 
     def init(params):
         return MuonState(jax.tree.map(jnp.zeros_like, params))
 
-    def step(gradient, momentum):
+    def nesterov(gradient, momentum):
         nesterov = gradient + beta * (momentum - gradient)
-        matrix = nesterov.reshape(-1, nesterov.shape[-1])
-        rows, columns = matrix.shape
-        direction = orthogonalize(matrix) * max(1, columns / rows) ** 0.5
+        return nesterov.reshape(-1, nesterov.shape[-1])
+
+    def scaled(direction, gradient):
+        rows, columns = direction.shape
+        direction = direction * max(1, columns / rows) ** 0.5
         return direction.astype(gradient.dtype).reshape(gradient.shape)
 
     def update(gradients, state, params=None):
         momentum = jax.tree.map(
             lambda old, gradient: old + (1 - beta) * (gradient - old), state.momentum, gradients
         )
-        return jax.tree.map(step, gradients, momentum), MuonState(momentum)
+        if across.is_laid_out():
+            leaves, tree = jax.tree.flatten(jax.tree.map(nesterov, gradients, momentum))
+            directions = tree.unflatten(in_stacks(orthogonalize, leaves))
+            steps = jax.tree.map(scaled, directions, gradients)
+        else:
+            steps = jax.tree.map(
+                lambda gradient, momentum: scaled(
+                    orthogonalize(nesterov(gradient, momentum)), gradient
+                ),
+                gradients,
+                momentum,
+            )
+        return steps, MuonState(momentum)
 
     return optax.GradientTransformation(init, update)
+
+
+def in_stacks(
+    orthogonalize: Orthogonalize, matrices: Sequence[Float[Array, "_rows _columns"]]
+) -> list[Float[Array, "_rows _columns"]]:
+    """Orthogonalises matrices of one shape, or of its transpose, as one stack, which the mesh
+    divides by matrices.
+
+    The products of a matrix that is divided itself would gather parts of it in every iteration.
+    Stacks are compiled once for all their matrices, too.
+    """
+    groups: dict[tuple[int, int], list[int]] = {}
+    for index, matrix in enumerate(matrices):
+        few, many = sorted(matrix.shape)
+        groups.setdefault((few, many), []).append(index)
+    found = list(matrices)
+    for shape, indices in groups.items():
+        wide = [_wide(matrices[index]) for index in indices]
+        filled, ways = _ways(len(wide))
+        stack = jnp.stack([*wide, *[jnp.zeros_like(wide[0])] * filled])
+        for way in ways:
+            stack = across.constrain(stack, *way, optional=True)
+        stack = jax.vmap(orthogonalize)(stack)
+        for way in reversed(ways):
+            stack = across.constrain(stack, *way, optional=True)
+        for at, index in enumerate(indices):
+            found[index] = stack[at] if matrices[index].shape == shape else stack[at].T
+    return found
+
+
+def _ways(count: int) -> tuple[int, list[tuple]]:
+    """Says how a stack of so many matrices lies on the mesh, one after another, from matrices that
+    are divided to whole ones on each device; and how many of zeros fill up the last device's part.
+
+    From one way to the next the compiler needs one exchange; a jump would gather the stack. Devices
+    along data take matrices of their own if there are enough; otherwise they do the same work.
+    """
+    mesh: Any = across.laid_mesh()
+    alone = count < mesh.size
+    devices = mesh.size // mesh.shape[DATA_AXIS] if alone else mesh.size
+    ways: list[tuple] = [(None, FSDP_AXIS, MODEL_AXIS)]
+    if alone:
+        ways += [(FSDP_AXIS, None, MODEL_AXIS), ((FSDP_AXIS, MODEL_AXIS), None, None)]
+    else:
+        ways += [
+            (DATA_AXIS, FSDP_AXIS, MODEL_AXIS),
+            ((DATA_AXIS, FSDP_AXIS), None, MODEL_AXIS),
+            ((DATA_AXIS, FSDP_AXIS, MODEL_AXIS), None, None),
+        ]
+    return -count % devices, ways
+
+
+def _wide(matrix: Float[Array, "rows columns"]) -> Float[Array, "_few _many"]:
+    return matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
 
 
 def orthogonalized(

@@ -41,7 +41,8 @@ def assign(
     columns.
 
     The Hungarian method by shortest augmenting paths (Jonker & Volgenant 1987; Crouse 2016, whom
-    scipy's `linear_sum_assignment` follows). Costs must be finite.
+    scipy's `linear_sum_assignment` follows). The search ends whatever the costs are: NaN counts as
+    0, and what is infinite as very large.
 
     exist: false for rows that are padding; they get -1.
 
@@ -52,8 +53,10 @@ def assign(
     if rows > columns:
         raise ValueError(f"{rows} rows and {columns} columns; expected no more rows than columns")
     there = jnp.ones(rows, bool) if exist is None else exist
+    # Sums along a path stay finite; otherwise no column would ever be the nearest.
+    most = float(jnp.finfo(cost.dtype).max) / (8 * columns)
+    cost = jnp.where(there[:, None] & ~jnp.isnan(cost), jnp.clip(cost, -most, most), 0)
     # What is subtracted from all costs of a row changes no assignment, and keeps sums small.
-    cost = jnp.where(there[:, None], cost, 0)
     cost -= jnp.min(cost, axis=1, keepdims=True)
     nothing = (jnp.full(rows, -1, jnp.int32), jnp.full(columns, -1, jnp.int32))
     start = _Matched(jnp.zeros(rows, cost.dtype), jnp.zeros(columns, cost.dtype), *nothing)

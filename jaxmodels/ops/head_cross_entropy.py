@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxmodels.protocol import PyTree
+from jaxmodels import across
+from jaxmodels.protocol import MODEL_AXIS, PyTree
 
 _LOGITS = 13_000_000  # logits that exist at a time: 258 tokens of 50,257 words
 _PART = 8192  # words whose gradients are added at a time
@@ -56,6 +57,9 @@ def head_cross_entropy(
     tied: the kernel is a table of embeddings, transposed; it is then not copied to another order.
     block: counts the tokens of the global batch; 0: as many as have 13 million logits. The blocks
       divide the length, so that each device has its examples' share of every block.
+
+    On a mesh whose model axis divides the vocabulary, each device has the logits of its words:
+    neither logits nor the kernel are gathered.
     """
     wide = jnp.promote_types(hidden.dtype, jnp.float32)
     weights = jnp.ones(targets.shape, wide) if weights is None else weights.astype(wide)
@@ -147,10 +151,13 @@ def _in_blocks(
 def _block(how: _How, kernel, z_loss, with_gradients: bool, hidden, targets, weights):
     wide = weights.dtype
     raw = jnp.einsum(f"brw,{how.order}->brv", hidden, kernel, preferred_element_type=wide)
+    by_words = across.divides(MODEL_AXIS, raw.shape[-1])
+    if by_words:
+        raw = across.constrain(raw, across.BATCH, None, MODEL_AXIS)
     logits = soft_cap(raw, how.cap)
     largest = jnp.max(logits, axis=-1)
     log_normalizer = largest + jnp.log(jnp.sum(jnp.exp(logits - largest[..., None]), axis=-1))
-    at = jnp.take_along_axis(logits, targets[..., None], axis=-1, mode="fill")
+    at = _of_targets(logits, targets, by_words)
     losses = log_normalizer - at[..., 0]
     hits = jnp.sum(logits >= at, axis=-1) == 1
     penalized = losses + z_loss * jnp.square(log_normalizer)
@@ -168,12 +175,23 @@ def _block(how: _How, kernel, z_loss, with_gradients: bool, hidden, targets, wei
     return (total, losses, largest, hits, log_normalizer, for_hidden), for_logits
 
 
+def _of_targets(logits, targets, by_words: bool):
+    """Takes the logits of targets. Where devices have those of their words, to take them by index
+    would gather all."""
+    if not by_words:
+        return jnp.take_along_axis(logits, targets[..., None], axis=-1, mode="fill")
+    is_target = targets[..., None] == jnp.arange(logits.shape[-1])
+    at = jnp.sum(jnp.where(is_target, logits, 0), axis=-1, keepdims=True)
+    return jnp.where(jnp.any(is_target, axis=-1, keepdims=True), at, jnp.nan)
+
+
 def _added(how: _How, for_kernel, hidden, for_logits):
     """Adds the gradient of a block, part by part, because no CPU adds to a product in place."""
     if for_kernel is None:
         return None
     vocabulary = for_logits.shape[-1]
-    side = vocabulary if vocabulary < 4 * _PART else _PART
+    by_words = across.divides(MODEL_AXIS, vocabulary)
+    side = vocabulary if by_words or vocabulary < 4 * _PART else _PART
     for at in range(0, vocabulary, side):
         part = slice(at, at + side)
         more = jnp.einsum(
@@ -184,4 +202,7 @@ def _added(how: _How, for_kernel, hidden, for_logits):
         )
         place = (slice(None), part) if how.order == "wv" else part
         for_kernel = for_kernel.at[place].add(more)
+    if by_words:
+        axes = (None, MODEL_AXIS) if how.order == "wv" else (MODEL_AXIS, None)
+        for_kernel = across.constrain(for_kernel, *axes)
     return for_kernel

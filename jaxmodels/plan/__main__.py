@@ -3,17 +3,23 @@
     python -m jaxmodels.plan classifier --topology cpu:8
     python -m jaxmodels.plan language_model --preset gpt2-small --data DATA --topology v5e:4x4 \\
         --mesh data=4,fsdp=4
-    python -m jaxmodels.plan language_model --depth 24 --topology h100:8 --search
+    python -m jaxmodels.plan language_model --depth 24 --topology h100:8 --search --page plan.html
+
+--quick lets the compiler for TPUs optimise less, which takes less time: for first looks and
+searches. A run's own step overlaps more, so that its peak may be larger.
 """
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxmodels.commands import BAD, GOOD, exit_code_of
 from jaxmodels.errors import InputError
-from jaxmodels.plan.topology import Topology, devices_of, prepare, read_topology
+from jaxmodels.plan.topology import Topology, devices_of, hurry, prepare, read_topology
+
+if TYPE_CHECKING:
+    from jaxmodels.plan.facts import Plan
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,15 +33,23 @@ def _plan(words: list[str]) -> int:
         print(__doc__)
         return GOOD
     experiment, *flags = words
-    topology, flags = _topology(flags)
-    searching = "--search" in flags
-    flags = [word for word in flags if word != "--search"]
+    named, flags = _taken("--topology", flags)
+    if not named:
+        raise InputError(
+            "topology is not given; expected --topology KIND:SHAPE, as v5e:4x4, h100:8 or cpu:8"
+        )
+    topology = read_topology(named)
+    page, flags = _taken("--page", flags)
+    if page == "":
+        raise InputError("page is empty; expected --page FILE.html")
+    searching, quick = "--search" in flags, "--quick" in flags
+    flags = [word for word in flags if word not in ("--search", "--quick")]
     # Before jax looks for devices.
     prepare(topology)
     devices, note = devices_of(topology)
-    text, fits = plan(experiment, flags, topology, devices, note, searching)
-    print(text)
-    return GOOD if fits else BAD
+    if quick:
+        note += hurry(topology)
+    return _show(plan(experiment, flags, topology, devices, note, searching), page)
 
 
 def plan(
@@ -45,12 +59,11 @@ def plan(
     devices: list[Any],
     note: str,
     searching: bool = False,
-) -> tuple[str, bool]:
-    """Returns the plan of an experiment as text, and whether it fits."""
+) -> "Plan":
+    """Makes the plan of an experiment."""
     from jaxmodels.plan.compiled import compile_step
+    from jaxmodels.plan.facts import Plan
     from jaxmodels.plan.search import search
-    from jaxmodels.plan.text import fits, text_of
-    from jaxmodels.train.identity import command_of
     from jaxmodels.train.implied import parse_with_implied
     from jaxmodels.train.layout import use_compilation_cache
     from jaxmodels.train.script import find_script
@@ -61,34 +74,43 @@ def plan(
     config = parse_with_implied(config_class, presets, flags, f"python -m jaxmodels.plan {name}")
     config.validate()
     use_compilation_cache()
-    if searching:
-        config, compiled = search(
-            config, topology, lambda tried: compile_step(build(tried), tried, topology, devices)
-        )
-    else:
-        compiled = compile_step(build(config), config, topology, devices)
-    text = text_of(compiled, config, topology, note)
-    if searching:
-        text = f"found: {command_of(config)}\n\n{text}"
-    return text, fits(compiled, topology)
+
+    def compiled_with(tried: Any) -> Any:
+        return compile_step(build(tried), tried, topology, devices)
+
+    if not searching:
+        return Plan(compiled_with(config), config, topology, note)
+    config, compiled, tried = search(config, topology, compiled_with)
+    return Plan(compiled, config, topology, note, tried)
 
 
-def _topology(flags: list[str]) -> tuple[Topology, list[str]]:
-    """Takes --topology out of the flags."""
-    rest, named = [], None
-    words = iter(flags)
-    for word in words:
-        if word == "--topology":
-            named = next(words, "")
-        elif word.startswith("--topology="):
-            named = word.partition("=")[2]
+def _show(made: "Plan", page: str | None) -> int:
+    """Prints a plan, and writes its page where it is asked for."""
+    from jaxmodels.files import write_text
+    from jaxmodels.plan.page import plan_page
+    from jaxmodels.plan.text import text_of
+    from jaxmodels.train.identity import command_of
+
+    text = text_of(made)
+    print(f"found: {command_of(made.config)}\n\n{text}" if made.tried else text)
+    if page:
+        write_text(Path(page), plan_page(made))
+        print(f"page: {page}")
+    return GOOD if made.fits else BAD
+
+
+def _taken(flag: str, words: list[str]) -> tuple[str | None, list[str]]:
+    """Takes a flag with its value out of the words; the value of one that is not there is None."""
+    rest, value = [], None
+    left = iter(words)
+    for word in left:
+        if word == flag:
+            value = next(left, "")
+        elif word.startswith(f"{flag}="):
+            value = word.partition("=")[2]
         else:
             rest.append(word)
-    if not named:
-        raise InputError(
-            "topology is not given; expected --topology KIND:SHAPE, as v5e:4x4, h100:8 or cpu:8"
-        )
-    return read_topology(named), rest
+    return value, rest
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective
 _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f64": 8, "s64": 8}
 _OPERATION = re.compile(rf"= (.*?) ({'|'.join(KINDS)})(-start)?\(")
 _CALLED = re.compile(r"(?:calls|to_apply|body|branch_computations)=\{?(%?[\w.-]+(?:, ?%?[\w.-]+)*)")
+_CHANNEL = re.compile(r"channel_id=(\d+)")
 _TRIPS = re.compile(r'known_trip_count[^0-9}]*"?n"?[^0-9]*(\d+)')
 
 
@@ -36,14 +37,20 @@ class Collective(NamedTuple):
 
 def collectives_of(text: str, mesh: Mesh) -> list[Collective]:
     """Returns the collectives of the text of a program. What a loop of known length holds counts as
-    often as it runs, and the loop over steps once."""
+    often as it runs, and the loop over steps once. A TPU's programs begin, go on with and end one
+    collective in several fusions, which share its channel: it counts once."""
     bodies = dict(_computations(text))
     entry = next((name for name in bodies if name.startswith("ENTRY ")), "")
     found: dict[tuple[str, str, int], list[int]] = defaultdict(lambda: [0, 0])
 
-    def visit(name: str, times: int) -> None:
+    def visit(name: str, times: int, fused: set[str] | None = None) -> None:
+        own: set[str] = set()  # channels of the fusions of this computation
         for line in bodies.get(name, ()):
-            operation = _OPERATION.search(line)
+            operation, channel = _OPERATION.search(line), _CHANNEL.search(line)
+            if operation and channel and fused is not None:
+                if channel[1] in fused:
+                    continue
+                fused.add(channel[1])
             if operation:
                 shapes, kind, is_start = operation.groups()
                 axes, size = _axes_of(line, mesh)
@@ -51,11 +58,12 @@ def collectives_of(text: str, mesh: Mesh) -> list[Collective]:
                     entry = found[kind, axes, size]
                     entry[0] += times
                     entry[1] += times * _whole_bytes(shapes, kind, bool(is_start), size)
+                continue
             inner = _length(line, bodies) if " while(" in line else 1
+            within = own if fused is None and " fusion(" in line else fused
             for called in _CALLED.findall(line):
                 for each in called.replace("%", "").split(","):
-                    if not operation:
-                        visit(each.strip(), times * inner)
+                    visit(each.strip(), times * inner, within)
 
     visit(entry, 1)
     return [Collective(*key, *numbers) for key, numbers in sorted(found.items())]

@@ -1,13 +1,13 @@
 """The mesh, remat and accumulation that fit with the least predicted time."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from jaxmodels.errors import InputError
 from jaxmodels.plan.compiled import Compiled
+from jaxmodels.plan.facts import Tried, duration, fits, readable
 from jaxmodels.plan.roofline import roofline_of
-from jaxmodels.plan.text import fits, readable
 from jaxmodels.plan.topology import Topology
 from jaxmodels.train.config import Config, configure, flags_of
 
@@ -34,33 +34,39 @@ def candidates(config: Config, devices: int) -> Iterator[dict[str, Any]]:
 
 def search(
     config: Config, topology: Topology, compile_with: Callable[[Config], Compiled]
-) -> tuple[Config, Compiled]:
-    """Returns the config that fits with the least predicted time, and its step.
+) -> tuple[Config, Compiled, tuple[Tried, ...]]:
+    """Returns the config that fits with the least predicted time, its step, and all that was
+    tried, of which standard error has a line each.
 
     Raises:
       InputError: none fits.
     """
-    best, best_time, done = None, float("inf"), set()
+    best, best_time, done, rows = None, float("inf"), set(), []
+
+    def note(flags: Mapping[str, Any], peak: str, result: str) -> None:
+        named = " ".join(f"--{name} {value}" for name, value in flags.items())
+        rows.append(Tried(named, peak, result))
+        print(f"{named}: {', '.join(filter(None, (peak, result)))}", file=sys.stderr)
+
     for flags in candidates(config, topology.count):
         if flags["mesh"] in done:
             continue
-        named = " ".join(f"--{name} {value}" for name, value in flags.items())
         try:
             tried = configure(config, **flags)
             tried.validate()
             compiled = compile_with(tried)
         except InputError as error:
-            print(f"{named}: {error}", file=sys.stderr)
+            note(flags, "", str(error))
             if "mesh" in str(error):
                 done.add(flags["mesh"])
             continue
         peak = readable(compiled.peak_bytes)
         if not fits(compiled, topology):
-            print(f"{named}: {peak}, which does not fit", file=sys.stderr)
+            note(flags, peak, "which does not fit")
             continue
         done.add(flags["mesh"])
         time = roofline_of(compiled, topology.chip).slowest if topology.chip else 0.0
-        print(f"{named}: {peak}, {1e3 * time:.3g} ms", file=sys.stderr)
+        note(flags, peak, duration(time) if topology.chip else "no time of a CPU")
         if time < best_time:
             best, best_time = (tried, compiled), time
     if best is None:
@@ -68,7 +74,7 @@ def search(
             f"topology = {topology.name}; no mesh, remat or accumulation fits: expected a larger"
             " one, a smaller batch or model"
         )
-    return best
+    return *best, tuple(rows)
 
 
 def _powers(most: int) -> Iterator[int]:

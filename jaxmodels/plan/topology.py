@@ -57,6 +57,8 @@ def prepare(topology: Topology) -> None:
         os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
         os.environ.setdefault("TPU_ACCELERATOR_TYPE", f"{topology.kind}-{topology.count}")
         os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+        # Nothing here takes a TPU, so that several plans may be made at once.
+        os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
 
 
 def has_libtpu() -> bool:
@@ -88,3 +90,22 @@ def devices_of(topology: Topology) -> tuple[list[Any], str]:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"topology = {topology.name}; libtpu does not know it: {first}") from None
     return list(found.devices), f"compiled by libtpu for {topology.name}"
+
+
+def hurry(topology: Topology) -> str:
+    """Lets the compiler for TPUs optimise as little as it can, for all that this process compiles;
+    returns what a note says of it.
+
+    Raises:
+      InputError: the step is not compiled for a TPU, which takes no long time.
+    """
+    import jax
+
+    if topology.kind not in TPUS or not has_libtpu():
+        raise InputError(
+            f"quick with topology = {topology.name}; expected a TPU and libtpu, whose compiler"
+            " alone can hurry"
+        )
+    config: Any = jax.config  # its type does not say which flags it has
+    config.update("jax_optimization_level", "O1")
+    return " with little optimisation (a run's own step may take more memory)"

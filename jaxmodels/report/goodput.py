@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from jaxmodels.files import read_json
-from jaxmodels.report.html import Html, table
+from jaxmodels.report.html import Html, cell_of, element, table
 from jaxmodels.report.summary import duration
 from jaxmodels.run_record import is_number
 
@@ -34,9 +34,13 @@ def goodput_of(run: Path) -> Html | None:
     if not whole:
         return None
     rows = [
-        [name, duration(totals[name]), f"{totals[name] / whole:.1%}", meaning]
+        [_named(name, meaning), duration(totals[name]), f"{totals[name] / whole:.1%}"]
         for name, meaning in _PARTS.items()
         if totals[name]
     ]
-    header = ["part", "time", "share", "of"]
-    return table(header, rows, "where the time went", class_="record")
+    return table(["part", "time", "share"], rows, "where the time went", class_="scores")
+
+
+def _named(name: str, meaning: str) -> Html:
+    """Makes the first cell of a row: the name, and below it the meaning."""
+    return cell_of([name, element("small", meaning, class_="meaning")], "th", scope="row")

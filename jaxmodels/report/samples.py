@@ -89,7 +89,7 @@ def _in_series(files: list[Path]) -> tuple[list[Path], dict[str, Frames]]:
             continue
         title, step = (match[1], match[2]) if match[2] else (match[3], match[4])
         numbered.setdefault((title, path.suffix), []).append((int(step), path))
-    single.sort(key=lambda path: (path.stem != "misclassified", path.stem, path.suffix))
+    single.sort(key=lambda path: (path.stem != "misclassified", _counted(path.stem), path.suffix))
     titles = [title for title, _ in numbered]
     series = {
         title if titles.count(title) == 1 else f"{title or 'samples'} ({suffix[1:]})": sorted(
@@ -98,6 +98,12 @@ def _in_series(files: list[Path]) -> tuple[list[Path], dict[str, Frames]]:
         for (title, suffix), frames in numbered.items()
     }
     return single, series
+
+
+def _counted(name: str) -> list[tuple[int, str]]:
+    """Makes a key that sorts numbers in names by their value: 2 stands before 10."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), "") if number % 2 else (0, part) for number, part in enumerate(parts)]
 
 
 def _by_interest(frames: Frames) -> list[Path]:

@@ -3,10 +3,9 @@
 import shlex
 
 from jaxmodels.report.html import Html, cell_of, element, field, number, plain_number, table
+from jaxmodels.report.layout import Tile, command, tiles
 from jaxmodels.report.run import Run
 from jaxmodels.report.scores import Score, direction
-
-Tile = tuple[str, object, str]  # label, value, note
 
 
 def summary_of(run: Run) -> list[Html | None]:
@@ -22,21 +21,8 @@ def _meaning(run: Run) -> Html | None:
 
 def _tiles(run: Run) -> Html:
     """Shows the numbers at a glance."""
-    tiles = [*_tiles_of_monitor(run), *_tiles_of_training(run), ("device", *device_of(run))]
-    return element(
-        "dl",
-        [
-            element(
-                "div",
-                element("dt", label),
-                element("dd", value),
-                element("dd", note, class_="note"),
-                class_="tile long" if label in ("device", "training time") else "tile",
-            )
-            for label, value, note in tiles
-        ],
-        class_="tiles",
-    )
+    made = [*_tiles_of_monitor(run), *_tiles_of_training(run), ("device", *device_of(run))]
+    return tiles(made, {"device", "training time"})
 
 
 def _tiles_of_monitor(run: Run) -> list[Tile]:
@@ -50,15 +36,15 @@ def _tiles_of_monitor(run: Run) -> list[Tile]:
     note = f"step {last['step']:,}"
     if declared.better:
         note += f", {direction(declared.better)}"
-    tiles: list[Tile] = [(f"{run.judged} {name}", [number(last.get(name)), unit], note)]
+    made: list[Tile] = [(f"{run.judged} {name}", [number(last.get(name), 4), unit], note)]
     if best := run.best_validation():
         note = f"step {best['step']:,}, the best checkpoint"
-        tiles.append((f"best validation {name}", [number(best[name]), unit], note))
+        made.append((f"best validation {name}", [number(best[name], 4), unit], note))
     if run.best_step not in (None, last["step"]) and name in run.best_scores:
         note = f"step {run.best_step:,}, which validation chose"
-        value = [number(run.best_scores[name]), unit]
-        tiles.append((f"test {name} at the best checkpoint", value, note))
-    return tiles
+        value = [number(run.best_scores[name], 4), unit]
+        made.append((f"test {name} at the best checkpoint", value, note))
+    return made
 
 
 def _tiles_of_training(run: Run) -> list[Tile]:
@@ -66,51 +52,27 @@ def _tiles_of_training(run: Run) -> list[Tile]:
     steps, batch = run.config.get("steps"), run.config.get("batch_size")
     of = f"of {steps:,}" if isinstance(steps, int) and steps > run.step else "all"
     note = of + (f", batches of {batch:,}" if isinstance(batch, int) else "")
-    tiles: list[Tile] = [("steps", f"{run.step:,}", note)]
+    made: list[Tile] = [("steps", f"{run.step:,}", note)]
     if run.seconds is not None and run.steps_per_second is not None:
         note = "without compiling, evaluating and saving"
-        tiles.append(("training time", duration(run.seconds), note))
+        made.append(("training time", duration(run.seconds), note))
         examples = run.examples_per_second
         note = "median" if examples is None else f"{examples:,.0f} examples per second"
-        tiles.append(("steps per second", plain_number(run.steps_per_second, 4), note))
-    return tiles
+        made.append(("steps per second", plain_number(run.steps_per_second, 4), note))
+    return made
 
 
 def _command(run: Run) -> Html:
     """Shows the command that makes the run again."""
-    command = run.record.get("command")
-    if not isinstance(command, str):
+    recorded, directory = run.record.get("command"), run.record.get("directory")
+    if not isinstance(recorded, str):
         text = "This run was recorded before commands were; its flags are under Config."
         return element("p", text, class_="note")
-    parts = [element("span", part) for part in _by_flag(command)]
-    directory = run.record.get("directory")
-    if isinstance(directory, str) and directory and command.startswith("python "):
+    first = ""
+    if isinstance(directory, str) and directory and recorded.startswith("python "):
         # A module is found, and a path means the same, from the folder where the run began.
-        parts.insert(0, element("span", f"cd {shlex.quote(directory)} &&"))
-    spaced = [piece for part in parts for piece in (part, " ")][:-1]
-    button = element("button", "Copy", type="button", class_="tool", data_copy="command")
-    code = element("pre", element("code", spaced, id="command"), tabindex="0")
-    return element(
-        "div",
-        element("h3", "To reproduce"),
-        element("div", code, button, class_="command"),
-        element("p", f"at commit {_commit(run)}", class_="note"),
-    )
-
-
-def _by_flag(command: str) -> list[str]:
-    """Divides the command where a line is best broken: before each flag."""
-    try:
-        words = shlex.split(command)
-    except ValueError:
-        return [command]
-    parts: list[list[str]] = [[]]
-    for word in words:
-        if word.startswith("--") and parts[-1]:
-            parts.append([])
-        parts[-1].append(word)
-    written = [shlex.join(part) for part in parts]
-    return written if " ".join(written) == command else [command]
+        first = f"cd {shlex.quote(directory)} &&"
+    return command("To reproduce", recorded, f"at commit {_commit(run)}", first)
 
 
 def _commit(run: Run) -> str:

@@ -127,13 +127,25 @@ class StateLayout:
         """Returns the axes that the first fitting rule gives, and whether nothing may be added."""
         for rule in self._rules:
             if len(rule.axes) == len(shape) and re.search(rule.pattern, path):
+                if rule.optional and not self._divides(shape, rule.axes):
+                    continue
                 self._require_divisible(path, shape, rule.axes)
                 return tuple(rule.axes), rule.exact
         return (None,) * len(shape), False
 
+    def _divides(self, shape: tuple[int, ...], axes: Axes) -> bool:
+        """Whether a mesh has several devices along all of these axes, and they divide a shape."""
+        named = [name for names in axes for name in across.names_of(names)]
+        return all(self.mesh.shape[name] > 1 for name in named) and not any(
+            size % self._parts(names) for size, names in zip(shape, axes, strict=True)
+        )
+
+    def _parts(self, names: str | tuple[str, ...] | None) -> int:
+        return math.prod(self.mesh.shape[name] for name in across.names_of(names))
+
     def _require_divisible(self, path: str, shape: tuple[int, ...], axes: Axes) -> None:
         for size, names in zip(shape, axes, strict=True):
-            parts = math.prod(self.mesh.shape[name] for name in across.names_of(names))
+            parts = self._parts(names)
             if size % parts:
                 named = " * ".join(across.names_of(names))
                 raise InputError(

@@ -15,7 +15,7 @@ from tests.experiments.resuming import resumed_to_the_bit, same_on_other_devices
 from tests.marks import slow
 
 CANVAS = (32, 48)
-SMALL = {"image_size": CANVAS, "strides": (8,), "width": 8, "depth": 0, "mosaic": 0.0}
+SMALL = {"image_size": CANVAS, "strides": (8,), "width": 8, "depth": 0}
 SMALL |= {"batch_size": 8, "eval_batch_size": 8, "detections": 10, "candidates": 30}
 COLOURS = np.array([[250, 40, 40], [40, 40, 250]], np.uint8)
 

@@ -1,4 +1,7 @@
-"""Killed with SIGKILL inside chunks and inside saves, then rerun: the same bytes."""
+"""Killed with SIGKILL inside chunks and inside saves, then rerun: the same bytes.
+
+Classifier and language model are killed, among other faults, by tests/faults.
+"""
 
 import os
 import random
@@ -11,21 +14,16 @@ import jax
 import numpy as np
 import pytest
 
-from tests.marks import slow_but
 from tests.tfds_folder import write_image_dataset
 
 COMMON = ["--log-every", "15", "--eval-every", "300", "--checkpoint-every", "40"]
 FLAGS = {
-    "classifier": "--steps 2400 --model mlp --hidden 64 --batch-size 64 --ema 0.99 --batch-norm",
     # Two networks and optimizers, an average, batch statistics, power iterations, lazy penalties.
     "gan": "--steps 800 --width 8 --latent-size 8 --batch-size 16 --norm spectral --r1 1"
     " --lazy 7 --critic-steps 2 --samples 60",
     # Read from the disk, cut at random, by another number of processes at each try.
     "streamed classifier": "--steps 900 --data pictures --loading streamed --image-size 12"
     " --model mlp --hidden 64 --batch-size 64 --flip --crop 1 --mixup 0.2",
-    # Tokens of documents packed into a file, read when they are due.
-    "language_model": "--steps 900 --tokenizer bpe --vocabulary 300 --loading streamed --depth 1"
-    " --width 16 --head-size 8 --context 16 --batch-size 8 --within-documents",
 }
 
 
@@ -76,7 +74,7 @@ def _write_pictures(root: Path) -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("case", slow_but("classifier", FLAGS))
+@pytest.mark.parametrize("case", FLAGS)
 def test_killed_and_rerun_gives_the_same_bytes(case, judge, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     command = [sys.executable, "-m", f"experiments.{case.split()[-1]}", *COMMON]

@@ -48,7 +48,7 @@ def test_a_folder_of_sounds_to_a_file_of_labels(tmp_path, capsys):
     assert "none: all are right" in (samples / "mistakes-test.txt").read_text()
     assert (samples / "confusion.png").exists() and (samples / "spectrograms.png").exists()
     # What plays is what was learned from.
-    heard, rate = soundfile.read(samples / "class-test-1-low.wav", dtype="int16")
+    heard, rate = soundfile.read(samples / "class-test-low.wav", dtype="int16")
     all_sounds = [tone(300, number).tolist() for number in range(20)]
     assert rate == RATE and heard.tolist() in all_sounds
     assert "audio/wav;base64" in (workdir / "report.html").read_text()

@@ -44,8 +44,7 @@ def theirs():
         for name, array in model.state_dict().items():
             if array.is_floating_point():
                 noise = torch.rand(array.shape, generator=generator)
-                scale = 0.5 if "running_var" in name else 0.05
-                array.add_(scale * noise)
+                array.add_(0.5 * noise if "running_var" in name else 0.05 * (noise - 0.5))
     return model
 
 

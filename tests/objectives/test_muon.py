@@ -1,12 +1,17 @@
 """Muon as its authors publish it: orthogonalisation against an SVD, and the shapes it takes."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxmodels.objectives.muon import STEEP, orthogonalized, scale_by_muon
+from jaxmodels import across
+from jaxmodels.objectives.muon import STEEP, in_stacks, orthogonalized, scale_by_muon
 from jaxmodels.objectives.optimizers import OptimizerConfig, make_optimizer
+from jaxmodels.train.layout import make_mesh
 
 CONVERGING = (2.0, -1.5, 0.5)
 
@@ -72,3 +77,23 @@ def test_adam_updates_what_muon_should_not():
     for update in jax.tree.leaves(updates):
         np.testing.assert_allclose(np.abs(update), 0.1, rtol=1e-4)
     assert np.abs(np.abs(matrix) - 0.1).max() > 0.01
+
+
+@pytest.mark.skipif(jax.device_count() != 8, reason="needs 8 simulated devices")
+def test_stacks_on_a_mesh_give_what_each_matrix_gives_alone():
+    """Of two shapes, one of them transposed too, and of fewer matrices than devices."""
+    draw = np.random.default_rng(0).normal
+    shapes = [(8, 16), (16, 8), (8, 16), (16, 16)]
+    matrices = [jnp.asarray(draw(size=shape), jnp.float32) for shape in shapes]
+    alone = partial(orthogonalized, dtype=None, steps=2)
+    mesh = make_mesh("fsdp=8")
+    divided = NamedSharding(mesh, PartitionSpec("fsdp"))
+    with across.laid_out(mesh, lambda path, shape: PartitionSpec()):
+        stacked = jax.jit(
+            lambda given: in_stacks(alone, given), in_shardings=divided, out_shardings=divided
+        )
+        compiled = stacked.lower(matrices).compile()
+    for found, matrix in zip(compiled(jax.device_put(matrices, divided)), matrices, strict=True):
+        np.testing.assert_allclose(found, alone(matrix), rtol=1e-4, atol=1e-5)
+    # Parts are exchanged, and none gathered.
+    assert "all-to-all" in compiled.as_text() and "all-gather" not in compiled.as_text()

@@ -45,6 +45,20 @@ def test_as_many_rows_as_columns_and_rows_in_between_that_are_none(float64):
     assert (found[~exist] == -1).all()
 
 
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf, 3e38])
+def test_the_search_ends_whatever_the_costs_are(wrong):
+    cost = np.full((1, ROWS, COLUMNS), wrong, np.float32)
+    for some in (cost, np.where(np.arange(COLUMNS) % 2, cost, np.float32(1))):
+        columns = np.asarray(assign_all(jnp.array(some), jnp.ones((1, ROWS), bool)))[0]
+        assert len(set(columns)) == ROWS and columns.min() >= 0
+
+
+def test_a_pair_of_infinite_cost_is_left_alone_where_it_can_be():
+    cost = np.full((2, 3), np.inf, np.float32)
+    cost[0, 2], cost[1, 0] = 5, 7
+    np.testing.assert_array_equal(assign(jnp.array(cost)), [2, 0])
+
+
 def test_more_rows_than_columns_are_refused():
     with pytest.raises(ValueError, match="expected no more rows"):
         assign(jnp.zeros((3, 2)))

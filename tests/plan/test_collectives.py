@@ -87,3 +87,31 @@ ENTRY %main (x: f32[]) -> f32[] {
     # Without a known length, the condition tells it.
     assert found["collective-permute"].count == 3
     assert {c.axes for c in found.values()} == {"data"}
+
+
+def test_a_collective_in_several_fusions_of_a_computation_counts_once():
+    """A TPU begins, goes on with and ends it in one each; another computation has its own."""
+    text = """HloModule m
+%begin (p: f32[4]) -> f32[8] {
+  %a = f32[8]{0} all-gather(%p), channel_id=7, replica_groups={{0,1}}
+}
+%end (p: f32[4]) -> f32[8] {
+  %b = f32[8]{0} all-gather(%p), channel_id=7, replica_groups={{0,1}}
+}
+%next (p: f32[4]) -> f32[8] {
+  %c = f32[8]{0} all-gather(%p), channel_id=8, replica_groups={{0,1}}
+}
+%body (p: (s32[])) -> (s32[]) {
+  %d = f32[8] fusion(%x), kind=kLoop, calls=%begin
+  %e = f32[8] fusion(%d), kind=kLoop, calls=%end
+}
+ENTRY %main (x: f32[]) -> f32[] {
+  %v = f32[8] fusion(%x), kind=kLoop, calls=%begin
+  %w = f32[8] fusion(%v), kind=kLoop, calls=%next
+  %u = f32[8] fusion(%w), kind=kLoop, calls=%end
+  %t = (s32[]) while(%t), body=%body, backend_config={"known_trip_count":{"n":"3"}}
+}
+"""
+    mesh = Mesh(np.array(jax.devices()[:1] * 2), ("data",), (AxisType.Auto,))
+    [found] = collectives_of(text, mesh)
+    assert (found.kind, found.count, found.bytes) == ("all-gather", 2 + 3, 5 * 8 * 4)

@@ -1,5 +1,7 @@
 """Plans of real experiments: what they say is what happens."""
 
+import html
+import re
 import subprocess
 import sys
 
@@ -11,12 +13,15 @@ from jaxmodels.errors import InputError
 from jaxmodels.plan.__main__ import main
 from jaxmodels.plan.collectives import Collective
 from jaxmodels.plan.compiled import Compiled, compile_step
+from jaxmodels.plan.facts import Plan, Tried
+from jaxmodels.plan.page import plan_page
 from jaxmodels.plan.roofline import roofline_of
 from jaxmodels.plan.search import candidates
 from jaxmodels.plan.text import text_of
-from jaxmodels.plan.topology import read_topology
+from jaxmodels.plan.topology import hurry, read_topology
 from jaxmodels.train import configure
 from jaxmodels.train.chips import CHIPS
+from jaxmodels.train.identity import command_of
 from jaxmodels.train.layout import make_mesh
 from jaxmodels.train.program import TrainProgram
 
@@ -30,7 +35,7 @@ def test_a_plan_says_what_the_arrays_of_a_run_take():
     config = configure(ClassifierConfig(), **flags)
     experiment = build(config)
     compiled = compile_step(experiment, config, topology, jax.devices())
-    text = text_of(compiled, config, topology, "simulated")
+    text = text_of(Plan(compiled, config, topology, "simulated"))
     program = TrainProgram(
         experiment.objective, experiment.train, 64, 1, 0, make_mesh(config.run.mesh)
     )
@@ -79,12 +84,48 @@ def test_the_roofline_divides_by_what_a_chip_can_do():
     assert (bound.amount, bound.rate) == (15_000_000, CHIPS["h100"].slow_bandwidth)
 
 
+def test_a_page_has_the_facts_of_the_text_and_loads_nothing():
+    tried = (Tried("--mesh fsdp=4 <b>", "1 GiB", "1 ms"), Tried("--mesh fsdp=2", "", "too few"))
+    wide = Collective("all-reduce", "data", 512, 3, 8_000_000)
+    compiled = _compiled(
+        parameters=123_456,
+        peak_bytes=17_000_000_000,
+        batch_size=64,
+        seconds=2.0,
+        collectives=[wide],
+    )
+    config = configure(ClassifierConfig(), model="mlp", batch_size=64)
+    made = Plan(compiled, config, read_topology("v5e:2x2"), "compiled by libtpu", tried)
+    page, text = plan_page(made), text_of(made)
+    said = html.unescape(re.sub(r"<[^>]*>", "", re.sub(r"(?s)<(script|style).*?</\1>", "", page)))
+    for line in text.splitlines():
+        for number in re.findall(r"\d[\d,.e+]*\d", line):
+            assert number in said, (number, line)
+    for part in (
+        "IT DOES NOT FIT",
+        "all-reduce over data",
+        "the network",
+        "--mesh fsdp=2nonetoo few",
+    ):
+        assert part in said, part
+    assert "<b>" not in page and "it does not fit" in page
+    assert "default-src 'none'" in html.unescape(page) and "http" not in said
+    assert command_of(config) in said
+    on_cpu = plan_page(made._replace(topology=read_topology("cpu:4"), tried=()))
+    assert "No promise is made of a CPU." in on_cpu and "Search" not in on_cpu
+
+
 @pytest.mark.parametrize("text", ["v5e", "v5e:4x", "k80:8", "cpu:0"])
 def test_topologies_of_other_forms_are_refused(text, capsys):
     with pytest.raises(InputError, match="topology = "):
         read_topology(text)
     assert main(["classifier"]) == 2
     assert "expected --topology KIND:SHAPE" in capsys.readouterr().err
+
+
+def test_what_has_no_compiler_that_can_hurry_is_refused():
+    with pytest.raises(InputError, match="quick with topology = h100:8; expected a TPU and libtpu"):
+        hurry(read_topology("h100:8"))
 
 
 def test_topologies_have_their_chips():
@@ -101,7 +142,9 @@ def test_the_search_tries_the_cheapest_first():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("more", [["--mesh", "fsdp=4"], ["--search"]])
-def test_the_command_plans_for_devices_that_are_not_there(more):
+def test_the_command_plans_for_devices_that_are_not_there(more, tmp_path):
+    page = tmp_path / "plan.html"
+    more = [*more, "--page", str(page)]
     words = ["classifier", "--model", "mlp", "--hidden", "8", "--topology", "h100:4", *more]
     done = subprocess.run(
         [sys.executable, "-m", "jaxmodels.plan", *words], capture_output=True, text=True
@@ -109,6 +152,7 @@ def test_the_command_plans_for_devices_that_are_not_there(more):
     assert done.returncode == 0, done.stderr
     assert "on h100:4 (4 devices), mesh " in done.stdout
     assert "it fits" in done.stdout and "device-hours" in done.stdout
-    if more == ["--search"]:
+    assert "it fits" in page.read_text()
+    if "--search" in more:
         assert done.stdout.startswith("found: python -m experiments.classifier")
         assert "--mesh data=1,fsdp=4,model=1" in done.stderr

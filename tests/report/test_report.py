@@ -29,7 +29,7 @@ def test_a_run_is_told_from_its_files(tmp_path):
     assert "classifier run digits · cnn run finished" in text
     assert "test accuracy 0.9 step 100, higher is better" in text
     # The last validation is worse than the one before, which chose the checkpoint.
-    assert "best validation accuracy 0.89375 step 80, the best checkpoint" in text
+    assert "best validation accuracy 0.8938 step 80, the best checkpoint" in text
     assert "python -m experiments.classifier --steps 100" in text
     assert "training time 2 s" in text and "steps per second 50" in text
     assert "1 of 7 wrong" in text
@@ -180,7 +180,7 @@ def test_units_and_meanings_are_shown_where_scores_are_listed(tmp_path):
 def test_a_run_that_declares_nothing_claims_no_direction_but_the_monitors(tmp_path):
     text = Page(write_report(write_run(tmp_path / "a", scores=None))).rows()
     assert "test accuracy 0.9 step 100, higher is better" in text
-    assert "best validation accuracy 0.89375 step 80, the best checkpoint" in text
+    assert "best validation accuracy 0.8938 step 80, the best checkpoint" in text
     text = Page(write_report(write_run(tmp_path / "b", scores=None, monitor=None))).rows()
     assert "test loss 0.5 step 100 steps" in text
     assert "is better" not in text and "best validation" not in text

@@ -4,7 +4,7 @@ import math
 import re
 from collections import Counter
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import jax
 import numpy as np
@@ -12,10 +12,14 @@ import pytest
 
 from jaxmodels.data import Resident
 from jaxmodels.errors import InputError
+from jaxmodels.models.encoder_decoder import EncoderDecoderConfig
 from jaxmodels.models.language_models import LanguageModels
 from jaxmodels.models.options import with_options
+from jaxmodels.models.pointer_generator import pointer_generator
+from jaxmodels.models.text_to_text_models import TextToTextModels
 from jaxmodels.objectives.language_model import LanguageModel
 from jaxmodels.objectives.optimizers import OptimizerConfig
+from jaxmodels.objectives.sequence_to_sequence import PADDING, SequenceToSequence
 from jaxmodels.protocol import MODEL_AXIS, Sharding, ShardingRule
 from jaxmodels.train.checkpoint import Checkpoints, Facts
 from jaxmodels.train.evaluation import Sampler, SplitProgram, map_examples
@@ -39,12 +43,35 @@ def _small_arrays_are_divided(monkeypatch):
 
 
 def _objective(model="gpt2", **options):
+    if model in PAIRED:
+        return _paired(model, **options)
     sizes = SIZES if model != "gpt" else {"depth": 1, "width": 64, "head_size": 16}
     chosen = replace(with_options(LanguageModels(model=model), **sizes), **options)
     return LanguageModel(chosen.create(WORDS, LENGTH), SGD, STEPS)
 
 
-def _source(count=3 * BATCH):
+# Models of an encoder and a decoder, with the options of a case.
+PAIRED = {
+    "transformer": {"encoder_layers": 1, "decoder_layers": 1, "width": 64, "hidden": 128},
+    "marian": {"layers": 1, "decoder_layers": 1, "width": 64, "hidden": 128},
+    "t5": {"layers": 1, "decoder_layers": 1, "width": 64, "head_size": 16, "hidden": 128},
+}
+
+
+def _paired(model, **options):
+    positions = {"positions": "relative"} if model == "transformer" else {}
+    chosen = with_options(TextToTextModels(model=model), heads=4, **PAIRED[model], **positions)
+    made = replace(chosen, **options).create(WORDS, (LENGTH, LENGTH + 1))
+    return SequenceToSequence(made, SGD, STEPS, start=0, end=1, most=3)
+
+
+def _source(count=3 * BATCH, paired=False):
+    if paired:
+        draw = np.random.default_rng(0).integers
+        columns = {"source": (LENGTH,), "target": (LENGTH + 1,)}
+        tokens = {name: draw(2, WORDS, (count, *shape)) for name, shape in columns.items()}
+        tokens["source"][:, 5:] = tokens["target"][:, 6:] = PADDING
+        return Resident({name: column.astype(np.int32) for name, column in tokens.items()})
     tokens = np.random.default_rng(0).integers(0, WORDS, (count, LENGTH + 1))
     return Resident({"tokens": tokens.astype(np.int32)})
 
@@ -52,7 +79,8 @@ def _source(count=3 * BATCH):
 def _program(mesh, objective=None, **how):
     objective = objective or _objective()
     how = {"sharding": objective.model.sharding, **how}
-    return TrainProgram(objective, _source(), BATCH, STEPS, 1, make_mesh(mesh), **how)
+    source = _source(paired=isinstance(objective, SequenceToSequence))
+    return TrainProgram(objective, source, BATCH, STEPS, 1, make_mesh(mesh), **how)
 
 
 @cache
@@ -60,8 +88,11 @@ def _trained(mesh, model="gpt2", remat="none", scan_layers="off"):
     objective = _objective(model, remat=remat, scan_layers=scan_layers)
     program = _program(mesh, objective)
     state, window = program.advance(program.create(), program.zeros(), 0, STEPS)
-    split = SplitProgram(_source(5), 8, program.keys.evaluate, make_mesh(mesh), program.layout)
+    source = _source(5, model in PAIRED)
+    split = SplitProgram(source, 8, program.keys.evaluate, make_mesh(mesh), program.layout)
     sums = split.sum(objective.evaluate, state)
+    if model in PAIRED:  # what is written, and how likely it is
+        return program, state, window, sums, split.map(objective.translate, state)
     nats = split.map(objective.predict, state)["nats"]
     return program, state, window, sums, nats
 
@@ -75,6 +106,9 @@ def _trained(mesh, model="gpt2", remat="none", scan_layers="off"):
         slow("model=4,data=2", "gpt2", "none", "off"),
         slow("fsdp=4,model=2", "gpt", "block", "off"),
         slow("fsdp=2,model=2,data=2", "llama", "none", "off"),
+        slow("data=2,fsdp=2,model=2", "transformer", "none", "off"),
+        slow("fsdp=2,model=4", "t5", "block", "off"),
+        slow("fsdp=8", "marian", "full", "on"),
     ],
 )
 def test_every_mesh_gives_what_one_device_gives(mesh, model, remat, scan_layers):
@@ -86,7 +120,7 @@ def test_every_mesh_gives_what_one_device_gives(mesh, model, remat, scan_layers)
 
 @needs_8
 def test_each_device_holds_its_part_of_parameters_and_moments():
-    """Kernels of attention and MLP are divided by fsdp * model, the tables by fsdp."""
+    """Kernels of attention and MLP and the table of words are divided by fsdp * model."""
     whole, parts = (_trained(mesh)[1] for mesh in ("data=1", "data=2,fsdp=2,model=2"))
     for part in ("params", "optimizer"):
         for (path, leaf), other in zip(
@@ -95,11 +129,67 @@ def test_each_device_holds_its_part_of_parameters_and_moments():
             name = jax.tree_util.keystr(path, simple=True, separator="/")
             here = leaf.addressable_shards[0].data
             divided = 1
-            if "block" in name and "kernel" in name:
+            if ("block" in name and "kernel" in name) or "token_embedding" in name:
                 divided = 4
-            elif re.search(r"(query|key|value|linear1)/bias", name) or "token_embedding" in name:
+            elif re.search(r"(query|key|value|linear1)/bias", name):
                 divided = 2
             assert here.size * divided == leaf.size == other.size, name
+
+
+@needs_8
+@pytest.mark.parametrize("model", PAIRED)
+def test_every_kernel_of_an_encoder_and_a_decoder_is_divided(model):
+    """Over fsdp and model, with its moments; so is the table of words."""
+    objective = _objective(model)
+    how = {"spec": {}, "hyperparameters": objective.hyperparameters}
+    state = jax.eval_shape(partial(objective.init, **how), jax.random.key(0))
+    layout = _layout("data=2,fsdp=2,model=2", objective.model.sharding)
+    places = jax.tree_util.tree_leaves_with_path(layout.shardings(state))
+    kinds = Counter()
+    for (path, place), leaf in zip(places, jax.tree.leaves(state), strict=True):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        parts = math.prod(leaf.shape) // math.prod(place.shard_shape(leaf.shape))
+        if ("_block_" in name and "kernel" in name) or name.endswith("/embedding/embedding"):
+            assert parts == 4, name
+            kinds["by both"] += 1
+        elif name.endswith("relative/embedding") or re.search(r"(query|linear1)/bias", name):
+            assert parts == 2, name
+            kinds["by heads"] += 1
+    assert kinds["by both"] == 2 * (6 + 10 + 1) and kinds["by heads"]
+
+
+@needs_8
+def test_the_head_of_a_pointer_generator_is_whole():
+    sizes = EncoderDecoderConfig(width=64, heads=4, encoder_layers=1, decoder_layers=1)
+    model = pointer_generator(sizes, WORDS, (LENGTH, LENGTH))
+    tokens = jax.ShapeDtypeStruct((1, 4), np.int32)
+    valid = jax.ShapeDtypeStruct((1, 4), np.bool_)
+    shapes = jax.eval_shape(
+        lambda key, tokens, valid: model.init(key, tokens, tokens, valid=valid),
+        jax.random.key(0),
+        tokens,
+        valid,
+    )["params"]
+    places = _layout("data=2,fsdp=2,model=2", model.sharding).shardings({"params": shapes})
+    whole = places["params"]["gate"]["kernel"].spec, places["params"]["embedding"]["embedding"].spec
+    assert "model" not in str(whole)
+    assert "model" in str(places["params"]["decoder_block_0"]["cross_out"]["kernel"].spec)
+
+
+@needs_8
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["transformer", "t5"])
+def test_an_encoder_and_a_decoder_gather_their_parameters_and_no_activation(model):
+    program = _program("data=2,fsdp=2,model=2", _objective(model))
+    found, largest = _collectives(program.text())
+    divided = [
+        leaf
+        for leaf in jax.tree.leaves(program.like["state"]["params"])
+        if "fsdp" in str(leaf.sharding.spec)
+    ]
+    assert len(divided) == 17
+    assert largest["all-gather"] <= max(leaf.size for leaf in divided)
+    assert not found["all-to-all"] and found["all-reduce"]
 
 
 def _collectives(text):
@@ -126,6 +216,29 @@ def test_a_step_gathers_the_divided_parameters_and_no_activation():
     # Only the gradient of the table, whose parts are in another order, goes to its place.
     assert largest["collective-permute"] <= WORDS * SIZES["width"]
     assert found["all-reduce"]
+
+
+@needs_8
+@pytest.mark.slow
+def test_muon_gathers_no_parts_of_matrices_in_its_iterations():
+    """It gives what one device gives, and more iterations cost no collective."""
+    how = {"optimizer": "muon_jordan", "muon_precision": "float32", "schedule": "constant"}
+    states, counts = [], []
+    for mesh, iterations in [("data=1", 2), ("data=2,fsdp=2,model=2", 2), ("fsdp=8", 2)]:
+        rule = OptimizerConfig(learning_rate=0.02, muon_steps=iterations, **how)
+        objective = replace(_objective(), optimizer=rule)
+        program = _program(mesh, objective)
+        states.append(program.advance(program.create(), program.zeros(), 0, STEPS)[0]["params"])
+        counts.append(_collectives(program.text())[0])
+    for other in states[1:]:
+        for a, b in zip(*map(jax.tree.leaves, (states[0], other)), strict=True):
+            if (
+                a.ndim > 1
+            ):  # the gradient of a key's bias is noise around zero, which Adam amplifies
+                np.testing.assert_allclose(a, b, rtol=1e-2, atol=2e-4)
+    rule = OptimizerConfig(learning_rate=0.02, muon_steps=4, **how)
+    more = _program("fsdp=8", replace(_objective(), optimizer=rule))
+    assert _collectives(more.text())[0] == counts[-1]
 
 
 @needs_8
@@ -203,6 +316,14 @@ def test_rules_come_first_and_those_of_the_command_line_before_the_models():
     assert tuple(layout.spec("params/b/kernel", (64, 48))) == (("fsdp", "model"), None)
     with pytest.raises(InputError, match=r"shard = a/kernel; expected a pattern of a path, as of"):
         layout.shardings({"params": {"c": np.zeros((64, 64))}})
+
+
+@needs_8
+def test_an_optional_rule_is_for_sizes_that_the_mesh_divides():
+    rule = ShardingRule("table$", (MODEL_AXIS, None), optional=True)
+    layout = _layout(sharding=Sharding((rule,)))
+    assert tuple(layout.spec("params/table", (48, 64))) == ("model", "fsdp")
+    assert tuple(layout.spec("params/table", (50, 64))) == (None, "fsdp")
 
 
 @pytest.mark.parametrize("text", ["kernel", "kernel=heads", "(=fsdp", "=fsdp"])

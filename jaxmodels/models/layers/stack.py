@@ -18,12 +18,22 @@ from jaxmodels.models.layers.attention import AnyCache
 from jaxmodels.models.layers.beam_attention import Remembered
 from jaxmodels.ops import hash_dropout, seeds_for
 from jaxmodels.ops.portable import target_backend
-from jaxmodels.protocol import PyTree
+from jaxmodels.protocol import FSDP_AXIS, MODEL_AXIS, PyTree, ShardingRule
 
 REMATS = ("none", "block", "full")
 SCANS = ("auto", "on", "off")
 BLOCK = "block_0"  # the path of a block's parameters; rules do not tell one block from another
-LATE = r"(^|/)block_\d+/"  # what `run_blocks` gathers, for `Sharding.late`
+LATE = r"(^|[/_])block_\d+/"  # what `run_blocks` gathers, for `Sharding.late`
+# As Shoeybi et al. 2019, Megatron-LM, section 3: tables of words and heads are divided by words,
+# whose logits `ops.head_cross_entropy` leaves where they are. A vocabulary that the mesh does not
+# divide is whole. Tables are not divided by width if there is a choice: the gradient of a table in
+# such parts would gather activations.
+_TABLE = r"(^|/)((token|source|target)_)?embedding/embedding$"
+BY_WORDS = (
+    ShardingRule(_TABLE, ((MODEL_AXIS, FSDP_AXIS), None), optional=True),
+    ShardingRule(_TABLE, (MODEL_AXIS, None), optional=True),
+    ShardingRule(r"(^|/)head/kernel$", (None, MODEL_AXIS), optional=True),
+)
 _USES = 8  # of dropout in one block, at most
 
 
