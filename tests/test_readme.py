@@ -54,6 +54,7 @@ EXPERIMENTS = {
     "table": "TableConfig",
     "translation": "TranslationConfig",
     "vae": "VAEConfig",
+    "vocoder": "VocoderConfig",
 }
 # Words of a command that are there for the reader to replace.
 PLACEHOLDERS = ("NAME", "[flags]")
