@@ -13,11 +13,9 @@ classifier of experiments.speech_commands writes down what it hears, which gives
 """
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -27,11 +25,18 @@ from experiments.presets.speech_synthesis import PRESETS
 from experiments.reports.speech_synthesis import SCORES, Voices, report
 from experiments.speech_frames import FramesConfig
 from experiments.speech_judge import Judge, JudgeConfig
+from experiments.speech_texts import (
+    Texts,
+    TextsConfig,
+    fingerprint_of_g2p,
+    read_texts,
+    texts_of,
+)
 from experiments.speech_vocoder import Sounding, SoundingConfig
 from experiments.written_sounds import SoundWriter
 from jaxmodels import across
 from jaxmodels.data.audio import AudioConfig, SoundData, load_sounds
-from jaxmodels.data.dataset import TRAIN, BadRecord, evaluation_splits
+from jaxmodels.data.dataset import TRAIN, evaluation_splits
 from jaxmodels.data.resident import Resident
 from jaxmodels.errors import InputError
 from jaxmodels.models.flow_speech import FlowSpeechConfig, Spoken
@@ -53,8 +58,6 @@ from jaxmodels.train import (
 )
 
 _STATISTICS = 512  # sounds of which the mean of spectrograms is taken
-_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-_WORDS = {**{str(digit): word for digit, word in enumerate(_DIGITS)}, "*": "star", "#": "hash"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +76,7 @@ class SpeechSynthesisConfig(Config):
     judge: Section[JudgeConfig] = JudgeConfig()
     frames: Section[FramesConfig] = FramesConfig()
     sounding: Section[SoundingConfig] = SoundingConfig()
+    texts: Section[TextsConfig] = TextsConfig()
 
     integration: Annotated[int, Role.READ] = 12
     """Steps from noise to a spectrogram."""
@@ -90,42 +94,12 @@ class SpeechSynthesisConfig(Config):
         require_range(self, ("integration",), 1)
 
 
-class Texts(NamedTuple):
-    """The texts of classes, as numbers of characters."""
-
-    words: tuple[str, ...]  # of each class
-    characters: str
-    longest: int
-
-    def tokens(self, text: str) -> np.ndarray:
-        """Makes a row of numbers of a text.
-
-        Raises:
-          BadRecord: a character that no training text has, or more characters than one has.
-        """
-        unknown = [letter for letter in text if letter not in self.characters]
-        if unknown or not text:
-            what = f"has the character '{unknown[0]}'" if unknown else "is empty"
-            raise BadRecord(f"{what}; expected some of '{self.characters}'", "text")
-        if len(text) > self.longest:
-            raise BadRecord(f"has {len(text)} characters; expected {self.longest}", "overlong")
-        row = np.zeros(self.longest, np.int32)
-        row[: len(text)] = [self.characters.index(letter) + 1 for letter in text]
-        return row
-
-
-def texts_of(names: Sequence[str]) -> Texts:
-    """Makes the texts of classes: digits and signs are spelled."""
-    words = tuple(_WORDS.get(name, name.lower()) for name in names)
-    return Texts(words, "".join(sorted(set("".join(words)))), max(map(len, words)))
-
-
 def build(config: SpeechSynthesisConfig, data: Any = None) -> Experiment:
     """Makes the experiment of a config, on the sounds that it names or on those in memory:
     {"train": [(samples, word), ...], "test": [...]}."""
     given = data
     data = load_sounds(config.data, data, centred=False)
-    texts, mel = texts_of(data.class_names), config.frames.mel(data.rate)
+    texts, mel = texts_of(data.class_names, config.texts), config.frames.mel(data.rate)
     sounding = Sounding(config.sounding, mel)
     voices = _voices(data)
     if config.voice and config.voice not in voices.names:
@@ -134,7 +108,7 @@ def build(config: SpeechSynthesisConfig, data: Any = None) -> Experiment:
     mean, deviation = statistics(sources[TRAIN], mel)
     flow = FlowMatching(
         config.model.create(
-            len(texts.characters), len(voices.names), mel.bands, jnp.dtype(config.compute.precision)
+            len(texts.units), len(voices.names), mel.bands, jnp.dtype(config.compute.precision)
         ),
         config.optimizer,
         config.run.steps,
@@ -184,7 +158,8 @@ def build(config: SpeechSynthesisConfig, data: Any = None) -> Experiment:
         scores=scores,
         facts={
             "data": data.facts(),
-            "texts": list(texts.words),
+            **texts.facts(),
+            **fingerprint_of_g2p(config.texts),
             "voices": list(voices.names),
             "normalization": {"mean": mean, "std": deviation},
         },
@@ -192,7 +167,7 @@ def build(config: SpeechSynthesisConfig, data: Any = None) -> Experiment:
             report, data, texts.words, voices, mel, say, judge, sounding.record
         ),
         prediction=Prediction(
-            read=partial(_read, texts=texts, speaker=_speaker(config, voices)),
+            read=partial(read_texts, texts=texts, speaker=_speaker(config, voices)),
             predict=say,
             write=writer,
         ),
@@ -228,26 +203,6 @@ def _source(data: SoundData, split: str, texts: Texts, voices: Voices) -> Reside
 
 def _speaker(config: SpeechSynthesisConfig, voices: Voices) -> int:
     return voices.names.index(config.voice) if config.voice else 0
-
-
-def _read(
-    given: Path | Sequence[str], texts: Texts, speaker: int
-) -> Iterator[tuple[str, Mapping[str, Any] | BadRecord]]:
-    """Yields each line of a text file, or each of several strings, with its columns."""
-    if isinstance(given, Path):
-        try:
-            lines = given.read_text("utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"input {given} cannot be read as text: {error}") from None
-    else:
-        lines = list(given)
-    for line in lines:
-        try:
-            # Digits and signs are said as they are spelled.
-            text = _WORDS.get(line.strip(), line.strip().lower())
-            yield line, {"tokens": texts.tokens(text), "speaker": np.int32(speaker)}
-        except BadRecord as error:
-            yield line, error
 
 
 if __name__ == "__main__":
