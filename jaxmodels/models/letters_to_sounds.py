@@ -25,7 +25,7 @@ PHONES = tuple(_ARPABET.split())
 _UNKNOWN, _END_OF_WORD = 1, 2  # numbers of letters; the first letter has 3
 _START, _END = 2, 3  # numbers of phones; the first phone has 4
 _MOST = 20  # phones of a word
-_ROOM = 16  # letters by which rows grow, so that few programs are compiled
+_ROOM = 16  # words at least, and letters by which rows grow, so that few programs are compiled
 
 
 class LettersToSounds(nn.Module):
@@ -42,23 +42,43 @@ class LettersToSounds(nn.Module):
 
         count: the letters of each word that are no filling, with that of the end of a word.
         """
-        embedding = nn.Embed(len(LETTERS) + 3, self.width, name="letter_embedding")
-        reader, speaker = GRU(self.width, name="reader"), GRU(self.width, name="speaker")
-        phone_embedding = nn.Embed(len(PHONES) + 4, self.width, name="phone_embedding")
-        head = Dense(len(PHONES) + 4, name="head")
-        state = jnp.zeros((len(letters), self.width))
-        seen = embedding(letters)
-        for place in range(letters.shape[1]):
-            following = reader(seen[:, place], state)
-            state = jnp.where((place < count)[:, None], following, state)
-        phone = jnp.full(len(letters), _START)
-        said, is_over = [], jnp.zeros(len(letters), bool)
-        for _ in range(_MOST):
-            state = speaker(phone_embedding(phone), state)
-            phone = jnp.argmax(head(state), axis=-1)
-            is_over |= phone == _END
-            said.append(jnp.where(is_over, _END, phone))
-        return jnp.stack(said, axis=1)
+        seen = nn.Embed(len(LETTERS) + 3, self.width, name="letter_embedding")(letters)
+        is_letter = jnp.arange(letters.shape[1]) < count[:, None]
+        options = {"variable_broadcast": "params", "split_rngs": {"params": False}}
+        read = nn.scan(Reading, **options, in_axes=1)(self.width, name="reader")
+        state, _ = read(jnp.zeros((len(letters), self.width)), (seen, is_letter))
+        start = jnp.full(len(letters), _START, jnp.int32)
+        speak = nn.scan(Speaking, **options, out_axes=1, length=_MOST)(self.width, name="speaker")
+        _, said = speak((state, start, start == _END), None)
+        return said
+
+
+class Reading(nn.Module):
+    """Reads a letter of each word that has one more."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, state, letter):
+        """Gives the next state, and nothing else."""
+        seen, is_letter = letter
+        return jnp.where(is_letter[:, None], GRU(self.width, name="gru")(seen, state), state), None
+
+
+class Speaking(nn.Module):
+    """Says the next phone of each word."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, carried, _):
+        """Gives what is carried on, and the phone."""
+        state, phone, is_over = carried
+        heard = nn.Embed(len(PHONES) + 4, self.width, name="embedding")(phone)
+        state = GRU(self.width, name="gru")(heard, state)
+        phone = jnp.argmax(Dense(len(PHONES) + 4, name="head")(state), axis=-1).astype(jnp.int32)
+        is_over |= phone == _END
+        return (state, phone, is_over), jnp.where(is_over, _END, phone)
 
 
 class GRU(nn.Module):
@@ -83,12 +103,12 @@ def published() -> Published:
     """Makes the table of names of g2p_en's checkpoint20.npz."""
     entries = [
         Entry("enc_emb", ("params/letter_embedding/embedding",)),
-        Entry("dec_emb", ("params/phone_embedding/embedding",)),
+        Entry("dec_emb", ("params/speaker/embedding/embedding",)),
     ]
     for theirs, ours in (("enc", "reader"), ("dec", "speaker")):
         for short, part in (("ih", "input"), ("hh", "state")):
-            entries += _dense(f"{theirs}_w_{short}", f"{theirs}_b_{short}", f"{ours}/{part}")
-    return Published((*entries, *_dense("fc_w", "fc_b", "head")))
+            entries += _dense(f"{theirs}_w_{short}", f"{theirs}_b_{short}", f"{ours}/gru/{part}")
+    return Published((*entries, *_dense("fc_w", "fc_b", "speaker/head")))
 
 
 def load_pronunciation(path: str | Path) -> Callable[[Sequence[str]], list[list[str]]]:
@@ -124,7 +144,7 @@ def _dense(kernel: str, bias: str, path: str) -> tuple[Entry, Entry]:
 def _numbers(words: Sequence[str]) -> tuple[Int[Array, "word letters"], Int[Array, " word"]]:
     """Returns the numbers of letters, in rows of a few sizes, and of how many of them are any."""
     room = -(-(max(map(len, words)) + 1) // _ROOM) * _ROOM
-    rows = 1 << (len(words) - 1).bit_length()
+    rows = max(_ROOM, 1 << (len(words) - 1).bit_length())
     letters, count = np.zeros((rows, room), np.int32), np.ones(rows, np.int32)
     for row, word in enumerate(words):
         numbers = [LETTERS.find(letter) + 3 if letter in LETTERS else _UNKNOWN for letter in word]
