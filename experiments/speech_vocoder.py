@@ -1,18 +1,21 @@
 """What makes sounds of spectrograms: Griffin and Lim's iteration, or a trained vocoder."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from experiments.vocoder import VocoderConfig, generator_of
 from jaxmodels.errors import InputError
+from jaxmodels.models.vocos import Vocos
 from jaxmodels.objectives.players import learned_generator
 from jaxmodels.ops.spectral import Mel
 from jaxmodels.ops.spectral_phase import griffin_lim_of_mel
+from jaxmodels.protocol import PyTree
 from jaxmodels.train import Role, require_range
 from jaxmodels.train.config import from_record
 from jaxmodels.train.trained import Trained, open_trained
@@ -43,12 +46,14 @@ class Sounding:
     def __init__(self, config: SoundingConfig, mel: Mel):
         self._config, self._mel = config, mel
         self._trained = _opened(Path(config.vocoder).expanduser(), mel) if config.vocoder else None
+        # It is read here, since checkpoints cannot be read while a function is traced.
+        self._network = _network_of(self._trained, mel) if self._trained else None
 
     def __call__(
         self, features: Float[Array, "batch frames bands"], samples: int
     ) -> Float[Array, "batch samples"]:
         """Makes sounds of so many samples, within -1..1."""
-        if self._trained is None:
+        if self._network is None:
             return griffin_lim_of_mel(features, self._mel, samples, self._config.phases)
         generator, params = self._network
         sound = jnp.asarray(generator.apply({"params": params}, features, samples))
@@ -61,13 +66,13 @@ class Sounding:
         found = {"run": self._config.vocoder, "step": self._trained.step}
         return {"vocoder": {**found, "fingerprint": self._trained.fingerprint}}
 
-    @cached_property
-    def _network(self) -> tuple[Any, Any]:
-        assert self._trained is not None
-        config = _config_of(self._trained)
-        state = self._trained.read()
-        state.setdefault("ema", {})
-        return generator_of(config, self._mel), learned_generator(state)
+
+def _network_of(trained: Trained, mel: Mel) -> tuple[Vocos, PyTree]:
+    state = trained.read()
+    state.setdefault("ema", {})
+    # Arrays of the host, which programs on any devices can hold.
+    params = jax.tree.map(np.asarray, learned_generator(state))
+    return generator_of(_config_of(trained), mel), params
 
 
 def _opened(path: Path, mel: Mel) -> Trained:
