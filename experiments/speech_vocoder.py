@@ -56,6 +56,7 @@ class Sounding:
         if self._network is None:
             return griffin_lim_of_mel(features, self._mel, samples, self._config.phases)
         generator, params = self._network
+        params = jax.tree.map(jnp.asarray, params)
         sound = jnp.asarray(generator.apply({"params": params}, features, samples))
         return jnp.clip(sound, -1, 1)
 
