@@ -33,7 +33,13 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 RECORDS = Path(__file__).with_name("records")
 
 # Flags whose values are paths of one machine, and the words that commands show instead.
-PLACEHOLDERS = {"data_dir": "DIR", "init_from": "FILE", "judge": "RUN", "inception": "FILE"}
+PLACEHOLDERS = {
+    "data_dir": "DIR",
+    "init_from": "FILE",
+    "judge": "RUN",
+    "vocoder": "RUN",
+    "inception": "FILE",
+}
 PACKAGES = ("jax", "flax", "optax", "numpy")
 
 HEAD = """\

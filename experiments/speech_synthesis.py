@@ -3,6 +3,7 @@
     python -m experiments.speech_synthesis                                  # telephone keys
     python -m experiments.speech_synthesis --preset fsdd --data-dir DIR     # digits in six voices
     python -m experiments.speech_synthesis --data ./words                   # CLASS/*.wav
+    python -m experiments.speech_synthesis --vocoder RUN      # of experiments.vocoder, for sounds
     python -m experiments.speech_synthesis --workdir RUN --mode predict --input texts.txt \\
         --output said.jsonl --voice jackson
 
@@ -12,11 +13,9 @@ classifier of experiments.speech_commands writes down what it hears, which gives
 """
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -24,19 +23,27 @@ import numpy as np
 
 from experiments.presets.speech_synthesis import PRESETS
 from experiments.reports.speech_synthesis import SCORES, Voices, report
+from experiments.speech_frames import FramesConfig
 from experiments.speech_judge import Judge, JudgeConfig
+from experiments.speech_texts import (
+    Texts,
+    TextsConfig,
+    fingerprint_of_g2p,
+    read_texts,
+    texts_of,
+)
+from experiments.speech_vocoder import Sounding, SoundingConfig
+from experiments.written_sounds import SoundWriter
 from jaxmodels import across
-from jaxmodels.data.audio import AudioConfig, SoundData, encode_wav, load_sounds
-from jaxmodels.data.dataset import TRAIN, BadRecord, evaluation_splits
+from jaxmodels.data.audio import AudioConfig, SoundData, load_sounds
+from jaxmodels.data.dataset import TRAIN, evaluation_splits
 from jaxmodels.data.resident import Resident
 from jaxmodels.errors import InputError
-from jaxmodels.files import write_atomically
 from jaxmodels.models.flow_speech import FlowSpeechConfig, Spoken
 from jaxmodels.objectives.flow_matching import FlowMatching
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import with_preprocessing
 from jaxmodels.ops.spectral import Mel, as_float, frame_mask, log_mel
-from jaxmodels.ops.spectral_phase import griffin_lim, magnitudes_of_mel
 from jaxmodels.protocol import example_keys
 from jaxmodels.roles import Role
 from jaxmodels.train import (
@@ -51,8 +58,6 @@ from jaxmodels.train import (
 )
 
 _STATISTICS = 512  # sounds of which the mean of spectrograms is taken
-_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-_WORDS = {**{str(digit): word for digit, word in enumerate(_DIGITS)}, "*": "star", "#": "hash"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,15 +74,10 @@ class SpeechSynthesisConfig(Config):
         optimizer="adamw", learning_rate=2e-3, weight_decay=0.01, schedule="cosine", clip=1.0
     )
     judge: Section[JudgeConfig] = JudgeConfig()
+    frames: Section[FramesConfig] = FramesConfig()
+    sounding: Section[SoundingConfig] = SoundingConfig()
+    texts: Section[TextsConfig] = TextsConfig()
 
-    bands: int = 48
-    """Mel bands of the spectrograms that are made."""
-    window: float = 0.032
-    """Seconds of a frame."""
-    hop: float = 0.008
-    """Seconds from a frame to the next."""
-    phases: Annotated[int, Role.READ] = 60
-    """Iterations that find the phases of a spectrogram (Griffin & Lim)."""
     integration: Annotated[int, Role.READ] = 12
     """Steps from noise to a spectrogram."""
     temperature: Annotated[float, Role.READ] = 0.7
@@ -90,52 +90,8 @@ class SpeechSynthesisConfig(Config):
     def validate(self) -> None:
         super().validate()
         require_range(self, ("ema",), 0, 1)
-        require_range(self, ("temperature", "phases"))
-        if not 0 < self.hop <= self.window / 2:
-            raise InputError(
-                f"hop, window = {self.hop:g}, {self.window:g}; expected a hop of at most half of"
-                " the window, so that phases can be found"
-            )
-        if self.bands < 1 or self.integration < 1:
-            raise InputError(f"bands, integration = {self.bands}, {self.integration}; expected 1")
-
-    def mel(self, rate: int) -> Mel:
-        """Makes the numbers of the spectrogram at a rate.
-
-        Raises:
-          InputError: bands that are too narrow for the window.
-        """
-        return Mel.in_seconds(rate, self.window, self.hop, self.bands, floor=1e-5)
-
-
-class Texts(NamedTuple):
-    """The texts of classes, as numbers of characters."""
-
-    words: tuple[str, ...]  # of each class
-    characters: str
-    longest: int
-
-    def tokens(self, text: str) -> np.ndarray:
-        """Makes a row of numbers of a text.
-
-        Raises:
-          BadRecord: a character that no training text has, or more characters than one has.
-        """
-        unknown = [letter for letter in text if letter not in self.characters]
-        if unknown or not text:
-            what = f"has the character '{unknown[0]}'" if unknown else "is empty"
-            raise BadRecord(f"{what}; expected some of '{self.characters}'", "text")
-        if len(text) > self.longest:
-            raise BadRecord(f"has {len(text)} characters; expected {self.longest}", "overlong")
-        row = np.zeros(self.longest, np.int32)
-        row[: len(text)] = [self.characters.index(letter) + 1 for letter in text]
-        return row
-
-
-def texts_of(names: Sequence[str]) -> Texts:
-    """Makes the texts of classes: digits and signs are spelled."""
-    words = tuple(_WORDS.get(name, name.lower()) for name in names)
-    return Texts(words, "".join(sorted(set("".join(words)))), max(map(len, words)))
+        require_range(self, ("temperature",))
+        require_range(self, ("integration",), 1)
 
 
 def build(config: SpeechSynthesisConfig, data: Any = None) -> Experiment:
@@ -143,7 +99,8 @@ def build(config: SpeechSynthesisConfig, data: Any = None) -> Experiment:
     {"train": [(samples, word), ...], "test": [...]}."""
     given = data
     data = load_sounds(config.data, data, centred=False)
-    texts, mel = texts_of(data.class_names), config.mel(data.rate)
+    texts, mel = texts_of(data.class_names, config.texts), config.frames.mel(data.rate)
+    sounding = Sounding(config.sounding, mel)
     voices = _voices(data)
     if config.voice and config.voice not in voices.names:
         raise InputError(f"voice = {config.voice}; expected one of {', '.join(voices.names)}")
@@ -151,7 +108,7 @@ def build(config: SpeechSynthesisConfig, data: Any = None) -> Experiment:
     mean, deviation = statistics(sources[TRAIN], mel)
     flow = FlowMatching(
         config.model.create(
-            len(texts.characters), len(voices.names), mel.bands, jnp.dtype(config.compute.precision)
+            len(texts.units), len(voices.names), mel.bands, jnp.dtype(config.compute.precision)
         ),
         config.optimizer,
         config.run.steps,
@@ -164,7 +121,7 @@ def build(config: SpeechSynthesisConfig, data: Any = None) -> Experiment:
 
     def prepare(batch, key):
         values = log_mel(as_float(batch["sound"]), mel)
-        mask = frame_mask(batch["length"], frames, mel)
+        mask = frame_mask(batch["length"], frames, mel.transform)
         return {
             **{name: value for name, value in batch.items() if name in ("valid", "position")},
             "features": (values - mean) / deviation * mask[..., None],
@@ -179,21 +136,20 @@ def build(config: SpeechSynthesisConfig, data: Any = None) -> Experiment:
         keys = example_keys(key, positions)
         spoken = Spoken(tokens, batch["speaker"])
         features, count = flow.generate(state, spoken, frames, keys, mel.bands)
-        powers = jnp.maximum(jnp.exp(features * deviation + mean) - mel.floor, 0)
         inside = jnp.arange(frames)[None] < count[:, None]
-        powers = jnp.where(inside[..., None], powers, 0)
-        magnitudes = magnitudes_of_mel(powers, mel)
-        sound = griffin_lim(magnitudes, mel.transform, data.samples, iterations=config.phases)
+        silence = np.log(mel.floor)
+        features = jnp.where(inside[..., None], features * deviation + mean, silence)
+        sound = sounding(features, data.samples)
         length = jnp.minimum((count - 1) * mel.hop + mel.hop // 2, data.samples)
         within = jnp.arange(data.samples)[None] < length[:, None]
-        return {"sound": jnp.where(within, jnp.clip(sound, -1, 1), 0), "length": length}
+        return {"sound": jnp.where(within, sound, 0), "length": length}
 
     listens = given is None or bool(config.judge.judge)
     judge = Judge(config.judge, config.data, data.fingerprint) if listens else None
     if judge:
         judge.require(data.class_names)
     scores = {**FlowMatching.scores, **(SCORES if judge else {})}
-    writer = _Writer(config, data.rate)
+    writer = SoundWriter(config.run.output, data.rate)
     return Experiment(
         objective=with_preprocessing(flow, prepare),
         train=sources[TRAIN],
@@ -202,13 +158,16 @@ def build(config: SpeechSynthesisConfig, data: Any = None) -> Experiment:
         scores=scores,
         facts={
             "data": data.facts(),
-            "texts": list(texts.words),
+            **texts.facts(),
+            **fingerprint_of_g2p(config.texts),
             "voices": list(voices.names),
             "normalization": {"mean": mean, "std": deviation},
         },
-        after_evaluation=partial(report, data, texts.words, voices, mel, say, judge),
+        after_evaluation=partial(
+            report, data, texts.words, voices, mel, say, judge, sounding.record
+        ),
         prediction=Prediction(
-            read=partial(_read, texts=texts, speaker=_speaker(config, voices)),
+            read=partial(read_texts, texts=texts, speaker=_speaker(config, voices)),
             predict=say,
             write=writer,
         ),
@@ -221,7 +180,7 @@ def statistics(source: Resident, mel: Mel) -> tuple[float, float]:
     rows = np.arange(min(_STATISTICS, source.size))
     columns = source.examples(rows)
     values = jax.jit(lambda sound: log_mel(as_float(sound), mel))(jnp.asarray(columns["sound"]))
-    mask = frame_mask(jnp.asarray(columns["length"]), values.shape[1], mel)
+    mask = frame_mask(jnp.asarray(columns["length"]), values.shape[1], mel.transform)
     found = np.asarray(values, np.float64)[np.asarray(mask) > 0]
     # Few digits, so that other machines find the same.
     return float(f"{found.mean():.3g}"), float(f"{found.std():.3g}")
@@ -244,45 +203,6 @@ def _source(data: SoundData, split: str, texts: Texts, voices: Voices) -> Reside
 
 def _speaker(config: SpeechSynthesisConfig, voices: Voices) -> int:
     return voices.names.index(config.voice) if config.voice else 0
-
-
-def _read(
-    given: Path | Sequence[str], texts: Texts, speaker: int
-) -> Iterator[tuple[str, Mapping[str, Any] | BadRecord]]:
-    """Yields each line of a text file, or each of several strings, with its columns."""
-    if isinstance(given, Path):
-        try:
-            lines = given.read_text("utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"input {given} cannot be read as text: {error}") from None
-    else:
-        lines = list(given)
-    for line in lines:
-        try:
-            # Digits and signs are said as they are spelled.
-            text = _WORDS.get(line.strip(), line.strip().lower())
-            yield line, {"tokens": texts.tokens(text), "speaker": np.int32(speaker)}
-        except BadRecord as error:
-            yield line, error
-
-
-class _Writer:
-    """Writes sounds beside the file of predictions, NAME-1.wav and so on; its lines name them."""
-
-    def __init__(self, config: SpeechSynthesisConfig, rate: int):
-        output = config.run.output
-        self._stem = Path(output).with_suffix("") if output else None
-        self._rate, self._count = rate, 0
-
-    def __call__(self, outputs: dict[str, np.ndarray]) -> dict[str, Any]:
-        sound = np.asarray(outputs["sound"])[: int(outputs["length"])]
-        content = encode_wav(sound, self._rate)
-        if self._stem is None:
-            return {"seconds": len(sound) / self._rate, "samples": sound.tolist()}
-        self._count += 1
-        path = self._stem.with_name(f"{self._stem.name}-{self._count}.wav")
-        write_atomically(path, lambda file: file.write(content))
-        return {"audio": path.name, "seconds": len(sound) / self._rate}
 
 
 if __name__ == "__main__":

@@ -55,6 +55,7 @@ EXPERIMENTS = {
     "token_classification": "TokenClassificationConfig",
     "translation": "TranslationConfig",
     "vae": "VAEConfig",
+    "vocoder": "VocoderConfig",
 }
 # Words of a command that are there for the reader to replace.
 PLACEHOLDERS = ("NAME", "[flags]")

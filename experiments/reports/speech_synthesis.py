@@ -1,19 +1,16 @@
 """What experiments.speech_synthesis shows of an evaluation."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxmodels.data.audio import SoundData, encode_wav
+from experiments.reports.sounds import drawn, in_file_name, plays, recorded
+from jaxmodels.data.audio import SoundData
 from jaxmodels.metrics.mel_cepstral_distortion import mel_cepstral_distortion
-from jaxmodels.ops.spectral import Mel, log_mel
-from jaxmodels.pictures import image_grid, in_pairs
+from jaxmodels.ops.spectral import Mel
 from jaxmodels.protocol import Score
 from jaxmodels.train import Evaluation, Findings
 
@@ -29,7 +26,6 @@ SCORES = {
 }
 _HEARD = 12  # sounds that play
 _SHOWN = 12  # pairs of spectrograms
-_LOUD = 0.9  # of the loudest sample of a sound that plays
 
 
 class Voices(NamedTuple):
@@ -51,24 +47,28 @@ def report(
     mel: Mel,
     say: "PerBatch",
     judge: "Judge | None",
+    sounded_by: Callable[[], dict[str, Any]],
     evaluation: Evaluation,
 ) -> Findings | None:
     """Says every text of a split in its voice after the last evaluation: what the judge hears, the
-    distance from the recordings, sounds that play, and spectrograms."""
-    if evaluation.occasion != "last":
+    distance from the recordings, sounds that play, and spectrograms.
+
+    sounded_by: says what has made sounds of spectrograms.
+    """
+    if evaluation.occasion == "due":
         return None
     split = evaluation.split
     labels, speakers = data.labels(split), data.known(split, "speaker")
     said = evaluation.map(say)
     sounds = [row[:size] for row, size in zip(said["sound"], said["length"].tolist())]
-    recorded = _recorded(data, evaluation)
-    distances = [_distance(one, other, mel) for one, other in zip(sounds, recorded)]
-    record: dict[str, Any] = {"step": evaluation.step, **evaluation.scores}
+    originals = recorded(evaluation, np.arange(len(labels)))
+    distances = [_distance(one, other, mel) for one, other in zip(sounds, originals)]
+    record: dict[str, Any] = {"step": evaluation.step, **evaluation.scores, **sounded_by()}
     scores = {}
     if judge is not None:
         wanted = [str(words[int(label)]) for label in labels]
         heard = _heard(judge, data, words, sounds)
-        real = _heard(judge, data, words, recorded)
+        real = _heard(judge, data, words, originals)
         scores = {
             "round_trip_wer": word_errors(wanted, heard),
             "mel_cepstral_distortion": float(np.mean(distances)),
@@ -87,10 +87,18 @@ def report(
     return Findings(
         scores=scores,
         record=record,
-        pictures={"spectrograms": partial(_drawn, sounds, recorded, chosen, mel, f"{split}")},
+        pictures={
+            "spectrograms": partial(
+                drawn,
+                [sounds[row] for row in chosen[:_SHOWN].tolist()],
+                [originals[row] for row in chosen[:_SHOWN].tolist()],
+                mel,
+                f"{split}: synthesised, each over a recording",
+            )
+        },
         sounds={
-            _name(split, str(words[int(labels[row])]), voices, bytes(speakers[row])): encode_wav(
-                _louder(sounds[row]), data.rate
+            _name(split, str(words[int(labels[row])]), voices, bytes(speakers[row])): plays(
+                sounds[row], data.rate
             )
             for row in chosen[:_HEARD].tolist()
         },
@@ -107,14 +115,6 @@ def word_errors(said: Sequence[str], heard: Sequence[str]) -> float:
 def _heard(judge: "Judge", data: SoundData, words, sounds) -> list[str]:
     names = judge.hear([np.asarray(sound, np.float32) for sound in sounds])
     return [words[data.class_names.index(name)] for name in names]
-
-
-def _recorded(data: SoundData, evaluation: Evaluation) -> list[np.ndarray]:
-    columns = evaluation.examples(np.arange(data.sizes[evaluation.split]))
-    return [
-        np.asarray(row[:size], np.float32) / 32768
-        for row, size in zip(columns["sound"], columns["length"].tolist())
-    ]
 
 
 def _distance(one: np.ndarray, other: np.ndarray, mel: Mel) -> float:
@@ -142,23 +142,4 @@ def _spread(labels, speakers) -> Int[np.ndarray, " row"]:
 
 def _name(split: str, word: str, voices: Voices, speaker: bytes) -> str:
     voice = voices.names[voices.speakers.index(speaker.decode())]
-    word = re.sub(r"[^A-Za-z0-9._]+", "", word)
-    return f"said-{split}-{word}" + (f"-{voice}" if len(voices.names) > 1 else "")
-
-
-def _louder(sound: np.ndarray) -> np.ndarray:
-    return sound * (_LOUD / max(float(np.abs(sound).max(initial=0)), 1e-3))
-
-
-def _drawn(sounds, recorded, chosen, mel: Mel, split: str):
-    """Draws spectrograms of synthesised sounds, each over that of the recorded one."""
-    rows = chosen[:_SHOWN].tolist()
-    longest = max(len(some[row]) for some in (sounds, recorded) for row in rows)
-    pictures = []
-    for some in (sounds, recorded):
-        padded = np.stack([np.pad(some[row], (0, longest - len(some[row]))) for row in rows])
-        values = np.asarray(jax.jit(partial(log_mel, mel=mel))(jnp.asarray(padded)))
-        pictures.append(values.swapaxes(1, 2)[:, ::-1, :, None])
-    title = f"{split}: synthesised, each over a recording"
-    columns = min(6, len(rows))
-    return image_grid(in_pairs(pictures[0], pictures[1], columns), columns=columns, title=title)
+    return f"said-{split}-{in_file_name(word)}" + (f"-{voice}" if len(voices.names) > 1 else "")

@@ -15,7 +15,7 @@ _EXPERIMENTS = {
     "images": ("classifier", "gan", "vae"),
     "boxes": ("detection",),
     "tables": ("table",),
-    "sound": ("speech_commands", "speech_recognition", "speech_synthesis"),
+    "sound": ("speech_commands", "speech_recognition", "speech_synthesis", "vocoder"),
     "text": (
         "language_model",
         "sentiment",

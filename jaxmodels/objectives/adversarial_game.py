@@ -20,8 +20,6 @@ from jaxmodels.objectives.kept_statistics import Modules, statistics_kept
 from jaxmodels.ops import diff_augment
 from jaxmodels.protocol import Batch, Mean, PyTree, example_keys, mean_over
 
-PLAYERS = ("generator", "discriminator")
-
 Sums = dict[str, Mean]
 
 

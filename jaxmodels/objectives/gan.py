@@ -8,27 +8,14 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key
 
 from jaxmodels.errors import InputError
 from jaxmodels.objectives.adversarial_config import AdversarialConfig
-from jaxmodels.objectives.adversarial_game import (
-    PLAYERS,
-    Game,
-    Sums,
-    TurnKeys,
-    pairwise_accuracy,
-)
+from jaxmodels.objectives.adversarial_game import Game, Sums, TurnKeys, pairwise_accuracy
 from jaxmodels.objectives.adversarial_losses import LOSSES
-from jaxmodels.objectives.averaging import update_average
-from jaxmodels.objectives.descent import (
-    differentiated_in_trained,
-    divided,
-    rate_factors,
-    with_learned,
-)
+from jaxmodels.objectives.descent import differentiated_in_trained
 from jaxmodels.objectives.generation import (
     draw_latents,
     generate,
@@ -36,9 +23,18 @@ from jaxmodels.objectives.generation import (
 )
 from jaxmodels.objectives.gradients import accumulate_gradients, gradients_of, split_batch
 from jaxmodels.objectives.kept_statistics import modules_that_keep
-from jaxmodels.objectives.optimizers import OptimizerConfig, make_optimizer
+from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.parts import merged_part
-from jaxmodels.objectives.schedules import scheduled_rate
+from jaxmodels.objectives.players import (
+    PLAYERS,
+    end_step,
+    initial_players,
+    learned_generator,
+    learned_of_players,
+    players_with_learned,
+    update_player,
+    whole_player,
+)
 from jaxmodels.protocol import (
     Batch,
     BatchSpec,
@@ -130,39 +126,17 @@ class GAN:
                 "gradient_penalty, r1 and r2 need the discriminator's slope at single images, which"
                 " BatchNorm mixes; give the discriminator another: --norm none, layer or spectral"
             )
-        hyperparameters = {name: jnp.float32(value) for name, value in hyperparameters.items()}
-        parts, extra = divided(self.optimizer, params, key, *PLAYERS)
-        params = parts.trained
-        state = {
-            "step": jnp.int32(0),
-            "hyperparameters": hyperparameters,
-            "params": params,
-            "collections": variables,
-            **extra,
-            # The average is a copy, because two leaves of one buffer cannot both be donated.
-            "ema": jax.tree.map(jnp.copy, params["generator"]) if self.config.ema else {},
-        }
-        rules = {player: self._rule(player, state) for player in PLAYERS}
-        state["optimizer"] = {player: rules[player].init(params[player]) for player in PLAYERS}
-        return state
+        average = bool(self.config.ema)
+        state = initial_players(self.optimizer, self.steps, params, hyperparameters, average, key)
+        return {**state, "collections": variables}
 
     @staticmethod
     def learned(state: State) -> dict[str, PyTree]:
         """Returns the parameters of both networks, of the generator's the average if there is one,
         and their collections."""
-        params = {
-            **state["params"],
-            "generator": state["ema"] or state["params"]["generator"],
-        }
-        return {"params": merged_part(state, params), "collections": state["collections"]}
+        return learned_of_players(state, "collections")
 
-    @staticmethod
-    def with_learned(state: State, learned: Mapping[str, PyTree]) -> State:
-        """Makes the state at step 0 whose networks are others."""
-        state = with_learned({**state, "ema": {}}, learned) | {"ema": state["ema"]}
-        if state["ema"]:
-            state["ema"] = jax.tree.map(jnp.copy, state["params"]["generator"])
-        return state
+    with_learned = staticmethod(players_with_learned)
 
     def step(self, state: State, batch: Batch, key: Key[Array, ""]) -> tuple[State, Sums]:
         """Updates the discriminator once on each of `critic_steps` parts of the batch, and the
@@ -178,18 +152,14 @@ class GAN:
         state, sums = take_turns(state, last, key)
         for name, total in earlier.items():
             sums[name] = jax.tree.map(jnp.add, sums[name], total)
-        average = state["ema"]
-        if self.config.ema:
-            new, decay = state["params"]["generator"], state["hyperparameters"]["ema"]
-            average = update_average(average, new, decay, state["step"])
-        return {**state, "step": state["step"] + 1, "ema": average}, sums
+        return end_step(state), sums
 
     def evaluate(self, state: State, batch: Batch, key: Key[Array, ""]) -> Sums:
         """Sums both losses and the discriminator's accuracy, of the last parameters and running
         batch statistics, over real images that are valid and a fake for each."""
         labels = batch.get("label") if self.classes else None
         generator, discriminator = (
-            {"params": self._whole(state, player), **state["collections"][player]}
+            {"params": whole_player(state, player), **state["collections"][player]}
             for player in PLAYERS
         )
         latents = draw_latents(
@@ -236,10 +206,9 @@ class GAN:
     def generator_variables(self, state: State) -> PyTree:
         """Returns the average of the generator's parameters if there is one, with batch statistics
         recomputed for these (see `with_recomputed_statistics`)."""
-        params = merged_part(state, state["ema"] or state["params"]["generator"], "generator")
         return with_recomputed_statistics(
             self.generator,
-            {"params": params, **state["collections"]["generator"]},
+            {"params": learned_generator(state), **state["collections"]["generator"]},
             self.latent_size,
             self.classes,
         )
@@ -332,7 +301,7 @@ class GAN:
 
     def _answer(self, state: State, part: Batch, key: Key[Array, ""]) -> tuple[State, Sums]:
         """Updates the generator against the discriminator as it is."""
-        loss = partial(self._game(state).generator_loss, self._whole(state, "discriminator"))
+        loss = partial(self._game(state).generator_loss, whole_player(state, "discriminator"))
         gradients, collections, sums = gradients_of(
             lambda params, *rest: loss(merged_part(state, params, "generator"), *rest),
             state["params"]["generator"],
@@ -344,28 +313,7 @@ class GAN:
         return self._update({**state, "collections": collections}, "generator", gradients), sums
 
     def _update(self, state: State, player: str, gradients: PyTree) -> State:
-        rule = self._rule(player, state)
-        params = state["params"][player]
-        updates, moments = rule.update(gradients, state["optimizer"][player], params)
-        return {
-            **state,
-            "params": {**state["params"], player: optax.apply_updates(params, updates)},
-            "optimizer": {**state["optimizer"], player: moments},
-        }
-
-    def _rule(self, player: str, state: State) -> optax.GradientTransformation:
-        hyperparameters, factors = state["hyperparameters"], rate_factors(state)
-        if player == "discriminator":
-            rate = hyperparameters["discriminator_learning_rate"]
-            hyperparameters = {**hyperparameters, "learning_rate": rate}
-        rate = scheduled_rate(self.optimizer, self.steps, hyperparameters, state["step"])
-        factors = factors and factors[player]
-        return make_optimizer(self.optimizer, hyperparameters, rate, factors=factors)
-
-    @staticmethod
-    def _whole(state: State, player: str) -> PyTree:
-        """Returns all parameters of a player, trained or not."""
-        return merged_part(state, state["params"][player], player)
+        return update_player(self.optimizer, self.steps, state, player, gradients)
 
     def _with_latents(self, part: Batch, turn: Turn, key: Key[Array, ""]) -> Batch:
         return {**part, "latents": self.training_latents(key, turn, len(part["image"]))}

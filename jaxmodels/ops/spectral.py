@@ -246,9 +246,11 @@ def as_float(sound: Int[Array, "*shape"] | Inexact[Array, "*shape"]) -> Float[Ar
     return sound.astype(jnp.float32) / 32768
 
 
-def frame_mask(length: Int[Array, " batch"], frames: int, mel: Mel) -> Float[Array, "batch frames"]:
+def frame_mask(
+    length: Int[Array, " batch"], frames: int, transform: Transform
+) -> Float[Array, "batch frames"]:
     """Marks by 1 the frames whose middle lies in a sound of `length` samples, by 0 those of what
     fills a row up."""
-    last = length[:, None] if mel.center else length[:, None] - mel.transform.samples
-    middles = jnp.arange(frames)[None] * mel.hop
+    last = length[:, None] if transform.center else length[:, None] - transform.samples
+    middles = jnp.arange(frames)[None] * transform.hop
     return jax.lax.convert_element_type(middles <= last, jnp.float32)

@@ -56,3 +56,13 @@ def magnitudes_of_mel(
 
     powers = jax.lax.fori_loop(0, iterations, improve, start)
     return powers if mel.power == 1 else jnp.sqrt(powers)
+
+
+def griffin_lim_of_mel(
+    features: Float[Array, "batch frames bands"], mel: Mel, samples: int, iterations: int = 60
+) -> Float[Array, "batch samples"]:
+    """Finds sounds, within -1..1, of natural logarithms of mel powers, those of `log_mel`."""
+    powers = jnp.maximum(jnp.exp(features) - mel.floor, 0)
+    magnitudes = magnitudes_of_mel(powers, mel)
+    sound = griffin_lim(magnitudes, mel.transform, samples, iterations=iterations)
+    return jnp.clip(sound, -1, 1)

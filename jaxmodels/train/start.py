@@ -20,12 +20,12 @@ from jaxmodels.pretrained import loading, opening
 from jaxmodels.pretrained.names import Published
 from jaxmodels.pretrained.weights import Weights
 from jaxmodels.protocol import Objective, PyTree
-from jaxmodels.train.checkpoint import Checkpoints
 from jaxmodels.train.config import Config
 from jaxmodels.train.experiment import Experiment
 from jaxmodels.train.fitting_weights import Taken, compared, shown
 from jaxmodels.train.replaced import RECORD
-from jaxmodels.train.run_folder import START, RunFolder
+from jaxmodels.train.run_folder import START
+from jaxmodels.train.trained import open_trained
 
 Arrays = Mapping[str, np.ndarray | jax.Array]
 
@@ -147,20 +147,10 @@ def open_source(path: Path, config: Config) -> Source:
 
 
 def _open_run(path: Path, checkpoint: str) -> Source:
-    folder = RunFolder(path)
-    record = folder.record("init-from")
-    checkpoints = Checkpoints(folder.checkpoints)
-    step = checkpoints.last() if checkpoint == "last" else checkpoints.best()
-    if record is None or step is None:
-        raise InputError(f"init_from = {path}; the run has no checkpoint: train it first")
-    digests = checkpoints.digests(step)
-    listed = "\n".join(
-        f"{n} {digest}" for n, digest in sorted(digests.items()) if "window" not in n
-    )
-    fingerprint = hashlib.sha256(listed.encode()).hexdigest()[:16]
+    trained = open_trained(path, checkpoint, "init_from")
 
     def match(experiment: Experiment, like: PyTree):
-        state = checkpoints.read(step)["state"]
+        state = trained.read()
         state.setdefault("ema", {})
         try:
             learned = _learned(experiment.objective)(state)
@@ -170,8 +160,9 @@ def _open_run(path: Path, checkpoint: str) -> Source:
         taken = compared({name: leaf.shape for name, leaf in found.items()}, _named(like))
         return taken, lambda: {name: found[name] for name in taken.fitting}
 
-    facts = {"kind": record["experiment"], "step": step}
-    return Source(f"run of {record['experiment']}, step {step:,}", fingerprint, facts, match)
+    kind, step = trained.record["experiment"], trained.step
+    facts = {"kind": kind, "step": step}
+    return Source(f"run of {kind}, step {step:,}", trained.fingerprint, facts, match)
 
 
 def open_published(path: Path) -> Weights:

@@ -8,13 +8,10 @@ import soundfile
 from experiments.reports.speech_synthesis import word_errors
 from experiments.speech_commands import SpeechCommandsConfig
 from experiments.speech_commands import build as build_judge
-from experiments.speech_synthesis import (
-    PRESETS,
-    SpeechSynthesisConfig,
-    build,
-    texts_of,
-)
+from experiments.speech_synthesis import PRESETS, SpeechSynthesisConfig, build
+from experiments.speech_texts import TextsConfig, read_texts, texts_of
 from jaxmodels.data.dataset import BadRecord
+from jaxmodels.errors import InputError
 from jaxmodels.train import configure, load_run, main
 from tests.data.audio.recordings import CLASSES, RATE, tone, write
 from tests.experiments.resuming import resumed_to_the_bit, same_on_other_devices
@@ -32,7 +29,12 @@ def run(**flags):
 def test_texts_of_classes():
     texts = texts_of(("0", "#", "Yes"))
     assert texts.words == ("zero", "hash", "yes") and texts.longest == 4
-    assert texts.tokens("yes").tolist() == [texts.characters.index(c) + 1 for c in "yes"] + [0]
+    assert texts.facts() == {"texts": ["zero", "hash", "yes"]}
+    assert texts.tokens("yes").tolist() == [texts.units.index(c) + 1 for c in "yes"] + [0]
+    [(line, columns)] = read_texts([" 0"], texts, 1)
+    assert (line, columns["tokens"].tolist()) == (" 0", texts.tokens("zero").tolist())
+    with pytest.raises(InputError, match="expected both --units phones and --g2p"):
+        TextsConfig(units="phones").validate()
     with pytest.raises(BadRecord, match="has the character 'x'"):
         texts.tokens("axe")
     with pytest.raises(BadRecord, match="has 5 characters; expected 4"):
