@@ -1,9 +1,12 @@
 """The loss of queries, noised objects and a dense head, against plain loops; and the noise."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from scipy.optimize import linear_sum_assignment
 
 from jaxmodels.models.dn_detr import RefinedOutputs
@@ -23,9 +26,15 @@ TRUTH = np.array([[[2, 3, 25, 27], [11, 9, 39, 31], [0, 0, 0, 0]]] * 2, np.float
 LABELS = np.array([[2, 0, -1], [1, -1, -1]], np.int32)
 
 
-def objective_of(**options):
-    common = {"model": None, "classes": CLASSES, "optimizer": OptimizerConfig(), "steps": 1}
-    return DenoisedDetection(**common, groups=GROUPS, **options)
+COMMON = {"model": nn.Dense(1), "classes": CLASSES, "optimizer": OptimizerConfig(), "steps": 1}
+# As many places learn an object as in a dense detector.
+DENSE = {"dense_weight": 0.5, "positives": 10, "groups": GROUPS}
+
+
+@partial(jax.jit, static_argnames="class_loss")
+def losses_of(outputs, batch, class_loss="cross_entropy"):
+    objective = DenoisedDetection(**COMMON, **DENSE, class_loss=class_loss)
+    return objective.picture_losses(outputs, batch)
 
 
 def outputs_of(seed=0):
@@ -41,13 +50,12 @@ def outputs_of(seed=0):
     boxes = np.concatenate([POINTS - edges[..., :2], POINTS + edges[..., 2:]], -1)
     logits = generator.normal(size=(2, places, CLASSES))
     dense = DenseOutputs(*(jnp.array(x, jnp.float32) for x in (logits, boxes, POINTS, STRIDES)))
-    return RefinedOutputs(
-        *refined(QUERIES), jnp.array(SIDES), dense, *refined(GROUPS * 2 * MOST)
-    )
+    return RefinedOutputs(*refined(QUERIES), jnp.array(SIDES), dense, *refined(GROUPS * 2 * MOST))
 
 
-def batch_of(truth=TRUTH, labels=LABELS, **columns):
-    return {"boxes": jnp.array(truth), "labels": jnp.array(labels), **columns}
+def batch_of(truth=TRUTH, crowd=False):
+    crowds = jnp.full(LABELS.shape, crowd)
+    return {"boxes": jnp.array(truth), "labels": jnp.array(LABELS), "crowd": crowds}
 
 
 def overlaps(box, corners):
@@ -102,15 +110,17 @@ def assigned(logits, boxes, objects):
 @pytest.mark.parametrize("class_loss", slow_but("cross_entropy", ["cross_entropy", "varifocal"]))
 def test_losses_are_those_of_plain_loops(class_loss):
     outputs, varifocal = outputs_of(), class_loss == "varifocal"
-    objective = objective_of(class_loss=class_loss, dense_weight=0.0)
-    found = objective.picture_losses(outputs, batch_of())
+    found = losses_of(outputs, batch_of(), class_loss)
+    # The dense head learns as a dense detector does.
+    dense = DenseDetection(**COMMON, class_loss=class_loss)
+    dense_losses = jax.jit(dense.picture_losses)(outputs.dense, batch_of()).loss
     shares = TRUTH / np.tile(SIDES, 2)
     plain = jax.tree.map(np.asarray, outputs)
     for row in range(2):
         real = [n for n in range(MOST) if LABELS[row, n] >= 0]
         objects = [(int(LABELS[row, n]), shares[row, n]) for n in real]
         total = np.zeros(2)
-        noise = 0.0
+        others = 0.5 * float(dense_losses[row])
         for layer in range(LAYERS):
             given = plain.logits[layer, row], plain.boxes[layer, row]
             total += plainly(*given, assigned(*given, objects), varifocal)
@@ -120,29 +130,22 @@ def test_losses_are_those_of_plain_loops(class_loss):
             padding = {s + n for s in range(0, GROUPS * 2 * MOST, MOST) for n in range(MOST)}
             padding -= {s + n for s in range(0, GROUPS * 2 * MOST, MOST) for n in real}
             given = plain.noised_logits[layer, row], plain.noised_boxes[layer, row]
-            noise += sum(plainly(*given, pairs, varifocal, padding)) / GROUPS
+            others += sum(plainly(*given, pairs, varifocal, padding)) / GROUPS
         assert float(found.class_loss[row]) == pytest.approx(total[0], rel=1e-4)
         assert float(found.box_loss[row]) == pytest.approx(total[1], rel=1e-4)
-        assert float(found.loss[row]) == pytest.approx(total.sum() + noise, rel=1e-4)
+        assert float(found.loss[row]) == pytest.approx(total.sum() + others, rel=1e-4)
         assert float(found.count[row]) == len(real)
-    # The dense head learns as a dense detector does.
-    dense = DenseDetection(None, CLASSES, OptimizerConfig(), 1, class_loss=class_loss)
-    expected = dense.picture_losses(outputs.dense, batch_of())
-    both = objective_of(class_loss=class_loss, dense_weight=0.5, positives=10)
-    more = both.picture_losses(outputs, batch_of()).loss - found.loss
-    np.testing.assert_allclose(more, 0.5 * expected.loss, rtol=1e-3)
 
 
 def test_padding_changes_nothing_and_a_crowd_rejects_nothing():
-    objective, outputs = objective_of(), outputs_of()
-    expected = objective.picture_losses(outputs, batch_of())
+    outputs = outputs_of()
+    expected = losses_of(outputs, batch_of())
     odd = np.where((LABELS < 0)[..., None], [-3e3, 5, 1e4, 7], TRUTH).astype(np.float32)
-    found = objective.picture_losses(outputs, batch_of(odd))
+    found = losses_of(outputs, batch_of(odd))
     jax.tree.map(np.testing.assert_array_equal, found, expected)
     # The same object, as a crowd over all of the picture.
     whole = np.tile(np.array([0, 0, 48, 32], np.float32), (2, MOST, 1))
-    crowd = jnp.asarray(LABELS >= 0)
-    found = objective.picture_losses(outputs, batch_of(whole, crowd=crowd))
+    found = losses_of(outputs, batch_of(whole, crowd=True))
     jax.tree.map(lambda column: np.testing.assert_array_equal(column, 0), found)
 
 
@@ -151,12 +154,15 @@ def test_noise_is_near_or_farther_off_and_each_objects_own():
         objects = objects_of(jnp.array(truth), jnp.array(labels), None)
         objects = objects._replace(boxes=objects.boxes / np.tile(SIDES, 2))
         options = {"label_noise": 0.0, "box_noise": 0.4, **options}
-        return jax.tree.map(np.asarray, noised(objects, KEYS, GROUPS, CLASSES, **options))
+        make = jax.jit(partial(noised, groups=GROUPS, classes=CLASSES, **options))
+        return jax.tree.map(np.asarray, make(objects, KEYS))
 
     labels, boxes = made(TRUTH, LABELS)
     assert labels.shape == (2, GROUPS, 2 * MOST) and boxes.shape == (*labels.shape, 4)
     np.testing.assert_array_equal(labels, np.tile(LABELS[:, None], (1, GROUPS, 2)))
-    corners = np.concatenate([boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2], -1)
+    corners = np.concatenate(
+        [boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2], -1
+    )
     shares = (TRUTH / np.tile(SIDES, 2))[:, None, None]
     half = np.tile((shares[..., 2:] - shares[..., :2]) / 2, 2)
     moved = corners.reshape(2, GROUPS, 2, MOST, 4) - shares
