@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, DTypeLike, Float, Int
 
@@ -106,12 +107,9 @@ class BoxPrior(nn.Module):
         cell: Float[Array, " 2"],
     ) -> Float[Array, "batch heads queries places"]:
         """Gives the logarithm, but for what is equal for all places."""
-        angles = 2 * jnp.pi * jnp.arange(self.heads) / self.heads
-        around = jnp.stack([jnp.cos(angles), jnp.sin(angles)], axis=-1)
-        around = jnp.concatenate([around, jnp.zeros_like(around)], axis=-1).reshape(-1)
         start: dict[str, Any] = {
             "kernel_init": nn.initializers.zeros,
-            "bias_init": lambda *_: around,
+            "bias_init": _all_around,
         }
         chosen = Dense(4 * self.heads, name="point", **start)(queries.astype(jnp.float32))
         point, spread = jnp.split(chosen.reshape(*boxes.shape[:2], self.heads, 4), 2, axis=-1)
@@ -133,6 +131,13 @@ def changed(
     centre, size = boxes[..., :2], jnp.maximum(boxes[..., 2:], _LEAST)
     scale = jnp.exp(jnp.clip(change[..., 2:], -_LARGEST, _LARGEST))
     return jnp.concatenate([centre + size * change[..., :2], size * scale], axis=-1)
+
+
+def _all_around(key: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+    """Makes points on a circle, one for each head, and no change of the deviations."""
+    angles = 2 * math.pi * np.arange(shape[0] // 4) / (shape[0] // 4)
+    points = np.stack([np.cos(angles), np.sin(angles), 0 * angles, 0 * angles], axis=-1)
+    return jnp.asarray(points.reshape(shape), dtype)
 
 
 def _embedded(shares: Float[Array, "*rest numbers"], dtype: DTypeLike) -> Array:

@@ -44,29 +44,27 @@ def test_groups_see_neither_each_other_nor_does_anything_see_them():
 
     @jax.jit
     def decoded(queries, boxes):
-        return decoder.apply(variables, queries, boxes, groups, *fixed, train=False)
+        def matched(queries):
+            outputs = decoder.apply(variables, queries, boxes, groups, *fixed, train=False)
+            return sum(jnp.sum(column[:, :, 6:]) for column in outputs), outputs
 
-    before = decoded(queries, boxes)
+        (_, outputs), gradient = jax.value_and_grad(matched, has_aux=True)(queries)
+        return *outputs, gradient
+
+    *before, gradient = decoded(queries, boxes)
     for group in (-1, 1, 2, 0):
-        own = groups[0] == group
-        other = jnp.where(own[None, :, None], 1e4, queries)
-        after = decoded(other, jnp.where(own[None, :, None], 0.9, boxes))
-        for one, two in zip(before, after, strict=True):
+        own = np.asarray(groups[0] == group)
+        loud = jnp.where(own[:, None], 1e4, queries)
+        after = decoded(loud, jnp.where(own[:, None], 0.9, boxes))
+        for one, two in zip(before, after, strict=False):
             np.testing.assert_array_equal(one[:, :, ~own], two[:, :, ~own])
             assert (np.asarray(one[:, :, own]) != np.asarray(two[:, :, own])).any()
     # In a group all see each other.
     after = decoded(queries.at[0, 0].add(1.0), boxes)
     assert (np.asarray(before[0][:, 0, 1]) != np.asarray(after[0][:, 0, 1])).all()
-
-    @jax.jit
-    @jax.grad
-    def leaked(queries):
-        logits, after = decoded(queries, boxes)
-        return jnp.sum(logits[:, :, 6:]) + jnp.sum(after[:, :, 6:])
-
-    gradient = leaked(queries)
+    # Nor does the loss of the matched queries reach any other.
     np.testing.assert_array_equal(gradient[0, :6], 0)
-    assert (gradient[0, 6:] != 0).any(axis=-1).all()
+    assert (np.asarray(gradient[0, 6:]) != 0).any(axis=-1).all()
 
 
 def test_a_prior_is_a_normal_density_around_the_box():
@@ -85,10 +83,10 @@ def test_a_prior_is_a_normal_density_around_the_box():
 
 def test_boxes_change_by_their_own_size():
     boxes = jnp.array([[0.5, 0.5, 0.2, 0.4], [0.5, 0.5, 0.0, 0.4]])
-    found = changed(boxes, jnp.array([1.0, -0.5, np.log(2.0), 9.0]))
+    found = changed(boxes, jnp.array([[1.0, -0.5, np.log(2.0), 9.0]] * 2))
     expected = [[0.7, 0.3, 0.4, 0.4 * np.e**2], [0.51, 0.3, 0.02, 0.4 * np.e**2]]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-    np.testing.assert_array_equal(changed(boxes, jnp.zeros(4))[0], boxes[0])
+    np.testing.assert_array_equal(changed(boxes, jnp.zeros((2, 4)))[0], boxes[0])
 
 
 def test_queries_begin_as_the_best_places():
@@ -158,13 +156,13 @@ def canvases(count):
 
 
 def trained(objective, batch, steps):
-    """The state after training on one batch, and the losses of the last step."""
+    """The state after training on one batch."""
     spec = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), batch)
     state = jax.jit(lambda: objective.init(KEY, spec, objective.hyperparameters))()
-    step, sums = jax.jit(objective.step), {}
+    step = jax.jit(objective.step)
     for number in range(steps):
-        state, sums = step(state, batch, jax.random.fold_in(KEY, number))
-    return state, objective.summarize(sums)
+        state, _ = step(state, batch, jax.random.fold_in(KEY, number))
+    return state
 
 
 @pytest.mark.slow
@@ -175,10 +173,9 @@ def test_a_few_canvases_are_learnt_by_heart():
     batch = canvases(8)
     # Without objects there is nothing to divide by, and no number may become infinite.
     empty = {**batch, "labels": jnp.full_like(batch["labels"], -1)}
-    state, losses = trained(objective, empty, 2)
-    assert np.isfinite(losses["loss"]) or np.isnan(losses["loss"])
+    state = trained(objective, empty, 2)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state["params"]))
-    state, _ = trained(objective, batch, 120)
+    state = trained(objective, batch, 120)
     found = jax.tree.map(np.asarray, jax.jit(objective.predict)(state, batch, KEY))
     truth = []
     for boxes, labels in zip(
