@@ -72,7 +72,7 @@ class Detection(ABC):
     boxes in pixels of the image and labels -1 where there is no object. They may have "crowd"; and
     "size" (height, width) and "scale" of a picture that lies on a canvas.
 
-    model: called as model(image, train=bool).
+    model: called as model(image, train=bool), or with all that `inputs` gives.
     steps: the length of the run, over which the learning rate may be laid out.
     ema: enters the state as a hyperparameter. With a decay above zero, evaluation and prediction
       use averages of the parameters and of the batch statistics.

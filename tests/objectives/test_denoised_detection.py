@@ -177,8 +177,9 @@ def test_noise_is_near_or_farther_off_and_each_objects_own():
     # More padding, and another object in its place, leave an object's noise as it is.
     wide = np.pad(TRUTH, ((0, 0), (0, 2), (0, 0))), np.pad(LABELS, ((0, 0), (0, 2)))
     wide[1][:, MOST:] = -1
-    again = made(*wide)[1].reshape(2, GROUPS, 2, MOST + 2, 4)[:, :, :, :MOST]
+    drawn, again = made(*wide, label_noise=1.0)
+    again = again.reshape(2, GROUPS, 2, MOST + 2, 4)[:, :, :, :MOST]
     np.testing.assert_array_equal(again, boxes.reshape(2, GROUPS, 2, MOST, 4))
-    drawn, _ = made(TRUTH, LABELS, label_noise=1.0)
+    drawn = drawn.reshape(2, GROUPS, 2, MOST + 2)[..., :MOST].reshape(labels.shape)
     assert (drawn[labels < 0] == -1).all() and (drawn[labels >= 0] >= 0).all()
     assert (drawn != labels).any()
