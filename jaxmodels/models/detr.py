@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -195,16 +195,14 @@ class Layer(nn.Module):
         y = nn.relu(dense(self.hidden, name="linear_0")(x))
         return self.added("norm", x, dense(self.width, name="linear_1")(y), train)
 
-    def attend(
-        self, name: str, query: Array, key: Array, value: Array, **limits: Array | None
-    ) -> Array:
+    def attend(self, name: str, query: Array, key: Array, value: Array, **options: Any) -> Array:
         """Attends from queries to values by their keys."""
         dense = partial(Dense, self.width, dtype=self.dtype, kernel_init=_xavier)
         query, key, value = (
             dense(name=f"{name}_{part}")(x).reshape(*x.shape[:2], self.heads, -1)
             for part, x in (("query", query), ("key", key), ("value", value))
         )
-        out = attention(query, key, value, causal=False, **limits)
+        out = attention(query, key, value, causal=False, **options)
         return dense(name=f"{name}_out")(out.reshape(*out.shape[:2], -1))
 
     def added(self, name: str, x: Array, y: Array, train: bool) -> Array:

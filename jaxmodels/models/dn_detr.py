@@ -201,16 +201,16 @@ class DNDETR(nn.Module):
         """Gives each place of the coarsest features what all others have."""
         if not self.encoder_layers:
             return x
-        shape = (*x.shape[:3], self.width)
+        size = x.shape[1], x.shape[2]
         x = Conv(self.width, (1, 1), dtype=self.dtype, name="input_projection")(x)
         x = x.reshape(len(x), -1, self.width)
-        places = jnp.asarray(sine_positions(shape[1:3], self.width), self.dtype)
+        places = jnp.asarray(sine_positions(size, self.width), self.dtype)
         places = jnp.broadcast_to(places, x.shape)
         for number in range(self.encoder_layers):
             name = f"encoder_{number}"
             layer = Layer(self.width, self.heads, self.hidden, dtype=self.dtype, name=name)
             x = layer(x, places, train=train)
-        return x.reshape(shape)
+        return x.reshape(len(x), *size, self.width)
 
     def proposals(
         self, levels: dict[int, Array], dense: DenseOutputs, sides: Float[Array, " 2"]

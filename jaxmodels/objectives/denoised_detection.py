@@ -91,7 +91,9 @@ class DenoisedDetection(Detection):
         if outputs.noised_logits.shape[2]:
             both = _over_layers(of_noised, outputs.noised_logits, outputs.noised_boxes)
             loss += sum(both) / self.groups
-        targets = aligned_targets(*outputs.dense, objects, most=self.positives)
+        logits, boxes, points, strides = outputs.dense
+        most = self.positives
+        targets = aligned_targets(logits, boxes, points, strides, objects, most=most)
         classes, misses = dense_losses(outputs.dense, targets, self.class_loss, "giou")
         loss += self.dense_weight * (classes + self.weights.overlap * misses)
         count = jnp.sum(objects.exist, axis=-1).astype(jnp.float32)
