@@ -89,6 +89,7 @@ def test_boxes_change_by_their_own_size():
     np.testing.assert_array_equal(changed(boxes, jnp.zeros((2, 4)))[0], boxes[0])
 
 
+@pytest.mark.slow
 def test_queries_begin_as_the_best_places():
     model = DNDETRConfig(**{**SMALL, "decoder_layers": 1}).create(CLASSES)
     image = jax.random.normal(KEY, (2, 32, 48, 3))
