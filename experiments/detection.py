@@ -2,6 +2,7 @@
 
     python -m experiments.detection                                         # scattered digits
     python -m experiments.detection --preset bccd --data-dir DIR            # blood cells
+    python -m experiments.detection --preset bccd-dn-detr --data-dir DIR    # by a transformer
     python -m experiments.detection --preset bccd-lite0 --data-dir DIR --init-from WEIGHTS
     python -m experiments.detection --data instances.json --image-size 320  # COCO's format
     python -m experiments.detection --workdir RUN --mode predict --input ./new --output new.jsonl
@@ -37,6 +38,7 @@ from jaxmodels.objectives.box_augmentation import (
     BoxAugmentationConfig,
     make_box_augmentation,
 )
+from jaxmodels.objectives.denoised_detection import DenoisedDetection
 from jaxmodels.objectives.dense_detection import DenseDetection
 from jaxmodels.objectives.detection import Choice, Detection
 from jaxmodels.objectives.optimizers import OptimizerConfig
@@ -150,7 +152,7 @@ def make_detection(config: DetectionConfig, classes: int, most: int) -> Detectio
     most: objects of a picture.
 
     Raises:
-      InputError: DETR with fewer queries than objects.
+      InputError: fewer queries than objects.
     """
     options: Any = chosen_options(config.model)
     common: dict[str, Any] = {
@@ -161,14 +163,17 @@ def make_detection(config: DetectionConfig, classes: int, most: int) -> Detectio
         "ema": config.ema,
         "accumulate": config.compute.accumulate,
     }
-    if config.model.model == "detr":
+    if config.model.model != "fcos":
         if options.queries < most:
             raise InputError(
                 f"queries = {options.queries}; a picture has {most} objects: give --queries {most}"
                 " or more"
             )
-        choice = Choice(most=config.detections, least=config.least_score)
-        return SetDetection(**common, choice=choice, no_object=options.no_object)
+        common["choice"] = Choice(most=config.detections, least=config.least_score)
+        if config.model.model == "detr":
+            return SetDetection(**common, no_object=options.no_object)
+        names = ("class_loss", "dense_weight", "positives", "groups", "label_noise", "box_noise")
+        return DenoisedDetection(**common, **{name: getattr(options, name) for name in names})
     choice = Choice(
         most=config.detections,
         candidates=options.candidates,

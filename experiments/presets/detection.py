@@ -23,6 +23,13 @@ PRESETS = {
         cost="40 minutes of one core",
         command="--data-dir DIR",
     ),
+    "bccd-dn-detr": Preset(
+        flags={**_BCCD, "model": "dn_detr", "steps": 2600, "learning_rate": 1e-3},
+        source="Li et al. 2022 and Zhang et al. 2023, with a dense head, from scratch",
+        expected=_NOT_MEASURED,
+        cost=_NOT_MEASURED,
+        command="--data-dir DIR",
+    ),
     "bccd-lite0": Preset(
         flags={**_BCCD, "backbone": "lite0", "steps": 1300, "learning_rate": 1e-3},
         source="the same with EfficientNet-Lite0's published weights",

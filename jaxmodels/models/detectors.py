@@ -11,6 +11,7 @@ from jaxtyping import DTypeLike
 from jaxmodels.errors import InputError
 from jaxmodels.models import classifiers, detr_names
 from jaxmodels.models.detr import DETRConfig
+from jaxmodels.models.dn_detr import DNDETRConfig
 from jaxmodels.models.efficientnet import EfficientNetConfig
 from jaxmodels.models.fcos import LITES, RESNETS, FCOSConfig
 from jaxmodels.models.options import chosen_options
@@ -27,9 +28,11 @@ class DetectionModels:
     """Detectors of objects in pictures."""
 
     model: str = "fcos"
-    """Architecture: fcos, dense and without anchors, or detr, which finds a set of objects."""
+    """Architecture: fcos, dense and without anchors; detr, which finds a set of objects, as
+    published; or dn_detr, which does so from few pictures."""
     fcos: FCOSConfig = field(default_factory=FCOSConfig)
     detr: DETRConfig = field(default_factory=DETRConfig)
+    dn_detr: DNDETRConfig = field(default_factory=DNDETRConfig)
 
     def validate(self) -> None:
         """Raises InputError for an unknown model, or options that it cannot have."""

@@ -3,13 +3,13 @@
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, DTypeLike, Float
+from jaxtyping import Array, DTypeLike, Float, Int
 
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.models.fcos import BACKBONES, make_backbone
@@ -163,7 +163,8 @@ class DETR(nn.Module):
 class Layer(nn.Module):
     """Self-attention, attention to a memory if there is one, and two linear layers.
 
-    Positions are added to queries and keys, not to values.
+    Positions are added to queries and keys, not to values. What is of several documents sees its
+    own alone; the bias is of the scores of attention to the memory (see `layers.attention`).
     """
 
     width: int
@@ -180,25 +181,28 @@ class Layer(nn.Module):
         memory: Float[Array, "batch places width"] | None = None,
         places: Float[Array, "batch places width"] | None = None,
         *,
+        documents: Int[Array, "batch length"] | None = None,
+        bias: Float[Array, "batch heads length places"] | None = None,
         train: bool,
     ) -> Float[Array, "batch length width"]:
-        y = self.attend("self", x + positions, x + positions, x)
+        y = self.attend("self", x + positions, x + positions, x, documents=documents)
         x = self.added("self_norm", x, y, train)
-        if memory is not None and places is not None:
-            y = self.attend("cross", x + positions, memory + places, memory)
+        if memory is not None:
+            key = memory if places is None else memory + places
+            y = self.attend("cross", x + positions, key, memory, bias=bias)
             x = self.added("cross_norm", x, y, train)
         dense = partial(Dense, dtype=self.dtype, kernel_init=_xavier)
         y = nn.relu(dense(self.hidden, name="linear_0")(x))
         return self.added("norm", x, dense(self.width, name="linear_1")(y), train)
 
-    def attend(self, name: str, query: Array, key: Array, value: Array) -> Array:
+    def attend(self, name: str, query: Array, key: Array, value: Array, **options: Any) -> Array:
         """Attends from queries to values by their keys."""
         dense = partial(Dense, self.width, dtype=self.dtype, kernel_init=_xavier)
         query, key, value = (
             dense(name=f"{name}_{part}")(x).reshape(*x.shape[:2], self.heads, -1)
             for part, x in (("query", query), ("key", key), ("value", value))
         )
-        out = attention(query, key, value, causal=False)
+        out = attention(query, key, value, causal=False, **options)
         return dense(name=f"{name}_out")(out.reshape(*out.shape[:2], -1))
 
     def added(self, name: str, x: Array, y: Array, train: bool) -> Array:

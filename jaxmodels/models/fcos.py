@@ -6,6 +6,7 @@ trained to be the overlap of the box (see `objectives.dense_detection`).
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -31,7 +32,7 @@ CLASS_LOSSES = ("cross_entropy", "varifocal", "focal")
 BOX_LOSSES = ("giou", "diou")
 STRIDES = (2, 4, 8, 16, 32, 64)
 _WIDTHS = {2: 24, 4: 32, 8: 64, 16: 96, 32: 128, 64: 128}  # of the tiny backbone
-_PRIOR = 0.01  # probability of every class at the start (Lin et al. 2017, section 3.3)
+PRIOR = 0.01  # probability of every class at the start (Lin et al. 2017, section 3.3)
 _LARGEST = 8.0  # log of the largest distance in strides
 
 
@@ -81,34 +82,41 @@ class FCOSConfig:
 
     def validate(self) -> None:
         """Raises InputError for an unknown name, or a number out of range."""
-        require_known("backbone", self.backbone, BACKBONES)
-        require_known("norm", self.norm, NORMS)
+        require_pyramid(self)
         require_known("assignment", self.assignment, ASSIGNMENTS)
         require_known("class_loss", self.class_loss, CLASS_LOSSES)
         require_known("box_loss", self.box_loss, BOX_LOSSES)
-        require_at_least(1, self, "width", "candidates")
+        require_at_least(1, self, "candidates")
         for name, most in (("nms", 1.0), ("soft_nms", 100.0), ("box_weight", 1e6)):
             if not 0 <= getattr(self, name) <= most:
                 raise InputError(f"{name} = {getattr(self, name)}; expected 0 to {most:g}")
-        require_at_least(0, self, "depth")
-        follow = all(b == 2 * a for a, b in zip(self.strides, self.strides[1:]))
-        least = 2 if self.backbone in (TINY, *LITES) else 4
-        most = 64 if self.backbone == TINY else 32
-        fits = bool(self.strides) and follow and set(self.strides) <= set(STRIDES)
-        if not fits or self.strides[0] < least or self.strides[-1] > most:
-            shown = " ".join(map(str, self.strides))
-            raise InputError(
-                f"strides = {shown}; expected powers of 2, each twice the one before, from {least}"
-                f" to {most} with --backbone {self.backbone}, as 8 16 32"
-            )
-        if self.norm == "group" and self.width % 8:
-            raise InputError(f"width = {self.width}; expected a multiple of 8 with --norm group")
 
     def create(self, classes: int, dtype: DTypeLike = jnp.float32) -> "FCOS":
         """Creates the detector."""
         self.validate()
         backbone = make_backbone(self.backbone, self.strides[-1], dtype)
         return FCOS(classes, backbone, self.strides, self.width, self.depth, self.norm, dtype)
+
+
+def require_pyramid(config: Any) -> None:
+    """Raises InputError for options of backbone, pyramid and head that do not go together."""
+    require_known("backbone", config.backbone, BACKBONES)
+    require_known("norm", config.norm, NORMS)
+    require_at_least(1, config, "width")
+    require_at_least(0, config, "depth")
+    strides = config.strides
+    follow = all(b == 2 * a for a, b in pairwise(strides))
+    least = 2 if config.backbone in (TINY, *LITES) else 4
+    most = 64 if config.backbone == TINY else 32
+    fits = bool(strides) and follow and set(strides) <= set(STRIDES)
+    if not fits or strides[0] < least or strides[-1] > most:
+        shown = " ".join(map(str, strides))
+        raise InputError(
+            f"strides = {shown}; expected powers of 2, each twice the one before, from {least}"
+            f" to {most} with --backbone {config.backbone}, as 8 16 32"
+        )
+    if config.norm == "group" and config.width % 8:
+        raise InputError(f"width = {config.width}; expected a multiple of 8 with --norm group")
 
 
 def make_backbone(name: str, most: int, dtype: DTypeLike = jnp.float32) -> nn.Module:
@@ -169,13 +177,7 @@ class FCOS(nn.Module):
             scales, train=train
         )
         head = Head(self.classes, self.width, self.depth, self.norm, self.dtype, name="head")
-        logits, distances = zip(*(head(level, at, train=train) for at, level in levels.items()))
-        sizes = {at: (level.shape[1], level.shape[2]) for at, level in levels.items()}
-        points, strides = map(jnp.asarray, places_of(sizes))
-        # Distances to the left, upper, right and lower edge, in strides.
-        edges = jnp.concatenate(distances, 1) * strides[:, None]
-        boxes = jnp.concatenate([points - edges[..., :2], points + edges[..., 2:]], axis=-1)
-        return DenseOutputs(jnp.concatenate(logits, 1), boxes, points, strides)
+        return dense_outputs(head, levels, train=train)
 
 
 class Pyramid(nn.Module):
@@ -220,7 +222,7 @@ class Head(nn.Module):
     ) -> tuple[Float[Array, "batch places classes"], Float[Array, "batch places 4"]]:
         """Gives logits, and distances in strides to the edges of a box."""
         batch = len(x)
-        prior = nn.initializers.constant(-math.log((1 - _PRIOR) / _PRIOR))
+        prior = nn.initializers.constant(-math.log((1 - PRIOR) / PRIOR))
         logits = self.last("logits", self.classes, prior)(self.tower("class", x, stride, train))
         edges = self.last("edges", 4, nn.initializers.zeros)(self.tower("box", x, stride, train))
         # Each level learns the size of its boxes (FCOS, section 3.2).
@@ -259,6 +261,21 @@ class Norm(nn.Module):
         if self.kind == "batch":
             return BatchNorm(dtype=self.dtype, name="batch")(x, train=train)
         return GroupNorm(x.shape[-1] // 8, dtype=self.dtype, name="group")(x)
+
+
+def dense_outputs(head: Head, levels: dict[int, Array], *, train: bool) -> DenseOutputs:
+    """Gives what a head finds on all levels of a pyramid."""
+    logits, distances = zip(*(head(level, at, train=train) for at, level in levels.items()))
+    points, strides = map(jnp.asarray, places_of(sizes_of(levels)))
+    # Distances to the left, upper, right and lower edge, in strides.
+    edges = jnp.concatenate(distances, 1) * strides[:, None]
+    boxes = jnp.concatenate([points - edges[..., :2], points + edges[..., 2:]], axis=-1)
+    return DenseOutputs(jnp.concatenate(logits, 1), boxes, points, strides)
+
+
+def sizes_of(levels: dict[int, Array]) -> dict[int, tuple[int, int]]:
+    """Returns height and width of each level, by its stride."""
+    return {at: (level.shape[1], level.shape[2]) for at, level in levels.items()}
 
 
 def places_of(

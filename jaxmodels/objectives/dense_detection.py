@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxmodels.objectives.dense_targets import Objects, Targets, aligned_targets, centre_targets
 from jaxmodels.objectives.detection import Detection, PictureLosses, objects_in
@@ -39,16 +40,8 @@ class DenseDetection(Detection):
     def picture_losses(self, outputs: Any, batch: Batch) -> PictureLosses:
         """Computes the losses of each picture; a positive counts by its quality where places are
         assigned by it."""
-        targets = jax.lax.stop_gradient(self.targets(outputs, objects_in(batch)))
-        hot = jax.nn.one_hot(targets.labels, self.classes)
-        if self.class_loss != "focal":
-            hot *= targets.quality[..., None]
-        each = CLASS_LOSSES[self.class_loss](outputs.logits, hot)
-        class_loss = jnp.sum(jnp.where(targets.counted[..., None], each, 0), axis=(1, 2))
-        overlap = BOX_LOSSES[self.box_loss](outputs.boxes, targets.boxes)
-        # What has no object has no gradient, whatever its box is.
-        misses = jnp.where(targets.weights > 0, 1 - overlap, 0)
-        box_loss = jnp.sum(targets.weights * misses, axis=-1)
+        targets = self.targets(outputs, objects_in(batch))
+        class_loss, box_loss = dense_losses(outputs, targets, self.class_loss, self.box_loss)
         loss = class_loss + self.box_weight * box_loss
         return PictureLosses(loss, class_loss, box_loss, targets.count)
 
@@ -73,3 +66,19 @@ class DenseDetection(Detection):
             sigma=choice.sigma,
             least=choice.least,
         )
+
+
+def dense_losses(
+    outputs: Any, targets: Targets, class_loss: str, box_loss: str
+) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
+    """Sums the losses of classes and of boxes of each picture, by the names of both."""
+    targets = jax.lax.stop_gradient(targets)
+    hot = jax.nn.one_hot(targets.labels, outputs.logits.shape[-1])
+    if class_loss != "focal":
+        hot *= targets.quality[..., None]
+    each = CLASS_LOSSES[class_loss](outputs.logits, hot)
+    of_classes = jnp.sum(jnp.where(targets.counted[..., None], each, 0), axis=(1, 2))
+    overlap = BOX_LOSSES[box_loss](outputs.boxes, targets.boxes)
+    # What has no object has no gradient, whatever its box is.
+    misses = jnp.where(targets.weights > 0, 1 - overlap, 0)
+    return of_classes, jnp.sum(targets.weights * misses, axis=-1)

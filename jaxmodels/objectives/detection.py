@@ -72,7 +72,7 @@ class Detection(ABC):
     boxes in pixels of the image and labels -1 where there is no object. They may have "crowd"; and
     "size" (height, width) and "scale" of a picture that lies on a canvas.
 
-    model: called as model(image, train=bool).
+    model: called as model(image, train=bool), or with all that `inputs` gives.
     steps: the length of the run, over which the learning rate may be laid out.
     ema: enters the state as a hyperparameter. With a decay above zero, evaluation and prediction
       use averages of the parameters and of the batch statistics.
@@ -97,9 +97,13 @@ class Detection(ABC):
     def detections(self, outputs: Any) -> Detections:
         """Chooses the detections of each picture."""
 
-    def weighed(self, batch: Batch) -> Batch:
+    def weighed(self, batch: Batch, key: Key[Array, ""]) -> Batch:
         """Adds to a whole training batch what the losses of its pictures need to know of it."""
         return batch
+
+    def inputs(self, batch: Batch) -> tuple[Array, ...]:
+        """Returns what the model is given of a batch."""
+        return (batch["image"],)
 
     @property
     def hyperparameters(self) -> Hyperparameters:
@@ -129,7 +133,7 @@ class Detection(ABC):
             of_trained(self.loss, state),
             state["params"],
             state["batch_stats"],
-            self.weighed(batch),
+            self.weighed(batch, key),
             key,
             self.accumulate,
         )
@@ -150,7 +154,7 @@ class Detection(ABC):
         """Computes the losses of a training batch, and the batch statistics after it."""
         outputs, changed = self.model.apply(
             {"params": params, "batch_stats": batch_stats},
-            batch["image"],
+            *self.inputs(batch),
             train=True,
             rngs={"dropout": key},
             mutable=["batch_stats"],
@@ -169,7 +173,7 @@ class Detection(ABC):
 
             return of_trained(of_part, state)
 
-        batch = self.weighed(batch)
+        batch = self.weighed(batch, key)
 
         def compute(params: PyTree) -> Float[Array, " batch"]:
             total, count = (
@@ -206,7 +210,8 @@ class Detection(ABC):
 
     def outputs(self, state: State, batch: Batch) -> Any:
         """Computes what the model gives in evaluation."""
-        return self.model.apply(learned_of(state, "batch_stats"), batch["image"], train=False)
+        variables = learned_of(state, "batch_stats")
+        return self.model.apply(variables, *self.inputs(batch), train=False)
 
 
 def objects_in(batch: Batch) -> Objects:

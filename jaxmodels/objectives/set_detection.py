@@ -6,13 +6,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key, Num
+from jaxtyping import Array, Float, Key, Num
 
 from jaxmodels import across
 from jaxmodels.objectives.dense_targets import Objects
 from jaxmodels.objectives.detection import Detection, PictureLosses, objects_in
-from jaxmodels.ops.assignment import assign
-from jaxmodels.ops.boxes import Detections, centred, cornered, generalized_iou
+from jaxmodels.objectives.set_matching import SetWeights, box_losses, matched, surest
+from jaxmodels.ops.boxes import Detections
 from jaxmodels.protocol import Batch, Mean, State
 
 _SHARE = "class_share"  # the column that objects per weight of classes go in, equal for all
@@ -29,16 +29,13 @@ class SetDetection(Detection):
     model: gives logits [layers, batch, queries, classes + 1], boxes [layers, batch, queries, 4] as
       centre and size in shares of the picture, and sides [2], as `models.detr.SetOutputs`.
     no_object: weight of queries without an object in the loss of classes.
-    class_cost: of the probability of the label in the assignment.
-    distance_weight, overlap_weight: of L1 and of 1 - generalized IoU, in assignment and loss.
+    weights: of the assignment and of the losses of boxes.
     """
 
     no_object: float = 0.1
-    class_cost: float = 1.0
-    distance_weight: float = 5.0
-    overlap_weight: float = 2.0
+    weights: SetWeights = SetWeights()
 
-    def weighed(self, batch: Batch) -> Batch:
+    def weighed(self, batch: Batch, key: Key[Array, ""]) -> Batch:
         """Adds the objects of the global batch per weight of its queries' classes."""
         count = jnp.sum(objects_in(batch).exist, axis=-1)
         objects, weights = across.total((jnp.sum(count), jnp.sum(self._class_weights(count))))
@@ -65,7 +62,8 @@ class SetDetection(Detection):
         self, logits: Array, boxes: Array, objects: Objects
     ) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
         """Computes the sums of both losses of each picture."""
-        queries = jax.lax.stop_gradient(self.matched(logits, boxes, objects))
+        likely = jax.nn.softmax(logits)
+        queries = matched(likely, boxes, objects, self.weights)
         batch, count = logits.shape[:2]
         # A query that nothing is matched to keeps the outcome of no object.
         places = jnp.where(objects.exist, queries, count)
@@ -78,25 +76,8 @@ class SetDetection(Detection):
         weights = jnp.where(labels == self.classes, self.no_object, 1.0)
         class_loss = jnp.sum(weights * surprise, axis=-1)
         found = jnp.take_along_axis(boxes, jnp.maximum(queries, 0)[..., None], axis=1)
-        distance = jnp.sum(jnp.abs(found - centred(objects.boxes)), axis=-1)
-        miss = 1 - generalized_iou(cornered(found), objects.boxes)
-        each = self.distance_weight * distance + self.overlap_weight * miss
+        each = box_losses(found, objects.boxes, self.weights)
         return class_loss, jnp.sum(jnp.where(objects.exist, each, 0), axis=-1)
-
-    def matched(
-        self,
-        logits: Float[Array, "batch queries outcomes"],
-        boxes: Float[Array, "batch queries 4"],
-        objects: Objects,
-    ) -> Int[Array, "batch most"]:
-        """Gives each object a query of its own; -1 to what does not exist."""
-        likely = jax.nn.softmax(logits).swapaxes(1, 2)
-        likely = jnp.take_along_axis(likely, objects.labels[..., None], axis=1)
-        truth = centred(objects.boxes)
-        distance = jnp.sum(jnp.abs(truth[:, :, None] - boxes[:, None]), axis=-1)
-        overlap = generalized_iou(objects.boxes[:, :, None], cornered(boxes)[:, None])
-        cost = self.distance_weight * distance - self.overlap_weight * overlap
-        return jax.vmap(assign)(cost - self.class_cost * likely, objects.exist)
 
     def evaluate(self, state: State, batch: Batch, key: Key[Array, ""]) -> dict[str, Mean]:
         """Sums both losses over the valid pictures of a batch."""
@@ -120,17 +101,4 @@ class SetDetection(Detection):
     def detections(self, outputs: Any) -> Detections:
         """Chooses the surest queries, each with its likeliest class."""
         likely = jax.nn.softmax(outputs.logits[-1])[..., : self.classes]
-        scores, labels = jnp.max(likely, axis=-1), jnp.argmax(likely, axis=-1)
-        most = self.choice.most
-        best, rows = jax.lax.top_k(scores, min(most, scores.shape[-1]))
-        sides = jnp.concatenate([outputs.sides, outputs.sides])
-        boxes = cornered(outputs.boxes[-1]) * sides
-        boxes = jnp.take_along_axis(boxes, rows[..., None], axis=1)
-        labels = jnp.take_along_axis(labels, rows, axis=1)
-        labels = jnp.where(best > self.choice.least, labels, -1)
-        missing = (0, 0), (0, most - best.shape[-1])
-        return Detections(
-            jnp.pad(boxes, (*missing, (0, 0))),
-            jnp.pad(best, missing),
-            jnp.pad(labels, missing, constant_values=-1),
-        )
+        return surest(likely, outputs.boxes[-1], outputs.sides, self.choice)

@@ -111,6 +111,8 @@ def test_a_folder_of_pictures_to_a_file_of_boxes(tmp_path, capsys):
         slow({"model": "detr", "detr.backbone": "tiny", "detr.width": 16, "heads": 2,
               "hidden": 16, "encoder_layers": 1, "decoder_layers": 2, "queries": 8,
               "stride": 16, "dropout": 0.1}),
+        slow({"model": "dn_detr", "dn_detr.strides": (8, 16), "dn_detr.width": 16, "heads": 2,
+              "hidden": 16, "decoder_layers": 2, "queries": 12, "groups": 2, "depth": 0}),
     ],
 )  # fmt: skip
 def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path, model):

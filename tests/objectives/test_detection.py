@@ -11,7 +11,9 @@ import pytest
 from flax import linen as nn
 
 from jaxmodels.models.detr import SetOutputs
+from jaxmodels.models.dn_detr import RefinedOutputs
 from jaxmodels.models.fcos import DenseOutputs, places_of
+from jaxmodels.objectives.denoised_detection import DenoisedDetection
 from jaxmodels.objectives.dense_detection import DenseDetection
 from jaxmodels.objectives.detection import Choice
 from jaxmodels.objectives.optimizers import OptimizerConfig
@@ -50,6 +52,19 @@ class Queries(nn.Module):
         return SetOutputs(x[..., : CLASSES + 1], nn.sigmoid(x[..., CLASSES + 1 :]), sides)
 
 
+class Refined(nn.Module):
+    """Both, with one class less for the queries, and a linear layer for noised objects."""
+
+    @nn.compact
+    def __call__(self, x, labels=None, boxes=None, *, train=False):
+        dense, found = Dense()(x), Queries()(x)
+        if labels is None or boxes is None:
+            boxes = jnp.zeros((len(x), 0, 0, 4))
+        boxes = jnp.tile(boxes.reshape(len(x), -1, 4), (2, 1, 1, 1))
+        noised = nn.Dense(CLASSES)(boxes), nn.sigmoid(4 * boxes - 2 + nn.Dense(4)(boxes))
+        return RefinedOutputs(found.logits[..., 1:], found.boxes, found.sides, dense, *noised)
+
+
 def batch_of(count=BATCH, seed=0):
     """Pictures with from none to all boxes."""
     generator = np.random.default_rng(seed)
@@ -68,6 +83,8 @@ def objective_of(kind, **options):
     common = {"classes": CLASSES, "optimizer": SGD, "steps": 10}
     if kind == "set":
         return SetDetection(model=Queries(), **common, **options)
+    if kind == "denoised":
+        return DenoisedDetection(model=Refined(), **common, **options)
     return DenseDetection(model=Dense(), **common, **options)
 
 
@@ -81,7 +98,7 @@ def assert_same(a, b, **tolerance):
         np.testing.assert_allclose(one, other, **tolerance)
 
 
-@pytest.mark.parametrize("kind", ["dense", slow("set")])
+@pytest.mark.parametrize("kind", ["dense", slow("set"), slow("denoised")])
 def test_positives_are_counted_over_all_parts_and_devices(kind):
     objective, batch = objective_of(kind, ema=0.9), batch_of()
     state = started(objective, batch)
@@ -101,7 +118,7 @@ def test_positives_are_counted_over_all_parts_and_devices(kind):
     assert objective.summarize(total) == pytest.approx(losses, rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", [slow("dense"), slow("set")])
+@pytest.mark.parametrize("kind", [slow("dense"), slow("set"), slow("denoised")])
 def test_losses_of_pictures_are_those_of_the_step(kind):
     objective, batch = objective_of(kind), batch_of()
     state = started(objective, batch)
@@ -110,19 +127,15 @@ def test_losses_of_pictures_are_those_of_the_step(kind):
     assert float(jax.jit(losses)(params).mean()) == pytest.approx(objective.summarize(sums)["loss"])
 
 
-@pytest.mark.parametrize("kind", [slow("dense"), "set"])
+@pytest.mark.parametrize("kind", [slow("dense"), "set", slow("denoised")])
 def test_an_evaluation_is_the_same_however_the_split_is_divided(kind):
     objective, batch = objective_of(kind), batch_of()
     state = started(objective, batch)
-    valid = jnp.arange(BATCH) < 7
+    split = {**batch, "valid": jnp.arange(BATCH) < 7, "position": jnp.arange(BATCH)}
     evaluate = jax.jit(objective.evaluate)
-    at_once = evaluate(state, {**batch, "valid": valid}, KEY)
+    at_once = evaluate(state, split, KEY)
     pieces = [
-        evaluate(
-            state,
-            {name: column[rows] for name, column in {**batch, "valid": valid}.items()},
-            KEY,
-        )
+        evaluate(state, {name: column[rows] for name, column in split.items()}, KEY)
         for rows in (slice(0, 4), slice(4, 8))
     ]
     added = jax.tree.map(jnp.add, *pieces)
