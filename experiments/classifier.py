@@ -21,13 +21,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from experiments.class_predictions import prediction_line, probabilities_of
 from experiments.exports.classifier import classifier_programs as program_exports
 from experiments.exports.common import Exports
 from experiments.exports.images import export_classifier
 from experiments.exports.keras import export_keras
-from experiments.presets.classifier import PRESETS
-from experiments.published_images import (
+from experiments.parts.class_predictions import prediction_line, probabilities_of
+from experiments.parts.published_images import (
     NONE,
     classes_without_images,
     flags_alone,
@@ -35,6 +34,7 @@ from experiments.published_images import (
     normalization_of,
     scaled,
 )
+from experiments.presets.classifier import PRESETS
 from jaxmodels.data.dataset import evaluation_splits
 from jaxmodels.data.images import (
     CropConfig,

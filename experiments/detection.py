@@ -18,8 +18,8 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
-from experiments.detection_predictions import prediction_line
 from experiments.exports.detection import detection_programs, export_detector
+from experiments.parts.detection_predictions import prediction_line
 from experiments.presets.detection import PRESETS
 from experiments.reports.detection import AP_SCORES, report
 from jaxmodels.data.boxes import BoxConfig, BoxData, boxes_elsewhere, load_boxes

@@ -19,12 +19,12 @@ from typing import Annotated, ClassVar
 
 import jax.numpy as jnp
 
-from experiments.elsewhere import images_elsewhere
 from experiments.exports.gan import gan_programs
-from experiments.judges import JudgeConfig, Judges
+from experiments.parts.elsewhere import images_elsewhere
+from experiments.parts.judges import JudgeConfig, Judges
+from experiments.parts.sampling import SamplingConfig, conditions_of
 from experiments.presets.gan import PRESETS
 from experiments.reports.gan import GANReport, scores_of
-from experiments.sampling import SamplingConfig, conditions_of
 from jaxmodels.data.images import (
     DataConfig,
     ImageData,

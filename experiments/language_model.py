@@ -26,8 +26,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.exports.language_model import export_language_model, language_model_programs
+from experiments.parts.writing import WritingConfig, added, conditions_of, prompts_of, texts_of
 from experiments.presets.language_model import PRESETS
-from experiments.writing import WritingConfig, added, conditions_of, prompts_of, texts_of
 from jaxmodels.data.text import TextConfig, TextData, load_text
 from jaxmodels.data.text.keeping import keep_tokenizer
 from jaxmodels.data.text.lines import read_text_lines

@@ -20,9 +20,9 @@ from typing import Any, ClassVar, Literal
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.class_predictions import prediction_line
 from experiments.exports.classifier import text_programs
 from experiments.exports.common import Exports
+from experiments.parts.class_predictions import prediction_line
 from experiments.presets.sentiment import PRESETS
 from experiments.reports.sentiment import report
 from jaxmodels.data.dataset import TRAIN, evaluation_splits

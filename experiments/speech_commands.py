@@ -18,8 +18,8 @@ from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
 
-from experiments.class_predictions import prediction_line
 from experiments.exports.classifier import classifier_programs
+from experiments.parts.class_predictions import prediction_line
 from experiments.presets.speech_commands import PRESETS
 from experiments.reports.speech_commands import report
 from jaxmodels.data.audio import (

@@ -21,19 +21,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.presets.speech_synthesis import PRESETS
-from experiments.reports.speech_synthesis import SCORES, Voices, report
-from experiments.speech_frames import FramesConfig
-from experiments.speech_judge import Judge, JudgeConfig
-from experiments.speech_texts import (
+from experiments.parts.speech_frames import FramesConfig
+from experiments.parts.speech_judge import Judge, JudgeConfig
+from experiments.parts.speech_texts import (
     Texts,
     TextsConfig,
     fingerprint_of_g2p,
     read_texts,
     texts_of,
 )
-from experiments.speech_vocoder import Sounding, SoundingConfig
-from experiments.written_sounds import SoundWriter
+from experiments.parts.speech_vocoder import Sounding, SoundingConfig
+from experiments.parts.written_sounds import SoundWriter
+from experiments.presets.speech_synthesis import PRESETS
+from experiments.reports.speech_synthesis import SCORES, Voices, report
 from jaxmodels import across
 from jaxmodels.data.audio import AudioConfig, SoundData, load_sounds
 from jaxmodels.data.dataset import TRAIN, evaluation_splits

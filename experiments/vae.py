@@ -21,12 +21,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.elsewhere import images_elsewhere
 from experiments.exports.vae import vae_programs
-from experiments.judges import JudgeConfig, Judges
+from experiments.parts.elsewhere import images_elsewhere
+from experiments.parts.judges import JudgeConfig, Judges
+from experiments.parts.sampling import SamplingConfig, conditions_of
 from experiments.presets.vae import PRESETS
 from experiments.reports.vae import VAEReport, scores_of
-from experiments.sampling import SamplingConfig, conditions_of
 from jaxmodels import across
 from jaxmodels.data.images import (
     DataConfig,

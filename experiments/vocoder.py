@@ -19,10 +19,10 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
+from experiments.parts.speech_frames import FramesConfig
+from experiments.parts.written_sounds import SoundWriter
 from experiments.presets.vocoder import PRESETS
 from experiments.reports.vocoder import SCORES, report
-from experiments.speech_frames import FramesConfig
-from experiments.written_sounds import SoundWriter
 from jaxmodels.data.audio import AudioConfig, is_streamed, load_sounds, read_sounds
 from jaxmodels.data.dataset import TRAIN, evaluation_splits
 from jaxmodels.errors import InputError

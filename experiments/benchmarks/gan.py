@@ -22,7 +22,7 @@ with labels and without, the DCGAN of PyTorch's tutorial as published (eager, im
 - The table has the time that each really took, and steps and images per second of that time, in
   which ours compiles.
 
-A classifier of the data (experiments.judges) scores samples at the size of the data against all
+A classifier of the data (parts.judges) scores samples at the size of the data against all
 test images. Samples of 64 x 64 are brought back to that size in two ways: by the bilinear filter
 with antialias, and by undoing the resizing of the training images (least squares). The distance of
 real images to themselves after each way is printed. PyTorch's generators are sampled with running
@@ -50,7 +50,7 @@ from experiments.benchmarks.alternate import time_in_turns
 from experiments.benchmarks.gan_peers import TASKS
 from experiments.benchmarks.step_table import Row, matrix_product_pace, step_table
 from experiments.benchmarks.torch_dcgan import RESIZINGS, torch_resize, torch_train
-from experiments.judges import Judge, JudgeConfig, Judges, to_bytes
+from experiments.parts.judges import Judge, JudgeConfig, Judges, to_bytes
 from jaxmodels.data import Resident
 from jaxmodels.data.images import ImageData, load_images
 from jaxmodels.errors import InputError, RunError, require_known

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.exports.common import names_of
-from experiments.published_images import white_of
+from experiments.parts.published_images import white_of
 from jaxmodels.data.images import ImageData
 from jaxmodels.data.images.normalization import Normalization
 from jaxmodels.errors import InputError, require_known

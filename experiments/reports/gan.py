@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.judges import Judges, stored_images, to_bytes
+from experiments.parts.judges import Judges, stored_images, to_bytes
 from jaxmodels.errors import InputError
 from jaxmodels.metrics.generative import (
     NAMES,

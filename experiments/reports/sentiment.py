@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from experiments.class_predictions import probabilities_of
+from experiments.parts.class_predictions import probabilities_of
 from jaxmodels.data.dataset import TRAIN
 from jaxmodels.data.sentences import SentenceData
 from jaxmodels.metrics import classification_report, expected_calibration_error

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from experiments.class_predictions import probabilities_of
+from experiments.parts.class_predictions import probabilities_of
 from jaxmodels.data.audio import SoundData, encode_wav
 from jaxmodels.data.dataset import TRAIN
 from jaxmodels.metrics import classification_report, expected_calibration_error

@@ -15,7 +15,7 @@ from jaxmodels.protocol import Score
 from jaxmodels.train import Evaluation, Findings
 
 if TYPE_CHECKING:
-    from experiments.speech_judge import Judge
+    from experiments.parts.speech_judge import Judge
     from jaxmodels.train.experiment import PerBatch
 
 SCORES = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import scipy.special
 
-from experiments.class_predictions import prediction_line
+from experiments.parts.class_predictions import prediction_line
 from jaxmodels.data.tables import Target
 from jaxmodels.metrics import (
     average_precisions,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.judges import Judges, stored_images, to_bytes
+from experiments.parts.judges import Judges, stored_images, to_bytes
 from experiments.reports.gan import columns_by_class
 from jaxmodels.data.images import ALL
 from jaxmodels.metrics import feature_moments, frechet_distance

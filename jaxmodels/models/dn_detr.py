@@ -60,7 +60,7 @@ class DNDETRConfig:
     backbone: str = TINY
     """Network below: tiny (0.6 million parameters), resnet18 to resnet152, or lite0 to lite4,
     EfficientNet-Lite."""
-    strides: tuple[int, ...] = (4, 8, 16)
+    strides: tuple[int, ...] = (8, 16, 32)
     """Pixels from place to place on each level of the pyramid, each twice the one before."""
     width: int = 64
     """Channels of pyramid, dense head and transformer."""
@@ -141,7 +141,7 @@ class DNDETR(nn.Module):
 
     classes: int
     backbone: nn.Module
-    strides: tuple[int, ...] = (4, 8, 16)
+    strides: tuple[int, ...] = (8, 16, 32)
     width: int = 64
     depth: int = 2
     norm: str = "group"

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from experiments import gan, vae
-from experiments.sampling import SamplingConfig, conditions_of
+from experiments.parts.sampling import SamplingConfig, conditions_of
 from jaxmodels.errors import InputError
 from jaxmodels.train import configure, main, train
 

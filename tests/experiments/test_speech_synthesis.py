@@ -5,11 +5,11 @@ import json
 import pytest
 import soundfile
 
+from experiments.parts.speech_texts import TextsConfig, read_texts, texts_of
 from experiments.reports.speech_synthesis import word_errors
 from experiments.speech_commands import SpeechCommandsConfig
 from experiments.speech_commands import build as build_judge
 from experiments.speech_synthesis import PRESETS, SpeechSynthesisConfig, build
-from experiments.speech_texts import TextsConfig, read_texts, texts_of
 from jaxmodels.data.dataset import BadRecord
 from jaxmodels.errors import InputError
 from jaxmodels.train import configure, load_run, main

@@ -5,10 +5,10 @@ import json
 import pytest
 import soundfile
 
-from experiments.speech_frames import FramesConfig
+from experiments.parts.speech_frames import FramesConfig
+from experiments.parts.speech_vocoder import Sounding, SoundingConfig
 from experiments.speech_synthesis import SpeechSynthesisConfig
 from experiments.speech_synthesis import build as build_synthesis
-from experiments.speech_vocoder import Sounding, SoundingConfig
 from experiments.vocoder import PRESETS, VocoderConfig, build
 from jaxmodels.errors import InputError
 from jaxmodels.train import configure, main, train

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.class_predictions import prediction_line
+from experiments.parts.class_predictions import prediction_line
 from jaxmodels import metrics
 from jaxmodels.metrics.generative import Features, generative_scores
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.speech_texts import TextsConfig, read_texts, texts_of
+from experiments.parts.speech_texts import TextsConfig, read_texts, texts_of
 from jaxmodels.data.dataset import BadRecord
 from jaxmodels.errors import InputError
 from jaxmodels.models.letters_to_sounds import LETTERS, load_pronunciation

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.writing import WritingConfig, conditions_of, prompts_of, texts_of
+from experiments.parts.writing import WritingConfig, conditions_of, prompts_of, texts_of
 from jaxmodels import decoding
 from jaxmodels.data.text import load_tokenizer
 from jaxmodels.data.text.chat import Turn, chat_of

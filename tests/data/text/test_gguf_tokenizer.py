@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.writing import WritingConfig, conditions_of, prompts_of, texts_of
+from experiments.parts.writing import WritingConfig, conditions_of, prompts_of, texts_of
 from jaxmodels.data.text.bpe import PublishedTokenizer, published_of, train_bpe
 from jaxmodels.data.text.chat import Turn, chat_of
 from jaxmodels.data.text.gguf_tokenizer import tokenizer_files

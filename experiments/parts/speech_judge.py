@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from experiments import speech_commands
-from experiments.judges import Indented
+from experiments.parts.judges import Indented
 from jaxmodels.cache import cache_folder
 from jaxmodels.data.audio import AudioConfig
 from jaxmodels.errors import InputError, Stopped

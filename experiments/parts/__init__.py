@@ -1,0 +1,1 @@
+"""What several scripts, or one long one, are made of."""
