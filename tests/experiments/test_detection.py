@@ -139,6 +139,6 @@ def test_what_makes_no_sense_is_refused(tmp_path):
 
     with pytest.raises(InputError, match="expected a number for each of 3 channels"):
         built(pixel_mean=(0.5,), pixel_std=(0.5,))
-    with pytest.raises(InputError, match="give --queries 8 or more"):
+    with pytest.raises(InputError, match="give --queries 4 or more"):
         flags = {"image_size": CANVAS, "queries": 2, "detr.backbone": "tiny"}
         build(configure(DetectionConfig(), model="detr", **flags), data_of(8, 4))

@@ -106,7 +106,7 @@ def test_rows_are_framed_and_are_texts_again():
     columns, some = data.columns("test"), data.splits["test"]
     assert columns["target"].shape[1] <= data.longest[1] and columns["target"][0, 0] == data.start
     assert list(some.places) == [1, 0] or list(some.places) == [0, 1]
-    sources, targets = data.texts("test", columns)
+    sources, targets = data.texts("test")
     assert targets == list(some.targets) and sources == list(some.sources)
     for row, text in zip(columns["target"], some.targets):
         there = row[row >= 0]
