@@ -148,8 +148,8 @@ def test_shards(tmp_path):
 def test_what_is_no_file_of_weights(tmp_path):
     assert "holds no weights; expected model.safetensors.index.json" in _error(tmp_path)
     assert "does not exist" in _error(tmp_path / "none")
-    (tmp_path / "w.h5").write_bytes(b"x")
-    assert "has suffix '.h5'; expected .safetensors" in _error(tmp_path / "w.h5")
+    (tmp_path / "w.tar").write_bytes(b"x")
+    assert "has suffix '.tar'; expected .safetensors" in _error(tmp_path / "w.tar")
     safetensors.numpy.save_file(ARRAYS, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text("[1]")
     with pytest.raises(InputError, match=r"config.json is not readable as JSON"):
