@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import judges
+from experiments.parts import judges
 from experiments.gan import PRESETS, GANConfig, build
 from experiments.reports import gan as gan_report
 from jaxmodels.data.images import load, load_images

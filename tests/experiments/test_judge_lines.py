@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from experiments import judges
+from experiments.parts import judges
 from jaxmodels.train import configure
 
 
