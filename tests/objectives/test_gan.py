@@ -413,7 +413,7 @@ def test_a_minimax_gan_finds_both_modes_of_a_mixture():
 
 
 EVERYTHING = [
-    {"batch_norm": True, "norm": "batch", "critic_steps": 2, "consistency": 5.0},
+    {"batch_norm": True, "norm": "batch", "critic_steps": 2, "consistency": 0.01},
     {"batch_norm": True, "norm": "spectral", "loss": "hinge", "updates": "simultaneous"},
     {
         "loss": "relativistic",
@@ -432,12 +432,13 @@ IDS = ["batch norm", "spectral", "relativistic", "wasserstein"]
 @pytest.mark.skipif(jax.device_count() != 8, reason="needs 8 simulated devices")
 @pytest.mark.parametrize("flags", slow_but(EVERYTHING[0], EVERYTHING), ids=IDS)
 def test_eight_devices_give_what_one_gives(flags):
-    """SGD: Adam would amplify the noise of gradients that are zero in truth."""
+    """SGD: Adam would amplify the noise of gradients that are zero in truth. A game doubles it at
+    every step, so there are few."""
     results = []
     for devices in (1, 8):
         objective = toy_gan(**{**SGD, "ema": 0.9, **flags})
         run = program(objective, devices=devices)
-        results.append(run.advance(run.create(), run.zeros(), 0, 20))
+        results.append(run.advance(run.create(), run.zeros(), 0, 8))
     _close(*results, rtol=1e-3, atol=5e-5)
 
 
