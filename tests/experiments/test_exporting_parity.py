@@ -135,7 +135,9 @@ def test_what_others_do_not_have_is_refused_with_what_to_use(tmp_path, data):
             )
         return str(raised.value)
 
-    assert "or train --model resnet or efficientnet or vit" in refused(ClassifierModels(model="cnn"))
+    assert "or train --model resnet or efficientnet or vit" in refused(
+        ClassifierModels(model="cnn")
+    )
     assert "whose stem is 'cifar'" in refused(ClassifierModels(model="resnet"))
     assert "export it as --naming timm" in refused(
         ClassifierModels(model="vit", vit=MEAN), "transformers"
