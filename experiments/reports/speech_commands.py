@@ -1,6 +1,5 @@
 """What experiments.speech_commands shows of an evaluation."""
 
-import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from experiments.parts.class_predictions import probabilities_of
+from experiments.reports.sounds import in_file_name
 from jaxmodels.data.audio import SoundData, encode_wav
 from jaxmodels.data.dataset import TRAIN
 from jaxmodels.metrics import classification_report, expected_calibration_error
@@ -128,9 +128,8 @@ def _sounds(data: SoundData, evaluation: Evaluation, wrong, examples) -> dict[st
     rows |= {f"mistake-{split}-{n + 1}": row for n, row in enumerate(wrong[:_HEARD].tolist())}
     for row in examples.tolist():
         label = int(labels[row])
-        safe = re.sub(r"[^A-Za-z0-9._]+", "", names[label])
-        # Names of classes may agree in what is safe.
-        name = f"class-{split}-{safe or label}"
+        # Names of classes may agree in the letters that may stand there.
+        name = f"class-{split}-{in_file_name(names[label]) or label}"
         rows[f"{name}-class{label}" if name in rows else name] = row
     chosen = [row for row in rows.values() if row is not None]
     found = evaluation.examples(np.array(chosen, np.int64))["sound"] if chosen else []

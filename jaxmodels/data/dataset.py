@@ -148,6 +148,23 @@ class BadRow(NamedTuple):
         return f"{self.split}[{self.row}]: {self.reason}"
 
 
+def found_facts(cleaning: Mapping[str, Any] | None, skipped: Sequence[BadRow]) -> dict[str, Any]:
+    """Returns what the checks of data found, for `DataFacts`: nothing of good data."""
+    facts: dict[str, Any] = {"cleaning": dict(cleaning)} if cleaning else {}
+    if skipped:
+        records = [str(row) for row in skipped]
+        facts["skipped"] = {"count": len(records), "records": records}
+    return facts
+
+
+def told_of(kind: str, cleaning: Mapping[str, Any]) -> list[str]:
+    """Says how many records of a kind were found in each split, and names one."""
+    return [
+        f"{kind} in {split}: {found['count']:,}, as {found['records'][0]}"
+        for split, found in cleaning.get(kind, {}).items()
+    ]
+
+
 class Part(NamedTuple):
     """The records of a split: all of a stored split, or some."""
 

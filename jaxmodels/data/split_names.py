@@ -1,5 +1,7 @@
-"""The usual names of folders and files that hold a split."""
+"""The usual names of folders and files that hold a split, and the content of such a file."""
 
+import gzip
+import zlib
 from pathlib import Path
 
 from jaxmodels.data.dataset import TEST, TRAIN, VALIDATION
@@ -47,3 +49,18 @@ def files_of_splits(
     if TRAIN not in files:
         raise InputError(f"data '{path}' has no training split; expected {wanted}")
     return files
+
+
+def read_unpacked(path: Path) -> bytes:
+    """Reads a file, unpacked where its name ends in .gz, without the mark of UTF-8 before it.
+
+    Raises:
+      InputError: it cannot be read.
+    """
+    opened = gzip.open if path.name.lower().endswith(".gz") else open
+    try:
+        with opened(path, "rb") as file:
+            content: bytes = file.read()
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"data '{path}' cannot be read: {error}") from None
+    return content.removeprefix(b"\xef\xbb\xbf")

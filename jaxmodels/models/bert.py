@@ -260,17 +260,22 @@ class BertClassifier(nn.Module):
         train: bool = False,
         dropout_rate: Rate = None,
         head: bool = True,
-    ) -> Float[Array, "batch outputs"]:
+    ) -> Float[Array, "batch *outputs"]:
         """Gives the logits of the classes, or without the head its input."""
         options = {"valid": text.valid, "train": train, "dropout_rate": dropout_rate}
         segments = jnp.minimum(text.segments, self.bert.segments - 1)
-        x = self.bert(text.ids, segments=segments, **options)
-        x = self.bert.pooled(x) if self.bert.pooler else masked_mean(x, text.valid)
+        x = self.reduced(self.bert(text.ids, segments=segments, **options), text)
         if head:
             x = Dropout()(x.astype(self.dtype), rate=dropout_rate, train=train)
             init = nn.initializers.normal(self.bert.deviation)
             x = Dense(self.classes, dtype=self.dtype, kernel_init=init, name="head")(x)
         return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+    def reduced(
+        self, x: Float[Array, "batch length width"], text: TextInput
+    ) -> Float[Array, "batch *features"]:
+        """Gives the input of the head, from the stream after the last block."""
+        return self.bert.pooled(x) if self.bert.pooler else masked_mean(x, text.valid)
 
     def features(self, text: TextInput) -> Float[Array, "batch features"]:
         """Gives the input of the head in evaluation."""

@@ -19,14 +19,13 @@ from jaxmodels.errors import InputError, require_known
 from jaxmodels.models.box_decoder import BoxDecoder
 from jaxmodels.models.detr import Layer, sine_positions
 from jaxmodels.models.fcos import (
-    TINY,
     DenseOutputs,
     Head,
     Pyramid,
+    PyramidConfig,
     dense_outputs,
     make_backbone,
     places_of,
-    require_pyramid,
     sizes_of,
 )
 from jaxmodels.models.layers import Conv, Dense, LayerNorm
@@ -54,20 +53,9 @@ class RefinedOutputs(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DNDETRConfig:
+class DNDETRConfig(PyramidConfig):
     """Options of the DETR with denoising queries."""
 
-    backbone: str = TINY
-    """Network below: tiny (0.6 million parameters), resnet18 to resnet152, or lite0 to lite4,
-    EfficientNet-Lite."""
-    strides: tuple[int, ...] = (8, 16, 32)
-    """Pixels from place to place on each level of the pyramid, each twice the one before."""
-    width: int = 64
-    """Channels of pyramid, dense head and transformer."""
-    depth: int = 2
-    """Convolutions of the dense head before its last, for classes and boxes each."""
-    norm: str = "group"
-    """Normalisation in the dense head: group, or batch, with statistics for each level."""
     heads: int = 4
     """Heads of attention; each looks at another side of a box at first."""
     hidden: int = 256
@@ -98,7 +86,7 @@ class DNDETRConfig:
 
     def validate(self) -> None:
         """Raises InputError for an unknown name, or a number out of range."""
-        require_pyramid(self)
+        super().validate()
         require_known("class_loss", self.class_loss, CLASS_LOSSES)
         names = ("heads", "hidden", "decoder_layers", "memory_levels", "queries", "positives")
         require_at_least(1, self, *names)

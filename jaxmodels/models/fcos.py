@@ -49,8 +49,8 @@ class DenseOutputs(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FCOSConfig:
-    """Options of the dense detector."""
+class PyramidConfig:
+    """Options of backbone, pyramid and dense head."""
 
     backbone: str = TINY
     """Network below: tiny (0.6 million parameters), resnet18 to resnet152, or lite0 to lite4,
@@ -63,6 +63,32 @@ class FCOSConfig:
     """Convolutions of the head before its last, for classes and boxes each."""
     norm: str = "group"
     """Normalisation in the head: group, or batch, with statistics for each level."""
+
+    def validate(self) -> None:
+        """Raises InputError for options that do not go together."""
+        require_known("backbone", self.backbone, BACKBONES)
+        require_known("norm", self.norm, NORMS)
+        require_at_least(1, self, "width")
+        require_at_least(0, self, "depth")
+        strides = self.strides
+        follow = all(b == 2 * a for a, b in pairwise(strides))
+        least = 2 if self.backbone in (TINY, *LITES) else 4
+        most = 64 if self.backbone == TINY else 32
+        fits = bool(strides) and follow and set(strides) <= set(STRIDES)
+        if not fits or strides[0] < least or strides[-1] > most:
+            shown = " ".join(map(str, strides))
+            raise InputError(
+                f"strides = {shown}; expected powers of 2, each twice the one before, from {least}"
+                f" to {most} with --backbone {self.backbone}, as 8 16 32"
+            )
+        if self.norm == "group" and self.width % 8:
+            raise InputError(f"width = {self.width}; expected a multiple of 8 with --norm group")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FCOSConfig(PyramidConfig):
+    """Options of the dense detector."""
+
     assignment: str = "aligned"
     """Which places learn an object: aligned, those that find it best already, or centre, those near
     its centre on the level of its size."""
@@ -82,7 +108,7 @@ class FCOSConfig:
 
     def validate(self) -> None:
         """Raises InputError for an unknown name, or a number out of range."""
-        require_pyramid(self)
+        super().validate()
         require_known("assignment", self.assignment, ASSIGNMENTS)
         require_known("class_loss", self.class_loss, CLASS_LOSSES)
         require_known("box_loss", self.box_loss, BOX_LOSSES)
@@ -96,27 +122,6 @@ class FCOSConfig:
         self.validate()
         backbone = make_backbone(self.backbone, self.strides[-1], dtype)
         return FCOS(classes, backbone, self.strides, self.width, self.depth, self.norm, dtype)
-
-
-def require_pyramid(config: Any) -> None:
-    """Raises InputError for options of backbone, pyramid and head that do not go together."""
-    require_known("backbone", config.backbone, BACKBONES)
-    require_known("norm", config.norm, NORMS)
-    require_at_least(1, config, "width")
-    require_at_least(0, config, "depth")
-    strides = config.strides
-    follow = all(b == 2 * a for a, b in pairwise(strides))
-    least = 2 if config.backbone in (TINY, *LITES) else 4
-    most = 64 if config.backbone == TINY else 32
-    fits = bool(strides) and follow and set(strides) <= set(STRIDES)
-    if not fits or strides[0] < least or strides[-1] > most:
-        shown = " ".join(map(str, strides))
-        raise InputError(
-            f"strides = {shown}; expected powers of 2, each twice the one before, from {least}"
-            f" to {most} with --backbone {config.backbone}, as 8 16 32"
-        )
-    if config.norm == "group" and config.width % 8:
-        raise InputError(f"width = {config.width}; expected a multiple of 8 with --norm group")
 
 
 def make_backbone(name: str, most: int, dtype: DTypeLike = jnp.float32) -> nn.Module:

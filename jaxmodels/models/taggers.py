@@ -1,20 +1,18 @@
 """The taggers of words, which classify each token of a text, and the options of each."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, DTypeLike, Float
 
 from jaxmodels.errors import InputError, require_known
-from jaxmodels.models.bert import SHARDING, Bert, BertConfig
+from jaxmodels.models.bert import BertClassifier, BertConfig
 from jaxmodels.models.bilstm import EACH, BiLSTM, BiLSTMConfig
-from jaxmodels.models.layers import Dense, Dropout, Rate
 from jaxmodels.models.layers.stack import REMATS, SCANS
 from jaxmodels.models.options import chosen_options
 from jaxmodels.models.text_inputs import TextInput
-from jaxmodels.protocol import Sharding
 from jaxmodels.roles import Role
 
 
@@ -68,30 +66,11 @@ class TaggerModels:
         return BertTagger(classes=tags, bert=encoder, dtype=dtype)
 
 
-class BertTagger(nn.Module):
+class BertTagger(BertClassifier):
     """BERT with a linear head on each token (Devlin et al. 2019, section 5.3)."""
 
-    sharding: ClassVar[Sharding] = SHARDING
-
-    classes: int
-    bert: Bert
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(
-        self,
-        text: TextInput,
-        *,
-        train: bool = False,
-        dropout_rate: Rate = None,
-        head: bool = True,
-    ) -> Float[Array, "batch length outputs"]:
-        """Gives the logits of the tags at each token, or without the head its input."""
-        options = {"valid": text.valid, "train": train, "dropout_rate": dropout_rate}
-        segments = jnp.minimum(text.segments, self.bert.segments - 1)
-        x = self.bert(text.ids, segments=segments, **options)
-        if head:
-            x = Dropout()(x.astype(self.dtype), rate=dropout_rate, train=train)
-            init = nn.initializers.normal(self.bert.deviation)
-            x = Dense(self.classes, dtype=self.dtype, kernel_init=init, name="head")(x)
-        return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    def reduced(
+        self, x: Float[Array, "batch length width"], text: TextInput
+    ) -> Float[Array, "batch length width"]:
+        """Gives the stream of each token as it is."""
+        return x

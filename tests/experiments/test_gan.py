@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.parts import judges
 from experiments.gan import PRESETS, GANConfig, build
+from experiments.parts import judges
 from experiments.reports import gan as gan_report
 from jaxmodels.data.images import load, load_images
 from jaxmodels.errors import InputError

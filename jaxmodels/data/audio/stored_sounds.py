@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 
 from jaxmodels.data.audio.dividing import Joined, Pieces
-from jaxmodels.data.dataset import BadRow, Columns, ColumnSpec, DataFacts, Selection
+from jaxmodels.data.dataset import (
+    BadRow,
+    Columns,
+    ColumnSpec,
+    DataFacts,
+    Selection,
+    found_facts,
+    told_of,
+)
 from jaxmodels.data.resident import Resident, decode_once
 from jaxmodels.data.streamed import Streamed
 
@@ -100,11 +108,7 @@ class StoredSounds(ABC):
             "samples": self.samples,
             **self._own_facts(),
         }
-        if self.cleaning:
-            facts["cleaning"] = dict(self.cleaning)
-        if self.skipped:
-            records = [str(row) for row in self.skipped]
-            facts["skipped"] = {"count": len(records), "records": records}
+        facts |= found_facts(self.cleaning, self.skipped)
         return DataFacts(facts)
 
     @abstractmethod
@@ -113,8 +117,4 @@ class StoredSounds(ABC):
 
     def _told(self, *kinds: str) -> list[str]:
         """Says how many sounds of a kind were found in each split, and names one."""
-        return [
-            f"{kind} in {split}: {found['count']:,}, as {found['records'][0]}"
-            for kind in kinds
-            for split, found in self.cleaning.get(kind, {}).items()
-        ]
+        return [line for kind in kinds for line in told_of(kind, self.cleaning)]

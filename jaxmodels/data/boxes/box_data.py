@@ -11,7 +11,7 @@ import numpy as np
 from jaxmodels.data.boxes.annotations import Annotation, Annotations
 from jaxmodels.data.boxes.decoder import BoxDecoder, box_spec
 from jaxmodels.data.boxes.records import CleanRecords
-from jaxmodels.data.dataset import TRAIN, BadRow, ColumnSpec, DataFacts, Selection
+from jaxmodels.data.dataset import TRAIN, BadRow, ColumnSpec, DataFacts, Selection, found_facts
 from jaxmodels.data.images.normalization import Normalization
 from jaxmodels.data.loading import fits_device
 from jaxmodels.data.resident import Resident, decode_once
@@ -106,11 +106,7 @@ class BoxData:
             "canvas": list(self.canvas),
             "most_boxes": self.most,
         }
-        if self.cleaning:
-            facts["cleaning"] = dict(self.cleaning)
-        if self.skipped:
-            records = [str(row) for row in self.skipped]
-            facts["skipped"] = {"count": len(records), "records": records}
+        facts |= found_facts(self.cleaning, self.skipped)
         if self.validation_fraction:
             facts["validation_fraction"] = self.validation_fraction
         return DataFacts(facts, self.older_fingerprint)

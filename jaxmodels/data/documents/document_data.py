@@ -10,11 +10,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from jaxmodels.data.dataset import TRAIN, BadRecord, BadRow, Columns, DataFacts
+from jaxmodels.data.dataset import (
+    TRAIN,
+    BadRecord,
+    BadRow,
+    Columns,
+    DataFacts,
+    found_facts,
+    told_of,
+)
 from jaxmodels.data.documents.rows import CopyRows, PromptRows
 from jaxmodels.data.pairs.buckets import Bucket, BucketedPairs, choose_buckets
 from jaxmodels.data.resident import Resident
 from jaxmodels.data.text.documents import why_undecodable
+from jaxmodels.data.text.framing import tokenizer_facts
 from jaxmodels.errors import InputError
 
 _READ = 256  # documents that become tokens at once
@@ -105,7 +114,6 @@ class DocumentData:
 
     def facts(self) -> DataFacts:
         """Returns what identifies the data, for the record of a run."""
-        tokenizer = self.rows.tokenizer
         facts: dict[str, Any] = {
             "name": self.name,
             "version": self.version,
@@ -113,17 +121,9 @@ class DocumentData:
             "splits": self.sizes,
             "lengths": {"document": self.rows.document, "summary": self.rows.summary},
             "buckets": [list(bucket) for bucket in self.buckets],
-            "tokenizer": {
-                "name": tokenizer.name,
-                "size": tokenizer.size,
-                "fingerprint": tokenizer.fingerprint,
-            },
+            "tokenizer": tokenizer_facts(self.rows.tokenizer),
         }
-        if self.cleaning:
-            facts["cleaning"] = dict(self.cleaning)
-        if self.skipped:
-            records = [str(row) for row in self.skipped]
-            facts["skipped"] = {"count": len(records), "records": records}
+        facts |= found_facts(self.cleaning, self.skipped)
         return DataFacts(facts)
 
     def summary(self) -> str:
@@ -138,8 +138,7 @@ class DocumentData:
         if len(self.buckets) > 1:
             shapes = ", ".join(f"{b.pairs} of {b.source} + {b.target}" for b in self.buckets)
             lines.append(f"buckets, in a row of a batch: {shapes} tokens")
-        for split, found in self.cleaning.get("repeated", {}).items():
-            lines.append(f"repeated in {split}: {found['count']:,}, as {found['records'][0]}")
+        lines += told_of("repeated", self.cleaning)
         for split, counts in self.cleaning.get("cut", {}).items():
             told = " and ".join(f"{count:,} {what}" for what, count in counts.items())
             lines.append(f"longer than a row in {split}: {told}, whose ends are cut off")

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from jaxmodels.data.dataset import BadRow, Columns, ColumnSpec, DataFacts, Selection
+from jaxmodels.data.dataset import BadRow, Columns, ColumnSpec, DataFacts, Selection, found_facts
 from jaxmodels.data.images.checking import Pixels
 from jaxmodels.data.images.crops import AREA
 from jaxmodels.data.images.decoder import ImageDecoder
@@ -49,9 +49,7 @@ class ImageData:
             "fingerprint": self.fingerprint,
             "splits": self.sizes,
         }
-        if self.skipped:
-            records = [str(row) for row in self.skipped]
-            facts["skipped"] = {"count": len(records), "records": records}
+        facts |= found_facts({}, self.skipped)
         if self.validation_fraction:
             facts["validation_fraction"] = self.validation_fraction
         return DataFacts(facts, self.older_fingerprint)

@@ -9,11 +9,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from jaxmodels.data.dataset import TRAIN, BadRecord, BadRow, Columns, DataFacts
+from jaxmodels.data.dataset import (
+    TRAIN,
+    BadRecord,
+    BadRow,
+    Columns,
+    DataFacts,
+    found_facts,
+    told_of,
+)
 from jaxmodels.data.pairs.buckets import Bucket, BucketedPairs, Lengths
 from jaxmodels.data.resident import Resident
 from jaxmodels.data.text.documents import why_undecodable
-from jaxmodels.data.text.framing import PADDING
+from jaxmodels.data.text.framing import PADDING, tokenizer_facts
 from jaxmodels.data.text.tokenizers import Tokenizer, Tokens
 from jaxmodels.errors import InputError
 
@@ -128,17 +136,9 @@ class PairData:
             "splits": self.sizes,
             "lengths": list(self.lengths),
             "buckets": [list(bucket) for bucket in self.buckets],
-            "tokenizer": {
-                "name": self.tokenizer.name,
-                "size": self.tokenizer.size,
-                "fingerprint": self.tokenizer.fingerprint,
-            },
+            "tokenizer": tokenizer_facts(self.tokenizer),
         }
-        if self.cleaning:
-            facts["cleaning"] = dict(self.cleaning)
-        if self.skipped:
-            records = [str(row) for row in self.skipped]
-            facts["skipped"] = {"count": len(records), "records": records}
+        facts |= found_facts(self.cleaning, self.skipped)
         return DataFacts(facts)
 
     def summary(self) -> str:
@@ -152,8 +152,7 @@ class PairData:
             f"buckets, in a row of a batch: {shapes} tokens",
         ]
         cleaning = self.cleaning
-        for split, found in cleaning.get("repeated", {}).items():
-            lines.append(f"repeated in {split}: {found['count']:,}, as {found['records'][0]}")
+        lines += told_of("repeated", cleaning)
         for split, count in cleaning.get("copies", {}).items():
             lines.append(f"target equal to source in {split}: {count:,}")
         if "shared" in cleaning:

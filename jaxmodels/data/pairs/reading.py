@@ -4,11 +4,9 @@ Records have the columns "source" and "target", as bytes. Those of files have "b
 line lacks one of them.
 """
 
-import gzip
 import hashlib
 import os
 import re
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +15,7 @@ import numpy as np
 
 from jaxmodels.data.content import fingerprint_of
 from jaxmodels.data.dataset import TRAIN, ArrayRecords, Dataset, evaluation_splits
-from jaxmodels.data.split_names import split_of
+from jaxmodels.data.split_names import read_unpacked, split_of
 from jaxmodels.data.tfds import describe_features, prepared_builder, tfds_dataset
 from jaxmodels.errors import InputError
 
@@ -218,11 +216,6 @@ def _table(path: Path, pair: Pair) -> _Sides:
 
 
 def _lines(path: Path) -> list[bytes]:
-    opened = gzip.open if path.name.lower().endswith(".gz") else open
-    try:
-        with opened(path, "rb") as file:
-            text = file.read()
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"data '{path}' cannot be read: {error}") from None
-    lines = text.removeprefix(b"\xef\xbb\xbf").removesuffix(b"\n").split(b"\n")
+    text = read_unpacked(path)
+    lines = text.removesuffix(b"\n").split(b"\n")
     return [line.removesuffix(b"\r") for line in lines] if text.strip() else []

@@ -9,10 +9,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from jaxmodels.data.dataset import TRAIN, BadRecord, BadRow, Columns, DataFacts
+from jaxmodels.data.dataset import (
+    TRAIN,
+    BadRecord,
+    BadRow,
+    Columns,
+    DataFacts,
+    found_facts,
+    told_of,
+)
 from jaxmodels.data.resident import Resident
 from jaxmodels.data.text.documents import why_undecodable
-from jaxmodels.data.text.framing import Framing, in_rows
+from jaxmodels.data.text.framing import Framing, in_rows, tokenizer_facts
 from jaxmodels.errors import InputError
 
 Text = tuple[str, ...]  # one text, or a pair
@@ -70,19 +78,11 @@ class SentenceData:
             "splits": self.sizes,
             "classes": list(self.class_names),
             "length": self.length,
-            "tokenizer": {
-                "name": self.tokenizer.name,
-                "size": self.tokenizer.size,
-                "fingerprint": self.tokenizer.fingerprint,
-            },
+            "tokenizer": tokenizer_facts(self.tokenizer),
         }
         if self.fold:
             facts["fold"] = {"number": self.fold[0], "of": self.fold[1]}
-        if self.cleaning:
-            facts["cleaning"] = dict(self.cleaning)
-        if self.skipped:
-            records = [str(row) for row in self.skipped]
-            facts["skipped"] = {"count": len(records), "records": records}
+        facts |= found_facts(self.cleaning, self.skipped)
         return DataFacts(facts)
 
     def summary(self) -> str:
@@ -94,8 +94,7 @@ class SentenceData:
             f"sentences: {sizes}; of the training split {balance}",
             f"tokens: {self.tokenizer.name}, {self.tokenizer.size:,} of them; {self.length} a row",
         ]
-        for split, found in self.cleaning.get("repeated", {}).items():
-            lines.append(f"repeated in {split}: {found['count']:,}, as {found['records'][0]}")
+        lines += told_of("repeated", self.cleaning)
         for split, count in self.cleaning.get("cut", {}).items():
             lines.append(f"longer than a row in {split}: {count:,}, whose ends are cut off")
         return "\n".join(lines)

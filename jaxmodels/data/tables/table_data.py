@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxmodels.data.dataset import TRAIN, BadRecord, BadRow, Columns, DataFacts
+from jaxmodels.data.dataset import TRAIN, BadRecord, BadRow, Columns, DataFacts, found_facts
 from jaxmodels.data.resident import Resident
 from jaxmodels.data.tables.encoding import Encoder
 from jaxmodels.data.tables.reading import pieces_of_rows, read_pieces
@@ -46,9 +46,7 @@ class TableData:
         }
         if self.left_out:
             facts["left_out"] = dict(self.left_out)
-        if self.skipped:
-            records = [str(row) for row in self.skipped]
-            facts["skipped"] = {"count": len(records), "records": records}
+        facts |= found_facts({}, self.skipped)
         return DataFacts(facts)
 
     def source(self, split: str) -> Resident:

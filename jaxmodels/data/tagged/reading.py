@@ -4,12 +4,10 @@ Records have the columns "words", a tuple of bytes, and "tags", a tuple of numbe
 those that cannot be read "broken" says why, by a BadRecord.
 """
 
-import gzip
 import hashlib
 import json
 import os
 import re
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +16,7 @@ import numpy as np
 
 from jaxmodels.data.content import fingerprint_of
 from jaxmodels.data.dataset import TRAIN, ArrayRecords, BadRecord, Dataset, evaluation_splits
-from jaxmodels.data.split_names import files_of_splits
+from jaxmodels.data.split_names import files_of_splits, read_unpacked
 from jaxmodels.data.tfds import describe_features, prepared_builder, tfds_dataset
 from jaxmodels.errors import InputError
 
@@ -203,13 +201,7 @@ def _read(path: Path, tags_column: str) -> Iterator[tuple[int, Sentence | BadRec
     Raises:
       InputError: the file cannot be read.
     """
-    opened = gzip.open if path.name.lower().endswith(".gz") else open
-    try:
-        with opened(path, "rb") as file:
-            content = file.read()
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"data '{path}' cannot be read: {error}") from None
-    lines = content.removeprefix(b"\xef\xbb\xbf").splitlines()
+    lines = read_unpacked(path).splitlines()
     if path.name.lower().endswith(_LINES):
         yield from json_sentences(lines, tags_column)
     else:

@@ -3,13 +3,22 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
-from jaxmodels.data.dataset import TRAIN, BadRecord, BadRow, Columns, DataFacts
+from jaxmodels.data.dataset import (
+    TRAIN,
+    BadRecord,
+    BadRow,
+    Columns,
+    DataFacts,
+    found_facts,
+    told_of,
+)
 from jaxmodels.data.resident import Resident
 from jaxmodels.data.tagged.checking import require_words
 from jaxmodels.data.tagged.pieces import Aligning, Pieces, Words
@@ -20,7 +29,7 @@ from jaxmodels.data.tagged.reading import (
     json_sentences,
 )
 from jaxmodels.data.text.documents import why_undecodable
-from jaxmodels.data.text.framing import Framed, in_rows, rounded_up
+from jaxmodels.data.text.framing import Framed, in_rows, rounded_up, tokenizer_facts
 from jaxmodels.errors import InputError
 
 UNTAGGED = -1  # the target of tokens that do not count
@@ -64,8 +73,14 @@ class TaggedData:
         return {split: len(some.words) for split, some in self.splits.items()}
 
     def pieces(self, split: str) -> list[Pieces]:
-        """Returns the tokens of a split."""
-        return self.tokenizer.pieces(self.splits[split].words, self.length)
+        """Returns the tokens of a split, which are made once."""
+        if split not in self._made:
+            self._made[split] = self.tokenizer.pieces(self.splits[split].words, self.length)
+        return self._made[split]
+
+    @cached_property
+    def _made(self) -> dict[str, list[Pieces]]:
+        return {}
 
     def columns(self, split: str) -> Columns:
         """Makes the columns of a split."""
@@ -91,17 +106,9 @@ class TaggedData:
             "splits": self.sizes,
             "tags": list(self.tags),
             "length": self.length,
-            "tokenizer": {
-                "name": self.tokenizer.name,
-                "size": self.tokenizer.size,
-                "fingerprint": self.tokenizer.fingerprint,
-            },
+            "tokenizer": tokenizer_facts(self.tokenizer),
         }
-        if self.cleaning:
-            facts["cleaning"] = dict(self.cleaning)
-        if self.skipped:
-            records = [str(row) for row in self.skipped]
-            facts["skipped"] = {"count": len(records), "records": records}
+        facts |= found_facts(self.cleaning, self.skipped)
         return DataFacts(facts)
 
     def summary(self) -> str:
@@ -113,8 +120,7 @@ class TaggedData:
             f"sentences: {sizes}; words of the training split: {balance}",
             f"tokens: {self.tokenizer.name}, {self.tokenizer.size:,} of them; {self.length} a row",
         ]
-        for split, found in self.cleaning.get("repeated", {}).items():
-            lines.append(f"repeated in {split}: {found['count']:,}, as {found['records'][0]}")
+        lines += told_of("repeated", self.cleaning)
         for split, count in self.cleaning.get("cut", {}).items():
             lines.append(f"longer than a row in {split}: {count:,}, whose ends count as {OUTSIDE}")
         return "\n".join(lines)

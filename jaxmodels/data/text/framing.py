@@ -1,7 +1,7 @@
 """Texts as networks read them whole: tokens with what stands around them, in rows of one length."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
@@ -39,3 +39,12 @@ def in_rows(texts: Sequence[Framed], length: int) -> dict[str, np.ndarray]:
 def rounded_up(length: int, multiple: int, most: int) -> int:
     """Rounds a length up, so that few lengths are compiled."""
     return min(most, max(multiple, -(-length // multiple) * multiple))
+
+
+def tokenizer_facts(tokenizer: Any) -> dict[str, Any]:
+    """Returns what identifies a tokenizer, for the facts of its data."""
+    return {
+        "name": tokenizer.name,
+        "size": tokenizer.size,
+        "fingerprint": tokenizer.fingerprint,
+    }

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from jaxmodels.data.dataset import TRAIN, BadRow, DataFacts
+from jaxmodels.data.dataset import TRAIN, BadRow, DataFacts, found_facts
 from jaxmodels.data.loading import fits_device
 from jaxmodels.data.text.checking import Counts
 from jaxmodels.data.text.packing import TokenColumn
@@ -60,11 +60,7 @@ class TextData:
         }
         if self.divided:
             facts["divided"] = {"by": self.divided, "fractions": dict(self.fractions or {})}
-        if self.cleaning:
-            facts["cleaning"] = dict(self.cleaning)
-        if self.skipped:
-            records = [str(row) for row in self.skipped]
-            facts["skipped"] = {"count": len(records), "records": records}
+        facts |= found_facts(self.cleaning, self.skipped)
         return DataFacts(facts)
 
     @property
