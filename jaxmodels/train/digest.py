@@ -45,6 +45,8 @@ def names_of_leaves(tree: PyTree) -> list[str]:
     return [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in paths]
 
 
+# Compiled by itself, so that leaves of one shape are traced once.
+@jax.jit
 def _digest(leaf: Array) -> UInt32[Array, "2"]:
     words = _words(leaf)
     mixed = _mix(words + _positions(words.shape) * _GOLDEN)

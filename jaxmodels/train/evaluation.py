@@ -14,6 +14,7 @@ from jaxtyping import Array, Int, Key
 from jaxmodels.ops import cpu_compiler_options
 from jaxmodels.order import Order
 from jaxmodels.protocol import Batch, Metrics, PyTree, Source, State
+from jaxmodels.train.checkpoint import abstract
 from jaxmodels.train.experiment import PerBatch
 from jaxmodels.train.feed import Feed
 from jaxmodels.train.layout import batch_parts, on_host, part_of_host, put, shardings_of
@@ -45,7 +46,8 @@ class SplitProgram:
         self._source, self._shardings, self._key = source, shardings_of(mesh), key
         self._arrays = put(dict(source.arrays), self._shardings.whole)
         # Keeps each function alive, so that no other can get its id.
-        self._programs: dict[tuple, tuple[PerBatch, Callable]] = {}
+        self._functions: dict[tuple, tuple[PerBatch, Callable]] = {}
+        self._programs: dict[tuple, Callable] = {}
 
     def sum(self, function: PerBatch, state: State) -> Metrics:
         """Adds a function's outputs over all batches, on the host in 64 bits."""
@@ -91,16 +93,23 @@ class SplitProgram:
         return jax.device_get(program(state, batch, self._key))
 
     def _program(self, verb: str, function: PerBatch, make: Callable, sharding) -> Callable:
-        # Each access to a method makes a new object, so its instance and function identify it.
-        key = verb, id(getattr(function, "__self__", function)), _function_of(function)
+        key = verb, *_identity(function)
         if key not in self._programs:
-            compiled = jax.jit(
-                make(self._laid_out(function)),
+            self._programs[key] = jax.jit(
+                make(self._traced(function)),
                 out_shardings=sharding,
                 compiler_options=cpu_compiler_options(),
             )
-            self._programs[key] = function, compiled
-        return self._programs[key][1]
+        return self._programs[key]
+
+    def _traced(self, function: PerBatch) -> PerBatch:
+        """Makes a function that is traced once for its shapes and its uses on this mesh."""
+        key = _identity(function)
+        if key not in self._functions:
+            laid_out = self._laid_out(function)
+            once = jax.jit(lambda *arguments: laid_out(*arguments), inline=True)
+            self._functions[key] = function, once
+        return self._functions[key][1]
 
     def _laid_out(self, function: PerBatch) -> PerBatch:
         """Makes the function of a state that is divided."""
@@ -146,7 +155,8 @@ class SplitProgram:
         count = (self._order.batch_size,)
         batch["valid"] = jax.ShapeDtypeStruct(count, np.bool_)
         batch["position"] = jax.ShapeDtypeStruct(count, np.int32)
-        outputs = jax.tree.leaves(jax.eval_shape(function, state, batch, self._key))
+        batch = abstract(batch, self._shardings.batch)
+        outputs = jax.tree.leaves(jax.eval_shape(self._traced(function), state, batch, self._key))
         size = sum(leaf.size * leaf.dtype.itemsize for leaf in outputs)
         return min(self._length, max(1, MOST_SENT // max(size, 1)))
 
@@ -165,8 +175,9 @@ class SplitProgram:
             yield Chunk(start, stop, put({**sent, **marks}, self._shardings.steps))
 
 
-def _function_of(function: PerBatch) -> object:
-    return getattr(function, "__func__", function)
+def _identity(function: PerBatch) -> tuple:
+    # Each access to a method makes a new object, so its instance and function identify it.
+    return id(getattr(function, "__self__", function)), getattr(function, "__func__", function)
 
 
 def _added(total: Metrics | None, sums: Metrics) -> Metrics:
