@@ -10,7 +10,19 @@ from jaxmodels.report.scores import Score, direction
 
 def summary_of(run: Run) -> list[Html | None]:
     """Shows numbers at a glance, the command and the table of scores."""
-    return [_tiles(run), _meaning(run), _command(run), _scores(run)]
+    return [_tiles(run), _meaning(run), _unscored(run), _command(run), _scores(run)]
+
+
+def _unscored(run: Run) -> Html | None:
+    """Says that a run without validation and test shows nothing of examples that it has not seen.
+
+    A run that has other splits, which no evaluation has reached yet, says nothing.
+    """
+    is_over = run.status[0] == "finished" and run.splits
+    if not is_over or set(run.splits) != {"train"}:
+        return None
+    text = "The data have no validation or test split, so all scores are of training examples."
+    return element("p", text, class_="note")
 
 
 def _meaning(run: Run) -> Html | None:

@@ -203,6 +203,17 @@ def test_rates_of_steps_and_of_examples_agree(tmp_path):
     assert "steps per second 30 median" in Page(write_report(folder)).rows()
 
 
+def test_a_run_without_validation_and_test_says_so(tmp_path):
+    folder = write_run(tmp_path / "run")
+    words = "all scores are of training examples"
+    assert words not in Page(write_report(folder)).rows()
+    lines = [{"step": step, "split": "train", "loss": 1.0} for step in (50, 100)]
+    write_lines(folder / "metrics.jsonl", lines)
+    assert words in Page(write_report(folder)).rows()
+    write_lines(folder / "metrics.jsonl", lines[:1])  # validation may be due yet
+    assert words not in Page(write_report(folder)).rows()
+
+
 def test_the_best_checkpoint_is_no_split(tmp_path):
     folder = write_run(tmp_path / "run")
     path = folder / "evaluation.json"

@@ -119,6 +119,7 @@ def test_bad_rows_are_listed_or_left_out(tmp_path, capsys):
     ("flags", "message"),
     [
         ({"data": "irsi"}, "data 'irsi' is no file; did you mean 'iris'?"),
+        ({"data": "digits"}, "data 'digits' is no file, it holds images: images are read by"),
         ({"target": ""}, "target = ''; expected the column of 'rows' to predict, --target"),
         ({"target": "z"}, "unknown target column 'z'"),
         ({"ignore": ("colours",)}, "unknown ignore column 'colours'; did you mean 'colour'?"),
