@@ -25,8 +25,8 @@ def read_pictures(
 ) -> Iterator[tuple[str, dict[str, np.ndarray] | BadRecord]]:
     """Yields name and columns, as `data` has them, of one picture, or of all in a folder and the
     folders below, sorted by path. For a picture that cannot be used, a BadRecord takes the place of
-    its columns. Those of another size than all of `data` are resized, and coloured ones are made
-    grey where these are.
+    its columns. Those of another size than all of `data` are resized, coloured ones are made grey
+    where these are, and they are scaled where these are arrays of a smaller range.
 
     path: arrays in its place go to `read_arrays`. size: side of the square that a model's pictures
       are cut to; 0: they are of one size.
@@ -76,30 +76,38 @@ def pictures_at(path: Path) -> dict[str, Path]:
 
 def _read(path: Path, data: ImageData, size: int) -> tuple[np.ndarray, str]:
     """Returns the pixels of a picture as `data` has them, and what that changed; "" for nothing."""
-    encoded = read_picture(path)
+    encoded, changes = read_picture(path), []
     channels, dtype = data.pixels.channels, data.dtype
-    changed = ""
     try:
         if size:
-            return central_crop(encoded, size, channels, dtype), changed
+            return central_crop(encoded, size, channels, dtype), ""
         image = decode_image(encoded, channels, dtype)
     except BadRecord as error:
         if channels != 1 or error.kind != "channels":
             raise
-        image, changed = _grey(decode_image(encoded, 3, dtype)), "made grey"
+        image = _grey(decode_image(encoded, 3, dtype))
+        changes.append("made grey")
     if size:
-        return central_crop_of(image, size), changed
-    if data.image_size:
-        return resize_image(image, data.image_size), changed
-    if data.shape is None:
-        raise BadRecord(
-            f"has shape {image.shape}; expected a size that --image-size names", "size"
-        )
-    if image.shape != data.shape:
-        resized = f"resized to {data.shape[0]}x{data.shape[1]} pixels"
+        image = central_crop_of(image, size)
+    elif data.image_size:
+        image = resize_image(image, data.image_size)
+    elif data.shape is None:
+        raise BadRecord(f"has shape {image.shape}; expected a size that --image-size names", "size")
+    elif image.shape != data.shape:
         image = resize_to(image, *data.shape[:2])
-        changed = " and ".join([*([changed] if changed else []), resized])
-    return image, changed
+        changes.append(f"resized to {data.shape[0]}x{data.shape[1]} pixels")
+    if _is_brighter(image, data):
+        image = np.round(image * (data.white / np.iinfo(dtype).max)).astype(dtype)
+        changes.append(f"scaled to 0..{data.white:g}")
+    return image, " and ".join(changes)
+
+
+def _is_brighter(image: np.ndarray, data: ImageData) -> bool:
+    """Whether a picture has the range of its type, and the arrays of the run only a small part of
+    it, as the embedded digits, whose white is 16."""
+    if data.records or data.dtype.kind != "u" or image.max() <= data.white:
+        return False
+    return data.white < np.iinfo(data.dtype).max / 2
 
 
 def _grey(image: np.ndarray) -> np.ndarray:

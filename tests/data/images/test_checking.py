@@ -95,7 +95,8 @@ def test_the_first_of_each_kind_are_listed(tmp_path):
         load_images("many", tmp_path, skip_bad_records=13)
     assert "test[0]: is no tf.train.Example; and 4 more. " in str(raised.value)
     assert "test[1]" not in str(raised.value)
-    rows = [BadRow("train", row, "type", "x") for row in range(9)] + [BadRow("test", 3, "size", "y")]
+    rows = [BadRow("train", row, "type", "x") for row in range(9)]
+    rows.append(BadRow("test", 3, "size", "y"))
     with pytest.raises(InputError) as raised:
         check_policy("many", rows, 0)
     assert "train[0]: x; test[3]: y; train[1]: x; " in str(raised.value)
