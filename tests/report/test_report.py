@@ -28,6 +28,8 @@ def test_a_run_is_told_from_its_files(tmp_path):
     text = page.rows()
     assert "classifier run digits · cnn run finished" in text
     assert "test accuracy 0.9 step 100, higher is better" in text
+    cells = [attributes for tag, attributes in page.elements if "data-label" in attributes]
+    assert {"class": "number none", "data-label": "train"} in cells  # accuracy has no such line
     # The last validation is worse than the one before, which chose the checkpoint.
     assert "best validation accuracy 0.8938 step 80, the best checkpoint" in text
     assert "python -m experiments.classifier --steps 100" in text
