@@ -166,8 +166,9 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
         cut = crop.image_size if has_images else 0
         return make_source(data, split, config.data, cut, crop.crop_scale)
 
-    train, channels = source("train"), data.pixels.channels
+    channels = data.pixels.channels
     augment = make_augmentation(config.augmentation, classes, data.white, channels=channels)
+    train = source("train")
     predict, features = (
         prepared(function, prepare) for function in (classifier.predict, classifier.features)
     )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 DPI = 110
 _INK = "#7b818b"  # text that is read on white and on black
+_GROUND = 0.7  # of white, behind what is transparent
 
 
 def save_figure(figure: "matplotlib.figure.Figure", path: Path) -> None:
@@ -49,7 +50,7 @@ def image_grid(
     names: Sequence[str] = (),
     rows: Sequence[str] = (),
 ) -> "matplotlib.figure.Figure":
-    """Draws a grid of grey or RGB images, left to right.
+    """Draws a grid of grey, RGB or RGBA images, left to right.
 
     titles: one above each image; None: the images lie side by side, a pixel apart.
     names, rows: of the columns, and of the rows, of a grid without titles.
@@ -58,10 +59,20 @@ def image_grid(
     """
     low, high = limits or (images.min(), images.max())
     pictures = np.clip((images.astype(np.float64) - low) / max(high - low, 1e-12), 0, 1)
+    if pictures.shape[-1] == 4:
+        pictures = _on_ground(pictures)
     columns = min(columns, len(pictures))
     if titles is None:
         return _mosaic(pictures, columns, title, names, rows)
     return _titled_grid(pictures, titles, columns, title)
+
+
+def _on_ground(
+    pictures: Float[np.ndarray, "count height width 4"],
+) -> Float[np.ndarray, "count height width 3"]:
+    """Puts pictures with transparency on grey, on which both black and white ones are seen."""
+    opacity = pictures[..., 3:]
+    return pictures[..., :3] * opacity + _GROUND * (1 - opacity)
 
 
 def in_pairs(above: np.ndarray, below: np.ndarray, columns: int = 8) -> np.ndarray:

@@ -45,6 +45,16 @@ def test_images_lie_from_left_to_right_between_the_limits(titles, tmp_path):
     assert len(black) > 20 and len(grey) > 20 and black.mean() < grey.mean()
 
 
+def test_black_and_white_pictures_are_both_seen_behind_what_is_transparent(tmp_path):
+    """On a page of any colour: what is transparent gets a ground between the two."""
+    images = np.zeros((3, 8, 8, 4), np.uint8)
+    images[0, 2:6, 2:6, 3] = 255
+    images[1, 2:6, 2:6] = 255
+    pixels = pixels_of(image_grid(images, ("a", "b", "c")), tmp_path / "new" / "grid.png")
+    for level in (0, 178, 255):
+        assert (np.abs(pixels - level).max(-1) < 3).sum() > 200
+
+
 def test_pairs_stand_above_one_another():
     above, below = np.arange(5), np.arange(5) + 10
     assert in_pairs(above, below, columns=3).tolist() == [0, 1, 2, 10, 11, 12, 3, 4, 13, 14]

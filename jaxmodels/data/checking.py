@@ -196,7 +196,18 @@ def check_policy(
     print(f"note: skipped {records}: {_listed(bad, most, folder)}", file=sys.stderr)
 
 
+def _varied(bad: Sequence[BadRow]) -> list[BadRow]:
+    """Sorts the first record of each kind before the second ones, so that a short list has all."""
+    seen: Counter[str] = Counter()
+
+    def rank(row: BadRow) -> int:
+        seen[row.kind] += 1
+        return seen[row.kind]
+
+    return sorted(bad, key=rank)
+
+
 def _listed(bad: Sequence[BadRow], most: int, folder: Path | None) -> str:
-    listed = "; ".join(map(str, bad[:most]))
+    listed = "; ".join(map(str, _varied(bad)[:most]))
     more = f"; and {len(bad) - most:,} more" if len(bad) > most else ""
     return listed + more + (f". The whole list: {folder / BAD_RECORDS}" if folder else "")

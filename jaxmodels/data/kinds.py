@@ -2,11 +2,12 @@
 
 import importlib.util
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 _ENDINGS = {
     "sound": (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".aiff"),
+    "images": (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif"),
     "tables": (".csv", ".tsv", ".parquet", ".pq"),
     "text": (".txt", ".text", ".md", ".json", ".jsonl", ".xml"),
     "video": (".mp4", ".avi", ".mov", ".mkv", ".webm"),
@@ -27,7 +28,9 @@ _EXPERIMENTS = {
 }
 _TEXTS = ("pydoc", "opinions", "notes", "dates", "reports")
 _SOUNDS = ("tones", "clear_tones", "dialled_keys", "connected_digits")
+_TABLES = ("breast_cancer", "diabetes", "iris", "wine")
 _EMBEDDED = {"digits": "images"} | dict.fromkeys(_TEXTS, "text") | dict.fromkeys(_SOUNDS, "sound")
+_EMBEDDED |= dict.fromkeys(_TABLES, "tables")
 
 
 def count_endings(paths: Iterable[str]) -> Counter[str]:
@@ -55,6 +58,16 @@ def kind_of_files(counts: Counter[str]) -> str | None:
     return kind if count else None
 
 
+def told_other_kind(paths: Iterable[str], own: Sequence[str]) -> str:
+    """Says what files are instead and what reads them: ". It has 8 files ending in .wav: sound is
+    read by ..."; empty where they are of a kind of one's own, or of none."""
+    counts = count_endings(paths)
+    kind = kind_of_files(counts)
+    if kind is None or kind in own:
+        return ""
+    return f". It has {told_endings(counts)}: {readers_of(kind)}"
+
+
 def kind_of_embedded(name: str) -> str | None:
     """Returns the kind of data that comes with the project or Python under this name; else None."""
     return _EMBEDDED.get(name)
@@ -64,10 +77,9 @@ def readers_of(kind: str) -> str:
     """Says which experiments of this project read a kind of data."""
     names = [name for name in _EXPERIMENTS[kind] if _is_there(f"experiments.{name}")]
     if names:
-        verb = "are" if kind.endswith("s") else "is"
-        return f"{kind} {verb} read by " + ", ".join(
-            f"python -m experiments.{name}" for name in names
-        )
+        verb, others = "are" if kind.endswith("s") else "is", ", ".join(names[1:])
+        also = f" (also {others})" if others else ""
+        return f"{kind} {verb} read by python -m experiments.{names[0]}{also}"
     return f"no experiment here reads {kind}"
 
 

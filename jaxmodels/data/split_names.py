@@ -5,6 +5,8 @@ import zlib
 from pathlib import Path
 
 from jaxmodels.data.dataset import TEST, TRAIN, VALIDATION
+from jaxmodels.data.kinds import told_other_kind
+from jaxmodels.data.walking import walk
 from jaxmodels.errors import InputError
 
 # In any case of letters; the first is the best known.
@@ -35,7 +37,8 @@ def files_of_splits(
     """
     if path.is_file():
         if not path.name.lower().endswith(endings):
-            raise InputError(f"data '{path}' {what}; expected {', '.join(endings)}")
+            other = told_other_kind([path.name], ("text", "tables"))
+            raise InputError(f"data '{path}' {what}; expected {', '.join(endings)}{other}")
         return {TRAIN: path}
     if not path.is_dir():
         raise InputError(f"data '{path}' is no file or folder; expected {', '.join(endings)}")
@@ -47,7 +50,8 @@ def files_of_splits(
                 raise InputError(f"data '{path}' has {files[split].name} and {file.name}; keep one")
             files[split] = file
     if TRAIN not in files:
-        raise InputError(f"data '{path}' has no training split; expected {wanted}")
+        other = told_other_kind(walk(path).files, ("text", "tables"))
+        raise InputError(f"data '{path}' has no training split; expected {wanted}{other}")
     return files
 
 

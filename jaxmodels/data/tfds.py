@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -12,16 +13,12 @@ import numpy as np
 from jaxmodels.data.dataset import SPLITS, TRAIN, BadRecord, Dataset, Record
 from jaxmodels.data.kinds import kind_of_embedded, readers_of
 from jaxmodels.data.shards import fingerprint_of_shards, older_fingerprint, require_shards
+from jaxmodels.data.tfds_kinds import kind_of_prepared, near, other_kind
 from jaxmodels.errors import InputError, Stopped, closest
 
 # The list of a tf.train.Feature that holds values of a numpy type, by the kind of the type.
 _LISTS = {"O": "bytes_list", "f": "float_list", "i": "int64_list", "u": "int64_list"}
 _LISTS |= {"b": "int64_list"}
-
-
-# The class in tfds of features of each kind of data. The first class that a data set has says its
-# kind, because text features are mostly names of files.
-_CLASSES = {"video": "Video", "sound": "Audio", "images": "Image", "text": "Text"}
 
 
 class _Value(NamedTuple):
@@ -141,9 +138,7 @@ def prepared_builder(
       InputError: the data set is unknown, not prepared, or in another format.
     """
     if name not in embedded and (held := kind_of_embedded(name)):
-        raise InputError(
-            f"data '{name}' holds {held}; expected {expected}. {readers_of(held).capitalize()}"
-        )
+        raise _of_another_kind(name, held, expected)
     logging.getLogger("absl").setLevel(logging.ERROR)  # its advice to install OpenCV
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.constants import DATA_DIR
@@ -156,19 +151,25 @@ def prepared_builder(
         found = (
             sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
         )
-        known = [*embedded, *found, *tfds.list_builders(with_community_datasets=False)]
+        # The caller names the folder of this name; a similar data set would only mislead.
+        hint = "." if Path(name).is_dir() else near(name, embedded, root, kind)
         listed = "".join(f"{word}, " for word in embedded)
         raise InputError(
-            f"unknown data '{name}'{closest(name, known)} Known: {listed}what lies prepared in"
+            f"unknown data '{name}'{hint} Known: {listed}what lies prepared in"
             f" --data-dir {root} ({', '.join(found) or 'nothing'}), and {kind} data sets of tfds"
         ) from None
     except (ValueError, AssertionError) as error:  # tfds cannot parse the name and version
         first = (str(error).splitlines() or ["not a name"])[0]
         raise InputError(f"data '{name}': {first}; expected NAME or NAME:VERSION") from None
     except ImportError as error:
+        if held := other_kind(name, root, kind):
+            raise _of_another_kind(name, held, expected) from None
+        if not any((root / re.split(r"[:/]", name)[0]).rglob("dataset_info.json")):
+            raise _not_prepared(name, root) from None
+        missing = error.name or str(error).rpartition("No module named ")[2].strip("'")
         raise InputError(
-            f"data '{name}' has features that tfds reads only with '{error.name}' installed;"
-            f" expected {expected}{_other_kind(root / name.replace(':', '/'))}"
+            f"data '{name}' has features that tfds reads only with '{missing}' installed; expected"
+            f" {expected}"
         ) from None
     except Stopped:
         raise
@@ -178,18 +179,30 @@ def prepared_builder(
             f"data '{name}' in {root} has a description (dataset_info.json, features.json) that"
             f" cannot be read: {type(error).__name__}: {first}; copy or prepare it again"
         ) from None
+    if not (Path(builder.data_path) / "dataset_info.json").exists():
+        if held := other_kind(name, root, kind):
+            raise _of_another_kind(name, held, expected)
+        raise _not_prepared(name, root)
     _require_array_record(name, builder, root)
     return builder
 
 
+def _of_another_kind(name: str, held: str, expected: str) -> InputError:
+    return InputError(
+        f"data '{name}' holds {held}; expected {expected}. {readers_of(held).capitalize()}"
+    )
+
+
+def _not_prepared(name: str, root: Path) -> InputError:
+    return InputError(
+        f"data '{name}' is not prepared in --data-dir {root}; name the folder that has it, or"
+        f" prepare it once: pip install -e '.[prepare]' && tfds build {name}"
+        f" --file_format=array_record --data_dir={root}"
+    )
+
+
 def _require_array_record(name: str, builder, root: Path) -> None:
     folder = Path(builder.data_path)
-    if not (folder / "dataset_info.json").exists():
-        raise InputError(
-            f"data '{name}' is not prepared in --data-dir {root}; name the folder that has it, or"
-            f" prepare it once: pip install -e '.[prepare]' && tfds build {name}"
-            f" --file_format=array_record --data_dir={root}"
-        )
     found = builder.info.file_format.value
     if found != "array_record":
         raise InputError(
@@ -209,24 +222,13 @@ def _class_names(builder, feature: str) -> tuple[str, ...]:
     return tuple(getattr(found, "names", None) or ())
 
 
-def _other_kind(folder: Path) -> str:
-    """Says which experiments read a data set, by the features.json below a folder; for an error."""
-    try:
-        text = max(folder.rglob("features.json")).read_text("utf-8")
-    except (OSError, ValueError):
-        return ""
-    for kind, feature in _CLASSES.items():
-        if f'.{feature}"' in text:
-            return f". It holds {kind}: {readers_of(kind)}"
-    return ""
-
-
 def describe_features(builder) -> str:
     """Lists the features of a data set with their kinds, for an error: "text (Text), ...", and says
     which experiments read such data."""
     features = builder.info.features.items()
     told = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features)
-    return told + _other_kind(Path(builder.data_path))
+    held = kind_of_prepared(Path(builder.data_path))
+    return told + (f". It holds {held}: {readers_of(held)}" if held else "")
 
 
 def _stored_features(builder) -> dict[str, Any]:

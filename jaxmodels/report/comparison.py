@@ -233,7 +233,7 @@ def _table(groups: list[Group], metric: str) -> Html:
         *([("best validation", Score())] if validated else []),
         *([("test at best", Score(None, "", _AT_BEST))] if tested else []),
         *((other, declared_by(runs, other)) for other in others),
-        *((name, Score()) for name in ("steps", "training time", "steps/s")),
+        ("training", Score()),
     ]
     rows = []
     for index, group in enumerate(groups):
@@ -242,10 +242,10 @@ def _table(groups: list[Group], metric: str) -> Html:
         cells = [
             _mean(spread),
             *interval,
-            *([_best_validation(group)] if validated else []),
+            *([_best_validation(group, score)] if validated else []),
             *([_mean(group.best(score))] if tested else []),
             *(_mean(group.last(f"{split}/{other}")) for other in others),
-            *_effort(group),
+            _effort(group),
         ]
         labelled = [
             element(
@@ -278,8 +278,9 @@ def _interval(spread: Spread) -> str:
     return f"{low} to {high}"
 
 
-def _best_validation(group: Group) -> list | str:
-    """Shows the best monitored score of validation, or that there is none."""
+def _best_validation(group: Group, score: str) -> list | str:
+    """Shows the best monitored score of validation, named unless it is the score of the table; or
+    that there is none."""
     lines = [(run.monitor, run.best_validation()) for run in group.counted]
     values = [(line[name], line["step"]) for name, line in lines if line and name]
     if not values:
@@ -287,19 +288,18 @@ def _best_validation(group: Group) -> list | str:
     steps = sorted({step for _, step in values})
     at = f"step {steps[0]:,}" + (f" to {steps[-1]:,}" if len(steps) > 1 else "")
     shown = _mean(spread_of([value for value, _ in values]))
-    return [shown, element("small", f"{group.runs[0].monitor}, {at}")]
+    monitor = group.runs[0].monitor
+    return [shown, element("small", at if monitor == score else f"{monitor}, {at}")]
 
 
 def _effort(group: Group) -> list:
-    """Shows steps, time and rate: of several seeds their means."""
+    """Shows steps, and below them time and rate: of several seeds their means."""
     steps = spread_of([float(run.step) for run in group.runs]).mean or 0
     seconds = [run.seconds for run in group.runs if run.seconds is not None]
     rates = [run.steps_per_second for run in group.runs if run.steps_per_second]
-    return [
-        f"{round(steps):,}",
-        duration(sum(seconds) / len(seconds)) if seconds else "–",
-        plain_number(sum(rates) / len(rates), 4) if rates else "–",
-    ]
+    known = [duration(sum(seconds) / len(seconds))] if seconds else []
+    known += [f"{plain_number(sum(rates) / len(rates), 3)} steps/s"] if rates else []
+    return [f"{round(steps):,} steps", *(element("small", each) for each in known)]
 
 
 def _table_of_runs(groups: list[Group], metric: str) -> Html:

@@ -10,7 +10,19 @@ from jaxmodels.report.scores import Score, direction
 
 def summary_of(run: Run) -> list[Html | None]:
     """Shows numbers at a glance, the command and the table of scores."""
-    return [_tiles(run), _meaning(run), _command(run), _scores(run)]
+    return [_tiles(run), _meaning(run), _unscored(run), _command(run), _scores(run)]
+
+
+def _unscored(run: Run) -> Html | None:
+    """Says that a run without validation and test shows nothing of examples that it has not seen.
+
+    A run that has other splits, which no evaluation has reached yet, says nothing.
+    """
+    is_over = run.status[0] == "finished" and run.splits
+    if not is_over or set(run.splits) != {"train"}:
+        return None
+    text = "The data have no validation or test split, so all scores are of training examples."
+    return element("p", text, class_="note")
 
 
 def _meaning(run: Run) -> Html | None:
@@ -84,13 +96,17 @@ def _commit(run: Run) -> str:
 
 
 def _scores(run: Run) -> Html | None:
-    """Shows the last scores of each split, and those of the step that validation chose."""
+    """Shows the last scores of each split, and those of the step that validation chose, if that is
+    another one."""
     columns = []
     for split in reversed(run.splits):
-        columns.append((split, run.last(split)))
-        if split == "test" and run.best_scores and run.best_step is not None:
+        last = run.last(split)
+        columns.append((split, last))
+        # Where the last step is the best one, its scores stand there already.
+        if split == "test" and run.best_scores and run.best_step not in (None, last["step"]):
             columns.append(("test, best checkpoint", {"step": run.best_step} | run.best_scores))
-        if split == "validation" and (best := run.best_validation()):
+        best = run.best_validation() if split == "validation" else None
+        if best and best["step"] != last["step"]:
             columns.append(("best validation", best))
     names = list(
         dict.fromkeys(n for _, line in columns for n in line if n not in ("step", "split"))
@@ -109,11 +125,17 @@ def _scores(run: Run) -> Html | None:
     rows = [
         [
             _name_of_score(name, run.declared(name)),
-            *(number(line[name]) if name in line else "–" for _, line in columns),
+            *(_cell_of_score(line.get(name, "–"), column) for column, line in columns),
         ]
         for name in names
     ]
-    return table(header, rows, "last scores", class_="scores")
+    return table(header, rows, "last scores", class_="scores cards")
+
+
+def _cell_of_score(value: float | str | None, column: str) -> Html:
+    if isinstance(value, str):
+        return element("td", value, class_="number none", data_label=column)
+    return element("td", number(value), class_="number", data_label=column)
 
 
 def _name_of_score(name: str, declared: Score) -> Html:

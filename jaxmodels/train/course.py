@@ -10,7 +10,7 @@ import jax
 from jaxmodels.errors import RunError
 from jaxmodels.train import hosts
 from jaxmodels.train.checkpoint import Checkpoints, Facts
-from jaxmodels.train.config import Config
+from jaxmodels.train.config import Config, flags_of
 from jaxmodels.train.digest import digest_tree
 from jaxmodels.train.drawing import draw
 from jaxmodels.train.ledger import lost_steps
@@ -36,6 +36,13 @@ def chunk_ends(config: Config, start: int, longest: int) -> Iterator[int]:
     while start < run.steps:
         start = min(run.steps, *((start // period + 1) * period for period in periods))
         yield start
+
+
+def _unscored(config: Config) -> str:
+    """Says that a run without validation and test has no scores, and how it gets some."""
+    flag = "validation_fraction" in flags_of(config)
+    fix = "; --validation-fraction 0.1 keeps a tenth of the examples for it" if flag else ""
+    return f"note: no validation or test split, so nothing but training is scored{fix}"
 
 
 class Course:
@@ -106,6 +113,8 @@ class Course:
             print(f"{self._folder.path}: {size:,} training examples, {devices}", file=sys.stderr)
             if trainer.experiment.introduction:
                 print(trainer.experiment.introduction, file=sys.stderr)
+            if not trainer.experiment.evaluation:
+                print(_unscored(trainer.config), file=sys.stderr)
             log = Log(trainer.experiment, trainer.config, self._folder, progress, self.step)
             log.share = trainer.share_of_peak()
             log.waited = trainer.ledger.waited = lambda: feed.waited

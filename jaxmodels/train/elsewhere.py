@@ -55,7 +55,8 @@ def evaluate_elsewhere(
         return None
     after = other.after_evaluation or experiment.after_evaluation
     there = experiment._replace(evaluation=other.sources, after_evaluation=after)
-    trainer = Trainer(there, own, folder)
+    # The other data need no validation split, as nothing is trained that might end early.
+    trainer = Trainer(there, configure(own, patience=0), folder)
     restored = trainer.restored()
     if restored is None:
         raise InputError(f"workdir {folder.path} has no checkpoint; train the run first")

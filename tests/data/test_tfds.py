@@ -175,8 +175,28 @@ def test_sound_which_tfds_reads_only_with_tensorflow_is_named(tmp_path):
         **sound,
     }
     path.write_text(json.dumps(described))
-    with pytest.raises(InputError, match=r"expected one image .*It holds sound: sound is read"):
+    with pytest.raises(InputError, match=r"holds sound; expected one image .*\. Sound is read by"):
         load_images("sounds", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "message"),
+    [
+        ("mnsit", "image", "unknown data 'mnsit'; did you mean 'mnist'"),
+        ("mnsit", "sound", "unknown data 'mnsit'. Known"),
+        ("libri_speech", "image", "unknown data 'libri_speech'. Known"),
+        ("libri_speech", "sound", "did you mean 'librispeech'"),
+        ("imbd_reviews", "image", "unknown data 'imbd_reviews'. Known"),
+        ("glue", "image", "data 'glue' holds text; expected what one wants. Text is read by"),
+        ("librispeech", "image", "data 'librispeech' holds sound; expected"),
+        ("coco", "detection", "data 'coco' is not prepared in"),
+        ("iris", "image", "data 'iris' holds tables; expected"),
+    ],
+)
+def test_names_are_answered_with_data_of_the_right_kind(tmp_path, name, kind, message):
+    with pytest.raises(InputError) as raised:
+        prepared_builder(name, tmp_path, kind, "what one wants", embedded=("digits",))
+    assert message in str(raised.value)
 
 
 FEATURES = {

@@ -52,7 +52,8 @@ def test_other_data_are_scored_beside_the_run(run, tmp_path, capsys):
     before = _kept(run)
     # Two of the classes, whose labels differ here, in other sizes.
     other = _write(tmp_path / "street", CLASSES[1:], size=(17, 15), seed=1)
-    assert _run("--workdir", run, "--mode evaluate --data", other) == 0
+    # A run that would end early needs a validation split; other data do not.
+    assert _run("--workdir", run, "--mode evaluate --patience 2 --data", other) == 0
     printed = capsys.readouterr()
     assert "note: data 'street' lacks classes: cat" in printed.err
     found = json.loads((run / "evaluation-street.json").read_text())

@@ -25,6 +25,7 @@ def test_runs_are_sorted_and_only_what_differs_is_shown(tmp_path):
         f"learning_rate {r} {n} · cnn" for n, r in (("high", 0.2), ("middle", 0.3), ("low", 0.1))
     ]
     assert table.index(rows[0]) < table.index(rows[1]) < table.index(rows[2])
+    assert "100 steps 2 s 50 steps/s" in table
     differences = text.split("Config", 1)[1]
     assert "learning_ rate 0.2 0.3 0.1" in differences and "dropout" not in differences
     curves = json.loads(page.scripts[0])["curves"]

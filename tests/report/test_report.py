@@ -28,6 +28,8 @@ def test_a_run_is_told_from_its_files(tmp_path):
     text = page.rows()
     assert "classifier run digits · cnn run finished" in text
     assert "test accuracy 0.9 step 100, higher is better" in text
+    cells = [attributes for tag, attributes in page.elements if "data-label" in attributes]
+    assert {"class": "number none", "data-label": "train"} in cells  # accuracy has no such line
     # The last validation is worse than the one before, which chose the checkpoint.
     assert "best validation accuracy 0.8938 step 80, the best checkpoint" in text
     assert "python -m experiments.classifier --steps 100" in text
@@ -201,6 +203,17 @@ def test_rates_of_steps_and_of_examples_agree(tmp_path):
     write_lines(folder / "speed.jsonl", [line | {"examples_per_second": None} for line in lines])
     assert read_run(folder).examples_per_second is None
     assert "steps per second 30 median" in Page(write_report(folder)).rows()
+
+
+def test_a_run_without_validation_and_test_says_so(tmp_path):
+    folder = write_run(tmp_path / "run")
+    words = "all scores are of training examples"
+    assert words not in Page(write_report(folder)).rows()
+    lines = [{"step": step, "split": "train", "loss": 1.0} for step in (50, 100)]
+    write_lines(folder / "metrics.jsonl", lines)
+    assert words in Page(write_report(folder)).rows()
+    write_lines(folder / "metrics.jsonl", lines[:1])  # validation may be due yet
+    assert words not in Page(write_report(folder)).rows()
 
 
 def test_the_best_checkpoint_is_no_split(tmp_path):

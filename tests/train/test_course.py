@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxmodels.errors import InputError, RunError
-from jaxmodels.train import Findings, configure
+from jaxmodels.train import Config, Findings, RunConfig, Section, configure
 from jaxmodels.train.checkpoint import Checkpoints
 from jaxmodels.train.run_folder import RunFolder
 from tests.marks import slow
@@ -177,6 +178,17 @@ def test_steps_that_are_not_finite_are_skipped_and_counted(tmp_path, capsys):
     assert "2 of the 8 steps before step 40 were not finite" in capsys.readouterr().err
     lines = [json.loads(line) for line in (tmp_path / "speed.jsonl").read_text().splitlines()]
     assert {line["step"]: line.get("skipped") for line in lines}[40] == 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Carving(Config):
+    run: Section[RunConfig] = configure(CONFIG, steps=8).run
+    validation_fraction: float = 0.0
+
+
+def test_a_run_that_holds_nothing_out_is_told_the_flag(tmp_path, capsys):
+    train_toy(tmp_path, experiment(regression(), evaluation={}), _Carving())
+    assert "so nothing but training is scored; --validation-fraction 0.1" in capsys.readouterr().err
 
 
 def test_every_line_of_training_has_the_checksum_of_its_state(tmp_path, whole):

@@ -13,7 +13,13 @@ from jaxmodels.data.boxes.voc import read_voc
 from jaxmodels.data.boxes.yolo import read_yolo, yolo_names
 from jaxmodels.data.content import fingerprint_of
 from jaxmodels.data.dataset import TRAIN, Dataset, evaluation_splits
-from jaxmodels.data.kinds import count_endings, kind_of_files, readers_of, told_endings
+from jaxmodels.data.kinds import (
+    count_endings,
+    kind_of_files,
+    readers_of,
+    told_endings,
+    told_other_kind,
+)
 from jaxmodels.errors import InputError
 
 _EXPECTED = (
@@ -35,14 +41,15 @@ def open_box_files(path: Path) -> Dataset:
     if path.is_file():
         if path.suffix.lower() != ".json":
             kind = kind_of_files(count_endings([path.name]))
-            other = f": {readers_of(kind)}" if kind and kind != "text" else ""
+            other = f": {readers_of(kind)}" if kind and kind not in ("images", "text") else ""
             raise InputError(f"data '{path}' is a file ending in {path.suffix}{other}; {_EXPECTED}")
         return _of_one_file(path)
     if not path.is_dir():
         raise InputError(f"data '{path}' does not exist; {_EXPECTED}")
     tree = open_tree(path, str(path))
     if not tree.pictures:
-        raise InputError(f"data '{path}' has no pictures; {_EXPECTED}")
+        other = told_other_kind(tree.files, ("text",))
+        raise InputError(f"data '{path}' has no pictures; {_EXPECTED}{other}")
     return _dataset(tree, _read(tree))
 
 

@@ -1,5 +1,6 @@
 """Data sets of encoded images by name: folders of files, and those of tensorflow-datasets."""
 
+import difflib
 import os
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,10 @@ def open_images(name: str, data_dir: str | Path | None) -> Dataset:
     if is_path(name):
         if not path.is_dir():
             kind = kind_of_files(count_endings([name])) if path.is_file() else None
-            what = f"a file of {kind}: {readers_of(kind)}" if kind else "no folder"
+            if kind == "images":
+                what = f"one picture; expected the folder with all: {path.parent} has it"
+                raise InputError(f"data '{name}' is {what}")
+            what = f"a file of {kind}: {readers_of(kind)}" if kind else f"no folder{_near(path)}"
             raise InputError(
                 f"data '{name}' is {what}; expected a folder with images in train/CLASS"
             )
@@ -40,6 +44,15 @@ def open_images(name: str, data_dir: str | Path | None) -> Dataset:
         if os.sep in name:
             raise InputError(f"{error}. There is no folder {path} either") from None
         raise
+
+
+def _near(path: Path) -> str:
+    """Returns " (did you mean '...'?)" with the most similar folder beside one that is missing."""
+    if path.exists() or not path.parent.is_dir():
+        return ""
+    beside = [each.name for each in path.parent.iterdir() if each.is_dir()]
+    found = difflib.get_close_matches(path.name, beside, n=1)
+    return f" (did you mean '{path.parent / found[0]}'?)" if found else ""
 
 
 def open_tfds_images(name: str, data_dir: str | Path | None) -> Dataset:

@@ -10,6 +10,7 @@ from jaxmodels.cache import cache_folder
 from jaxmodels.data.checking import BAD_RECORDS, check_policy
 from jaxmodels.data.content import fingerprint_of
 from jaxmodels.data.dataset import TRAIN, BadRow, Columns
+from jaxmodels.data.kinds import kind_of_embedded, readers_of
 from jaxmodels.data.tables.embedded import EMBEDDED, TARGET, embedded_table
 from jaxmodels.data.tables.encoding import fit_encoder, not_of
 from jaxmodels.data.tables.inference import Kind, infer
@@ -164,9 +165,11 @@ def _opened(config: TableDataConfig, given: Any) -> tuple[str, "pyarrow.Table", 
         return config.data, embedded_table(config.data), {}
     path = Path(config.data).expanduser()
     if not path.exists() and not is_path(config.data):
+        held = kind_of_embedded(config.data)
+        hint = f", it holds {held}: {readers_of(held)}." if held else closest(config.data, EMBEDDED)
         raise InputError(
-            f"data '{config.data}' is no file{closest(config.data, EMBEDDED)} Expected a table"
-            f" {', '.join(ENDINGS)}, or one of {', '.join(EMBEDDED)}"
+            f"data '{config.data}' is no file{hint} Expected a table {', '.join(ENDINGS)}, or one"
+            f" of {', '.join(EMBEDDED)}"
         )
     whole = joined(read_pieces(path))
     return path.name, whole.table, whole.errors

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from jaxmodels.data.kinds import count_endings, kind_of_files, readers_of, told_other_kind
+from jaxmodels.data.walking import walk
 from jaxmodels.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,12 +38,14 @@ def read_pieces(path: Path) -> Iterator[Piece]:
     """
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
-        raise InputError(f"table {path} {what}; expected a file {', '.join(ENDINGS)}")
+        other = told_other_kind(walk(path).files, ("tables",)) if path.is_dir() else ""
+        raise InputError(f"table {path} {what}; expected a file {', '.join(ENDINGS)}{other}")
     name = path.name.lower()
     if not name.endswith(ENDINGS):
+        kind = kind_of_files(count_endings([name]))
+        fix = readers_of(kind) if kind else "save it as CSV"
         raise InputError(
-            f"table {path} ends in {path.suffix or 'nothing'}; expected {', '.join(ENDINGS)}: save"
-            " it as CSV"
+            f"table {path} ends in {path.suffix or 'nothing'}; expected {', '.join(ENDINGS)}: {fix}"
         )
     if name.endswith((".parquet", ".pq")):
         yield from _parquet(path)

@@ -57,7 +57,7 @@ class TableData:
     def summary(self) -> str:
         """Says in a few lines what is learned from and what is left out."""
         encoder, target = self.encoder, self.target
-        found = f"{len(encoder.numbers):,} numbers, {len(encoder.categories):,} categories"
+        found = f"{len(encoder.numbers):,} of numbers, {len(encoder.categories):,} of categories"
         missing = {name: c.missing for name, c in encoder.columns.items() if c.missing}
         lines = [f"columns: {found}", f"target: {target.column}, {target.task}"]
         if target.names:

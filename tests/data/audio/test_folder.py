@@ -47,6 +47,7 @@ def test_lists_beside_classes_name_the_splits_and_noise_is_no_class(tmp_path, ca
     ("files", "reason"),
     [
         (["notes.txt"], "has no sounds; .*It has 1 file ending in .txt"),
+        (["a/x.png", "a/y.png", "a/z.txt"], "images are read by .*classifier"),
         (["a/x.aiff"], "ffmpeg converts them"),
         (["x.wav"], "has x.wav in no folder of a class; expected CLASS/x.wav"),
         (["train/a/x.wav", "test/b/x.wav"], "has class 'b' in test, which train lacks"),

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from jaxmodels.cache import cache_folder
+from jaxmodels.data.checking import check_policy
+from jaxmodels.data.dataset import BadRow
 from jaxmodels.data.images import load_images, normalization_of
 from jaxmodels.data.tfds import TfdsRecords
 from jaxmodels.errors import InputError
@@ -85,7 +87,7 @@ def test_every_kind_is_named_on_one_line_and_tolerated_up_to_a_number(tmp_path, 
     _assert_rest(data, images, labels)
 
 
-def test_the_first_ten_are_listed(tmp_path):
+def test_the_first_of_each_kind_are_listed(tmp_path):
     bad = {("train", row): (b"\xff", 0, "") for row in range(9)}
     bad |= {("test", row): (b"\xff", 0, "") for row in range(5)}
     _write(tmp_path, "many", bad)
@@ -93,6 +95,11 @@ def test_the_first_ten_are_listed(tmp_path):
         load_images("many", tmp_path, skip_bad_records=13)
     assert "test[0]: is no tf.train.Example; and 4 more. " in str(raised.value)
     assert "test[1]" not in str(raised.value)
+    rows = [BadRow("train", row, "type", "x") for row in range(9)]
+    rows.append(BadRow("test", 3, "size", "y"))
+    with pytest.raises(InputError) as raised:
+        check_policy("many", rows, 0)
+    assert "train[0]: x; test[3]: y; train[1]: x; " in str(raised.value)
 
 
 def test_all_bad_is_said_plainly(tmp_path):

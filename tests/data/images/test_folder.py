@@ -314,5 +314,9 @@ def test_a_name_alone_is_of_tfds_and_a_path_must_exist(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"There is no folder photos/gone either"):
         load_images("photos/gone", tmp_path / "nothing")
     assert load_images("./mnist").sizes == {"train": 1}
-    with pytest.raises(InputError, match=r"'\./missing' is no folder"):
+    with pytest.raises(InputError, match=r"'\./missing' is no folder; expected"):
         load_images("./missing")
+    with pytest.raises(InputError, match=r"'\./phots' is no folder \(did you mean 'photos'\?\)"):
+        load_images("./phots")
+    with pytest.raises(InputError, match=r"'\./mnist/1.png' is one picture; .*: mnist has it"):
+        load_images("./mnist/1.png")

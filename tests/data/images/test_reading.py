@@ -12,7 +12,7 @@ from jaxmodels.errors import InputError
 
 @pytest.fixture
 def data():
-    return images_from_arrays({"train": {"image": np.zeros((2, 6, 5, 3), np.uint8)}})
+    return images_from_arrays({"train": {"image": np.full((2, 6, 5, 3), 255, np.uint8)}})
 
 
 def test_pictures_of_a_folder_in_order_with_their_errors(tmp_path, data, capsys):
@@ -32,6 +32,32 @@ def test_pictures_of_a_folder_in_order_with_their_errors(tmp_path, data, capsys)
     assert "No such file" in str(found["gone.png"])
     said = capsys.readouterr().err
     assert "skipped pipe.png (a FIFO)" in said and "skipped b/again (a link" in said
+
+
+def test_pictures_of_other_sizes_and_colours_become_as_the_runs(tmp_path, data, capsys):
+    Image.new("RGB", (10, 12), (200, 0, 0)).save(tmp_path / "a.png")
+    Image.new("RGB", (20, 12), (200, 0, 0)).save(tmp_path / "b.png")
+    Image.new("L", (5, 6), 9).save(tmp_path / "c.png")
+    Image.new("RGBA", (5, 6), (1, 2, 3, 0)).save(tmp_path / "d.png")
+    found = dict(read_pictures(tmp_path, data))
+    for name in "ab":
+        assert (found[f"{name}.png"]["image"] == np.uint8([200, 0, 0])).all()
+        assert found[f"{name}.png"]["image"].shape == (6, 5, 3)
+    assert (found["c.png"]["image"] == 9).all()
+    said = capsys.readouterr().err
+    assert said.count("note") == 1 and "like a.png are resized to 6x5 pixels, as the run's" in said
+    grey = images_from_arrays({"train": {"image": np.full((2, 6, 5, 1), 255, np.uint8)}})
+    found = dict(read_pictures(tmp_path, grey))
+    # ITU-R BT.601: 0.299 of red.
+    assert (found["a.png"]["image"] == 60).all() and found["c.png"]["image"].shape == (6, 5, 1)
+    assert "made grey and resized to 6x5 pixels" in capsys.readouterr().err
+    assert "transparent" in str(found["d.png"])
+    cut = dict(read_pictures(tmp_path / "b.png", grey, 4))["b.png"]["image"]
+    assert cut.shape == (4, 4, 1) and (cut == 60).all()
+    dark = images_from_arrays({"train": {"image": np.full((2, 6, 5, 1), 16, np.uint8)}})
+    found = dict(read_pictures(tmp_path, dark))
+    assert (found["a.png"]["image"] == 4).all() and (found["c.png"]["image"] == 9).all()
+    assert "and scaled to 0..16, as" in capsys.readouterr().err
 
 
 def test_a_path_without_pictures_says_what_is_there(tmp_path, data):

@@ -45,7 +45,7 @@ def test_columns_of_a_file_and_what_is_said_of_them(tmp_path):
     assert train["target"].mean() == pytest.approx(0, abs=1e-6)
     assert train["target"].std() == pytest.approx(1, abs=1e-6)
     said = data.summary()
-    assert "columns: 1 numbers, 1 categories\ntarget: y, regression" in said
+    assert "columns: 1 of numbers, 1 of categories\ntarget: y, regression" in said
     assert "left out: id (numbers of the rows), unit (constant)" in said
     assert ("missing: x 1, colour 1 (numbers are" in said) == has_gap
     facts = data.facts()
@@ -119,6 +119,7 @@ def test_bad_rows_are_listed_or_left_out(tmp_path, capsys):
     ("flags", "message"),
     [
         ({"data": "irsi"}, "data 'irsi' is no file; did you mean 'iris'?"),
+        ({"data": "digits"}, "data 'digits' is no file, it holds images: images are read by"),
         ({"target": ""}, "target = ''; expected the column of 'rows' to predict, --target"),
         ({"target": "z"}, "unknown target column 'z'"),
         ({"ignore": ("colours",)}, "unknown ignore column 'colours'; did you mean 'colour'?"),

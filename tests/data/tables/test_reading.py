@@ -104,7 +104,8 @@ def test_what_is_no_table_is_refused(tmp_path, name, content, message):
 
 
 def test_a_folder_and_values_of_no_known_kind_are_refused(tmp_path):
-    with pytest.raises(InputError, match="is a folder"):
+    (tmp_path / "a.png").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"is a folder; .*1 file ending in .png: images are read"):
         list(read_pieces(tmp_path))
     table = pa.table({"a": [{"x": 1}]})
     parquet.write_table(table, tmp_path / "a.parquet")
