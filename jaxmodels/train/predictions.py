@@ -70,6 +70,15 @@ def _flat(line: Line) -> Line:
     return flat
 
 
+def _finite(line: Line) -> Line:
+    """Returns a line whose numbers are finite, or its error: JSON has no other numbers."""
+    try:
+        json.dumps(line, allow_nan=False)
+    except ValueError:
+        return {"error": "the model's numbers for it are not finite"}
+    return line
+
+
 def predicted(
     prediction: Prediction, state: State, inputs: Any, batch_size: int
 ) -> Iterator[dict[str, Any]]:
@@ -89,7 +98,7 @@ def predicted(
                 yield {"input": name, "error": str(columns)}
                 continue
             row = jax.tree.map(lambda leaf, at=at: leaf[at], outputs)
-            yield {"input": name, **prediction.write(row)}
+            yield {"input": name, **_finite(prediction.write(row))}
             at += 1
 
     for name, columns in prediction.read(inputs):
