@@ -139,11 +139,12 @@ def test_predictions_are_the_nats_that_evaluation_sums(run, folder, tmp_path):
     """Lines longer than a window too."""
     workdir, _ = run
     texts = [path.read_text().rstrip("\n") for path in sorted((folder / "test").iterdir())]
-    (tmp_path / "new.txt").write_text("\n".join([*texts, "", "a"]))
+    (tmp_path / "new.txt").write_text("\r\n".join([*texts, "", "a"]))
     flags = f"--workdir {workdir} --mode predict --input {tmp_path}/new.txt"
     code, _, error = _run(flags, f"--output {tmp_path}/new.jsonl")
     assert code == 0, error
     lines = _lines(tmp_path / "new.jsonl")
+    assert lines.pop(-2) == {"input": "", "error": "has no visible character"}
     assert [line["input"] for line in lines] == [*texts, "a"]
     assert [line["bytes"] for line in lines] == [*map(len, texts), 1]
     assert all(0 < line["nats"] < 8 * line["bytes"] for line in lines)

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import math
 
 import numpy as np
 import pytest
@@ -116,6 +117,10 @@ def test_no_more_than_a_batch_is_read_ahead(digits):
     for number in range(11):
         assert next(lines)["input"] == str(number)
         assert len(read) <= number + 4
+    # Numbers that are not finite are no JSON.
+    prediction = prediction._replace(write=lambda outputs: {"share": {"cat": math.nan}})
+    line = next(predicted(prediction, run.state, None, 4))
+    assert line == {"input": "0", "error": "the model's numbers for it are not finite"}
 
 
 def test_images_that_do_not_fit_are_named(digits):
