@@ -111,7 +111,6 @@ def test_folds_are_disjoint_stratified_and_keep_equal_sentences_together(tmp_pat
     assert len(seen) == len(set(seen)) == 40
     assert "validation" not in load(tmp_path, folds=5, fold=0, validation_fraction=0.0).sizes
     csv_of(tmp_path / "test.csv", [("another film", "7")])
-    assert load(tmp_path, folds=5, fold=0, validation_fraction=0.0).class_names == ("0", "1", "7")
     with pytest.raises(InputError, match="has class '7' in test, which train lacks; expected 0, 1"):
         load(tmp_path)
     (tmp_path / "test.csv").write_text("text,label\n")
