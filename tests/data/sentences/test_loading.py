@@ -110,16 +110,16 @@ def test_folds_are_disjoint_stratified_and_keep_equal_sentences_together(tmp_pat
         assert data.facts()["fold"] == {"number": fold, "of": 5}
     assert len(seen) == len(set(seen)) == 40
     assert "validation" not in load(tmp_path, folds=5, fold=0, validation_fraction=0.0).sizes
+    with pytest.raises(InputError, match="expected --fold N"):
+        load(tmp_path, folds=5)
+    with pytest.raises(InputError, match="a class has 20 different sentences"):
+        load(tmp_path, folds=21, fold=0)
     csv_of(tmp_path / "test.csv", [("another film", "7")])
     with pytest.raises(InputError, match="has class '7' in test, which train lacks; expected 0, 1"):
         load(tmp_path)
     (tmp_path / "test.csv").write_text("text,label\n")
     with pytest.raises(InputError, match=r"has no line below the names in test\.csv"):
         load(tmp_path)
-    with pytest.raises(InputError, match="expected --fold N"):
-        load(tmp_path, folds=5)
-    with pytest.raises(InputError, match="a class has 20 different sentences"):
-        load(tmp_path, folds=21, fold=0)
 
 
 def test_pairs_of_a_tsv_and_lines_to_predict(tmp_path):
