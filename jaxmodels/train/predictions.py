@@ -25,7 +25,8 @@ def write_json_lines(file: BinaryIO, lines: Iterable[Line]) -> None:
 
 def write_table(file: BinaryIO, lines: Iterable[Line]) -> None:
     """Writes CSV with the columns of the first line without an error, and "error". Values that
-    belong together have a column each: probabilities.cat, latent.0. Texts are joined by ";".
+    belong together have a column each: probabilities.cat, latent.0. Texts are joined by ";". What a
+    line may have any number of, as boxes or entities, is JSON in one column.
 
     Only lines with errors that come before all others are held in memory.
     """
@@ -59,11 +60,16 @@ def _begun(text: io.TextIOWrapper, line: Line) -> csv.DictWriter:
 
 def _flat(line: Line) -> Line:
     flat: Line = {}
+    lists = [value for value in line.values() if isinstance(value, list)]
+    # Beside records, as boxes, other numbers are one for each of these.
+    has_records = any(isinstance(part, dict | list) for value in lists for part in value)
     for name, value in line.items():
         if isinstance(value, dict):
             flat |= {f"{name}.{inner}": part for inner, part in value.items()}
         elif isinstance(value, list) and all(isinstance(part, str) for part in value):
             flat[name] = ";".join(value)
+        elif isinstance(value, list) and has_records:
+            flat[name] = json.dumps(value)
         elif isinstance(value, list):
             flat |= {f"{name}.{number}": part for number, part in enumerate(value)}
         else:

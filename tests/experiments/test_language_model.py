@@ -218,6 +218,7 @@ def test_a_run_of_masked_tokens_is_scored_by_these_alone(folder, tmp_path):
         ("--temperature -1", "temperature = -1.0"),
         ("--context 0", "context = 0; expected at least 1"),
         ("--data digits", "digits"),
+        ("--prompt caf\udce9", r"'caf\udce9'; expected UTF-8"),
     ],
 )
 def test_bad_input_is_one_line(flags, message, tmp_path):

@@ -21,8 +21,10 @@ def test_each_line_of_a_file_is_there_whatever_system_wrote_it(tmp_path):
     found = list(read_text_lines(path, Bytes(), context=4, stride=4))
     assert [name for name, _ in found] == NAMES
     # Neither the mark of UTF-8 nor the end of a line counts.
-    assert found[0][1]["bytes"] == 3 and found[0][1]["scored"].sum() == 3
-    assert [str(columns)[:12] for _, columns in (found[1], found[4])] == [told[1], told[4]]
+    columns = found[0][1]
+    assert not isinstance(columns, Exception)
+    assert columns["bytes"] == 3 and columns["scored"].sum() == 3
+    assert [str(error)[:12] for _, error in (found[1], found[4])] == [told[1], told[4]]
 
 
 @pytest.mark.parametrize(
