@@ -9,6 +9,7 @@ from jaxmodels.errors import InputError
 
 Line = tuple[str, BadRecord | None]  # a text, and why it cannot be used
 _OTHER_ENCODINGS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_OTHER_KINDS = (".json", ".jsonl", ".ndjson", ".parquet", ".gz")
 
 
 def given_lines(path: Path, what: str) -> list[Line]:
@@ -18,8 +19,10 @@ def given_lines(path: Path, what: str) -> list[Line]:
     what: a line of the file, for the error: "a sentence".
 
     Raises:
-      InputError: no file, one of UTF-16, or no line with a visible character.
+      InputError: no file, one of another kind or of UTF-16, or no line with a visible character.
     """
+    if path.name.lower().endswith(_OTHER_KINDS):
+        raise InputError(f"input = {path}; it is no plain text: expected {what} a line")
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -30,13 +30,14 @@ def test_each_line_of_a_file_is_there_whatever_system_wrote_it(tmp_path):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
+        (b'{"text": "one"}\n', "it is no plain text: expected a text a line"),
         (b"\xef\xbb\xbf\n \n", "has no line of text: expected a text a line"),
         ("one\ntwo\n".encode("utf-16"), "it is UTF-16: expected UTF-8"),
         (None, "it cannot be read: No such file"),
     ],
 )
 def test_a_file_without_lines_is_refused(tmp_path, content, told):
-    path = tmp_path / "new.txt"
+    path = tmp_path / ("new.jsonl" if "plain" in told else "new.txt")
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(InputError, match=told):
