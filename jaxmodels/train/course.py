@@ -106,6 +106,8 @@ class Course:
             print(f"{self._folder.path}: {size:,} training examples, {devices}", file=sys.stderr)
             if trainer.experiment.introduction:
                 print(trainer.experiment.introduction, file=sys.stderr)
+            if not trainer.splits:
+                print("note: the data has no split but train; nothing is scored", file=sys.stderr)
             log = Log(trainer.experiment, trainer.config, self._folder, progress, self.step)
             log.share = trainer.share_of_peak()
             log.waited = trainer.ledger.waited = lambda: feed.waited
