@@ -162,8 +162,6 @@ def _require_enough(config: GANConfig, sizes: dict[str, int]) -> None:
     """Raises InputError if there are too few samples or images for the scores."""
     if config.run.mode == "sample":
         return
-    if not sizes:
-        print("note: without a validation or test split nothing is scored", file=sys.stderr)
     for split, size in sizes.items():
         least = max(config.neighbours + 1, 10 if config.judges.inception else 0)
         if min(size, config.samples) < least:

@@ -127,7 +127,7 @@ def build(config: VocoderConfig, data: Any = None) -> Experiment:
             report, data, mel, _PHASES, prepared(both, prepare), prepared(rival, prepare)
         ),
         prediction=Prediction(
-            read=partial(read_sounds, data=data),
+            read=partial(read_sounds, data=data, whole=True),
             predict=prepared(predict, prepare),
             write=lambda outputs: {
                 **writer(outputs),

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxmodels.data.dataset import BadRecord
+from jaxmodels.data.text.given import given_lines, given_text
 from jaxmodels.data.text.spoken import spoken_form
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.models.letters_to_sounds import load_pronunciation
@@ -104,20 +105,22 @@ def spelled(text: str) -> str:
 def read_texts(
     given: Path | Sequence[str], texts: Texts, speaker: int
 ) -> Iterator[tuple[str, Mapping[str, Any] | BadRecord]]:
-    """Yields each line of a text file, or each of several strings, with its columns."""
-    if isinstance(given, Path):
-        try:
-            lines = given.read_text("utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"input {given} cannot be read as text: {error}") from None
-    else:
-        lines = list(given)
-    for line in lines:
-        try:
-            columns = {"tokens": texts.tokens(spelled(line)), "speaker": np.int32(speaker)}
-            yield line, columns
-        except BadRecord as error:
-            yield line, error
+    """Yields each line of a text file, or each of several strings, with its columns; in place of
+    these the error of a line that cannot be used.
+
+    Raises:
+      InputError: no file, or no line.
+    """
+    lines = given_lines(given, "a text") if isinstance(given, Path) else map(given_text, given)
+    for line, error in lines:
+        yield line, error or _columns(line, texts, speaker)
+
+
+def _columns(line: str, texts: Texts, speaker: int) -> Mapping[str, Any] | BadRecord:
+    try:
+        return {"tokens": texts.tokens(spelled(line)), "speaker": np.int32(speaker)}
+    except BadRecord as error:
+        return error
 
 
 class _Sounds:

@@ -53,6 +53,10 @@ class WritingConfig:
             )
         if not 0 < self.repetition_penalty < float("inf"):
             raise InputError(f"repetition_penalty = {self.repetition_penalty}; expected above 0")
+        for text in (*self.prompt, *self.stop, self.system or ""):
+            # A terminal gives bytes that are no UTF-8 as halves of surrogate pairs.
+            if any("\ud800" <= character <= "\udfff" for character in text):
+                raise InputError(f"prompt, stop or system = {text!r}; expected UTF-8")
         if self.chat and not self.prompt:
             raise InputError("chat = True; expected what to answer, as --prompt 'What is rain?'")
         if self.system is not None and not self.chat:

@@ -67,6 +67,8 @@ def predict(experiment: Experiment, config: Config, folder: RunFolder) -> str:
         for line in lines:
             count, failed = count + 1, failed + ("error" in line)
             yield line
+        if not count:
+            raise InputError(f"input = {run.input}; it has nothing to predict for: expected some")
 
     write_atomically(output, lambda file: WRITERS[output.suffix](file, counted()))
     if count and failed == count:

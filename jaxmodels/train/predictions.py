@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
 
@@ -24,7 +25,8 @@ def write_json_lines(file: BinaryIO, lines: Iterable[Line]) -> None:
 
 def write_table(file: BinaryIO, lines: Iterable[Line]) -> None:
     """Writes CSV with the columns of the first line without an error, and "error". Values that
-    belong together have a column each: probabilities.cat, latent.0. Texts are joined by ";".
+    belong together have a column each: probabilities.cat, latent.0. Texts are joined by ";". What a
+    line may have any number of, as boxes or entities, is JSON in one column.
 
     Only lines with errors that come before all others are held in memory.
     """
@@ -58,16 +60,29 @@ def _begun(text: io.TextIOWrapper, line: Line) -> csv.DictWriter:
 
 def _flat(line: Line) -> Line:
     flat: Line = {}
+    lists = [value for value in line.values() if isinstance(value, list)]
+    # Beside records, as boxes, other numbers are one for each of these.
+    has_records = any(isinstance(part, dict | list) for value in lists for part in value)
     for name, value in line.items():
         if isinstance(value, dict):
             flat |= {f"{name}.{inner}": part for inner, part in value.items()}
         elif isinstance(value, list) and all(isinstance(part, str) for part in value):
             flat[name] = ";".join(value)
+        elif isinstance(value, list) and has_records:
+            flat[name] = json.dumps(value)
         elif isinstance(value, list):
             flat |= {f"{name}.{number}": part for number, part in enumerate(value)}
         else:
             flat[name] = value
     return flat
+
+
+def _finite(line: Line) -> Line:
+    """Returns a line whose numbers are finite, or its error: JSON has no other numbers."""
+    numbers = (leaf for leaf in jax.tree.leaves(line) if isinstance(leaf, float))
+    if all(map(math.isfinite, numbers)):
+        return line
+    return {"error": "the model's numbers for it are not finite"}
 
 
 def predicted(
@@ -89,7 +104,7 @@ def predicted(
                 yield {"input": name, "error": str(columns)}
                 continue
             row = jax.tree.map(lambda leaf, at=at: leaf[at], outputs)
-            yield {"input": name, **prediction.write(row)}
+            yield {"input": name, **_finite(prediction.write(row))}
             at += 1
 
     for name, columns in prediction.read(inputs):

@@ -140,11 +140,12 @@ def test_predictions_are_the_nats_that_evaluation_sums(run, folder, tmp_path):
     """Lines longer than a window too."""
     workdir, _ = run
     texts = [path.read_text().rstrip("\n") for path in sorted((folder / "test").iterdir())]
-    (tmp_path / "new.txt").write_text("\n".join([*texts, "", "a"]))
+    (tmp_path / "new.txt").write_text("\r\n".join([*texts, "", "a"]))
     flags = f"--workdir {workdir} --mode predict --input {tmp_path}/new.txt"
     code, _, error = _run(flags, f"--output {tmp_path}/new.jsonl")
     assert code == 0, error
     lines = _lines(tmp_path / "new.jsonl")
+    assert lines.pop(-2) == {"input": "", "error": "has no visible character"}
     assert [line["input"] for line in lines] == [*texts, "a"]
     assert [line["bytes"] for line in lines] == [*map(len, texts), 1]
     assert all(0 < line["nats"] < 8 * line["bytes"] for line in lines)
@@ -219,6 +220,7 @@ def test_a_run_of_masked_tokens_is_scored_by_these_alone(folder, tmp_path):
         ("--temperature -1", "temperature = -1.0"),
         ("--context 0", "context = 0; expected at least 1"),
         ("--data digits", "digits"),
+        ("--prompt caf\udce9", r"'caf\udce9'; expected UTF-8"),
     ],
 )
 def test_bad_input_is_one_line(flags, message, tmp_path):

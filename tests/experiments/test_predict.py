@@ -1,8 +1,10 @@
 """Prediction: the command line and a notebook say the same of the same pictures."""
 
 import csv
+import io
 import itertools
 import json
+import math
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from experiments import classifier, vae
 from jaxmodels.data.images import images_from_arrays
 from jaxmodels.errors import InputError
 from jaxmodels.train import configure, load_run, main, train
-from jaxmodels.train.predictions import predicted
+from jaxmodels.train.predictions import predicted, write_table
 
 QUICK = {"model": "mlp", "hidden": [8], "steps": 2, "batch_size": 16}
 
@@ -97,6 +99,16 @@ def test_a_table_has_the_same_predictions(digits, tmp_path, capsys):
         assert (row["input"], row["label"], row["error"]) == (line["input"], line["label"], "")
         for name, probability in line["probabilities"].items():
             assert float(row[f"probabilities.{name}"]) == probability
+    found = [[], [[1.0, 2, 3, 4]], [[1.0, 2, 3, 4], [0, 0, 1, 1]]]
+    write_table(
+        table := io.BytesIO(),
+        [{"boxes": b, "labels": ["cat"] * len(b), "scores": [0.5] * len(b)} for b in found],
+    )
+    rows = list(csv.DictReader(io.StringIO(table.getvalue().decode())))
+    assert [(json.loads(row["boxes"] or "[]"), row["labels"]) for row in rows] == list(
+        zip(found, ["", "cat", "cat;cat"])
+    )
+    assert [row["scores"] for row in rows] == ["", "[0.5]", "[0.5, 0.5]"]
     flags = ["--mode", "predict", "--input", pictures, "--output", tmp_path / "new.txt"]
     code, _, error = _run(capsys, "--workdir", digits, *flags)
     assert code == 2 and "--output FILE.jsonl or --output FILE.csv" in error
@@ -116,6 +128,10 @@ def test_no_more_than_a_batch_is_read_ahead(digits):
     for number in range(11):
         assert next(lines)["input"] == str(number)
         assert len(read) <= number + 4
+    # Numbers that are not finite are no JSON.
+    prediction = prediction._replace(write=lambda outputs: {"share": {"cat": math.nan}})
+    line = next(predicted(prediction, run.state, None, 4))
+    assert line == {"input": "0", "error": "the model's numbers for it are not finite"}
 
 
 def test_images_that_do_not_fit_are_named(digits):

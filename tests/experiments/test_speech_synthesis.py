@@ -26,13 +26,17 @@ def run(**flags):
     return main(SpeechSynthesisConfig, build, PRESETS, flags_of(flags))
 
 
-def test_texts_of_classes():
+def test_texts_of_classes(tmp_path):
     texts = texts_of(("0", "#", "Yes"))
     assert texts.words == ("zero", "hash", "yes") and texts.longest == 4
     assert texts.facts() == {"texts": ["zero", "hash", "yes"]}
     assert texts.tokens("yes").tolist() == [texts.units.index(c) + 1 for c in "yes"] + [0]
     [(line, columns)] = read_texts([" 0"], texts, 1)
     assert (line, columns["tokens"].tolist()) == (" 0", texts.tokens("zero").tolist())
+    (tmp_path / "new.txt").write_bytes(b"yes\x0cno\n\nca\xf1on\nYes\r\n")
+    found = list(read_texts(tmp_path / "new.txt", texts, 0))
+    assert [line for line, _ in found] == ["yes\x0cno", "", "ca\ufffdon", "Yes"]
+    assert [isinstance(columns, BadRecord) for _, columns in found] == [True, True, True, False]
     with pytest.raises(InputError, match="expected both --units phones and --g2p"):
         TextsConfig(units="phones").validate()
     with pytest.raises(BadRecord, match="has the character 'x'"):

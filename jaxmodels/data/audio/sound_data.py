@@ -113,17 +113,26 @@ class SoundData(StoredSounds):
 
 
 def read_sounds(
-    given: Path | Sequence[Any], data: SoundData
+    given: Path | Sequence[Any], data: SoundData, whole: bool = False
 ) -> Iterator[tuple[str, Columns | BadRecord]]:
     """Yields name and columns of one sound, or of all in a folder and the folders below, sorted by
     path, or of several arrays at the rate of `data`. For a sound that cannot be used, a BadRecord
     takes the place of its columns.
 
+    whole: sounds that are longer than a row cannot be used; otherwise their loudest parts are.
+
     Raises:
       InputError: no such path, or a folder without sounds.
     """
     for name, heard in samples_at(given, data.rate):
-        yield name, heard if isinstance(heard, BadRecord) else data.decoder.columns(heard)
+        if isinstance(heard, BadRecord):
+            yield name, heard
+        elif whole and len(heard) > data.samples:
+            lasts, most = len(heard) / data.rate, data.samples / data.rate
+            told = f"lasts {lasts:.3g} s; expected at most {most:.3g}, as in training: divide it"
+            yield name, BadRecord(told, "overlong")
+        else:
+            yield name, data.decoder.columns(heard)
 
 
 def samples_at(given: Path | Sequence[Any], rate: int) -> Iterator[tuple[str, Samples | BadRecord]]:

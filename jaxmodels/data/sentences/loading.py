@@ -223,7 +223,24 @@ def _splits(config: SentenceConfig, checked: _Checked) -> dict[str, Sentences]:
     splits, validation = checked.examined.splits, config.validation_fraction
     if config.folds:
         return folded(splits, config.folds, int(config.fold or 0), validation)
+    _require_trained_classes(checked)
     return divided(checked.dataset.name, splits, validation, config.test_fraction)
+
+
+def _require_trained_classes(checked: _Checked) -> None:
+    """
+    Raises:
+      InputError: an evaluation split has a class that no training sentence has.
+    """
+    splits, names = checked.examined.splits, checked.dataset.names["label"]
+    trained = np.unique(splits[TRAIN].known["label"])
+    for split, some in splits.items():
+        strange = np.setdiff1d(some.known["label"], trained)
+        if len(strange):
+            raise InputError(
+                f"data '{checked.dataset.name}' has class '{names[strange[0]]}' in {split}, which"
+                f" train lacks; expected {', '.join(names[label] for label in trained)}"
+            )
 
 
 def _tokenizer(config: SentenceConfig, train: Sequence[tuple[str, ...]], kind: str) -> Any:

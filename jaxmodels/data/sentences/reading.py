@@ -71,6 +71,11 @@ def open_files(path: Path, wanted: Wanted) -> Dataset:
     """
     files = files_of_splits(path, ENDINGS, "is no table", "train.csv or train.tsv")
     tables = {split: _read(file, wanted) for split, file in files.items()}
+    for split, table in tables.items():
+        if not table.labels:
+            raise InputError(
+                f"data '{path}' has no line below the names in {files[split].name}; expected some"
+            )
     labels = {value for table in tables.values() for value in table.labels if value}
     names = tuple(sorted(labels, key=_in_order))
     if not names:

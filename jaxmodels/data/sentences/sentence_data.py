@@ -19,9 +19,8 @@ from jaxmodels.data.dataset import (
     told_of,
 )
 from jaxmodels.data.resident import Resident
-from jaxmodels.data.text.documents import why_undecodable
 from jaxmodels.data.text.framing import Framing, in_rows, tokenizer_facts
-from jaxmodels.errors import InputError
+from jaxmodels.data.text.given import given_lines
 
 Text = tuple[str, ...]  # one text, or a pair
 _READ = 512  # lines that become tokens at once
@@ -132,32 +131,13 @@ def read_sentences(
 
 def _lines_of(given: Any, count: int) -> Iterator[tuple[str, Text | BadRecord]]:
     if isinstance(given, Path):
-        yield from (_line(line, count) for line in _read_lines(given))
+        for text, error in given_lines(given, "a sentence"):
+            parts = tuple(text.split("\t")) if count > 1 else (text,)
+            yield text, error or _required(parts, count)
         return
     for one in given:
         text = (one,) if isinstance(one, str) else tuple(one)
         yield "\t".join(text), _required(text, count)
-
-
-def _read_lines(path: Path) -> list[bytes]:
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"input = {path}; it cannot be read: {error.strerror}") from None
-    lines = text.removesuffix(b"\n").split(b"\n")
-    if not text.strip():
-        raise InputError(f"input = {path}; it has no line of text: expected a sentence a line")
-    return [line.removesuffix(b"\r") for line in lines]
-
-
-def _line(line: bytes, count: int) -> tuple[str, Text | BadRecord]:
-    name = line.decode("utf-8", "replace")
-    try:
-        return name, _required(
-            tuple(line.decode().split("\t")) if count > 1 else (line.decode(),), count
-        )
-    except UnicodeDecodeError as error:
-        return name, BadRecord(why_undecodable(error))
 
 
 def _required(text: Text, count: int) -> Text | BadRecord:

@@ -1,5 +1,6 @@
 """The columns of a table as numbers for a network, by the statistics of a training split."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 NUMBERS, CODES = "numbers", "codes"  # columns of an encoded table
+_MOST = 1e18  # deviations from the mean, whose square a network's 32 bits can hold
 # Of a column with more categories, the commonest are told apart.
 MOST_CATEGORIES = 256
 
@@ -101,7 +103,10 @@ class Encoder(NamedTuple):
             values, bad = read_numbers(table[name], column.kind)
             for row in np.flatnonzero(bad).tolist():
                 wrong.setdefault(row, not_of(name, column.kind, table[name][row].as_py()))
-            scaled += column.encode(values)
+            encoded = column.encode(values)
+            for row in np.flatnonzero(np.abs(encoded[0]) > _MOST).tolist():
+                wrong.setdefault(row, not_of(name, column.kind, table[name][row].as_py()))
+            scaled += encoded
         for name, column in self.categories.items():
             values = categories_in(table[name])
             codes.append(column.encode(values))
@@ -176,6 +181,8 @@ def read_numbers(column: "pyarrow.ChunkedArray", kind: Kind):
 def not_of(name: str, kind: str, value: object) -> str:
     """Says that a value is not of the kind of its column."""
     wanted = {"date": "a date, as 2024-12-31", "number": "a number"}[kind]
+    if kind == "number" and re.fullmatch(r"[-+.\deE]+", str(value)):
+        wanted = "a number nearer to 0, which 32 bits can hold"
     return f"has {name} = {str(value)[:40]!r}; expected {wanted}"
 
 

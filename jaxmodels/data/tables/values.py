@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 _DAY = 86_400  # seconds
+_MOST = 1e150  # in size, so that squares of numbers can be added
 
 
 class Numbers(NamedTuple):
@@ -22,7 +23,8 @@ class Numbers(NamedTuple):
 
 
 def numbers_in(column: "pyarrow.ChunkedArray") -> Numbers:
-    """Reads a column as numbers; infinite ones are missing, True is 1."""
+    """Reads a column as numbers; infinite ones are missing, True is 1. Finite ones beyond 1e150
+    cannot be read, because statistics of them would overflow."""
     import pyarrow as pa
 
     if not pa.types.is_string(column.type):
@@ -88,7 +90,9 @@ def _unreadable(column: "pyarrow.ChunkedArray") -> Numbers:
 def _finite(column: "pyarrow.ChunkedArray") -> Numbers:
     values = np.array(column.to_numpy(), np.float64)
     values[~np.isfinite(values)] = np.nan
-    return Numbers(values, np.zeros(len(values), bool))
+    wrong = np.abs(values) > _MOST
+    values[wrong] = np.nan
+    return Numbers(values, wrong)
 
 
 def _each(column: "pyarrow.ChunkedArray", read: Callable[[str], float | None]) -> Numbers:
@@ -97,7 +101,7 @@ def _each(column: "pyarrow.ChunkedArray", read: Callable[[str], float | None]) -
         if text is None:
             continue
         number = read(text)
-        if number is None:
+        if number is None or _MOST < abs(number) < math.inf:
             wrong[row] = True
         else:
             values[row] = number if math.isfinite(number) else math.nan

@@ -83,8 +83,12 @@ def open_files(path: Path, tags_column: str, names: Sequence[str]) -> Dataset:
     files = files_of_splits(path, ENDINGS, "is no file of tagged words", wanted)
     files = {split: files[split] for split in [TRAIN, *evaluation_splits(files)]}
     read = {split: list(_read(file, tags_column)) for split, file in files.items()}
-    if not read[TRAIN]:
-        raise InputError(f"data '{files[TRAIN]}' has no sentence; expected some")
+    for split, some in read.items():
+        if not some:
+            raise InputError(f"data '{files[split]}' has no sentence; expected some")
+    line, first = read[TRAIN][0]
+    if not names and all(isinstance(sentence, BadRecord) for _, sentence in read[TRAIN]):
+        raise InputError(f"data '{files[TRAIN]}' has no good sentence; line {line} {first}")
     names = required_tags(names or _names_in(read[TRAIN]), f"data '{path}'")
     splits = {
         split: records_of(
@@ -93,7 +97,6 @@ def open_files(path: Path, tags_column: str, names: Sequence[str]) -> Dataset:
             [f"{files[split].name}:{line}" for line, _ in some],
         )
         for split, some in read.items()
-        if some
     }
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(os.path.realpath(path)).name).lstrip(".")
     content = fingerprint_of(name, {file.name: file for file in files.values()}, path)

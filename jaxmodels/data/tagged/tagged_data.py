@@ -28,8 +28,8 @@ from jaxmodels.data.tagged.reading import (
     conll_sentences,
     json_sentences,
 )
-from jaxmodels.data.text.documents import why_undecodable
 from jaxmodels.data.text.framing import Framed, in_rows, rounded_up, tokenizer_facts
+from jaxmodels.data.text.given import given_lines
 from jaxmodels.errors import InputError
 
 UNTAGGED = -1  # the target of tokens that do not count
@@ -189,6 +189,11 @@ def read_words(
 
 
 def _read_file(path: Path) -> Iterator[tuple[str, Words | BadRecord]]:
+    suffix = path.suffix.lower()
+    if suffix not in ENDINGS:
+        for line, error in given_lines(path, "a sentence"):
+            yield (line, error) if error else _named(line)
+        return
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -196,23 +201,12 @@ def _read_file(path: Path) -> Iterator[tuple[str, Words | BadRecord]]:
     if not content.strip():
         raise InputError(f"input = {path}; it has no sentence: expected one a line")
     lines = content.removeprefix(b"\xef\xbb\xbf").removesuffix(b"\n").split(b"\n")
-    suffix = path.suffix.lower()
-    if suffix not in ENDINGS:
-        yield from map(_of_line, lines)
-        return
     read = json_sentences if suffix == ".jsonl" else conll_sentences
     for number, sentence in read(lines, tagged=False):
         if isinstance(sentence, BadRecord):
             yield f"line {number}", sentence
         else:
             yield _named(sentence.words)
-
-
-def _of_line(line: bytes) -> tuple[str, Words | BadRecord]:
-    try:
-        return _named(line.decode())
-    except UnicodeDecodeError as error:
-        return line.decode("utf-8", "replace"), BadRecord(why_undecodable(error))
 
 
 def _named(one: Any) -> tuple[str, Words | BadRecord]:

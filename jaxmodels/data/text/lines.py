@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxmodels.data.dataset import BadRecord
+from jaxmodels.data.text.given import given_lines, given_text
 from jaxmodels.data.text.tokenizers import Tokenizer
 from jaxmodels.data.text.windows import SlidingWindows
 from jaxmodels.errors import InputError
@@ -18,20 +19,19 @@ def read_text_lines(
 ) -> Iterator[tuple[str, Columns | Exception]]:
     """Yields each line of a text file, or each of several strings, with its columns: "tokens"
     [windows, context + 1], "scored" [windows, context] and "bytes" of UTF-8; or, in place of the
-    columns, the error of a line that cannot be encoded. Empty lines are left out.
+    columns, the error of a line that cannot be read or encoded.
 
     All lines have as many windows as the longest needs, so that one program serves all.
 
     Raises:
-      InputError: no file, no UTF-8, or no line.
+      InputError: no file, or no line.
     """
-    lines = [line for line in _lines_of(given) if line.strip()]
-    if not lines:
-        raise InputError(f"input = {given}; it has no line of text: expected a document a line")
-    encoded = [_encoded(line, tokenizer) for line in lines]
+    is_file = isinstance(given, Path)
+    lines = given_lines(given, "a document") if is_file else list(map(given_text, given))
+    encoded = [error or _encoded(line, tokenizer) for line, error in lines]
     whole = [tokens for tokens in encoded if not isinstance(tokens, Exception)]
     most = max((SlidingWindows(len(one), context, stride).size for one in whole), default=1)
-    for line, tokens in zip(lines, encoded, strict=True):
+    for (line, _), tokens in zip(lines, encoded, strict=True):
         if isinstance(tokens, Exception):
             yield line, tokens
         else:
@@ -39,25 +39,11 @@ def read_text_lines(
             yield line, {**columns, "bytes": np.array(len(line.encode()), np.int32)}
 
 
-def _lines_of(given: Path | Sequence[str]) -> list[str]:
-    if not isinstance(given, Path):
-        return list(given)
-    try:
-        text = given.read_bytes().decode()
-    except OSError as error:
-        raise InputError(f"input = {given}; it cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"input = {given}; byte {error.start} is no UTF-8: convert it, as by iconv -t utf-8"
-        ) from None
-    return text.split("\n")
-
-
 def _encoded(line: str, tokenizer: Tokenizer) -> np.ndarray | Exception:
     """Encodes a line; the end of a document before it is what its first token is predicted from.
     Returns the error of a line that cannot be encoded, or has no token that could be predicted."""
     try:
-        [tokens] = tokenizer.encode([line.removesuffix("\r")])
+        [tokens] = tokenizer.encode([line])
     except (InputError, BadRecord) as error:
         return error
     before = [] if tokenizer.end is None else [tokenizer.end]

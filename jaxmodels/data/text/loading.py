@@ -181,8 +181,12 @@ def prepare(dataset: Dataset, config: TextConfig) -> Prepared:
     examined = load_examined(entry)
     check_policy(dataset.name, examined.bad, config.skip_bad_records, entry, _MENDS)
     _tell_of_passages(dataset.name, examined, config.drop_repeated)
-    if TRAIN not in examined.texts:
-        raise InputError(f"data '{dataset.name}' has no text in its training split; expected some")
+    for split in (TRAIN, *dataset.splits):
+        if split not in examined.texts:
+            which = "training" if split == TRAIN else split
+            raise InputError(
+                f"data '{dataset.name}' has no text in its {which} split; expected some"
+            )
     return Prepared(dataset, documents, fractions, folder, examined)
 
 

@@ -78,6 +78,8 @@ def _hashed(texts: Texts) -> Iterator[tuple[int, UInt64[np.ndarray, " place"]]]:
     if not len(texts):
         return
     begin, end = int(texts.ranges[:, 0].min()), int(texts.ranges[:, 1].max())
+    if end - begin < PASSAGE:
+        return
     longest = min(_BLOCK, end - begin)
     powers = _powers(longest + PASSAGE, _BASE)
     inverse = _powers(longest, pow(_BASE, -1, 1 << 64))

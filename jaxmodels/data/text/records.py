@@ -1,5 +1,6 @@
 """Records of text as streams of pieces, so that no text has to fit into memory."""
 
+import codecs
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -94,7 +95,7 @@ class TextFiles:
         for row in rows:
             try:
                 with open_regular(self._folder / self._paths[row]) as file:
-                    records.append({"text": file.read()})
+                    records.append({"text": file.read().removeprefix(codecs.BOM_UTF8)})
             except OSError as error:
                 raise _unreadable(error) from None
         return records
@@ -104,8 +105,11 @@ class TextFiles:
         for row, path in enumerate(self._paths):
             try:
                 with open_regular(self._folder / path) as file:
-                    while text := file.read(PIECE):
+                    # The mark of UTF-8 is no part of the text.
+                    text = file.read(PIECE).removeprefix(codecs.BOM_UTF8)
+                    while text:
                         yield Piece(row, text, last=False)
+                        text = file.read(PIECE)
                 yield Piece(row, b"")
             except OSError as error:
                 yield Piece(row, _unreadable(error))

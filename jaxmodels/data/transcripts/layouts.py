@@ -162,7 +162,8 @@ def _lines(path: Path) -> list[bytes]:
 
 def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        # Some editors write a mark of UTF-8 before the text.
+        return path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
 

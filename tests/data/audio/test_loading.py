@@ -118,6 +118,11 @@ def test_arrays_in_memory_and_sounds_to_predict_for(tmp_path):
     np.testing.assert_array_equal(found["b/one.wav"]["sound"], tone(300, 9))
     [(name, columns)] = read_sounds([tone(300, 9)], data)
     assert name == "0" and columns["length"] == 800
+    long = np.tile(tone(300, 9), 2)
+    [(_, columns)], [(_, error)] = (
+        list(read_sounds([long], data, whole)) for whole in (False, True)
+    )
+    assert columns["length"] == 800 and str(error).startswith("lasts 0.4 s; expected at most 0.2")
     with pytest.raises(InputError, match="expected --rate N"):
         load_sounds(AudioConfig(), given)
     with pytest.raises(InputError, match="has no sound"):

@@ -114,6 +114,12 @@ def test_folds_are_disjoint_stratified_and_keep_equal_sentences_together(tmp_pat
         load(tmp_path, folds=5)
     with pytest.raises(InputError, match="a class has 20 different sentences"):
         load(tmp_path, folds=21, fold=0)
+    csv_of(tmp_path / "test.csv", [("another film", "7")])
+    with pytest.raises(InputError, match="has class '7' in test, which train lacks; expected 0, 1"):
+        load(tmp_path)
+    (tmp_path / "test.csv").write_text("text,label\n")
+    with pytest.raises(InputError, match=r"has no line below the names in test\.csv"):
+        load(tmp_path)
 
 
 def test_pairs_of_a_tsv_and_lines_to_predict(tmp_path):
@@ -136,7 +142,7 @@ def test_pairs_of_a_tsv_and_lines_to_predict(tmp_path):
     assert [name for name, _ in found] == ["one\ttwo", "", "only one", "caf�\tx"]
     assert found[0][1]["segments"].tolist() == [0, 1, 1, 0, 0, 0, 0, 0]
     assert found[0][1]["tokens"].tolist()[3:] == [-1] * 5
-    assert [str(error)[:9] for _, error in found[1:]] == ["has 1 tex", "has 1 tex", "is no UTF"]
+    assert [str(error)[:9] for _, error in found[1:]] == ["has no vi", "has 1 tex", "is no UTF"]
     assert all(isinstance(error, BadRecord) for _, error in found[1:])
     assert len(list(read_sentences([("a", "b"), "c"], data))) == 2
 

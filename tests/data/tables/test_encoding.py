@@ -64,6 +64,8 @@ def test_values_as_numbers_days_and_categories():
     np.testing.assert_array_equal(values, [1, np.nan, np.nan, np.nan, np.nan])
     assert wrong.tolist() == [False, False, False, True, True]
     np.testing.assert_array_equal(numbers_in(_column([1.5, None])).values, [1.5, np.nan])
+    for values in (["1e200", "1"], [1e200, 1.0], ["1e200", "x"]):
+        assert numbers_in(_column(values)).wrong[0]
     assert numbers_in(_column([[1]])).wrong.all() and days_in(_column([[1]])).wrong.all()
     days = ["1970-01-02", "1970-01-01T12:00:00", "1970-01-01 18:00:00+06:00", "2024", None]
     values, wrong = days_in(_column(days))
@@ -86,6 +88,8 @@ def test_rows_are_scaled_by_the_training_split_and_what_is_missing_is_marked():
     assert facts["n"]["std"] == pytest.approx(np.std([1, 2, 6]), rel=1e-8)
     assert facts["c"] == {"kind": "category", "missing": 1, "values": ["a", "b"]}
     assert facts["d"]["std"] == 1
+    large = encoder.encode(pa.table({"c": ["a"], "n": ["-1e30"], "d": ["0"]})).wrong
+    assert large == {0: "has n = '-1e30'; expected a number nearer to 0, which 32 bits can hold"}
     rows = pa.table({"c": ["b", None, "z"], "n": ["3", None, "x"], "d": [None, "2.5", "1.5"]})
     columns, wrong, unknown = encoder.encode(rows)
     std = np.std([1, 2, 6])

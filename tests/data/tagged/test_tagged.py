@@ -106,6 +106,12 @@ def test_conll_files_json_lines_and_lists_are_the_same(tmp_path):
         load(tmp_path / "train.conll", tags_column="2")
     with pytest.raises(InputError, match="tags_column = 1; expected the number of a column"):
         load(tmp_path / "train.conll", tags_column="1")
+    (tmp_path / "test.conll").write_text("\n\n")
+    with pytest.raises(InputError, match=r"test.conll' has no sentence"):
+        load(tmp_path)
+    (tmp_path / "keys.jsonl").write_text('{"text": "Anna", "tags": ["O"]}\n')
+    with pytest.raises(InputError, match="no good sentence; line 1 lacks the list 'tokens'"):
+        load(tmp_path / "keys.jsonl")
     (tmp_path / "short.conll").write_bytes(CONLL + b"\nlone\nB O\n")
     with pytest.raises(InputError, match=r"short.conll:9 has no tag in line 9"):
         load(tmp_path / "short.conll")

@@ -144,6 +144,9 @@ def test_few_documents_are_divided_by_position(tmp_path, count):
 def test_a_text_that_is_too_short_to_divide(tmp_path):
     with pytest.raises(InputError, match=r"has 3 bytes.*would be empty.*--test-fraction 0"):
         check(tmp_path / "a", {"train": [b"abc"]}, fractions={"validation": 0.05, "test": 0.05})
+    # One that is shorter than the passages that are looked for is divided all the same.
+    shares = {"validation": 0.2, "test": 0.2}
+    check(tmp_path / "b", {"train": [b"one\ntwo\nthree\nfour\n"]}, fractions=shares)
 
 
 def test_fractions():

@@ -56,7 +56,7 @@ def test_topics_that_are_a_part_of_another_are_left_out():
 
 def test_a_file(tmp_path):
     path = tmp_path / "my book.txt"
-    path.write_text("Once upon a time.")
+    path.write_text("\ufeffOnce upon a time.")
     dataset = open_text(str(path))
     assert dataset.name == "my_book.txt" and texts(dataset) == {"train": ["Once upon a time."]}
     again = tmp_path / "elsewhere"

@@ -61,7 +61,7 @@ def test_the_layouts_of_ljspeech_and_librispeech(tmp_path):
     lj, libri = tmp_path / "lj", tmp_path / "libri"
     write(lj / "wavs/LJ001-0001.wav", sound(seed=1))
     write(lj / "wavs/LJ001-0002.wav", sound(seed=2))
-    (lj / "metadata.csv").write_text("LJ001-0001|In 1999.|In nineteen\nLJ001-0002|Two||\n")
+    (lj / "metadata.csv").write_text("\ufeffLJ001-0001|In 1999.|In nineteen\nLJ001-0002|Two||\n")
     records = open_folder(lj).splits["train"]
     assert [one["text"] for one in records.read([0, 1])] == [b"In nineteen", b"Two"]
     for split in ("train-clean-100", "dev-clean", "test-clean", "test-other"):
