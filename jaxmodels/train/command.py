@@ -27,7 +27,7 @@ from jaxmodels.train.run_folder import RunFolder
 from jaxmodels.train.source import files_of, source_hash
 
 if TYPE_CHECKING:
-    from jaxmodels.train.loop import Result
+    from jaxmodels.train.trainer import Result
 
 FINISHED, FAILED, BAD_INPUT = 0, 1, 2
 

@@ -19,7 +19,7 @@ from jaxmodels.train.progress import Interruption, Progress
 from jaxmodels.train.trace import Trace
 
 if TYPE_CHECKING:
-    from jaxmodels.train.loop import Trainer
+    from jaxmodels.train.trainer import Trainer
 
 # Divergences after which a run that makes no further checkpoint is given up.
 _MOST_ROLLBACKS = 10

@@ -5,9 +5,9 @@ from pathlib import Path
 from jaxmodels.errors import InputError
 from jaxmodels.train.config import Config
 from jaxmodels.train.experiment import Experiment
-from jaxmodels.train.loop import Trainer
 from jaxmodels.train.outputs import restored_of
 from jaxmodels.train.run_folder import RunFolder
+from jaxmodels.train.trainer import Trainer
 
 
 def export(experiment: Experiment, config: Config, folder: RunFolder) -> str:

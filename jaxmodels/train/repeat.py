@@ -19,7 +19,7 @@ from jaxmodels.train.identity import repeats_folder_of
 from jaxmodels.train.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from jaxmodels.train.loop import Result
+    from jaxmodels.train.trainer import Result
 
 FINISHED, FAILED, STOPPED = "finished", "failed", "stopped"
 
