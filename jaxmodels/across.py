@@ -53,13 +53,15 @@ def constrain(
 ) -> Shaped[Array, "*shape"]:
     """Fixes how an activation is divided: by which axes of the mesh each of its axes is.
 
-    Where the examples cannot be divided, as one at initialisation, that is left to the compiler.
+    An axis of examples that the mesh does not divide, as that of one example at initialisation, is
+    left to the compiler.
 
-    what: the name of what else is divided, for the error.
-    optional: what the mesh does not divide is left to the compiler too.
+    axes: of the mesh, for each of the first axes of x; None: not divided.
+    what: the word for the numbers along the other axes of x, for the error ("heads").
+    optional: any axis that the mesh does not divide is left to the compiler.
 
     Raises:
-      InputError: the mesh does not divide it.
+      InputError: an axis other than that of the examples that the mesh does not divide.
     """
     laid = _laid.get()
     if laid is None:
@@ -104,7 +106,7 @@ def gathered(params: PyTree, path: str, dtype: DTypeLike) -> PyTree:
     divided again. Without such a mesh they are returned as they are.
 
     path: that of the tree in the parameters of the model.
-    dtype: in which kernels are multiplied, and so gathered.
+    dtype: the type in which kernels are multiplied; they are converted before they are gathered.
     """
     laid = _laid.get()
     if laid is None:

@@ -42,6 +42,19 @@ def in_file_name(word: str) -> str:
     return re.sub(r"[^A-Za-z0-9._]+", "", word)
 
 
+def spectrogram_grid(
+    spectrograms: Float[np.ndarray, "sound frames bands"],
+    titles: Sequence[str],
+    columns: int,
+    title: str,
+) -> "Figure":
+    """Draws spectrograms as grey pictures: time goes to the right, frequency up."""
+    pictures = np.asarray(spectrograms).swapaxes(1, 2)[:, ::-1, :, None]
+    # Silence, which is far below everything else, would take all greys but a few.
+    limits = float(np.percentile(pictures, 5)), float(pictures.max())
+    return image_grid(pictures, titles, columns=columns, limits=limits, title=title)
+
+
 def drawn(made: Sequence[Sound], others: Sequence[Sound], mel: Mel, title: str) -> "Figure":
     """Draws spectrograms of made sounds, each over that of another."""
     longest = max(map(len, [*made, *others]))

@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.parts.judges import Judges, stored_images, to_bytes
 from experiments.reports.gan import columns_by_class
-from jaxmodels.data.images import ALL
+from jaxmodels.data.dataset import ALL
 from jaxmodels.metrics import feature_moments, frechet_distance
 from jaxmodels.metrics.generative import NAMES
 from jaxmodels.pictures import image_grid, in_pairs, scatter_figure

@@ -65,7 +65,7 @@ def content_hashes(name: str, paths: Iterable[Path], root: Path) -> list[bytes]:
                 known.hashes[key] = content
                 fresh = True
     if fresh:
-        # Those of files that are gone or have changed are forgotten.
+        # The hashes of files that are gone or have changed are forgotten.
         present = {key for key, _ in keys} | set(known.hashes) - before
         known.hashes = {key: known.hashes[key] for key in known.hashes if key in present}
         known.write()

@@ -1,5 +1,6 @@
-"""The loss of a DETR that learns fast: beside the matched queries, noised objects whose answers are
-known, and a dense head in which several places learn each object."""
+"""The loss of a DETR that learns from few pictures: of queries that are matched to objects, of
+noised objects whose answers are known, and of a dense head in which several places learn each
+object."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -35,13 +36,15 @@ class Wanted(NamedTuple):
 
 @dataclass(frozen=True)
 class DenoisedDetection(Detection):
-    """Scores trained to be the overlap of the box, L1 distance and generalized IoU, after every
-    layer: of queries by assignment (Carion et al. 2020), and of noised objects, with which an
-    object near a true one is found and one farther off rejected (Li et al. 2022; Zhang et al. 2023,
-    section 3.3). The dense head learns as that of `DenseDetection` does.
+    """The losses of scores, which are trained to be the overlap of the box, and of boxes (L1
+    distance and generalized IoU), after every layer. Queries get objects by assignment (Carion et
+    al. 2020). Noised objects near a true one have to find it, those farther off have to be rejected
+    (Li et al. 2022; Zhang et al. 2023, section 3.3). The dense head learns as that of
+    `DenseDetection` does.
 
-    All is divided by the number of objects of the global batch, the losses of noised objects by the
-    number of groups too. `class_loss` and `box_loss` are those of the queries, over all layers.
+    All losses are divided by the number of objects of the global batch, those of noised objects
+    also by the number of groups. The metrics `class_loss` and `box_loss` are those of the queries,
+    over all layers.
 
     model: gives `models.dn_detr.RefinedOutputs`; called with an image, or with labels and boxes of
       noised objects too.

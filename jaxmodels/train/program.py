@@ -137,7 +137,8 @@ class TrainProgram:
         self.layout = StateLayout(mesh, sharding, shard)
         self._places = self.layout.shardings(state)
         with self.layout.traced():
-            # A new function, so that no earlier trace, without this mesh, is found.
+            # A new function, because jax keeps traces by function, and an earlier one is without
+            # this mesh.
             _, sums = jax.eval_shape(lambda *a: objective.step(*a), state, spec, self.keys.step)
         self.like = {
             "state": jax.tree.map(abstract, state, self._places),
@@ -229,10 +230,10 @@ class TrainProgram:
         return lowered.compile(compiler_options=options)
 
     def operations(self) -> int:
-        """Counts the floating-point operations of one step over all devices, those that the
-        gradient computes again among them, but none of fused kernels."""
+        """Counts the floating-point operations of one step over all devices, including those that
+        the gradient computes again, without those of fused kernels."""
         objective, spec = self._objective, self._source.spec(self._order.batch_size)
-        # A new function, so that the trace for this mesh is not found by others.
+        # A new function, because jax keeps traces by function, and this one is for this mesh.
         jaxpr = jax.make_jaxpr(lambda *a: objective.step(*a))(
             self.like["state"], spec, self.keys.step
         )

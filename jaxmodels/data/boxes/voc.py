@@ -17,8 +17,8 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 def read_voc(tree: Tree, files: Sequence[str]) -> Found:
     """Reads pictures and boxes of XML files: of Annotations, with the splits of ImageSets/Main and
-    the pictures in JPEGImages; or beside the pictures, in folders that may name splits. A picture
-    has the name of its XML file, or the one that this says.
+    the pictures in JPEGImages; or of files beside the pictures, in folders that may name splits. A
+    picture has the name of its XML file, or the one that this file says.
 
     Classes are the names in the training split, sorted. VOC counts pixels from 1, and xmax is the
     last one inside, so that a box is (xmin - 1, ymin - 1, xmax, ymax). Objects that are `difficult`

@@ -22,9 +22,8 @@ from jaxmodels.data.dataset import (
 from jaxmodels.data.documents.rows import CopyRows, PromptRows
 from jaxmodels.data.pairs.buckets import Bucket, BucketedPairs, choose_buckets
 from jaxmodels.data.resident import Resident
-from jaxmodels.data.text.documents import why_undecodable
 from jaxmodels.data.text.framing import tokenizer_facts
-from jaxmodels.errors import InputError
+from jaxmodels.data.text.input_lines import checked_texts
 
 _READ = 256  # documents that become tokens at once
 
@@ -159,7 +158,7 @@ class DocumentReader:
           InputError: no file, or no line.
         """
         self._read.clear()
-        lines = iter(_lines_of(given) if isinstance(given, Path) else map(_required, given))
+        lines = checked_texts(given, "a document a line")
         while some := list(islice(lines, _READ)):
             good = [text for text, error in some if error is None]
             columns = self._rows.columns(good, [""] * len(good))
@@ -178,22 +177,3 @@ class DocumentReader:
         document = self._read[int(outputs["row"])]
         tokens = np.asarray(outputs["tokens"])[: int(outputs["length"])]
         return {"output": self._rows.text(tokens, document)}
-
-
-def _lines_of(path: Path) -> Iterator[tuple[str, BadRecord | None]]:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"input = {path}; it cannot be read: {error.strerror}") from None
-    if not content.strip():
-        raise InputError(f"input = {path}; it has no line of text: expected a document a line")
-    for line in content.removesuffix(b"\n").split(b"\n"):
-        line = line.removesuffix(b"\r")
-        try:
-            yield _required(line.decode())
-        except UnicodeDecodeError as error:
-            yield line.decode("utf-8", "replace"), BadRecord(why_undecodable(error))
-
-
-def _required(text: str) -> tuple[str, BadRecord | None]:
-    return text, None if text.strip() else BadRecord("has no visible character", "empty")

@@ -20,10 +20,9 @@ from jaxmodels.data.dataset import (
 )
 from jaxmodels.data.pairs.buckets import Bucket, BucketedPairs, Lengths
 from jaxmodels.data.resident import Resident
-from jaxmodels.data.text.documents import why_undecodable
 from jaxmodels.data.text.framing import PADDING, tokenizer_facts
+from jaxmodels.data.text.input_lines import checked_texts
 from jaxmodels.data.text.tokenizers import Tokenizer, Tokens
-from jaxmodels.errors import InputError
 
 _READ = 512  # lines that become tokens at once
 _LONGER = 4  # times the length of training pairs, which others may have
@@ -182,7 +181,7 @@ def read_sources(
     Raises:
       InputError: no file, or no line.
     """
-    lines = map(_line, _read_lines(given)) if isinstance(given, Path) else map(_required, given)
+    lines = checked_texts(given, "a text a line")
     while some := list(islice(lines, _READ)):
         texts = [text for text, error in some if error is None]
         rows, counts = data.sources_of(texts), map(len, data.tokenizer.encode(texts))
@@ -196,26 +195,3 @@ def read_sources(
                 told = f"has {count:,} tokens; expected fewer than {data.longest[0]}: divide it"
                 error = BadRecord(told, "overlong")
             yield text, error
-
-
-def _read_lines(path: Path) -> list[bytes]:
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"input = {path}; it cannot be read: {error.strerror}") from None
-    if not text.strip():
-        raise InputError(f"input = {path}; it has no line of text: expected a text a line")
-    return [line.removesuffix(b"\r") for line in text.removesuffix(b"\n").split(b"\n")]
-
-
-def _line(line: bytes) -> tuple[str, BadRecord | None]:
-    try:
-        return _required(line.decode())
-    except UnicodeDecodeError as error:
-        return line.decode("utf-8", "replace"), BadRecord(why_undecodable(error))
-
-
-def _required(text: Any) -> tuple[str, BadRecord | None]:
-    if not isinstance(text, str):
-        return repr(text), BadRecord("is no text", "broken")
-    return text, None if text.strip() else BadRecord("has no visible character", "empty")

@@ -21,7 +21,7 @@ from jaxmodels.data.dataset import (
 from jaxmodels.data.resident import Resident
 from jaxmodels.data.text.documents import why_undecodable
 from jaxmodels.data.text.framing import Framing, in_rows, tokenizer_facts
-from jaxmodels.errors import InputError
+from jaxmodels.data.text.input_lines import read_lines
 
 Text = tuple[str, ...]  # one text, or a pair
 _READ = 512  # lines that become tokens at once
@@ -132,22 +132,11 @@ def read_sentences(
 
 def _lines_of(given: Any, count: int) -> Iterator[tuple[str, Text | BadRecord]]:
     if isinstance(given, Path):
-        yield from (_line(line, count) for line in _read_lines(given))
+        yield from (_line(line, count) for line in read_lines(given, "a sentence a line"))
         return
     for one in given:
         text = (one,) if isinstance(one, str) else tuple(one)
         yield "\t".join(text), _required(text, count)
-
-
-def _read_lines(path: Path) -> list[bytes]:
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"input = {path}; it cannot be read: {error.strerror}") from None
-    lines = text.removesuffix(b"\n").split(b"\n")
-    if not text.strip():
-        raise InputError(f"input = {path}; it has no line of text: expected a sentence a line")
-    return [line.removesuffix(b"\r") for line in lines]
 
 
 def _line(line: bytes, count: int) -> tuple[str, Text | BadRecord]:
