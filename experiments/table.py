@@ -153,7 +153,8 @@ def objective_of(config: TableConfig, data: TableData) -> tuple[Any, dict[str, S
 
 
 def _require_of_task(config: TableConfig, task: str) -> None:
-    """
+    """Requires flags that the task has.
+
     Raises:
       InputError: a flag that is for another task.
     """

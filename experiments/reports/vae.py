@@ -164,7 +164,7 @@ class VAEReport:
         weights = np.linspace(0, 1, 10, dtype=np.float32)
 
         def between(leaf):
-            # Of a split of fewer images, fewer rows.
+            # A split of fewer images gives fewer rows.
             count = max(1, min(8, len(leaf) // 2))
             one, other = leaf[:count, None], leaf[-count:, None]
             if len(leaf) > 2 * count:

@@ -127,7 +127,7 @@ def _damage(folder: Path, trusted: bool = False) -> str | None:
 
 
 def _looks(folder: Path, files: Iterable[str]) -> list:
-    """Returns sizes, inodes and times of the files of an entry; every change alters one of these."""
+    """Returns sizes, inodes and times of the files of an entry; each change alters one of them."""
     facts = [(folder / name).stat() for name in (MANIFEST, *files)]
     return [(f.st_size, f.st_mtime_ns, f.st_ctime_ns, f.st_ino) for f in facts]
 

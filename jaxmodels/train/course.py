@@ -132,7 +132,7 @@ class Course:
                     return
 
     def _is_last(self) -> bool:
-        """Whether no step follows: all are done, or patience is at its end."""
+        """Whether no step follows: all are done, or patience has run out."""
         return self._trainer.is_finished(self.step)
 
     def _log_if_due(self, log: Log) -> None:

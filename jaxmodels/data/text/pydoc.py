@@ -40,8 +40,8 @@ def open_pydoc() -> Dataset:
 
 
 def whole_topics(topics: Mapping[str, str]) -> list[str]:
-    """Returns the names of the topics that are not part of another: no longer topic has all of their
-    long paragraphs. Of equal topics it is the first."""
+    """Returns the names of the topics that are not part of another one: no longer topic has all of
+    their long paragraphs. Of equal topics it is the first."""
     order = sorted(topics, key=lambda name: (-len(topics[name]), name))
     long = {name: _long_paragraphs(topics[name]) for name in order}
     whole = []
