@@ -158,7 +158,7 @@ class CausalModel(nn.Module):
         after = []
         for index in range(self.layers):
             mine = inputs._replace(cache=cache[index], layer=index, **own[index])
-            step = traced_once(self.block(index, "einsum"), across.laid_mesh())
+            step = traced_once(self.block(index, "einsum"), across.current_mesh())
             x, updated = step(self.block_params[index], x, mine)
             after.append(updated)
         if at is not None:

@@ -186,7 +186,7 @@ class TextToText(nn.Module):
         places = start[:, None] + jnp.arange(tokens.shape[1])
         x, inputs = self._decoder_inputs(tokens, BlockInputs(), places, cache[0].length)
         inputs = inputs._replace(start=start, memory_valid=memory.valid)
-        step, after = traced_once(self._block("decoder"), across.laid_mesh()), []
+        step, after = traced_once(self._block("decoder"), across.current_mesh()), []
         for params, of_block, cross in zip(self.decoder_params, cache, memory.cross):
             x, updated = step(params, x, inputs._replace(cache=of_block, cross=cross))
             after.append(updated)

@@ -61,7 +61,7 @@ def scale_by_muon(
         momentum = jax.tree.map(
             lambda old, gradient: old + (1 - beta) * (gradient - old), state.momentum, gradients
         )
-        if across.is_laid_out():
+        if across.has_mesh():
             leaves, tree = jax.tree.flatten(jax.tree.map(nesterov, gradients, momentum))
             directions = tree.unflatten(in_stacks(orthogonalize, leaves))
             steps = jax.tree.map(scaled, directions, gradients)
@@ -115,7 +115,7 @@ def _ways(count: int) -> tuple[int, list[tuple]]:
     stack. Devices along data take matrices of their own if there are enough; otherwise they do the
     same work.
     """
-    mesh: Any = across.laid_mesh()
+    mesh: Any = across.current_mesh()
     alone = count < mesh.size
     devices = mesh.size // mesh.shape[DATA_AXIS] if alone else mesh.size
     ways: list[tuple] = [(None, FSDP_AXIS, MODEL_AXIS)]

@@ -98,7 +98,7 @@ def run_blocks(
         elif remat == "block":
             policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
             run = jax.checkpoint(run, policy=policy)
-        elif across.is_laid_out():
+        elif across.has_mesh():
             # Otherwise the gathered parameters of all blocks would be kept for the gradient.
             policy = jax.checkpoint_policies.save_anything_except_these_names(across.GATHERED)
             run = jax.checkpoint(run, policy=policy)
