@@ -33,7 +33,6 @@ _FIXED = {
     "scale_embedding": (False,),
     "tie_word_embeddings": (True,),
 }
-_SPEC = "WhisperSpec"
 _GELU = 3  # the number of the exact one in CTranslate2
 
 

@@ -32,7 +32,7 @@ def read_voc(tree: Tree, files: Sequence[str]) -> Found:
     found: list[tuple[str | None, Item]] = []
     used, outside = set(), 0
     for path, objects in parsed.items():
-        picture = _picture(tree, by_stem, path, objects.get("filename", ""))
+        picture = _picture(by_stem, path, objects.get("filename", ""))
         if picture and picture in used:
             objects = {"broken": f"is a second file of boxes of {picture}"}
             picture = ""
@@ -81,7 +81,7 @@ def _sets(tree: Tree) -> dict[str, str]:
     return sets
 
 
-def _picture(tree: Tree, by_stem: Mapping[str, list[str]], path: str, said: str) -> str:
+def _picture(by_stem: Mapping[str, list[str]], path: str, said: str) -> str:
     """Finds the picture of an XML file; "": there is none."""
     place = PurePosixPath(path)
     stems = [place.stem, PurePosixPath(said.replace("\\", "/")).stem]
