@@ -5,6 +5,7 @@ Parity tests live in modules of their own that open with `torch = pytest.importo
 """
 
 import functools
+import gc
 import os
 import platform
 import tempfile
@@ -69,6 +70,15 @@ Figure.savefig = _save_blank
 
 # Not by its variable, so that processes that tests start are not told so.
 jax.config.update("jax_disable_most_optimizations", _quick)
+# Programs of tests do not need to know the lines that they were traced from.
+jax.config.update("jax_traceback_in_locations_limit", 0)
+
+
+def pytest_collection_finish(session):
+    """Collects garbage seldom: tracing makes many objects, of which few are in cycles."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 1000)
 
 
 def pytest_xdist_auto_num_workers(config):

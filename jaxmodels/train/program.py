@@ -132,18 +132,18 @@ class TrainProgram:
         self.shardings = shardings_of(mesh)
         self.keys = self._placed(keys_of(seed))
         spec = source.spec(batch_size)
-        self._init = lambda key: objective.init(key, spec, objective.hyperparameters)
+        # Functions of this program, so that no trace for another mesh is found; compiled ones, so
+        # that what is traced for its shapes here is not traced again.
+        self._init = jax.jit(lambda key: objective.init(key, spec, objective.hyperparameters))
+        self._step = jax.jit(lambda *arguments: objective.step(*arguments), inline=True)
         state = jax.eval_shape(self._init, self.keys.init)
         self.layout = StateLayout(mesh, sharding, shard)
         self._places = self.layout.shardings(state)
+        like = jax.tree.map(abstract, state, self._places)
+        batch = abstract(spec, self.shardings.whole)
         with self.layout.traced():
-            # A new function, because jax keeps traces by function, and an earlier one is without
-            # this mesh.
-            _, sums = jax.eval_shape(lambda *a: objective.step(*a), state, spec, self.keys.step)
-        self.like = {
-            "state": jax.tree.map(abstract, state, self._places),
-            "window": abstract(sums, self.shardings.whole),
-        }
+            _, sums = jax.eval_shape(self._step, like, batch, self.keys.step)
+        self.like = {"state": like, "window": abstract(sums, self.shardings.whole)}
         self._arrays = self._placed(dict(source.arrays))
         self._objective = objective
         # One output of each call that may still be running.
@@ -160,7 +160,7 @@ class TrainProgram:
         return refused
 
     def _chunk(self, to_batch: Callable[[PyTree], PyTree], to_sums: Callable[[Metrics], Metrics]):
-        source, objective, layout = self._source, self._objective, self.layout
+        source, step, layout = self._source, self._step, self.layout
 
         # The key is an argument, so that runs of all seeds share one program.
         def chunk(state, window, arrays, root, sent, count, skipped):
@@ -169,7 +169,7 @@ class TrainProgram:
                 batch = source.batch(arrays, to_batch(pick(sent, at)))
                 key = jax.random.fold_in(root, state["step"] + skipped)
                 with layout.traced():
-                    new, sums = objective.step(layout.in_use(state, updated=True), batch, key)
+                    new, sums = step(layout.in_use(state, updated=True), batch, key)
                 new, sums = self._at_rest(new), to_sums(sums)
                 if self._skips_nonfinite:
                     good = all_finite((new, sums))
@@ -232,11 +232,8 @@ class TrainProgram:
     def operations(self) -> int:
         """Counts the floating-point operations of one step over all devices, including those that
         the gradient computes again, without those of fused kernels."""
-        objective, spec = self._objective, self._source.spec(self._order.batch_size)
-        # A new function, because jax keeps traces by function, and this one is for this mesh.
-        jaxpr = jax.make_jaxpr(lambda *a: objective.step(*a))(
-            self.like["state"], spec, self.keys.step
-        )
+        spec = self._source.spec(self._order.batch_size)
+        jaxpr = jax.make_jaxpr(self._step)(self.like["state"], spec, self.keys.step)
         return count_operations(jaxpr.jaxpr)
 
     def _options(self) -> dict[str, str]:

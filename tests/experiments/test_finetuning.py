@@ -105,7 +105,7 @@ def test_adapters_of_a_source_are_merged(source, tmp_path, capsys):
     assert "would have random values" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("parallel", ["jit", slow("pmap")])
+@pytest.mark.parametrize("parallel", list(map(slow, ("jit", "pmap"))))
 def test_eight_devices_start_and_train_as_one(source, tmp_path, parallel):
     states = []
     for devices in (1, 8):

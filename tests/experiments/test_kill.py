@@ -16,13 +16,13 @@ import pytest
 
 from tests.tfds_folder import write_image_dataset
 
-COMMON = ["--log-every", "15", "--eval-every", "300", "--checkpoint-every", "40"]
+COMMON = ["--log-every", "15", "--eval-every", "500", "--checkpoint-every", "40"]
 FLAGS = {
     # Two networks and optimizers, an average, batch statistics, power iterations, lazy penalties.
-    "gan": "--steps 800 --width 8 --latent-size 8 --batch-size 16 --norm spectral --r1 1"
+    "gan": "--steps 500 --width 8 --latent-size 8 --batch-size 16 --norm spectral --r1 1"
     " --lazy 7 --critic-steps 2 --samples 60",
     # Read from the disk, cut at random, by another number of processes at each try.
-    "streamed classifier": "--steps 900 --data pictures --loading streamed --image-size 12"
+    "streamed classifier": "--steps 500 --data pictures --loading streamed --image-size 12"
     " --model mlp --hidden 64 --batch-size 64 --flip --crop 1 --mixup 0.2",
 }
 

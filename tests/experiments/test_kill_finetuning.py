@@ -7,7 +7,7 @@ import pytest
 
 from tests.experiments.test_kill import _final_tree, _finish, _start, _wait_for
 
-FLAGS = "--model mlp --hidden 64 --batch-size 64 --batch-norm --log-every 15 --eval-every 300"
+FLAGS = "--model mlp --hidden 64 --batch-size 64 --batch-norm --log-every 15 --eval-every 800"
 
 
 @pytest.mark.faults
@@ -18,7 +18,7 @@ def test_a_run_from_weights_that_is_killed_goes_on_without_them(tmp_path):
     # The first layer keeps its BatchNorm; there are an average, and rates of each layer.
     command += [
         "--steps",
-        "1500",
+        "800",
         "--seed",
         "4",
         "--ema",

@@ -81,6 +81,7 @@ def run(folder, tmp_path_factory):
     return workdir, out
 
 
+@pytest.mark.slow
 def test_scores_count_bytes_whatever_the_tokens(run, folder):
     workdir, out = run
     scores = {name: float(value) for name, value in _summary(out).items() if "test/" in name}
@@ -156,6 +157,7 @@ def test_predictions_are_the_nats_that_evaluation_sums(run, folder, tmp_path):
     assert (code, error.count("\n")) == (2, 1) and "it has no line of text" in error
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_ends_with_the_same_bits(folder, tmp_path):
     """And so does one whose windows are streamed."""
     flags = f"--data {folder} --workdir {tmp_path}/run --schedule constant"

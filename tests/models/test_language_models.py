@@ -115,7 +115,7 @@ def gradients_of(model, params, tokens):
         slow("gpt2", {"scan_layers": "on"}),
         slow("gpt2", {"remat": "full"}),
         slow("gpt2", {"remat": "block"}),
-        ("alternating", {"scan_layers": "on", "remat": "block"}),
+        slow("alternating", {"scan_layers": "on", "remat": "block"}),
         slow("mixed", {"scan_layers": "on"}),
     ],
 )

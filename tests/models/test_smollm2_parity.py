@@ -115,21 +115,21 @@ def chat_tokens(tokenizer, text):
 
 def test_a_greedy_answer_is_that_of_the_torch_model_token_for_token(ours, network):
     model, params, tokenizer = ours
-    config = WritingConfig(chat=True, prompt=(QUESTION,), length=40, temperature=0.0)
+    config = WritingConfig(chat=True, prompt=(QUESTION,), length=24, temperature=0.0)
     conditions = conditions_of(config, tokenizer, prompts_of(config, tokenizer, 1))
 
     @jax.jit
     def write(params, tokens, length, choice, end):
         apply = partial(model.apply, {"params": params})
         step = decoding.Step(partial(apply, method="decode"), partial(apply, method="empty_cache"))
-        writing = decoding.begin(step, tokens, length, 512)
+        writing = decoding.begin(step, tokens, length, 128)
         keys = jax.random.split(jax.random.key(0), 1)
-        return decoding.extend(step, writing, 40, keys, choice, end, 512)
+        return decoding.extend(step, writing, 24, keys, choice, end, 128)
 
     written = write(params, *(conditions[name] for name in ("tokens", "length", "choice", "end")))
     start, stop = int(conditions["length"][0]), int(written.length[0])
     prompt = torch.tensor(conditions["tokens"][:, :start]).long()
-    options = {"max_new_tokens": 40, "do_sample": False, "eos_token_id": int(conditions["end"])}
+    options = {"max_new_tokens": 24, "do_sample": False, "eos_token_id": int(conditions["end"])}
     with torch.inference_mode():
         mask = torch.ones_like(prompt)
         expected = network.generate(prompt, attention_mask=mask, pad_token_id=0, **options)
@@ -137,13 +137,13 @@ def test_a_greedy_answer_is_that_of_the_torch_model_token_for_token(ours, networ
     [(_, text)] = texts_of(
         config, tokenizer, conditions, np.asarray(written.tokens), np.asarray(written.length)
     )
-    assert "light" in text and "<|" not in text
+    assert "sky is blue" in text and "<|" not in text
 
 
 def test_perplexity_of_english_equals_the_torch_models(ours, network):
     model, params, tokenizer = ours
     text = english()
-    tokens = tokenizer.encode([text])[0][: 4 * 513].reshape(4, 513)
+    tokens = tokenizer.encode([text])[0][: 2 * 257].reshape(2, 257)
 
     @jax.jit
     def nats(params, tokens):

@@ -157,6 +157,7 @@ def test_an_evaluation_hides_the_same_tokens_whatever_the_batch():
 
 
 @needs_8
+@pytest.mark.slow
 def test_devices_give_what_one_gives():
     (one, sums), (other, window) = _trained(1), _trained(8)
     for a, b in zip(jax.tree.leaves(one["params"]), jax.tree.leaves(other["params"]), strict=True):

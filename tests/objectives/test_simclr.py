@@ -24,6 +24,7 @@ from jaxmodels.protocol import Objective, Score, mean_over
 from jaxmodels.train.evaluation import SplitProgram
 from jaxmodels.train.layout import make_mesh
 from jaxmodels.train.program import TrainProgram
+from tests.marks import slow
 
 needs_8 = pytest.mark.skipif(jax.device_count() != 8, reason="needs 8 simulated devices")
 
@@ -178,7 +179,7 @@ def _trained(devices, parallel):
 
 
 @needs_8
-@pytest.mark.parametrize("parallel", ["jit", "pmap"])
+@pytest.mark.parametrize("parallel", [slow("jit"), "pmap"])
 def test_eight_devices_give_what_one_gives(parallel):
     one, eight = _trained(1, "jit"), _trained(8, parallel)
     assert one[0]["step"] == STEPS

@@ -404,7 +404,7 @@ def test_noise_of_importance_samples_does_not_depend_on_the_batch_size(rows):
     ("model", "likelihood", "flags"),
     [
         slow("mlp", "logistic_mixture", {"free_bits": 0.1}),
-        ("mlp", "gaussian", {"objective": "beta_tc", "stratified": True}),
+        slow("mlp", "gaussian", {"objective": "beta_tc", "stratified": True}),
         slow("mlp", "gaussian", {"objective": "infovae", "mmd": 10.0}),
         slow("vqvae", "gaussian", {}),
     ],
