@@ -2,7 +2,7 @@
 
 import sys
 
-# Python calls a program so while it still imports the packages around the module to run.
+# Under python -m, this is the program's name while Python imports the packages around its module.
 if sys.argv[0] == "-m":
     from jaxmodels.interrupts import leave_at_interrupt
 

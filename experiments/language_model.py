@@ -15,19 +15,17 @@ The run folder then holds config.json, metrics.jsonl, speed.jsonl, curves.png, e
 (scores and their protocol), checkpoints/ and samples/ (texts that the model writes over training).
 """
 
-import math
 import sys
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal, get_args
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 
 from experiments.exports.language_model import export_language_model, language_model_programs
 from experiments.parts.writing import WritingConfig, added, conditions_of, prompts_of, texts_of
 from experiments.presets.language_model import PRESETS
+from experiments.reports.language_model import SCORES, report, report_masked
 from jaxmodels.data.text import TextConfig, TextData, load_text
 from jaxmodels.data.text.keeping import keep_tokenizer
 from jaxmodels.data.text.lines import read_text_lines
@@ -44,13 +42,11 @@ from jaxmodels.objectives.language_model import LanguageModel
 from jaxmodels.objectives.masked_language_model import MaskedLanguageModel
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.pretrained.weights import Weights
-from jaxmodels.protocol import Objective, Score
+from jaxmodels.protocol import Objective
 from jaxmodels.train import (
     ComputeConfig,
     Config,
-    Evaluation,
     Experiment,
-    Findings,
     ModelSection,
     Prediction,
     RunConfig,
@@ -60,20 +56,8 @@ from jaxmodels.train import (
     require_range,
 )
 
-SCORES = {
-    "bits_per_byte": Score(
-        "lower",
-        "bits per byte",
-        "Bits of all tokens over the bytes of the text, whatever they are.",
-    ),
-    "perplexity": Score(
-        "lower", "", "Exponential of the nats per word, or per token: see evaluation."
-    ),
-}
 Asked = Literal["next", "masked"]
 _ROTARY_CONTEXT = 1024  # tokens, where published weights would allow more and take the memory
-_LARGEST_EXPONENT = 700  # of a number of 64 bits
-_SHOWN, _BEGINNING = 4, 16  # texts of the report, and tokens that each goes on from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,64 +224,6 @@ def _common(
         "ema": config.ema,
         "accumulate": config.compute.accumulate,
     }
-
-
-def report(
-    writing: WritingConfig, data: TextData, attention: str, evaluation: Evaluation
-) -> Findings:
-    """Makes the scores that count bytes and words, says what was counted, and writes texts.
-
-    attention: the implementation of attention, for the protocol.
-    """
-    counts, loss = data.counts[evaluation.split], evaluation.sums.loss
-    nats, tokens = float(loss.total), int(loss.count)
-    units, unit = (counts.words, "word") if data.defines_words else (tokens, "token")
-    scores = {
-        "bits_per_byte": nats / math.log(2) / counts.bytes,
-        "perplexity": math.exp(min(nats / units, _LARGEST_EXPONENT)),
-    }
-    protocol = {
-        "tokens": tokens,
-        "bytes": counts.bytes,
-        "words": counts.words,
-        "tokenizer": data.tokenizer.name,
-        "context": data.context,
-        "stride": data.stride,
-        "perplexity_per": unit,
-        "attention": attention,
-    }
-    record = {"step": evaluation.step, "scores": evaluation.scores | scores, "protocol": protocol}
-    texts = {}
-    if evaluation.split == "validation" and evaluation.occasion != "asked":
-        text = _continuations(writing, data, evaluation)
-        texts[f"step-{evaluation.step:08d}.txt"] = text
-    return Findings(scores, record, texts=texts)
-
-
-def report_masked(mask_rate: float, data: TextData, evaluation: Evaluation) -> Findings:
-    """Says how many tokens were hidden."""
-    protocol = {
-        "masked_tokens": int(evaluation.sums.loss.count),
-        "mask_rate": mask_rate,
-        "tokenizer": data.tokenizer.name,
-        "context": data.context,
-        "stride": data.stride,
-    }
-    record = {"step": evaluation.step, "scores": evaluation.scores, "protocol": protocol}
-    return Findings({}, record)
-
-
-def _continuations(writing: WritingConfig, data: TextData, evaluation: Evaluation) -> str:
-    """Goes on with the beginnings of a few documents, the same at every evaluation."""
-    column = data.columns[evaluation.split]
-    places = column.openings[:_SHOWN]
-    if len(places) < _SHOWN:
-        places = np.arange(_SHOWN) * (len(column) // _SHOWN)
-    prompts = [np.asarray(column.tokens[at : at + _BEGINNING], np.int32) for at in places]
-    conditions = conditions_of(writing, data.tokenizer, prompts)
-    drawn = evaluation.draw(jax.random.key(0), conditions)
-    pairs = texts_of(writing, data.tokenizer, conditions, drawn["tokens"], drawn["length"])
-    return "\n\n".join(f"[{prompt}]{text}" for prompt, text in pairs) + "\n"
 
 
 def _texts(config: LanguageModelConfig, data: TextData, objective: LanguageModel) -> Texts:

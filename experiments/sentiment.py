@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from experiments.exports.classifier import text_programs
 from experiments.exports.common import Exports
@@ -123,7 +124,7 @@ def build(config: SentimentConfig, data: Any = None) -> Experiment:
     sources = {split: data.source(split) for split in data.sizes}
     classes = len(data.class_names)
     classifier = Classifier(
-        model=_model(config, data, sources[TRAIN].arrays),
+        model=_model(config, data, sources[TRAIN]),
         classes=classes,
         optimizer=config.optimizer,
         steps=config.run.steps,
@@ -159,7 +160,7 @@ def build(config: SentimentConfig, data: Any = None) -> Experiment:
 def _published(
     config: SentimentConfig, data: SentenceData, classifier: Classifier, programs: Exports
 ) -> dict[str, Any]:
-    """Makes what an experiment has of a model that others publish, and its exports."""
+    """Makes the table of published names of an experiment, and its exports."""
     if config.model.model != "bert":
         return {"exports": programs}
     names = partial(bert_names.published, config.model.bert)
@@ -186,11 +187,11 @@ def elsewhere(data: SentenceData, config: SentimentConfig) -> Elsewhere:
     return Elsewhere(other.name, other.fingerprint, sources)
 
 
-def _model(config: SentimentConfig, data: SentenceData, columns):
+def _model(config: SentimentConfig, data: SentenceData, train: Source) -> nn.Module:
     classes, dtype = len(data.class_names), jnp.dtype(config.compute.precision)
     ratios = None
     if config.model.model == "bag":
-        smoothing = config.model.bag.smoothing
+        columns, smoothing = train.examples(np.arange(train.size)), config.model.bag.smoothing
         arrays = columns["tokens"], columns["label"], data.tokenizer.size, classes, smoothing
         ratios = log_ratios(*arrays)
     return config.model.create(classes, data.tokenizer.size, dtype, ratios)

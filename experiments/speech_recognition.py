@@ -342,7 +342,7 @@ def _whisper_mel(config: WhisperConfig) -> Mel:
 def _published(
     config: SpeechRecognitionConfig, data: TranscriptData, programs: Exports
 ) -> dict[str, Any]:
-    """Makes what an experiment has of a model that others publish, and its exports."""
+    """Makes the table of published names of an experiment, and its exports."""
     if not config.model.writes:
         return {"exports": programs}
     options = config.model.whisper

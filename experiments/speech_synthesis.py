@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -56,6 +55,7 @@ from jaxmodels.train import (
     main,
     require_range,
 )
+from jaxmodels.train.evaluation import map_examples
 
 _STATISTICS = 512  # sounds of which the mean of spectrograms is taken
 
@@ -179,7 +179,11 @@ def statistics(source: Resident, mel: Mel) -> tuple[float, float]:
     """Computes mean and standard deviation of the spectrograms of the first training sounds."""
     rows = np.arange(min(_STATISTICS, source.size))
     columns = source.examples(rows)
-    values = jax.jit(lambda sound: log_mel(as_float(sound), mel))(jnp.asarray(columns["sound"]))
+
+    def spectrograms(state, batch, key):
+        return log_mel(as_float(batch["sound"]), mel)
+
+    values = map_examples(spectrograms, {}, {"sound": columns["sound"]})
     mask = frame_mask(jnp.asarray(columns["length"]), values.shape[1], mel.transform)
     found = np.asarray(values, np.float64)[np.asarray(mask) > 0]
     # Few digits, so that other machines find the same.

@@ -144,7 +144,7 @@ def build(config: SummarizationConfig, data: Any = None) -> Experiment:
 
 
 def _published(config: SummarizationConfig, data: DocumentData) -> dict[str, Any]:
-    """Makes what an experiment has of a model that others publish."""
+    """Makes the table of published names of an experiment, and its exports."""
     if not isinstance(data.rows, PromptRows):
         return {}
     models = config.model.language_models

@@ -23,7 +23,7 @@ from experiments.exports.common import Exports
 from experiments.exports.table import table_programs
 from experiments.presets.table import PRESETS
 from experiments.reports.table import Report, report_of, write_line
-from jaxmodels.data.dataset import TRAIN, evaluation_splits
+from jaxmodels.data.dataset import ALL, TRAIN, evaluation_splits
 from jaxmodels.data.resident import Resident
 from jaxmodels.data.tables import (
     TableData,
@@ -153,7 +153,8 @@ def objective_of(config: TableConfig, data: TableData) -> tuple[Any, dict[str, S
 
 
 def _require_of_task(config: TableConfig, task: str) -> None:
-    """
+    """Requires flags that the task has.
+
     Raises:
       InputError: a flag that is for another task.
     """
@@ -170,7 +171,7 @@ def _require_of_task(config: TableConfig, task: str) -> None:
 def elsewhere(data: TableData, config: TableConfig) -> Elsewhere:
     """Opens the table that a config names, to evaluate a run of `data` on all of its rows."""
     name, fingerprint, columns = rows_elsewhere(data, replace(config.data))
-    return Elsewhere(name, fingerprint, {"all": Resident(columns)})
+    return Elsewhere(name, fingerprint, {ALL: Resident(columns)})
 
 
 if __name__ == "__main__":

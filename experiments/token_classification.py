@@ -147,7 +147,7 @@ def build(config: TokenClassificationConfig, data: Any = None) -> Experiment:
 def _published(
     config: TokenClassificationConfig, data: TaggedData, tagger: Tagging, programs: Exports
 ) -> dict[str, Any]:
-    """Makes what an experiment has of a model that others publish, and its exports."""
+    """Makes the table of published names of an experiment, and its exports."""
     if config.model.model != "bert":
         return {"exports": programs}
     table = bert_names.published(config.model.bert, tagger=True)

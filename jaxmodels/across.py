@@ -24,25 +24,25 @@ from jaxmodels.protocol import BATCH_AXES, DATA_AXIS, PyTree
 BATCH = BATCH_AXES
 
 
-class _Laid(NamedTuple):
+class _InUse(NamedTuple):
     mesh: Mesh
     whole: Callable[[str, tuple[int, ...]], PartitionSpec]
 
 
-_laid: ContextVar[_Laid | None] = ContextVar("laid", default=None)
+_in_use: ContextVar[_InUse | None] = ContextVar("mesh_in_use", default=None)
 
 
 @contextmanager
-def laid_out(mesh: Mesh, whole: Callable[[str, tuple[int, ...]], PartitionSpec]) -> Iterator[None]:
+def use_mesh(mesh: Mesh, whole: Callable[[str, tuple[int, ...]], PartitionSpec]) -> Iterator[None]:
     """Makes `constrain` and `gathered` heed a mesh in what is traced inside.
 
     whole: says how the parameter of a path and shape lies where it is used.
     """
-    token = _laid.set(_Laid(mesh, whole))
+    token = _in_use.set(_InUse(mesh, whole))
     try:
         yield
     finally:
-        _laid.reset(token)
+        _in_use.reset(token)
 
 
 def constrain(
@@ -53,50 +53,52 @@ def constrain(
 ) -> Shaped[Array, "*shape"]:
     """Fixes how an activation is divided: by which axes of the mesh each of its axes is.
 
-    Where the examples cannot be divided, as one at initialisation, that is left to the compiler.
+    An axis of examples that the mesh does not divide, as that of one example at initialisation, is
+    left to the compiler.
 
-    what: the name of what else is divided, for the error.
-    optional: what the mesh does not divide is left to the compiler too.
+    axes: of the mesh, for each of the first axes of x; None: not divided.
+    what: the word for the numbers along the other axes of x, for the error ("heads").
+    optional: any axis that the mesh does not divide is left to the compiler.
 
     Raises:
-      InputError: the mesh does not divide it.
+      InputError: an axis other than that of the examples that the mesh does not divide.
     """
-    laid = _laid.get()
-    if laid is None:
+    in_use = _in_use.get()
+    if in_use is None:
         return x
     spec = []
     for size, names in zip(x.shape, [*axes, *[None] * (x.ndim - len(axes))], strict=True):
-        parts = math.prod(laid.mesh.shape[n] for n in names_of(names))
+        parts = math.prod(in_use.mesh.shape[n] for n in names_of(names))
         if size % parts and names != BATCH and not optional:
             raise InputError(
                 f"mesh has {names_of(names)[0]} = {parts}; expected a divisor of the {size} {what}:"
                 f" {nearest_divisors(size, parts)}"
             )
         spec.append(names if size % parts == 0 else PartitionSpec.UNCONSTRAINED)
-    sharding = NamedSharding(laid.mesh, PartitionSpec(*spec))
+    sharding = NamedSharding(in_use.mesh, PartitionSpec(*spec))
     return jax.lax.with_sharding_constraint(x, sharding)
 
 
 def divides(axis: str, size: int) -> bool:
     """Whether the mesh that `constrain` heeds has several devices along an axis, and divides an
     axis of so many numbers over them."""
-    laid = _laid.get()
-    parts = 1 if laid is None else laid.mesh.shape[axis]
+    in_use = _in_use.get()
+    parts = 1 if in_use is None else in_use.mesh.shape[axis]
     return parts > 1 and size % parts == 0
 
 
 GATHERED = "gathered"  # the name of what `gathered` gives, for policies of jax.checkpoint
 
 
-def is_laid_out() -> bool:
+def has_mesh() -> bool:
     """Whether what is being traced runs on a mesh that divides more than batches."""
-    return laid_mesh() is not None
+    return current_mesh() is not None
 
 
-def laid_mesh() -> Mesh | None:
+def current_mesh() -> Mesh | None:
     """Returns the mesh that `constrain` heeds, for what keeps traces: they are of that mesh."""
-    laid = _laid.get()
-    return None if laid is None else laid.mesh
+    in_use = _in_use.get()
+    return None if in_use is None else in_use.mesh
 
 
 def gathered(params: PyTree, path: str, dtype: DTypeLike) -> PyTree:
@@ -104,15 +106,15 @@ def gathered(params: PyTree, path: str, dtype: DTypeLike) -> PyTree:
     divided again. Without such a mesh they are returned as they are.
 
     path: that of the tree in the parameters of the model.
-    dtype: in which kernels are multiplied, and so gathered.
+    dtype: the type in which kernels are multiplied; they are converted before they are gathered.
     """
-    laid = _laid.get()
-    if laid is None:
+    in_use = _in_use.get()
+    if in_use is None:
         return params
 
     def whole(below, leaf: Array) -> Array:
         name = jax.tree_util.keystr(below, simple=True, separator="/")
-        sharding = NamedSharding(laid.mesh, laid.whole(f"{path}/{name}", leaf.shape))
+        sharding = NamedSharding(in_use.mesh, in_use.whole(f"{path}/{name}", leaf.shape))
         if name.endswith("kernel"):
             leaf = leaf.astype(dtype)
         return checkpoint_name(jax.lax.with_sharding_constraint(leaf, sharding), GATHERED)

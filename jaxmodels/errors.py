@@ -1,7 +1,7 @@
 """Errors a user can act on: each names the field, the value, what was expected and the fix."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class InputError(ValueError):
@@ -24,6 +24,12 @@ def closest(name: str, known: Iterable[str]) -> str:
     """Returns "; did you mean '...'?" with the most similar known name, or "." if none is."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean '{near[0]}'?" if near else "."
+
+
+def listed(names: Sequence[str], most: int = 10) -> str:
+    """Lists names for a message: the first of many, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def require_known(kind: str, name: str, known: Iterable[str]) -> None:

@@ -25,10 +25,11 @@ def is_path(data: str) -> bool:
 
 
 def require_regular(path: Path) -> None:
-    """
+    """Requires a path at which a file may be written.
+
     Raises:
-      InputError: something is there that is no regular file, as a device, a pipe or a link; writing
-        would replace or empty it.
+      InputError: there is something other than a regular file (a device, a pipe, a link), which
+        writing would replace or empty.
     """
     with contextlib.suppress(FileNotFoundError):
         mode = path.lstat().st_mode
@@ -48,7 +49,7 @@ def _kind(mode: int) -> str:
 
 @contextlib.contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Gives an error of writing the name of the file, which it has not once the file is open."""
+    """Adds the file's name to an error of writing, which lacks it once the file is open."""
     try:
         yield
     except OSError as error:
@@ -68,7 +69,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     partial = path.with_name(f".{path.name}.partial")
     with contextlib.suppress(FileNotFoundError):
         partial.unlink()
-    # Exclusively: nothing that somebody has put there is written through.
+    # "x": a link that somebody has put there is not written through.
     with _named(path), open(partial, "xb") as file:
         write(file)
         file.flush()

@@ -21,6 +21,7 @@ import pytest
 import tyro
 from PIL import Image
 
+from experiments.classifier import ClassifierConfig
 from jaxmodels.data import Resident, Streamed, decode_once
 from jaxmodels.models.classifiers import ClassifierModels
 from jaxmodels.objectives.optimizers import OptimizerConfig
@@ -131,18 +132,14 @@ def test_a_notebook_trains_on_its_own_arrays(tmp_path, monkeypatch):
 
 def test_a_new_model_is_a_config_and_a_module():
     names = _run(_code(ARCHITECTURE, "class Linear("), dataclass=dataclass, nn=nn, jnp=jnp)
-    linear_config = names["LinearConfig"]
-
-    @dataclass(frozen=True, kw_only=True)
-    class Models(ClassifierModels):
-        linear: linear_config = field(default_factory=linear_config)
-
-    @dataclass(frozen=True, kw_only=True)
-    class ModelConfig(Config):
-        model: ModelSection[Models] = field(default_factory=Models)
+    given = {"dataclass": dataclass, "field": field, "ClassVar": ClassVar, **names}
+    given |= {"ClassifierModels": ClassifierModels, "ClassifierConfig": ClassifierConfig}
+    config_class = _run(_code(ARCHITECTURE, "class MyConfig"), **given, ModelSection=ModelSection)[
+        "MyConfig"
+    ]
 
     for flags in (["--linear.no-bias"], ["--no-bias"]):
-        config = parse(ModelConfig, {}, ["--model", "linear", *flags])
+        config = parse(config_class, {}, flags)
         assert not config.model.linear.bias
         config.validate()
         model = config.model.create(10)

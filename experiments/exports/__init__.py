@@ -1,1 +1,1 @@
-"""What --mode export writes: a file for each kind of model, on which alone a run then depends."""
+"""What --mode export writes, a file for each kind of model, so that a run depends on that alone."""

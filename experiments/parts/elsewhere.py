@@ -18,8 +18,8 @@ from jaxmodels.train import Elsewhere
 def images_elsewhere(data: ImageData, conditional: bool) -> Callable[[Any], Elsewhere]:
     """Makes the function that opens the images that a config names, resized as `data` is.
 
-    data: resized already. conditional: whether the model is told the class, so that classes have
-    to be among those of `data`; otherwise they are not looked at.
+    data: the run's own, already resized. conditional: whether the model is told the class; then the
+      classes of the images have to be among those of `data`, otherwise they are not looked at.
     """
     return partial(_open, data, conditional)
 

@@ -32,7 +32,7 @@ from jaxmodels.train.modes import Run, load_run
 from jaxmodels.train.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from jaxmodels.train.loop import Result
+    from jaxmodels.train.trainer import Result
 
 Images = UInt8[np.ndarray, "count height width channels"]
 

@@ -44,8 +44,9 @@ def conditions_of(
     """Makes the function from a key to the conditions of an objective's `sample`; None where no
     flag asks for other samples than usual.
 
-    class_names: those that the model is told; empty: it is told none. size: latents of an image;
-      None: they are no row of numbers. draw: draws latents for a key and a number of images.
+    class_names: those that the model is told; empty: it is told none.
+    size: the number of latents of an image; None: latents are no row of numbers.
+    draw: draws latents for a key and a number of images.
     straight: interpolate on lines, not on a sphere.
 
     Raises:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxmodels.data.dataset import BadRecord
-from jaxmodels.data.text.given import given_lines, given_text
+from jaxmodels.data.text.given import given_texts
 from jaxmodels.data.text.spoken import spoken_form
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.models.letters_to_sounds import load_pronunciation
@@ -111,8 +111,7 @@ def read_texts(
     Raises:
       InputError: no file, or no line.
     """
-    lines = given_lines(given, "a text") if isinstance(given, Path) else map(given_text, given)
-    for line, error in lines:
+    for line, error in given_texts(given, "a text"):
         yield line, error or _columns(line, texts, speaker)
 
 

@@ -2,11 +2,8 @@
 
 import re
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -14,6 +11,7 @@ from jaxmodels.data.audio import encode_wav
 from jaxmodels.ops.spectral import Mel, log_mel
 from jaxmodels.pictures import image_grid, in_pairs
 from jaxmodels.train import Evaluation
+from jaxmodels.train.evaluation import map_examples
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,13 +40,30 @@ def in_file_name(word: str) -> str:
     return re.sub(r"[^A-Za-z0-9._]+", "", word)
 
 
+def spectrogram_grid(
+    spectrograms: Float[np.ndarray, "sound frames bands"],
+    titles: Sequence[str],
+    columns: int,
+    title: str,
+) -> "Figure":
+    """Draws spectrograms as grey pictures: time goes to the right, frequency up."""
+    pictures = np.asarray(spectrograms).swapaxes(1, 2)[:, ::-1, :, None]
+    # Silence, which is far below everything else, would take all greys but a few.
+    limits = float(np.percentile(pictures, 5)), float(pictures.max())
+    return image_grid(pictures, titles, columns=columns, limits=limits, title=title)
+
+
 def drawn(made: Sequence[Sound], others: Sequence[Sound], mel: Mel, title: str) -> "Figure":
     """Draws spectrograms of made sounds, each over that of another."""
     longest = max(map(len, [*made, *others]))
     pictures = []
+
+    def spectrograms(state, batch, key):
+        return log_mel(batch["sound"], mel)
+
     for some in (made, others):
         padded = np.stack([np.pad(sound, (0, longest - len(sound))) for sound in some])
-        values = np.asarray(jax.jit(partial(log_mel, mel=mel))(jnp.asarray(padded)))
+        values = map_examples(spectrograms, {}, {"sound": padded}, len(padded))
         pictures.append(values.swapaxes(1, 2)[:, ::-1, :, None])
     columns = min(6, len(made))
     return image_grid(in_pairs(pictures[0], pictures[1], columns), columns=columns, title=title)

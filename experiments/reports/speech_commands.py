@@ -7,11 +7,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from experiments.parts.class_predictions import probabilities_of
-from experiments.reports.sounds import in_file_name
+from experiments.reports.sounds import in_file_name, spectrogram_grid
 from jaxmodels.data.audio import SoundData, encode_wav
 from jaxmodels.data.dataset import TRAIN
 from jaxmodels.metrics import classification_report, expected_calibration_error
-from jaxmodels.pictures import confusion_figure, image_grid
+from jaxmodels.pictures import confusion_figure
 from jaxmodels.train import Evaluation, Findings
 
 if TYPE_CHECKING:
@@ -113,12 +113,7 @@ def _drawn(evaluation: Evaluation, spectrograms, rows, titles, title: str):
     """Makes a function that draws spectrograms; None without any."""
     if not len(rows):
         return None
-    values = evaluation.map(spectrograms, rows)
-    # Time goes to the right and frequency up.
-    pictures = np.asarray(values).swapaxes(1, 2)[:, ::-1, :, None]
-    # Silence, which is far below everything else, would take all greys but a few.
-    limits = float(np.percentile(pictures, 5)), float(pictures.max())
-    return lambda: image_grid(pictures, titles, columns=6, limits=limits, title=title)
+    return partial(spectrogram_grid, evaluation.map(spectrograms, rows), titles, 6, title)
 
 
 def _sounds(data: SoundData, evaluation: Evaluation, wrong, examples) -> dict[str, bytes | None]:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Int
 
+from experiments.reports.sounds import spectrogram_grid
 from jaxmodels.data.audio.reading import encode_wav
 from jaxmodels.data.transcripts import TranscriptData
 from jaxmodels.metrics.transcripts import NORMALISATION, Transcribed, rates, transcript_errors
-from jaxmodels.pictures import image_grid
 from jaxmodels.protocol import Score
 from jaxmodels.train import Evaluation, Findings
 
@@ -90,11 +90,7 @@ def _described(
 
 
 def _drawn(evaluation: Evaluation, spectrograms, rows, titles, title: str):
-    values = np.asarray(evaluation.map(spectrograms, rows))
-    # Time goes to the right and frequency up.
-    pictures = values.swapaxes(1, 2)[:, ::-1, :, None]
-    limits = float(np.percentile(pictures, 5)), float(pictures.max())
-    return image_grid(pictures, titles, columns=2, limits=limits, title=title)
+    return spectrogram_grid(evaluation.map(spectrograms, rows), titles, 2, title)
 
 
 def _sounds(

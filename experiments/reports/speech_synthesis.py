@@ -50,10 +50,10 @@ def report(
     sounded_by: Callable[[], dict[str, Any]],
     evaluation: Evaluation,
 ) -> Findings | None:
-    """Says every text of a split in its voice after the last evaluation: what the judge hears, the
-    distance from the recordings, sounds that play, and spectrograms.
+    """Synthesises every text of a split in its voice after the last evaluation, and shows what the
+    judge hears, the distance from the recordings, sounds that play, and spectrograms.
 
-    sounded_by: says what has made sounds of spectrograms.
+    sounded_by: describes what makes sounds of spectrograms, for the record.
     """
     if evaluation.occasion == "due":
         return None

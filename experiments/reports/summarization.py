@@ -29,8 +29,8 @@ SCORES = {
 
 
 class Shown:
-    """The documents that evaluations are of, and their extracts. The classifier learns from the
-    training split of the run's own."""
+    """The documents of evaluations, and their extracts. The classifier that chooses sentences
+    learns from the training split of the run."""
 
     def __init__(self, data: DocumentData, train: Documents | None = None):
         self.data, self._train = data, train or data.splits[TRAIN]

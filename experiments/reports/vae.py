@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.parts.judges import Judges, stored_images, to_bytes
 from experiments.reports.gan import columns_by_class
-from jaxmodels.data.images import ALL
+from jaxmodels.data.dataset import ALL
 from jaxmodels.metrics import feature_moments, frechet_distance
 from jaxmodels.metrics.generative import NAMES
 from jaxmodels.pictures import image_grid, in_pairs, scatter_figure
@@ -164,7 +164,7 @@ class VAEReport:
         weights = np.linspace(0, 1, 10, dtype=np.float32)
 
         def between(leaf):
-            # Of a split of fewer images, fewer rows.
+            # A split of fewer images gives fewer rows.
             count = max(1, min(8, len(leaf) // 2))
             one, other = leaf[:count, None], leaf[-count:, None]
             if len(leaf) > 2 * count:

@@ -1,6 +1,8 @@
 """Data sets as columns, and how their examples reach the compiled step.
 
-Only the packages below know what the columns mean: `jaxmodels.data.images`.
+The modules here know columns by their names alone. What the columns mean, how they are decoded,
+checked and divided, is known to the packages of each kind of data: `images`, `boxes`, `tables`,
+`text`, `sentences`, `tagged`, `pairs`, `documents`, `audio` and `transcripts`.
 """
 
 from jaxmodels.data.dataset import (

@@ -52,7 +52,8 @@ def inspect_parts(
 ) -> tuple[dict[str, Table], list[BadRow]]:
     """Inspects all records, in threads; returns a table of each split and the bad records.
 
-    inspect: returns the facts of a good record; raises BadRecord for others, whose lines stay zero.
+    inspect: returns the facts of a good record; raises BadRecord for a bad one, whose line of the
+      table stays zero.
     facts: names and types of these facts (as of a structured dtype); "hash" is of the content.
     """
     dtype = np.dtype([("good", bool), *facts])
@@ -191,7 +192,7 @@ def check_policy(
             f"data '{name}' has {records} ({counts}); expected at most {skip_bad_records}:"
             f" {_listed(bad, _LISTED, folder)}. {mend}"
         )
-    # Every command says so again, so it is short where the whole list is at hand.
+    # Every command on these data says so again, so it is short where a file has the whole list.
     most = _LISTED if folder is None else _NOTED
     print(f"note: skipped {records}: {_listed(bad, most, folder)}", file=sys.stderr)
 

@@ -65,7 +65,7 @@ def content_hashes(name: str, paths: Iterable[Path], root: Path) -> list[bytes]:
                 known.hashes[key] = content
                 fresh = True
     if fresh:
-        # Those of files that are gone or have changed are forgotten.
+        # The hashes of files that are gone or have changed are forgotten.
         present = {key for key, _ in keys} | set(known.hashes) - before
         known.hashes = {key: known.hashes[key] for key in known.hashes if key in present}
         known.write()
@@ -126,7 +126,7 @@ class _Remembered:
     def write(self) -> None:
         entries = b"".join(key + content for key, content in self.hashes.items())
         content = hashlib.sha256(entries).digest() + entries
-        # The name is its own, because other processes may write the same hashes.
+        # Each thread writes a file of its own, because others may write the same hashes.
         partial = self.path.with_name(f".{self.path.name}-{os.getpid()}-{threading.get_ident()}")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)

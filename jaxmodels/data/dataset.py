@@ -11,6 +11,7 @@ from jaxtyping import Int
 from jaxmodels.errors import InputError, RunError
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
+ALL = "all"  # all examples of data without a split to evaluate on
 
 Record = Mapping[str, Any]  # by column: bytes, an array or a number
 Columns = Mapping[str, np.ndarray]  # each leads with the example axis
@@ -149,7 +150,7 @@ class BadRow(NamedTuple):
 
 
 def found_facts(cleaning: Mapping[str, Any] | None, skipped: Sequence[BadRow]) -> dict[str, Any]:
-    """Returns what the checks of data found, for `DataFacts`: nothing of good data."""
+    """Returns what the checks of data found, for `DataFacts`; empty where all records are good."""
     facts: dict[str, Any] = {"cleaning": dict(cleaning)} if cleaning else {}
     if skipped:
         records = [str(row) for row in skipped]
@@ -188,6 +189,12 @@ def evaluation_splits(splits: Iterable[str]) -> list[str]:
     """Returns all splits but the training split: validation, test, then others as they come."""
     others = [split for split in splits if split != TRAIN]
     return sorted(others, key=lambda split: SPLITS.index(split) if split in SPLITS else len(SPLITS))
+
+
+def splits_elsewhere(splits: Iterable[str]) -> dict[str, str]:
+    """Returns the splits of other data that a run is scored on, by the names of their scores: those
+    of evaluation, or the training split as "all" where there is no other."""
+    return {split: split for split in splits if split != TRAIN} or {ALL: TRAIN}
 
 
 def parts_of(dataset: Dataset) -> dict[str, Part]:

@@ -39,9 +39,9 @@ def kept(folder: Path, make: Callable[[Path], object], trusted: bool = False) ->
     standard error. It appears only when it is complete.
 
     make: takes an empty folder and writes the same files into it at every call.
-    trusted: what one process has verified later ones trust, as long as size, inode and times of
-      each file stay the same: for files that take long to read. Damage below the file system, which
-      changes none of these, is then not found.
+    trusted: later processes trust what one has verified, as long as size, inode and times of each
+      file stay the same; for files that take long to read. Damage below the file system changes
+      none of these, so it is not found then.
 
     Raises:
       InputError, RunError: the cache cannot be written.
@@ -127,7 +127,7 @@ def _damage(folder: Path, trusted: bool = False) -> str | None:
 
 
 def _looks(folder: Path, files: Iterable[str]) -> list:
-    """Returns what the system says of the files of an entry, which every change of one changes."""
+    """Returns sizes, inodes and times of the files of an entry; each change alters one of them."""
     facts = [(folder / name).stat() for name in (MANIFEST, *files)]
     return [(f.st_size, f.st_mtime_ns, f.st_ctime_ns, f.st_ino) for f in facts]
 

@@ -29,8 +29,8 @@ def files_of_splits(
     """Finds the file of each split: one file to train on, or those of a folder that are named after
     splits, as train.csv.
 
-    what: the data as which a file is refused that has no such ending. wanted: names of a training
-    file.
+    what: says what a file of another ending is not, for the message ("is no table").
+    wanted: names of a training file, for the message.
 
     Raises:
       InputError: no such file, two of one split, or none to train on.

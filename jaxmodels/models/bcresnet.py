@@ -13,7 +13,6 @@ from jaxmodels.models.layers.sub_spectral_norm import SubSpectralNorm
 BLOCKS = (2, 2, 4, 4)  # of each stage
 CHANNELS = (2, 1, 1.5, 2, 2.5, 4)  # of stem, stages and head, as multiples of the base
 STRIDED = (1, 2)  # stages whose first block halves the frequencies
-SCALES = (1.0, 1.5, 2.0, 3.0, 6.0, 8.0)  # published
 _RANGES = 5  # of sub-spectral norms
 _FREQUENCIES = 8  # the strides divide the bands by this
 

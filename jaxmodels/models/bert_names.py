@@ -29,7 +29,8 @@ _SIZES = {
     "epsilon": "layer_norm_eps",
 }
 _KINDS = {"bert": False, "roberta": True}
-# What the network here has one way only: as published, where the field is absent.
+# Fields of config.json with the only values that the network here implements; the first of them
+# counts where the field is absent.
 _FIXED = {
     "hidden_act": ("gelu",),
     "position_embedding_type": ("absolute",),

@@ -1,19 +1,17 @@
 """What language models have in common: passes over sequences, with and without a cache."""
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax.sharding import Mesh
 from jaxtyping import Array, DTypeLike, Float, Int, Key
 
 from jaxmodels import across
 from jaxmodels.errors import InputError
 from jaxmodels.models.layers import Rate
 from jaxmodels.models.layers.attention import AnyCache, Cache, attention_kind, current_backend
-from jaxmodels.models.layers.stack import BlockInputs, is_scanned, run_blocks
+from jaxmodels.models.layers.stack import BlockInputs, is_scanned, run_blocks, traced_once
 from jaxmodels.ops import example_seeds, soft_cap
 from jaxmodels.ops.portable import traced_devices
 from jaxmodels.protocol import PyTree
@@ -160,7 +158,7 @@ class CausalModel(nn.Module):
         after = []
         for index in range(self.layers):
             mine = inputs._replace(cache=cache[index], layer=index, **own[index])
-            step = _traced_once(self.block(index, "einsum"), across.laid_mesh())
+            step = traced_once(self.block(index, "einsum"), across.current_mesh())
             x, updated = step(self.block_params[index], x, mine)
             after.append(updated)
         if at is not None:
@@ -194,10 +192,3 @@ class CausalModel(nn.Module):
     def groups(self) -> int:
         """The number of heads of keys and values."""
         return self.heads
-
-
-@lru_cache(maxsize=256)
-def _traced_once(block: nn.Module, mesh: Mesh | None) -> Callable:
-    """Makes the pass of a block, which JAX traces once for all equal blocks and all programs on a
-    mesh."""
-    return jax.jit(lambda params, x, inputs: block.apply({"params": params}, x, inputs))

@@ -40,7 +40,7 @@ def keras_graph(
 ) -> KerasGraph:
     """Makes the graph, from images as they are stored to logits.
 
-    sides: height, width and channels of images. pad, scaling: what comes before the network, as of
+    sides: height, width and channels of images. pad, scaling: what comes before the network, as in
       `begun`.
     """
     graph = begun("cnn", sides, pad, scaling)

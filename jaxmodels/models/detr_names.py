@@ -9,9 +9,8 @@ from jaxmodels.models.detr import DETRConfig
 from jaxmodels.models.fcos import RESNETS
 from jaxmodels.models.resnet import ResNetConfig
 from jaxmodels.pretrained import Entry, Published, Weights
-from jaxmodels.pretrained.names import batch_norm, convolution, linear, norm
+from jaxmodels.pretrained.names import BATCH_COUNT, batch_norm, convolution, linear, norm
 
-_COUNT = "num_batches_tracked"  # of torch's BatchNorm, which nothing reads
 # Before the names of the backbone: of transformers 5, and of 4 and the files of its authors.
 _BACKBONES = ("model.backbone.model.", "model.backbone.conv_encoder.model.")
 _OLD_OUT = "model.encoder.layers.0.self_attn.out_proj.weight"
@@ -45,7 +44,7 @@ def published(config: DETRConfig, names: Collection[str] = ()) -> Published:
     entries += linear("class_labels_classifier", "class")
     for number in range(3):
         entries += linear(f"bbox_predictor.layers.{number}", f"box_{number}")
-    return Published(tuple(entries), ignored=(rf"\.{_COUNT}$",))
+    return Published(tuple(entries), ignored=(rf"\.{BATCH_COUNT}$",))
 
 
 def _layer(name: str, path: str, kind: str, is_old: bool) -> Iterator[Entry]:

@@ -125,8 +125,8 @@ class EfficientNet(nn.Module):
         return x.astype(jnp.float32)
 
     def scales(self, x: Array, train: bool, most: int = 32) -> Iterator[tuple[int, Array]]:
-        """Yields what stem and blocks give, with the pixels of the image to one of it, `most` at
-        most."""
+        """Yields the outputs of stem and blocks with their reduction, the pixels of the image to
+        one of the output, up to `most`."""
         x = _ConvNorm(self.stem, 3, 2, dtype=self.dtype, name="stem")(x, train=train)
         reduction = 2
         yield reduction, x

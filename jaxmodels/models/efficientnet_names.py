@@ -15,10 +15,9 @@ from jaxmodels.models.efficientnet import (
 )
 from jaxmodels.pretrained import Entry, Published, Weights, labels
 from jaxmodels.pretrained.images import Expected
-from jaxmodels.pretrained.names import batch_norm, convolution, linear
+from jaxmodels.pretrained.names import BATCH_COUNT, batch_norm, convolution, linear
 
 STYLES = ("efficientnet_lite_pytorch",)
-_COUNT = "num_batches_tracked"  # of torch's BatchNorm, which nothing reads
 
 
 def is_published(weights: Weights) -> bool:
@@ -40,8 +39,8 @@ def published(
     entries += linear("_fc", "head", outside=True)
     return Published(
         tuple(entries),
-        ignored=(rf"\.{_COUNT}$",),
-        constants={f"{norm}.{_COUNT}": np.zeros((), np.int64) for norm in norms},
+        ignored=(rf"\.{BATCH_COUNT}$",),
+        constants={f"{norm}.{BATCH_COUNT}": np.zeros((), np.int64) for norm in norms},
     )
 
 

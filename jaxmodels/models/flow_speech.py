@@ -49,10 +49,10 @@ class FlowSpeechConfig:
 class FlowSpeech(nn.Module):
     """A flow from noise to spectrograms (Lipman et al. 2023), and the durations of texts.
 
-    The characters of a text are spread evenly over its frames, and the blocks (ConvNeXt's, Liu et
-    al. 2022, whose norms are scaled and shifted by time, voice and the mean of the characters as in
-    Peebles & Xie 2023) bend that alignment, as those of E2 TTS (Eskimez et al. 2024) have to find
-    it: for words and short phrases.
+    The characters of a text are spread evenly over its frames, and the blocks learn to correct that
+    alignment; E2 TTS (Eskimez et al. 2024) leaves the alignment to its blocks as well. This is
+    enough for words and short phrases. Blocks are ConvNeXt's (Liu et al. 2022); time, voice and the
+    mean of the characters scale and shift their norms, as in Peebles & Xie 2023.
     """
 
     characters: int

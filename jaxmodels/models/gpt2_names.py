@@ -13,7 +13,8 @@ from jaxmodels.pretrained.names import fused, norm, plain_linear
 
 _SIZES = {"layers": "n_layer", "width": "n_embd", "heads": "n_head", "context": "n_positions"}
 _KIND = "gpt2"
-# What the network here has one way only: as published, where the field is absent.
+# Fields of config.json with the only values that the network here implements; the first of them
+# counts where the field is absent.
 _FIXED = {
     "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
     "layer_norm_epsilon": (1e-5,),

@@ -42,7 +42,8 @@ _GGUF_SIZES = {
 _ABSENT = {"rms_norm_eps": 1e-6, "max_position_embeddings": 2048, "rope.freq_base": 10_000.0}
 _KINDS = ("llama", "qwen2")
 _ARCHITECTURE = "general.architecture"  # of a GGUF file
-# What the network here has one way only: as published, where the field is absent.
+# Fields of config.json with the only values that the network here implements; the first of them
+# counts where the field is absent.
 _FIXED = {
     "hidden_act": ("silu",),
     "attention_bias": (False,),

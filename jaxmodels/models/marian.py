@@ -1,5 +1,5 @@
 """Marian's transformer as published for translation (Junczys-Dowmunt et al. 2018; Tiedemann &
-Thottingal 2020, OPUS-MT): the first one of all, with SiLU and a bias of the logits.
+Thottingal 2020, OPUS-MT): that of Vaswani et al. 2017, with SiLU and a bias of the logits.
 
 The names of its published weights are in `marian_names`.
 """

@@ -26,7 +26,8 @@ _SIZES = {
 _SAME = {"heads": "decoder_attention_heads", "hidden": "decoder_ffn_dim"}
 _KIND = "marian"
 _ACTIVATIONS = {"swish": "silu", "silu": "silu", "relu": "relu", "gelu": "gelu"}
-# What the network here has one way only: as published, where the field is absent.
+# Fields of config.json with the only values that the network here implements; the first of them
+# counts where the field is absent.
 _FIXED = {
     "scale_embedding": (True,),
     "share_encoder_decoder_embeddings": (True,),

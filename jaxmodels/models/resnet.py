@@ -104,8 +104,8 @@ class ResNet(nn.Module):
         return x.astype(jnp.float32)
 
     def scales(self, x: Array, train: bool, most: int = 2**30) -> Iterator[tuple[int, Array]]:
-        """Yields what the stages give, with the pixels of the image to one of it, `most` at
-        most."""
+        """Yields the output of each stage with its reduction, the pixels of the image to one of the
+        output, up to `most`."""
         require_known("stem", self.stem, STEMS)
         size, strides = (7, 2) if self.stem == "imagenet" else (3, 1)
         x = _ConvNorm(self.width, size, strides, dtype=self.dtype, name="stem")(x, train=train)

@@ -17,7 +17,7 @@ from jaxmodels.models.resnet import ResNetConfig
 from jaxmodels.models.resnet_keras import keras_graph
 from jaxmodels.pretrained import Entry, Published, Weights, labels, required_sizes
 from jaxmodels.pretrained.images import Expected
-from jaxmodels.pretrained.names import batch_norm, convolution, linear
+from jaxmodels.pretrained.names import BATCH_COUNT, batch_norm, convolution, linear
 
 STYLES = ("transformers", "torchvision")
 _KIND = "resnet"
@@ -26,7 +26,6 @@ _FIXED = {
     "downsample_in_first_stage": (False,),
     "downsample_in_bottleneck": (False,),
 }
-_COUNT = "num_batches_tracked"  # of torch's BatchNorm, which nothing reads
 
 
 def is_published(weights: Weights) -> bool:
@@ -64,9 +63,9 @@ def published(
     entries += linear(head, "head", outside=True)
     return Published(
         tuple(entries),
-        ignored=(rf"\.{_COUNT}$",),
+        ignored=(rf"\.{BATCH_COUNT}$",),
         prefixes=("",) if style == "torchvision" else ("resnet.", ""),
-        constants={f"{norm}.{_COUNT}": np.zeros((), np.int64) for norm in norms},
+        constants={f"{norm}.{BATCH_COUNT}": np.zeros((), np.int64) for norm in norms},
     )
 
 

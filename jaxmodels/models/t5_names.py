@@ -27,7 +27,8 @@ _ROWS = "vocab_size"
 _USUAL = {"position_buckets": 32, "farthest": 128}
 _KINDS = ("t5", "mt5", "umt5")
 _MLPS = {"relu": False, "gated-gelu": True}
-# What the network here has one way only: as published, where the field is absent.
+# Fields of config.json with the only values that the network here implements; the first of them
+# counts where the field is absent.
 _FIXED = {"layer_norm_epsilon": (EPSILON,), "is_encoder_decoder": (True,)}
 # Modules of ours and theirs, in a block.
 _ATTENTION = {"query": "q", "key": "k", "value": "v", "out": "o"}
@@ -55,7 +56,7 @@ def published(config: T5Config, names: Collection[str] = ()) -> Published:
         tied[_HEAD] = "shared.weight"
     else:
         entries += linear("lm_head", "head", bias=False)
-    # A bias that the first decoder of all had, and never read.
+    # A bias of the attention to the memory, which the first release has and does not use.
     ignored = (r"^decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight$",)
     return Published(tuple(entries), tied, ignored)
 

@@ -1,14 +1,11 @@
 """What models of an encoder and a decoder share: the pass that is trained, and writing with a cache
 and a memory."""
 
-from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxmodels import across
@@ -16,7 +13,14 @@ from jaxmodels.decoding import Step
 from jaxmodels.models.layers import Rate
 from jaxmodels.models.layers.attention import AnyCache, Cache
 from jaxmodels.models.layers.beam_attention import Remembered
-from jaxmodels.models.layers.stack import BY_WORDS, LATE, BlockInputs, is_scanned, run_blocks
+from jaxmodels.models.layers.stack import (
+    BY_WORDS,
+    LATE,
+    BlockInputs,
+    is_scanned,
+    run_blocks,
+    traced_once,
+)
 from jaxmodels.ops import example_seeds
 from jaxmodels.protocol import MODEL_AXIS, PyTree, Sharding, ShardingRule
 
@@ -182,7 +186,7 @@ class TextToText(nn.Module):
         places = start[:, None] + jnp.arange(tokens.shape[1])
         x, inputs = self._decoder_inputs(tokens, BlockInputs(), places, cache[0].length)
         inputs = inputs._replace(start=start, memory_valid=memory.valid)
-        step, after = _traced_once(self._block("decoder"), across.laid_mesh()), []
+        step, after = traced_once(self._block("decoder"), across.current_mesh()), []
         for params, of_block, cross in zip(self.decoder_params, cache, memory.cross):
             x, updated = step(params, x, inputs._replace(cache=of_block, cross=cross))
             after.append(updated)
@@ -208,10 +212,3 @@ class TextToText(nn.Module):
             return self._block(side).init(key, example, BlockInputs(memory=example))["params"]
 
         return [self.param(f"{side}_block_{index}", draw) for index in range(count)]
-
-
-@lru_cache(maxsize=64)
-def _traced_once(block: nn.Module, mesh: Mesh | None) -> Callable:
-    """Makes the pass of a block, which JAX traces once for all equal blocks and all programs on a
-    mesh."""
-    return jax.jit(lambda params, x, inputs: block.apply({"params": params}, x, inputs))

@@ -26,13 +26,13 @@ _SIZES = {
     "token_rows": "vocab_size",
 }
 _KIND = "whisper"
-# What the network here has one way only: as published, where the field is absent.
+# Fields of config.json with the only values that the network here implements; the first of them
+# counts where the field is absent.
 _FIXED = {
     "activation_function": ("gelu",),
     "scale_embedding": (False,),
     "tie_word_embeddings": (True,),
 }
-_SPEC = "WhisperSpec"
 _GELU = 3  # the number of the exact one in CTranslate2
 
 

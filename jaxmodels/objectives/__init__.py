@@ -49,6 +49,15 @@ resumes, and its learning rate is a traced hyperparameter:
         def summarize(sums):
             return {"loss": sums["loss"].value()}
 
+A script gives `Objective.of(Regression(model, config.optimizer, config.run.steps))` to its
+`Experiment`. The project's README has a short script, tests/experiments/tabular.py one with flags,
+data from a notebook and predictions, experiments/table.py one with everything. The class may have
+`sample`, for --mode sample, and `losses`, for python -m jaxmodels.replay. Two more lines in it let
+runs start from its weights and from others (--init-from):
+
+        learned = staticmethod(learned_of)
+        with_learned = staticmethod(with_learned)
+
 Building blocks of an objective:
 
 State and update, `descent`:
@@ -59,6 +68,13 @@ State and update, `descent`:
     with_learned         makes a state at step 0 with other weights, which --init-from needs
     of_trained           makes a loss of what is trained, where --freeze or adapters keep the rest
     differentiated_in_trained    does so for gradients of your own
+Networks with batch statistics or dropout, `network`:
+    init_network         draws the "params" of a module, with its "batch_stats"
+    pass_in_training     computes outputs, and the batch statistics after the batch
+Two networks that play against each other, `players`:
+    initial_players      makes the state at step 0, with an optimizer for each
+    update_player        updates one of them by its gradients
+    end_step             counts a step, and moves the generator's average
 Gradients, `gradients`:
     gradients_of         computes the gradient of a mean loss over a batch, whole or in parts
     accumulate_gradients does so for gradients of your own (two losses, another estimator)
@@ -96,8 +112,11 @@ Devices, `jaxmodels.across`, the same under jit and pmap:
     rotate               for each example the one before it in the global batch
     positions            the positions of this device's examples in the global batch
     first_position, global_count    the first of them, and the size of the global batch
-Losses: `jaxmodels.ops.softmax_cross_entropy`; whole objectives: `classifier`, `gan`, `vae`,
-`language_model`, `masked_language_model`.
+Losses: `jaxmodels.ops.softmax_cross_entropy` and `head_cross_entropy` (of large vocabularies).
+Whole objectives take any module: `Classifier` (classifier), `Regression` (regression), `MultiLabel`
+(multilabel) and `Tagging` (tagging), of which the last three extend `Supervised` (supervised) by
+a loss; `GAN` (gan), `VariationalAutoencoder` (vae), `LanguageModel` (language_model),
+`SequenceToSequence` (sequence_to_sequence), `Connectionist` (recognition) and others beside them.
 
 This file imports nothing, so that a run depends on the files of its own objective alone.
 '''

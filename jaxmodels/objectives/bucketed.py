@@ -1,5 +1,5 @@
-"""Training batches of several shapes (see `data.pairs.BucketedPairs`): each column is [row, pair,
-length], of which the shape of the batch says what counts."""
+"""Training batches of several shapes (see `data.pairs.BucketedPairs`). Each column is [row, pair,
+length]; the shape of a batch says how many pairs of a row, and how many of their tokens, count."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -19,11 +19,11 @@ def in_bucket(
     buckets: Sequence[Bucket],
     targets: Mapping[str, bool],
 ) -> PyTree:
-    """Applies a function to the pairs of a training batch, which are cut out of each row to the
-    shape whose number "bucket" has in every row. The program of each shape is compiled once. A
-    batch without "bucket" is taken as it is.
+    """Applies a function to the pairs of a training batch, cut to the shape whose number the column
+    "bucket" has in every row. The program of each shape is compiled once. A batch without
+    "bucket" is passed on as it is.
 
-    targets: the columns of tokens, and whether each has the length of a target.
+    targets: the columns of tokens; true for those that have the length of a target.
     """
     if "bucket" not in batch:
         return function(batch)

@@ -1,5 +1,6 @@
-"""The loss of a DETR that learns fast: beside the matched queries, noised objects whose answers are
-known, and a dense head in which several places learn each object."""
+"""The loss of a DETR that learns from few pictures: of queries that are matched to objects, of
+noised objects whose answers are known, and of a dense head in which several places learn each
+object."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ _LABELS, _BOXES = "noised_labels", "noised_boxes"
 _NOISE = 2**31 - 3  # is folded into the key of a step; see `preprocessing`
 
 
-class Wanted(NamedTuple):
+class QueryTargets(NamedTuple):
     """What each query has to give.
 
     labels: -1: no object. boxes: corners in shares of the picture. counted: whether its scores
@@ -35,13 +36,15 @@ class Wanted(NamedTuple):
 
 @dataclass(frozen=True)
 class DenoisedDetection(Detection):
-    """Scores trained to be the overlap of the box, L1 distance and generalized IoU, after every
-    layer: of queries by assignment (Carion et al. 2020), and of noised objects, with which an
-    object near a true one is found and one farther off rejected (Li et al. 2022; Zhang et al. 2023,
-    section 3.3). The dense head learns as that of `DenseDetection` does.
+    """The losses of scores, which are trained to be the overlap of the box, and of boxes (L1
+    distance and generalized IoU), after every layer. Queries get objects by assignment (Carion et
+    al. 2020). Noised objects near a true one have to find it, those farther off have to be rejected
+    (Li et al. 2022; Zhang et al. 2023, section 3.3). The dense head learns as that of
+    `DenseDetection` does.
 
-    All is divided by the number of objects of the global batch, the losses of noised objects by the
-    number of groups too. `class_loss` and `box_loss` are those of the queries, over all layers.
+    All losses are divided by the number of objects of the global batch, those of noised objects
+    also by the number of groups. The metrics `class_loss` and `box_loss` are those of the queries,
+    over all layers.
 
     model: gives `models.dn_detr.RefinedOutputs`; called with an image, or with labels and boxes of
       noised objects too.
@@ -60,7 +63,7 @@ class DenoisedDetection(Detection):
     label_noise: float = 0.2
     box_noise: float = 1.0
 
-    def weighed(self, batch: Batch, key: Key[Array, ""]) -> Batch:
+    def extended(self, batch: Batch, key: Key[Array, ""]) -> Batch:
         """Adds noised objects, which are the same however the batch is divided."""
         if not self.groups:
             return batch
@@ -81,10 +84,10 @@ class DenoisedDetection(Detection):
         shares = _in_shares(objects, outputs.sides)
 
         def of_queries(logits, boxes):
-            return self.query_losses(logits, boxes, self.wanted(logits, boxes, shares))
+            return self.query_losses(logits, boxes, self.query_targets(logits, boxes, shares))
 
         def of_noised(logits, boxes):
-            return self.query_losses(logits, boxes, wanted_of_noised(shares, self.groups))
+            return self.query_losses(logits, boxes, targets_of_noised(shares, self.groups))
 
         class_loss, box_loss = _over_layers(of_queries, outputs.logits, outputs.boxes)
         loss = class_loss + box_loss
@@ -99,12 +102,12 @@ class DenoisedDetection(Detection):
         count = jnp.sum(objects.exist, axis=-1).astype(jnp.float32)
         return PictureLosses(loss, class_loss, box_loss, count)
 
-    def wanted(
+    def query_targets(
         self,
         logits: Float[Array, "batch queries classes"],
         boxes: Float[Array, "batch queries 4"],
         objects: Objects,
-    ) -> Wanted:
+    ) -> QueryTargets:
         """Gives each object to a query of its own, by the cheapest assignment."""
         queries = matched(jax.nn.sigmoid(logits), boxes, objects, self.weights)
         batch, count = logits.shape[:2]
@@ -118,27 +121,27 @@ class DenoisedDetection(Detection):
         crowded = jnp.any(
             jax.vmap(inside)(boxes[..., :2], objects.boxes) & objects.crowds[..., None], axis=1
         )
-        return Wanted(labels, truth, found | ~crowded)
+        return QueryTargets(labels, truth, found | ~crowded)
 
     def query_losses(
         self,
         logits: Float[Array, "batch queries classes"],
         boxes: Float[Array, "batch queries 4"],
-        wanted: Wanted,
+        targets: QueryTargets,
     ) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
         """Sums the losses of scores and of boxes of each picture."""
-        overlap = jax.lax.stop_gradient(iou(cornered(boxes), wanted.boxes))
-        hot = jax.nn.one_hot(wanted.labels, self.classes) * overlap[..., None]
+        overlap = jax.lax.stop_gradient(iou(cornered(boxes), targets.boxes))
+        hot = jax.nn.one_hot(targets.labels, self.classes) * overlap[..., None]
         scores = jnp.sum(CLASS_LOSSES[self.class_loss](logits, hot), axis=-1)
-        far = box_losses(boxes, wanted.boxes, self.weights)
+        far = box_losses(boxes, targets.boxes, self.weights)
         return (
-            jnp.sum(jnp.where(wanted.counted, scores, 0), axis=-1),
-            jnp.sum(jnp.where(wanted.labels >= 0, far, 0), axis=-1),
+            jnp.sum(jnp.where(targets.counted, scores, 0), axis=-1),
+            jnp.sum(jnp.where(targets.labels >= 0, far, 0), axis=-1),
         )
 
     def evaluate(self, state: State, batch: Batch, key: Key[Array, ""]) -> dict[str, Mean]:
         """Sums the losses over the valid pictures of a batch, those of noised objects too."""
-        return super().evaluate(state, self.weighed(batch, key), key)
+        return super().evaluate(state, self.extended(batch, key), key)
 
     def detections(self, outputs: Any) -> Detections:
         """Chooses the surest queries, each with its likeliest class."""
@@ -188,11 +191,11 @@ def noised(
     return jax.vmap(of_picture)(keys, objects.boxes, objects.labels, objects.exist)
 
 
-def wanted_of_noised(objects: Objects, groups: int) -> Wanted:
+def targets_of_noised(objects: Objects, groups: int) -> QueryTargets:
     """Returns what `groups` of noised objects have to give: objects, then nothing."""
     found = jnp.where(objects.exist, objects.labels, -1)
     labels = jnp.concatenate([found, jnp.full_like(found, -1)], axis=1)
-    return Wanted(
+    return QueryTargets(
         jnp.tile(labels, (1, groups)),
         jnp.tile(objects.boxes, (1, 2 * groups, 1)),
         jnp.tile(objects.exist, (1, 2 * groups)),

@@ -66,7 +66,8 @@ def aligned_targets(
     Feng et al. 2021, section 3.3): the measure is score^score_power * overlap^overlap_power.
 
     A place in several objects finds the one that its box overlaps most. The quality of an object's
-    best place is the object's best overlap, and that of others is less as their measure is.
+    best place is the object's best overlap; the quality of its other places is smaller, in
+    proportion to their measure.
     """
     scores = jax.nn.sigmoid(logits).swapaxes(1, 2)
     scores = jnp.take_along_axis(scores, objects.labels[:, :, None], axis=1)
@@ -116,7 +117,8 @@ def centre_targets(
     near &= inner | _within(points, strides, objects.boxes)
     low, high = objects.boxes[..., None, :2], objects.boxes[..., None, 2:]
     farthest = jnp.max(jnp.maximum(points - low, high - points), axis=-1)
-    # A level has objects that reach to 4 to 8 strides; the first and the last have the others too.
+    # A place finds objects whose farthest edge is 4 to 8 strides away; on the first level also
+    # nearer ones, on the last also farther ones.
     first, last = strides == jnp.min(strides), strides == jnp.max(strides)
     near &= (farthest > 4 * strides) | first
     near &= (farthest <= 8 * strides) | last

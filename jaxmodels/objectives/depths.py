@@ -14,7 +14,7 @@ _NUMBERED = re.compile(r"\d$")
 
 
 def depths_below_top(params: PyTree) -> PyTree:
-    """Returns of each parameter how many layers are above its own.
+    """Returns for each parameter how many layers are above its own.
 
     A layer is a module whose name ends in a number, as block_3, layer2_0 and Dense_1, and has a
     kernel; what has none, such as a BatchNorm_0, belongs to the layer before it. What a model has

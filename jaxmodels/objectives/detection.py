@@ -97,8 +97,8 @@ class Detection(ABC):
     def detections(self, outputs: Any) -> Detections:
         """Chooses the detections of each picture."""
 
-    def weighed(self, batch: Batch, key: Key[Array, ""]) -> Batch:
-        """Adds to a whole training batch what the losses of its pictures need to know of it."""
+    def extended(self, batch: Batch, key: Key[Array, ""]) -> Batch:
+        """Extends a whole training batch by what the losses of its pictures need to know of it."""
         return batch
 
     def inputs(self, batch: Batch) -> tuple[Array, ...]:
@@ -133,7 +133,7 @@ class Detection(ABC):
             of_trained(self.loss, state),
             state["params"],
             state["batch_stats"],
-            self.weighed(batch, key),
+            self.extended(batch, key),
             key,
             self.accumulate,
         )
@@ -173,7 +173,7 @@ class Detection(ABC):
 
             return of_trained(of_part, state)
 
-        batch = self.weighed(batch, key)
+        batch = self.extended(batch, key)
 
         def compute(params: PyTree) -> Float[Array, " batch"]:
             total, count = (

@@ -155,8 +155,9 @@ class GAN:
         return end_step(state), sums
 
     def evaluate(self, state: State, batch: Batch, key: Key[Array, ""]) -> Sums:
-        """Sums both losses and the discriminator's accuracy, of the last parameters and running
-        batch statistics, over real images that are valid and a fake for each."""
+        """Sums both losses and the discriminator's accuracy over the valid real images and a fake
+        for each. Parameters are the last ones, not averages; batch statistics are the running
+        ones."""
         labels = batch.get("label") if self.classes else None
         generator, discriminator = (
             {"params": whole_player(state, player), **state["collections"][player]}
@@ -185,7 +186,7 @@ class GAN:
     ) -> dict[str, Array]:
         """Generates "images" in 0..255 and, with classes, their "labels".
 
-        They come from the generator with its `generator_variables`.
+        They are made by the generator with `generator_variables`.
 
         conditions: the number of images, with random latents and labels 0, 1, ..., classes - 1,
           0, ...; or {"latents": ..., "labels": ...}, of which the latents may be left out.

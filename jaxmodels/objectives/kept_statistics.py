@@ -15,9 +15,9 @@ Modules = frozenset[tuple[str, ...]]  # by their paths
 def modules_that_keep(
     trained: PyTree, frozen: PyTree, collections: Mapping[str, PyTree]
 ) -> Modules:
-    """Returns the modules with statistics of which no parameter is trained.
+    """Returns the modules with statistics that have no trained parameter.
 
-    Of a module without parameters of its own, those of the module around it decide.
+    For a module without parameters of its own, those of the module around it decide.
 
     collections: beside the parameters, such as {"batch_stats": ...}.
     """
@@ -37,8 +37,8 @@ def modules_that_keep(
 
 @contextlib.contextmanager
 def statistics_kept(modules: Modules) -> Iterator[None]:
-    """Makes these modules use their statistics and not change them, also in training, in whatever
-    is traced meanwhile: they are called as in an evaluation."""
+    """Makes these modules use their statistics and not change them in whatever is traced inside:
+    they are called as in an evaluation, also in training."""
     if not modules:
         yield
         return

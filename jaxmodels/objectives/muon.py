@@ -19,9 +19,9 @@ from jaxmodels.protocol import DATA_AXIS, FSDP_AXIS, MODEL_AXIS, PyTree
 Coefficients = tuple[float, float, float]
 Orthogonalize = Callable[[Float[Array, "rows columns"]], Float[Array, "rows columns"]]
 
-# Of a quintic with a steep slope at zero, whose fixed point is no 1: after five steps singular
-# values lie between 0.7 and 1.2. The other choice of the authors, (2, -1.5, 0.5) in 12 steps,
-# converges to 1.
+# The coefficients of a quintic that is steep at zero and does not have 1 as a fixed point: after
+# five steps singular values lie between 0.7 and 1.2. The other choice of the authors,
+# (2, -1.5, 0.5) in 12 steps, converges to 1.
 STEEP: Coefficients = (3.4445, -4.7750, 2.0315)
 _TINY = 1e-7
 
@@ -61,7 +61,7 @@ def scale_by_muon(
         momentum = jax.tree.map(
             lambda old, gradient: old + (1 - beta) * (gradient - old), state.momentum, gradients
         )
-        if across.is_laid_out():
+        if across.has_mesh():
             leaves, tree = jax.tree.flatten(jax.tree.map(nesterov, gradients, momentum))
             directions = tree.unflatten(in_stacks(orthogonalize, leaves))
             steps = jax.tree.map(scaled, directions, gradients)
@@ -107,13 +107,15 @@ def in_stacks(
 
 
 def _ways(count: int) -> tuple[int, list[tuple]]:
-    """Says how a stack of so many matrices lies on the mesh, one after another, from matrices that
-    are divided to whole ones on each device; and how many of zeros fill up the last device's part.
+    """Returns the shardings that a stack of so many matrices has one after another, from divided
+    matrices to whole ones on each device, and how many matrices of zeros fill up the last device's
+    part.
 
-    From one way to the next the compiler needs one exchange; a jump would gather the stack. Devices
-    along data take matrices of their own if there are enough; otherwise they do the same work.
+    The compiler needs one exchange from each sharding to the next; at once it would gather the
+    stack. Devices along data take matrices of their own if there are enough; otherwise they do the
+    same work.
     """
-    mesh: Any = across.laid_mesh()
+    mesh: Any = across.current_mesh()
     alone = count < mesh.size
     devices = mesh.size // mesh.shape[DATA_AXIS] if alone else mesh.size
     ways: list[tuple] = [(None, FSDP_AXIS, MODEL_AXIS)]

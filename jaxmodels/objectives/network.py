@@ -21,14 +21,14 @@ def init_network(
 ) -> dict[str, PyTree]:
     """Draws the "params" of a network and makes its "batch_stats", which may be empty.
 
-    column: the shape and type of a batch of inputs, or a tree of them, as a text's tokens and
-      segments are.
-    outputs: how many numbers the network must give for an example, or their shape, which ends with
-      how many the head gives.
+    column: the shape and type of a batch of inputs, or a tree of them (a text's tokens and
+      segments).
+    outputs: how many numbers the network must give for an example, or their shape, whose last axis
+      is that of the head.
     dropout: the rate that it will be trained with.
 
     Raises:
-      InputError: outputs of another number, or dropout with a model that has none.
+      InputError: another number of outputs, or dropout with a model that has none.
     """
     _require_dropout(model, dropout)
     example = jax.tree.map(lambda each: jnp.zeros((1, *each.shape[1:]), each.dtype), column)

@@ -186,7 +186,7 @@ class OptimizerConfig:
     def hyperparameters(self) -> Hyperparameters:
         """The numbers of this config that are traced in the state.
 
-        A number of an optional term is there where the term is.
+        The number of an optional term is among them only where the config has the term.
         """
         names = [
             "learning_rate",

@@ -94,8 +94,8 @@ class PartsConfig:
 
 
 class Parts(NamedTuple):
-    """The parameters of a model in two trees, of which each has its leaves where the model has
-    them. Where a kernel has an adapter, the trained tree has both factors in its place."""
+    """The parameters of a model in two trees, which keep their paths. In place of a kernel with an
+    adapter, the trained tree has both factors."""
 
     trained: PyTree
     frozen: PyTree
@@ -186,8 +186,8 @@ def _with_new(trained: PyTree, params: PyTree) -> PyTree:
 
 
 def restricted(tree: PyTree, trained: PyTree) -> PyTree:
-    """Returns the leaves of a tree like a model's parameters that belong to trained ones; both
-    factors of an adapter get that of their kernel."""
+    """Takes from a tree with a leaf for each parameter of a model those of trained parameters. Both
+    factors of an adapter get the leaf of their kernel."""
     if not isinstance(tree, Mapping):
         return dict.fromkeys(ADAPTER, tree) if isinstance(trained, Mapping) else tree
     return {name: restricted(tree[name], part) for name, part in trained.items()}

@@ -1,5 +1,6 @@
-"""Recognition of speech: what its objectives share, the loss of a text whose places in time are not
-known, and the loss of a text that is written token by token."""
+"""Recognition of speech. `Recogniser` is what its objectives share, `Connectionist` minimises the
+loss of a text whose places in time are unknown, `Dictation` that of a text that is written token by
+token."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -173,7 +174,7 @@ class Connectionist(Recogniser):
     """Connectionist temporal classification (Graves et al. 2006) of batches with "features",
     Float[batch frames bands], of which the first "frames" of each row count. Token 0 is the blank.
 
-    A text that is too long for its frames counts as nothing.
+    A text that is too long for its frames does not count.
 
     model: called as model(features, frames, train=, dropout_rate=) -> (logits [batch, places,
       labels], places that count).

@@ -193,7 +193,7 @@ class SequenceToSequence:
                 most=room,
                 end=self.end,
                 length_penalty=self.length_penalty,
-                # No target has its beginning again; of published models it is padding.
+                # The start token is never written again; in published models it is padding.
                 rules=() if self.start == self.end else (decoding.without([self.start]),),
             )
             rest = ((0, 0), (0, self.most - room))

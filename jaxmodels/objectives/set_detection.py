@@ -35,7 +35,7 @@ class SetDetection(Detection):
     no_object: float = 0.1
     weights: SetWeights = SetWeights()
 
-    def weighed(self, batch: Batch, key: Key[Array, ""]) -> Batch:
+    def extended(self, batch: Batch, key: Key[Array, ""]) -> Batch:
         """Adds the objects of the global batch per weight of its queries' classes."""
         count = jnp.sum(objects_in(batch).exist, axis=-1)
         objects, weights = across.total((jnp.sum(count), jnp.sum(self._class_weights(count))))

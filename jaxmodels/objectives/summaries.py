@@ -25,7 +25,7 @@ class SummarySearch(NamedTuple):
     def rules(self, prompt: Int[Array, " batch"] | None = None) -> list[Rule]:
         """Makes the rules of what is written.
 
-        prompt: how many tokens of each row are none of it.
+        prompt: how many tokens at the start of each row are not of the summary.
         """
         found = [without(self.barred)] if self.barred else []
         if self.no_repeat:

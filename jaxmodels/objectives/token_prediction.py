@@ -69,9 +69,9 @@ class TokenPrediction(ABC):
     dropout, ema, z_loss: enter the state as hyperparameters. Zero leaves the term out of the
       program, so that changing it in the state has no effect.
     accumulate: the number of parts of a batch, which are computed one after another.
-    base: the model at the width for which rates and initial values were chosen; the model's own
-      follow from them (see `mup`). None: they are the model's own. The model then needs a field
-      output_scale.
+    base: the model at the width for which rates and initial values were chosen; those of the model
+      follow from them (see `mup`), which needs its field output_scale. None: rates and initial
+      values are used as they are.
     """
 
     model: Any

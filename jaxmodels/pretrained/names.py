@@ -10,6 +10,8 @@ from functools import partial
 
 import numpy as np
 
+BATCH_COUNT = "num_batches_tracked"  # an array of torch's BatchNorm, which nothing reads
+
 
 @dataclass(frozen=True)
 class Layout:

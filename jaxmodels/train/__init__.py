@@ -4,12 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 from jaxmodels.train.command import main, train
 from jaxmodels.train.config import (
-    ComputeConfig,
     Config,
     ModelSection,
     Preset,
     Role,
-    RunConfig,
     Section,
     configure,
     require_range,
@@ -22,6 +20,7 @@ from jaxmodels.train.experiment import (
     Prediction,
     Texts,
 )
+from jaxmodels.train.run_config import ComputeConfig, RunConfig
 
 if TYPE_CHECKING:
     from jaxmodels.train.modes import load_run

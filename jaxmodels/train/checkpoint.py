@@ -50,11 +50,12 @@ class DamagedCheckpoint(InputError):
 class Checkpoints:
     """The checkpoints of one run folder.
 
-    write: to save, and to clear away what a kill left half saved; only the process that trains may.
+    write: checkpoints may be saved, and what a kill left half saved is cleared away; only the
+      process that trains may do so.
     keep: how many of the newest are kept, beside the best one.
 
     Raises:
-      DamagedCheckpoint: what the library has noted of one is not of its types.
+      DamagedCheckpoint: Orbax's own files about one have values of wrong types.
     """
 
     def __init__(self, folder: Path, write: bool = False, keep: int = 2):
@@ -221,7 +222,7 @@ class Checkpoints:
         return None
 
     def delete_after(self, step: int) -> None:
-        """Deletes the checkpoints after a step, as those that are damaged."""
+        """Deletes the checkpoints after a step, such as damaged ones."""
         with self._writing():
             for later in self.steps():
                 if later > step:
@@ -248,13 +249,14 @@ class Checkpoints:
             except Exception as error:
                 if jax.process_count() > 1 and isinstance(error, jax.errors.JaxRuntimeError):
                     raise  # not the disk's fault: another process is gone
-                # Once only: its threads have no more to say.
+                # It is kept and raised from now on, because Orbax's threads raise only once.
                 self._failure = RunError(
                     f"checkpoints in {self._folder} cannot be written: {_cause(error)}; those that"
                     " were complete are kept, and the same command goes on from them"
                 )
             if self._failure:
-                # Here no traceback holds the library's coroutines any more.
+                # The library's coroutines can be collected only here, where the traceback that
+                # held them is gone.
                 gc.collect()
                 raise self._failure
 
@@ -266,7 +268,7 @@ class Checkpoints:
             raise self._damage(step, str(error)) from None
 
     def _restore_checked(self, step: int, arguments: Any) -> PyTree:
-        """Restores a checkpoint that has checksums, so that what fails is damage."""
+        """Restores a checkpoint that has checksums; any failure then means damage."""
         try:
             with _quiet():
                 return self._manager.restore(step, args=arguments)
@@ -339,9 +341,9 @@ def _cause(error: Exception) -> str:
 
 @functools.cache
 def _hide_late_reports() -> None:
-    """Keeps TensorStore from printing a page for each array of a save that failed: it reports them
-    to an event loop that Orbax has closed by then, at any time until the program ends. What Orbax
-    had not begun to write is no news either."""
+    """Keeps TensorStore from printing a page for each array of a save that failed. It reports them
+    at any time until the program ends, to an event loop that Orbax has closed by then. Python's
+    warnings about writes that Orbax had not begun are hidden too."""
     warnings.filterwarnings("ignore", "coroutine '.*' was never awaited", RuntimeWarning)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     shown = sys.unraisablehook

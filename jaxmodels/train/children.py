@@ -20,14 +20,16 @@ class Children:
         self.failed = False
 
     def require_alive(self) -> None:
-        """
+        """Looks for a process that ended with an error, since its reader might wait for ever.
+
         Raises:
-          RunError: one of them ended with an error. Who reads from it might wait for ever.
+          RunError: there is one.
         """
         if time.perf_counter() < self._next_look:
             return
         self._next_look = time.perf_counter() + _PERIOD
-        # Asked before the next line, which forgets those that ended before it knew them.
+        # `active_children` forgets processes that ended before it saw them; the system still knows
+        # them here.
         if hasattr(os, "waitid"):
             with contextlib.suppress(ChildProcessError):
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)

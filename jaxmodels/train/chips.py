@@ -33,7 +33,7 @@ CHIPS = {
 }
 TPUS = ("v4", "v5e", "v5p", "v6e")
 
-# What jax calls them. Variants with other clocks, as PCIe cards, are none of these.
+# What jax calls them. Variants with other clocks, such as PCIe cards, are not among them.
 _NAMES = {
     r"TPU v4": "v4",
     r"TPU v5( lite|e)": "v5e",
@@ -47,8 +47,8 @@ _NAMES = {
 
 
 def chip_of(device_kind: str) -> Chip | None:
-    """Returns the chip of the name that jax gives it; None of one that is not known, of which no
-    share can be said."""
+    """Returns the chip that jax calls by this name; None where it is not known, so that no share of
+    its peak can be computed."""
     for pattern, name in _NAMES.items():
         if re.fullmatch(pattern, device_kind):
             return CHIPS[name]

@@ -27,7 +27,7 @@ from jaxmodels.train.run_folder import RunFolder
 from jaxmodels.train.source import files_of, source_hash
 
 if TYPE_CHECKING:
-    from jaxmodels.train.loop import Result
+    from jaxmodels.train.trainer import Result
 
 FINISHED, FAILED, BAD_INPUT = 0, 1, 2
 
@@ -48,7 +48,7 @@ def main(
         if getattr(sys, name) is None:  # a shell has closed it: >&-
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # until the end
     for stream in (sys.stdout, sys.stderr):
-        # A terminal of ASCII shows what it can of other letters.
+        # Otherwise a letter outside of ASCII would raise an error on a terminal of ASCII.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     with leaving_at_interrupt():
@@ -215,7 +215,8 @@ def train(build: Callable[..., Experiment], config: Config, *data: object) -> "R
 
 
 def _with_name_of(data: object, config: C) -> C:
-    """Names the given data in a config that names none, and would speak of its default instead."""
+    """Puts the name of the given data into a config that names no data; otherwise the run's record
+    would name the default."""
     name, flag = getattr(data, "name", None), flags_of(config).get("data")
     if (
         not isinstance(name, str)

@@ -19,7 +19,7 @@ from jaxmodels.train.progress import Interruption, Progress
 from jaxmodels.train.trace import Trace
 
 if TYPE_CHECKING:
-    from jaxmodels.train.loop import Trainer
+    from jaxmodels.train.trainer import Trainer
 
 # Divergences after which a run that makes no further checkpoint is given up.
 _MOST_ROLLBACKS = 10
@@ -66,11 +66,11 @@ class Course:
         """Takes state and window of the newest checkpoint, or of the beginning."""
         program = self._trainer.program
         restored = self._checkpoints.restore_newest(program.like)
-        self.step, self.facts, self._begins = 0, None, False
+        self.step, self.facts, self._saves_step_0 = 0, None, False
         if restored is None:
             self.state, self._window = self._trainer.create(), program.zeros()
-            # From here on the run does not need again what it starts from.
-            self._begins = self._trainer.experiment.start is not None
+            # With a checkpoint of step 0, the run does not need its source of weights again.
+            self._saves_step_0 = self._trainer.experiment.start is not None
         else:
             self.step, self.facts = restored.step, restored.facts
             self.state, self._window = restored.tree["state"], restored.tree["window"]
@@ -93,14 +93,15 @@ class Course:
     def _rewind_files(self) -> None:
         """Makes the folder be as it was at this step."""
         self._checkpoints.delete_after(self.step)
-        hosts.first_only(self._rewind_those_of_first)
+        hosts.first_only(self._rewind_lines)
 
-    def _rewind_those_of_first(self) -> None:
+    def _rewind_lines(self) -> None:
         # Before a first checkpoint no line counts.
         self._folder.restore(self.step if self._saved else -1, self.facts)
         self._folder.write_status("running", self.step)
 
     def _go_once(self) -> None:
+        """Trains to the end, or until asked to stop; raises Diverged where it diverges."""
         trainer, program = self._trainer, self._trainer.program
         is_evaluated = self.facts is None or self.facts.evaluated
         if self.step and is_evaluated and trainer.is_finished(self.step):
@@ -123,7 +124,7 @@ class Course:
                 if self._is_last():
                     draw(self._folder)
                     return
-            if self._begins:
+            if self._saves_step_0:
                 self._save(log, None)
             trace = Trace(self._folder.path / "profile", self._run.profile)
             for chunk in feed:
@@ -141,7 +142,7 @@ class Course:
                     return
 
     def _is_last(self) -> bool:
-        """Whether no step follows: all are done, or patience is at its end."""
+        """Whether no step follows: all are done, or patience has run out."""
         return self._trainer.is_finished(self.step)
 
     def _log_if_due(self, log: Log) -> None:

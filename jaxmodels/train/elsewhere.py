@@ -9,8 +9,8 @@ from jaxmodels.files import is_path, read_json, write_json
 from jaxmodels.run_record import FORMAT
 from jaxmodels.train.config import C, Config, configure, flags_of, from_record
 from jaxmodels.train.experiment import Elsewhere, Experiment
-from jaxmodels.train.loop import Trainer
 from jaxmodels.train.run_folder import RunFolder, line_of, score_fields
+from jaxmodels.train.trainer import Trainer
 
 
 def own_config(config: C, record: dict[str, Any]) -> C | None:

@@ -72,24 +72,27 @@ class Findings(NamedTuple):
 class Prediction(NamedTuple):
     """How --mode predict serves a path that the user names, and `Run.predict` arrays too.
 
-    read: yields the name and the columns of each example at a path (or in arrays, of whatever kind
-    it takes); in place of the columns the error of one that cannot be read. write: makes the JSON
-    line, but for "input", of one example's outputs.
+    read: yields the name and the columns of each example at a path, or in arrays of a kind that it
+      knows. An example that cannot be read has its error in place of the columns.
+    predict: computes the outputs of a batch of such columns.
+    write: makes a mapping for JSON of one example's outputs, which are arrays of numpy; the engine
+      adds "input", the name.
     """
 
     read: Callable[[Any], Iterable[tuple[str, Mapping[str, np.ndarray] | Exception]]]
     predict: PerBatch
     write: Callable[[PyTree], dict[str, Any]]
-    # Makes bytes of images anew from each example, for --mode sample --input; None: it makes none.
+    # Reconstructs each example as an image of bytes, for --mode sample --input; None: it cannot.
     rebuild: PerBatch | None = None
 
 
 class Texts(NamedTuple):
     """How --mode sample writes texts.
 
-    conditions: makes the conditions of the objective's `sample` from its key. lines: makes the JSON
-    line of each sample, from the conditions and the samples. stream: yields what standard output
-    shows while the samples of (state, key, conditions) are written.
+    conditions: makes the conditions of the objective's `sample` from its key.
+    lines: makes the JSON line of each sample, from the conditions and the samples.
+    stream: yields what standard output shows while the samples of (state, key, conditions) are
+      drawn.
     """
 
     conditions: Callable[[Key[Array, ""]], PyTree]
@@ -103,7 +106,8 @@ class Elsewhere(NamedTuple):
     name: str
     fingerprint: str
     sources: Mapping[str, Source]  # by split
-    # Takes the place of the experiment's, where that looks at its own data; None: it does not.
+    # Replaces the experiment's `after_evaluation`, where that looks at the run's own data; None:
+    # the experiment's own does for these too.
     after_evaluation: "Callable[[Evaluation], Findings | None] | None" = None
 
 
@@ -123,17 +127,17 @@ class Experiment(NamedTuple):
     introduction: str = ""  # a line about the data, shown where training begins
     # Makes the conditions of --mode sample from its key; None: the number of samples.
     conditions: Callable[[Key[Array, ""]], PyTree] | None = None
-    # Opens the data that a config names, which are others than the run's, for --mode evaluate.
+    # Opens other data than the run's, which a config names, for --mode evaluate --data OTHER.
     elsewhere: Callable[[Any], Elsewhere] | None = None
     # How --mode sample writes texts; None: samples are images.
     texts: Texts | None = None
-    # By the format that --mode export names: writes the model of a state to a path, which it makes.
+    # By the format that --mode export names: a function that writes a state's model to a new path.
     exports: Mapping[str, Callable[[State, Path], None]] = NOTHING
     # Makes the table of names of published weights for the run's model; None: it has none.
     published: Callable[[Weights], Published] | None = None
     # What a new run starts from; the engine opens what --init-from names.
     start: "Start | None" = None
-    # Raises RunError if the text of the compiled steps is not what it has to be.
+    # Raises RunError if the compiled steps, given as text, lack something (a fused kernel, say).
     verify: Callable[[str], None] | None = None
     # How the model lies on a mesh with axes besides data; parameters without a rule are divided
     # by their size.

@@ -5,24 +5,24 @@ from pathlib import Path
 from jaxmodels.errors import InputError
 from jaxmodels.train.config import Config
 from jaxmodels.train.experiment import Experiment
-from jaxmodels.train.loop import Trainer
 from jaxmodels.train.outputs import restored_of
 from jaxmodels.train.run_folder import RunFolder
+from jaxmodels.train.trainer import Trainer
 
 
 def export(experiment: Experiment, config: Config, folder: RunFolder) -> str:
     """Writes the model of a checkpoint to `output`, which is made; returns a line that says so.
 
     Raises:
-      InputError: a format that the experiment has not, no output, one that exists, or no
-        checkpoint.
+      InputError: a format that the experiment does not have, no output, one that exists, or
+        no checkpoint.
     """
     run = config.run
     if run.format not in experiment.exports:
         having = ", ".join(experiment.exports)
+        expected = f": --format {having}" if having else "; expected `exports` in its Experiment"
         raise InputError(
-            f"format = {run.format}; {config.experiment} exports {having or 'nothing'}"
-            + (f": --format {having}" if having else "")
+            f"format = {run.format}; {config.experiment} exports {having or 'nothing'}{expected}"
         )
     if not run.output:
         raise InputError("output = None; expected a folder or file to make, --output PATH")

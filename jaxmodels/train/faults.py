@@ -1,4 +1,4 @@
-"""What the surroundings of a run do to it, as one line: full disks, missing devices, no memory."""
+"""Faults of a run's surroundings in one line each: full disks, missing devices, no memory."""
 
 import re
 from typing import Any
@@ -11,7 +11,7 @@ _IN_NAMES = (2, 20, 22, 36, 40)  # ENOENT, ENOTDIR, EINVAL, ENAMETOOLONG, ELOOP
 
 
 def require_runtime() -> None:
-    """Looks at what jax was told by the environment.
+    """Checks the settings of jax in the environment.
 
     Raises:
       InputError: programs are not compiled, or there is no such device.

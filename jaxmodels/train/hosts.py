@@ -153,8 +153,8 @@ def require_one_process(what: str) -> None:
 
 
 def require_shared(devices: int, folder: Path) -> None:
-    """Raises InputError for a run on one device in each of several processes, as a judge is: they
-    would all write it."""
+    """Raises InputError where several processes would each train the run of this folder on a device
+    of their own, as they would a judge: all would write it."""
     if jax.process_count() > 1 and devices == 1:
         raise InputError(
             f"workdir {folder} is of a run on one device, and there are {jax.process_count()}"

@@ -66,7 +66,7 @@ class Log:
         self._waiting: deque[Window] = deque()
         self._step = start
         self._seconds = self._paused = self._waited_before = 0.0
-        # Of one step, the share of the devices' peak that a step a second takes; None: not known.
+        # The share of the devices' peak that one step per second takes; None: not known.
         self.share: float | None = None
         # Gives the seconds so far in which the device waited for data.
         self.waited: Callable[[], float] = lambda: 0.0

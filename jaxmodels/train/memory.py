@@ -13,10 +13,10 @@ from jaxmodels.train.config import Config, flags_of
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-def require_memory(compiled: jax.stages.Compiled, config: Config, there: int = 0) -> None:
+def require_memory(compiled: jax.stages.Compiled, config: Config, resident: int = 0) -> None:
     """Compares what the compiler says a step needs with what is free.
 
-    there: bytes of its arguments that lie on each device already.
+    resident: bytes of its arguments that lie on each device already.
 
     Raises:
       InputError: it does not fit; it names the bytes and a batch size that would.
@@ -25,7 +25,7 @@ def require_memory(compiled: jax.stages.Compiled, config: Config, there: int = 0
     if stats is None:
         return
     fixed = stats.argument_size_in_bytes + stats.output_size_in_bytes - stats.alias_size_in_bytes
-    fixed = max(fixed - there, 0)
+    fixed = max(fixed - resident, 0)
     varying = stats.temp_size_in_bytes
     available = available_memory()
     if available is None or fixed + varying <= available:
@@ -70,7 +70,7 @@ def _free_on_host() -> int | None:
 
 
 def _free_in_group() -> int | None:
-    """What the limit of a container leaves."""
+    """Returns the bytes that the limit of a container leaves."""
     with contextlib.suppress(OSError, ValueError):
         limit = int((_CGROUP / "memory.max").read_text())
         return limit - int((_CGROUP / "memory.current").read_text())

@@ -18,13 +18,13 @@ from jaxmodels.train.debug import all_finite, first_non_finite
 from jaxmodels.train.evaluation import map_examples
 from jaxmodels.train.experiment import Experiment, PerBatch, Prediction
 from jaxmodels.train.exporting import export as export  # a mode too, found by its name
-from jaxmodels.train.loop import Trainer
 from jaxmodels.train.origin import was_given_data
 from jaxmodels.train.outputs import on_one_device, output_of, restored_of
 from jaxmodels.train.predictions import WRITERS, predicted
 from jaxmodels.train.run_folder import RunFolder, score_fields
 from jaxmodels.train.sampling import sample as sample  # a mode too, found by its name
 from jaxmodels.train.script import find_script
+from jaxmodels.train.trainer import Trainer
 
 
 def evaluate(experiment: Experiment, config: Config, folder: RunFolder) -> str:

@@ -9,7 +9,7 @@ import jax
 from jaxmodels.errors import InputError
 from jaxmodels.protocol import State
 from jaxmodels.train.layout import on_host
-from jaxmodels.train.loop import Trainer
+from jaxmodels.train.trainer import Trainer
 
 
 def output_of(output: str | None, ending: str | Iterable[str], folder: bool = False) -> Path:

@@ -230,8 +230,8 @@ class TrainProgram:
         return lowered.compile(compiler_options=options)
 
     def operations(self) -> int:
-        """Counts the floating-point operations of one step over all devices, those that the
-        gradient computes again among them, but none of fused kernels."""
+        """Counts the floating-point operations of one step over all devices, including those that
+        the gradient computes again, without those of fused kernels."""
         spec = self._source.spec(self._order.batch_size)
         jaxpr = jax.make_jaxpr(self._step)(self.like["state"], spec, self.keys.step)
         return count_operations(jaxpr.jaxpr)

@@ -14,10 +14,10 @@ from jaxmodels.train.checkpoint import Checkpoints
 from jaxmodels.train.config import configure, from_record
 from jaxmodels.train.digest import digest_tree, written
 from jaxmodels.train.environment import changed_bits, environment
-from jaxmodels.train.loop import Trainer
 from jaxmodels.train.run_folder import RunFolder, line_of
 from jaxmodels.train.script import find_script
 from jaxmodels.train.source import source_hash
+from jaxmodels.train.trainer import Trainer
 
 _HINT = "name its script with --module, as --module my.script or --module ./script.py"
 

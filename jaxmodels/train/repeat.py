@@ -1,7 +1,7 @@
 """Several seeds of one experiment, or folds of its data, one after another, as one result.
 
-Each is a run of its own in a folder seed-N (fold-N) below one folder, as whoever trains them: a
-program that trains a population of seeds at once may fill the same folders.
+Each is a run of its own in a folder seed-N (fold-N) below one folder. The page and the summary read
+these folders alone, whichever program has filled them.
 """
 
 import sys
@@ -19,7 +19,7 @@ from jaxmodels.train.identity import repeats_folder_of
 from jaxmodels.train.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from jaxmodels.train.loop import Result
+    from jaxmodels.train.trainer import Result
 
 FINISHED, FAILED, STOPPED = "finished", "failed", "stopped"
 

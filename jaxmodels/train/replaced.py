@@ -138,10 +138,10 @@ class Replaced:
 
 
 def require_own_folders(folder: Path) -> None:
-    """
+    """Requires the parts of a run folder to be files and folders of its own.
+
     Raises:
-      InputError: a part of a run folder is a link, a device or a pipe, which may lead to what is
-        somebody else's.
+      InputError: one is a link, a device or a pipe, which may lead to what is somebody else's.
     """
     for name in FOLDERS:
         path = folder / name

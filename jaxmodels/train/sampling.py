@@ -11,11 +11,11 @@ from jaxmodels.errors import InputError, RunError
 from jaxmodels.files import whole_folder, write_atomically
 from jaxmodels.train.config import Config
 from jaxmodels.train.experiment import Experiment
-from jaxmodels.train.loop import Trainer, require_sample
 from jaxmodels.train.outputs import on_one_device, output_of, restored_of
 from jaxmodels.train.predictions import predicted
 from jaxmodels.train.run_folder import RunFolder
 from jaxmodels.train.texts import write_texts
+from jaxmodels.train.trainer import Trainer, require_sample
 
 _ARRAYS = ".npz"
 

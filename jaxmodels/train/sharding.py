@@ -109,7 +109,7 @@ class StateLayout:
         if not self.is_divided:
             yield
             return
-        with across.laid_out(self.mesh, self.spec_in_use):
+        with across.use_mesh(self.mesh, self.spec_in_use):
             yield
 
     def put(self, arrays: Mapping[str, Any]) -> dict[str, jax.Array]:

@@ -1,4 +1,4 @@
-"""Whether the files of a run are what was written; it is seen without running anything."""
+"""Whether the files of a run are what was written, which is found without running anything."""
 
 import contextlib
 import hashlib

@@ -57,8 +57,8 @@ def source_of(config: Config) -> Path | None:
 def with_start(experiment: Experiment, config: Config, record: dict | None) -> Experiment:
     """Returns the experiment with what its run starts from, opened and compared, but not read.
 
-    record: of the run in the folder, which needs its source no more; where that is still there, it
-      has to be the same.
+    record: of the run in the folder. Such a run does not need its source any more; where the source
+      is still there, it has to be the one that the record names.
 
     Raises:
       InputError: there is nothing at the path, it cannot be read, or none of it fits.
@@ -250,7 +250,7 @@ def _learned(objective: Objective) -> Callable[[PyTree], PyTree]:
     if objective.learned is None or objective.with_learned is None:
         raise InputError(
             "init_from: the objective has no functions 'learned' and 'with_learned', so it cannot"
-            " start from weights"
+            " start from weights: give it those of jaxmodels.objectives.descent"
         )
     return objective.learned
 

@@ -8,10 +8,10 @@ from jaxmodels.errors import InputError
 from jaxmodels.files import write_atomically
 from jaxmodels.train.config import Config
 from jaxmodels.train.experiment import Experiment, Texts
-from jaxmodels.train.loop import Trainer, require_sample
 from jaxmodels.train.outputs import on_one_device, output_of, restored_of
 from jaxmodels.train.predictions import write_json_lines
 from jaxmodels.train.run_folder import RunFolder
+from jaxmodels.train.trainer import Trainer, require_sample
 
 
 def write_texts(experiment: Experiment, texts: Texts, config: Config, folder: RunFolder) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from flax import linen as nn
 
 from jaxmodels.data import Resident
-from jaxmodels.objectives.descent import descend, initial_state, learned_of
+from jaxmodels.objectives.descent import descend, initial_state, learned_of, of_trained
 from jaxmodels.objectives.gradients import gradients_of
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.protocol import Mean, Objective, Score, mean_over
@@ -51,13 +51,14 @@ class MultiLabel:
 
     def init(self, key, spec, hyperparameters):
         params = nn.Dense(self.labels).init(key, jnp.zeros((1, *spec["x"].shape[1:])))["params"]
-        return initial_state(self.optimizer, {"params": params}, hyperparameters, ema=False)
+        return initial_state(self.optimizer, {"params": params}, hyperparameters, key=key)
 
     def step(self, state, batch, key):
         def loss(params, carried, batch, key):
             sums = self._sums(params, batch, jnp.ones(len(batch["x"]), bool))
             return sums["loss"], carried, sums
 
+        loss = of_trained(loss, state)
         gradients, _, sums = gradients_of(loss, state["params"], {}, batch, key, self.accumulate)
         return descend(self.optimizer, self.steps, state, gradients), sums
 

@@ -16,7 +16,7 @@ from flax import linen as nn
 
 from jaxmodels.data import Resident
 from jaxmodels.errors import InputError
-from jaxmodels.objectives.descent import descend, initial_state, learned_of
+from jaxmodels.objectives.descent import descend, initial_state, learned_of, of_trained
 from jaxmodels.objectives.gradients import gradients_of
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.protocol import Mean, Objective, Score, mean_over
@@ -53,13 +53,14 @@ class Regression:
 
     def init(self, key, spec, hyperparameters):
         params = self.model.init(key, jnp.zeros((1, *spec["x"].shape[1:])))["params"]
-        return initial_state(self.optimizer, {"params": params}, hyperparameters, ema=False)
+        return initial_state(self.optimizer, {"params": params}, hyperparameters, key=key)
 
     def step(self, state, batch, key):
         def loss(params, carried, batch, key):
             squares = jnp.square(self._errors(params, batch))
             return mean_over(squares), carried, {"mse": mean_over(squares)}
 
+        loss = of_trained(loss, state)
         gradients, _, sums = gradients_of(loss, state["params"], {}, batch, key)
         return descend(self.optimizer, self.steps, state, gradients), sums
 

@@ -12,9 +12,9 @@ from experiments.table import TableConfig
 from experiments.table import build as build_table
 from jaxmodels.train import configure, load_run, main
 from jaxmodels.train.checkpoint import Checkpoints
-from jaxmodels.train.loop import Trainer
 from jaxmodels.train.run_folder import RunFolder
 from jaxmodels.train.start import with_start
+from jaxmodels.train.trainer import Trainer
 from tests.marks import slow
 
 FLAGS = "--data iris --hidden 8 8 --batch-size 16 --eval-every 100 --schedule constant --keep 9"

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.classifier import PRESETS, ClassifierConfig, build, class_balance
+from experiments.classifier import PRESETS, ClassifierConfig, build
+from experiments.reports.classifier import class_balance
 from jaxmodels.data.images import images_from_arrays
 from jaxmodels.train import load_run, main
 

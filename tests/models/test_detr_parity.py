@@ -100,7 +100,7 @@ def test_logits_and_boxes_are_theirs(tmp_path, theirs, old):
     }
     optimizer = OptimizerConfig()
     objective = SetDetection(model=model, classes=3, optimizer=optimizer, steps=1)
-    losses = objective.picture_losses(last, objective.weighed(batch, jax.random.key(0)))
+    losses = objective.picture_losses(last, objective.extended(batch, jax.random.key(0)))
     labels = []
     for some, own in zip(batch["boxes"], batch["labels"], strict=True):
         shares = np.array(centred(some / jnp.array([96.0, 64, 96, 64])))[own >= 0]

@@ -88,7 +88,7 @@ def test_stacks_on_a_mesh_give_what_each_matrix_gives_alone():
     alone = partial(orthogonalized, dtype=None, steps=2)
     mesh = make_mesh("fsdp=8")
     divided = NamedSharding(mesh, PartitionSpec("fsdp"))
-    with across.laid_out(mesh, lambda path, shape: PartitionSpec()):
+    with across.use_mesh(mesh, lambda path, shape: PartitionSpec()):
         stacked = jax.jit(
             lambda given: in_stacks(alone, given), in_shardings=divided, out_shardings=divided
         )

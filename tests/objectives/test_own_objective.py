@@ -21,7 +21,7 @@ STEPS = 200
 
 def _example():
     """The class that the documented code defines."""
-    code = re.search(r"\n\n(    from dataclasses .*?)\n\nBuilding", DOCUMENTATION, re.DOTALL)[1]
+    code = re.search(r"\n\n(    from dataclasses .*?)\n\nA script", DOCUMENTATION, re.DOTALL)[1]
     names = {"__name__": __name__}
     exec(textwrap.dedent(code), names)
     return names["Regression"]
@@ -53,9 +53,11 @@ def test_what_the_documentation_lists_exists_and_is_documented():
             "descent",
             "gradients",
             "mup",
+            "network",
             "optimizers",
             "parameter_kinds",
             "parts",
+            "players",
             "preprocessing",
             "schedules",
             "spikes",

@@ -16,7 +16,7 @@ from flax import linen as nn
 from jaxmodels import across
 from jaxmodels.data import Resident
 from jaxmodels.objectives.augmentation import AugmentationConfig, make_augmentation
-from jaxmodels.objectives.descent import descend, initial_state, learned_of
+from jaxmodels.objectives.descent import descend, initial_state, learned_of, of_trained
 from jaxmodels.objectives.gradients import gradients_of
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import Change
@@ -52,7 +52,7 @@ class SimCLR:
         features, encoder = self.encoder.init_with_output(key, jnp.zeros(images.shape))
         head = self.head.init(jax.random.fold_in(key, 1), features)
         params = {"encoder": encoder["params"], "head": head["params"]}
-        return initial_state(self.optimizer, {"params": params}, hyperparameters)
+        return initial_state(self.optimizer, {"params": params}, hyperparameters, key=key)
 
     def project(self, params, batch, key):
         batch = self.prepare(self.augment(batch, key), key)
@@ -66,7 +66,7 @@ class SimCLR:
         return loss, carried, {"loss": loss}
 
     def step(self, state, batch, key):
-        loss = partial(self.loss, state["hyperparameters"]["temperature"])
+        loss = of_trained(partial(self.loss, state["hyperparameters"]["temperature"]), state)
         gradients, _, sums = gradients_of(loss, state["params"], {}, batch, key)
         return descend(self.optimizer, self.steps, state, gradients), sums
 

@@ -50,7 +50,7 @@ def test_only_known_chips_have_a_peak():
 
 
 def test_speed_is_a_share_of_the_peak_of_a_known_chip(tmp_path, monkeypatch):
-    monkeypatch.setattr("jaxmodels.train.loop.chip_of", lambda kind: CHIPS["v5e"])
+    monkeypatch.setattr("jaxmodels.train.trainer.chip_of", lambda kind: CHIPS["v5e"])
     config = configure(CONFIG, steps=24, mesh="data=1", profile=8)
     train_toy(tmp_path, experiment(regression()), config)
     lines = [json.loads(line) for line in (tmp_path / "speed.jsonl").read_text().splitlines()]

@@ -3,7 +3,9 @@
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import UInt8
+
+from jaxmodels.data.images.resize import Taps, triangle_taps
 
 GREY = 114  # of the canvas beside the picture, as in YOLOv5 (Jocher 2020)
 
@@ -50,17 +52,8 @@ def letterbox(
 
 
 @lru_cache(maxsize=256)
-def _taps(
-    size: int, resized: int, scale: float
-) -> tuple[Int[np.ndarray, "tap resized"], Float[np.ndarray, "tap resized"]]:
-    """Returns which of `size` pixels in a row make each resized pixel, and their weights: a
-    triangle about its centre, as wide as two pixels of the coarser grid."""
-    width = max(1 / scale, 1.0)
+def _taps(size: int, resized: int, scale: float) -> Taps:
+    """Returns the taps of a row of `size` pixels at a scale."""
     centres = (np.arange(resized) + 0.5) / scale - 0.5
-    # The centre of a last pixel that is there in part may lie outside.
-    centres = centres.clip(0, size - 1)
-    firsts = np.ceil(centres - width).astype(int)
-    places = firsts + np.arange(int(2 * width) + 1)[:, None]
-    weights = np.maximum(0, 1 - np.abs(places - centres) / width)
-    weights[(places < 0) | (places >= size)] = 0
-    return places.clip(0, size - 1), (weights / weights.sum(0)).astype(np.float32)
+    # Where the last pixel is there only in part, its centre may lie outside.
+    return triangle_taps(size, centres.clip(0, size - 1), max(1 / scale, 1.0))

@@ -151,9 +151,10 @@ def _opened(name: str, data_dir: str | None) -> Dataset:
 
 
 def _require_something(name: str, examined: Examined) -> None:
-    """
+    """Requires something to train on.
+
     Raises:
-      InputError: there is no good picture or no good object to train on.
+      InputError: there is no good training picture, or no good object in one.
     """
     if TRAIN not in examined.findings.splits:
         raise InputError(f"data '{name}' has no good picture in its training split; expected some")

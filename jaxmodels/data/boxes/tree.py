@@ -76,8 +76,8 @@ def split_by_folder(path: str) -> str | None:
 
 
 def split_by_words(path: str) -> str | None:
-    """Returns the split that a word of a file's name, or of a folder above it, is the name of, as
-    in annotations/instances_val2017.json; the nearest to the end. None without one."""
+    """Returns the split that is named by a word of the file's name or of a folder above it, as in
+    annotations/instances_val2017.json; of several the last. None without one."""
     for part in reversed(PurePosixPath(path).parts):
         for word in re.split(r"[^A-Za-z]+", part):
             if split := split_of(word):

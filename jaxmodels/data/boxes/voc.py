@@ -17,8 +17,8 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 def read_voc(tree: Tree, files: Sequence[str]) -> Found:
     """Reads pictures and boxes of XML files: of Annotations, with the splits of ImageSets/Main and
-    the pictures in JPEGImages; or beside the pictures, in folders that may name splits. A picture
-    has the name of its XML file, or the one that this says.
+    the pictures in JPEGImages; or of files beside the pictures, in folders that may name splits. A
+    picture has the name of its XML file, or the one that this file says.
 
     Classes are the names in the training split, sorted. VOC counts pixels from 1, and xmax is the
     last one inside, so that a box is (xmin - 1, ymin - 1, xmax, ymax). Objects that are `difficult`
@@ -32,7 +32,7 @@ def read_voc(tree: Tree, files: Sequence[str]) -> Found:
     found: list[tuple[str | None, Item]] = []
     used, outside = set(), 0
     for path, objects in parsed.items():
-        picture = _picture(tree, by_stem, path, objects.get("filename", ""))
+        picture = _picture(by_stem, path, objects.get("filename", ""))
         if picture and picture in used:
             objects = {"broken": f"is a second file of boxes of {picture}"}
             picture = ""
@@ -81,7 +81,7 @@ def _sets(tree: Tree) -> dict[str, str]:
     return sets
 
 
-def _picture(tree: Tree, by_stem: Mapping[str, list[str]], path: str, said: str) -> str:
+def _picture(by_stem: Mapping[str, list[str]], path: str, said: str) -> str:
     """Finds the picture of an XML file; "": there is none."""
     place = PurePosixPath(path)
     stems = [place.stem, PurePosixPath(said.replace("\\", "/")).stem]

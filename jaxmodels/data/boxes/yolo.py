@@ -14,8 +14,8 @@ _LISTS = ("classes.txt", "obj.names", "classes.names", "_darknet.labels", "label
 
 def yolo_names(tree: Tree) -> tuple[str, dict[str, Any]] | None:
     """Returns the path of the file that names the classes with what it says, {"names": [...]} and
-    perhaps the folders of splits; ("", {}) where boxes lie in folders labels beside folders images;
-    None: the folder is not YOLO's.
+    perhaps the folders of splits; ("", {}) without such a file, where folders named labels lie
+    beside folders named images; None: the folder is not YOLO's.
 
     Raises:
       InputError: a file of names that is broken.
@@ -117,7 +117,7 @@ def _split_folders(tree: Tree, path: str, described: Mapping[str, Any]) -> dict[
         named = described[key] if isinstance(described[key], list) else [described[key]]
         for folder in named if split else ():
             parts = [part for part in str(folder).split("/") if part not in ("", ".", "..")]
-            for at in range(len(parts)):  # of an absolute path the end may lie here
+            for at in range(len(parts)):  # the end of an absolute path may exist here
                 below = start + "/".join(parts[at:])
                 if any(picture.startswith(f"{below}/") for picture in tree.pictures):
                     # The first split that names a folder has it: coco128 trains on what it tests.

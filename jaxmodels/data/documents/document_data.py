@@ -23,7 +23,7 @@ from jaxmodels.data.documents.rows import CopyRows, PromptRows
 from jaxmodels.data.pairs.buckets import Bucket, BucketedPairs, choose_buckets
 from jaxmodels.data.resident import Resident
 from jaxmodels.data.text.framing import tokenizer_facts
-from jaxmodels.data.text.given import given_lines, given_text
+from jaxmodels.data.text.given import given_texts
 
 _READ = 256  # documents that become tokens at once
 
@@ -158,9 +158,7 @@ class DocumentReader:
           InputError: no file, or no line.
         """
         self._read.clear()
-        lines = iter(
-            given_lines(given, "a document") if isinstance(given, Path) else map(given_text, given)
-        )
+        lines = given_texts(given, "a document")
         while some := list(islice(lines, _READ)):
             good = [text for text, error in some if error is None]
             columns = self._rows.columns(good, [""] * len(good))

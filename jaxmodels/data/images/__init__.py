@@ -5,7 +5,7 @@ from jaxmodels.data.images.checking import Pixels
 from jaxmodels.data.images.crops import central_crop, random_resized_crop
 from jaxmodels.data.images.decoder import ImageDecoder
 from jaxmodels.data.images.decoding import decode_image
-from jaxmodels.data.images.elsewhere import ALL, require_levels, sources_elsewhere
+from jaxmodels.data.images.elsewhere import require_levels, sources_elsewhere
 from jaxmodels.data.images.image_data import ImageData, resize_images
 from jaxmodels.data.images.loading import (
     CropConfig,
@@ -21,7 +21,6 @@ from jaxmodels.data.images.reading import read_pictures
 from jaxmodels.data.images.resize import resize_image
 
 __all__ = [
-    "ALL",
     "CropConfig",
     "DataConfig",
     "ImageData",

@@ -1,20 +1,17 @@
 """Other images with the classes of a run's, to score a trained model on."""
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from jaxmodels.data.dataset import TRAIN, Draw, Record
+from jaxmodels.data.dataset import TRAIN, Draw, Record, splits_elsewhere
 from jaxmodels.data.images.decoder import ImageDecoder
 from jaxmodels.data.images.image_data import ImageData
 from jaxmodels.data.resident import Resident
 from jaxmodels.data.streamed import Streamed
-from jaxmodels.errors import InputError
-
-ALL = "all"  # the split of data that have no other than one to train on
+from jaxmodels.errors import InputError, listed
 
 
 def sources_elsewhere(
@@ -32,7 +29,7 @@ def sources_elsewhere(
     """
     labels = _matched(data, other) if labelled else None
     _require_format(data, other, crop)
-    splits = {split: split for split in other.sizes if split != TRAIN} or {ALL: TRAIN}
+    splits = splits_elsewhere(other.sizes)
     return {name: _source(data, other, split, labels, crop) for name, split in splits.items()}
 
 
@@ -41,17 +38,17 @@ def _matched(data: ImageData, other: ImageData) -> tuple[int, ...]:
     known = data.class_names
     if not other.class_names:
         raise InputError(
-            f"data '{other.name}' has no labels; expected classes among {_listed(known)}"
+            f"data '{other.name}' has no labels; expected classes among {listed(known)}"
         )
     unknown = [name for name in other.class_names if name not in known]
     if unknown:
         raise InputError(
-            f"data '{other.name}' has classes that the run lacks: {_listed(unknown)}; expected some"
-            f" of {_listed(known)}: rename them, or take them out"
+            f"data '{other.name}' has classes that the run lacks: {listed(unknown)}; expected some"
+            f" of {listed(known)}: rename them, or take them out"
         )
     missing = [name for name in known if name not in other.class_names]
     if missing:
-        print(f"note: data '{other.name}' lacks classes: {_listed(missing)}", file=sys.stderr)
+        print(f"note: data '{other.name}' lacks classes: {listed(missing)}", file=sys.stderr)
     return tuple(known.index(name) for name in other.class_names)
 
 
@@ -130,8 +127,3 @@ class _Relabelled:
         if self.labels is None:
             return columns
         return {**columns, "label": self.labels[columns["label"]]}
-
-
-def _listed(names: Sequence[str], most: int = 10) -> str:
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

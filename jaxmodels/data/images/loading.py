@@ -119,7 +119,7 @@ def load(config: DataConfig, varying: bool = False, given: object = None) -> Ima
     given: images to return in their place.
 
     Raises:
-      InputError: as `load_images`, or what is given are no images.
+      InputError: as `load_images`, or what is given is not image data.
     """
     if isinstance(given, ImageData):
         return given
@@ -202,9 +202,10 @@ def _checked(
 
 
 def _refuse_what_no_skipping_mends(name: str, findings: Findings) -> None:
-    """
+    """Refuses data that no --skip-bad-records could mend.
+
     Raises:
-      InputError: no record is good, or most are of other sizes than one.
+      InputError: no record is good, or no size is that of most images.
     """
     good, sizes = sum(map(len, findings.splits.values())), findings.facts["sizes"]
     if not good:

@@ -22,7 +22,7 @@ class Normalization(NamedTuple):
         self, images: Num[Array | np.ndarray, "batch height width channels"]
     ) -> Float[Array, "batch height width channels"]:
         """(images - mean) / std in float32; traceable."""
-        # One multiply-add: the reciprocal is taken here, in float64.
+        # The reciprocal is taken here, in float64, so that each pixel takes one multiply-add.
         scale = np.divide(1.0, self.std)
         shift = -np.multiply(self.mean, scale)
         return jnp.asarray(images, jnp.float32) * scale.astype("f4") + shift.astype("f4")

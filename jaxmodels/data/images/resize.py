@@ -5,6 +5,9 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float, Int, Num
 
+# The pixels of a row that make each resized pixel, and their weights.
+Taps = tuple[Int[np.ndarray, "tap resized"], Float[np.ndarray, "tap resized"]]
+
 
 def resize_image(
     image: Num[np.ndarray, "height width channels"], size: int
@@ -37,13 +40,18 @@ def resize_to(
 
 
 @lru_cache(maxsize=256)
-def _taps(
-    size: int, resized: int
-) -> tuple[Int[np.ndarray, "tap resized"], Float[np.ndarray, "tap resized"]]:
-    """Returns which of `size` pixels in a row make each resized pixel, and their weights: a
-    triangle about its centre, as wide as two pixels of the coarser grid."""
-    width = max(size / resized, 1.0)
+def _taps(size: int, resized: int) -> Taps:
+    """Returns the taps of a row of `size` pixels that is resized as a whole."""
     centres = (np.arange(resized) + 0.5) * (size / resized) - 0.5
+    return triangle_taps(size, centres, max(size / resized, 1.0))
+
+
+def triangle_taps(size: int, centres: Float[np.ndarray, " resized"], width: float) -> Taps:
+    """Returns which of `size` pixels in a row make each resized pixel, and their weights: a
+    triangle about its centre.
+
+    width: half the base of the triangle, a pixel of the coarser grid.
+    """
     firsts = np.ceil(centres - width).astype(int)
     places = firsts + np.arange(int(2 * width) + 1)[:, None]
     weights = np.maximum(0, 1 - np.abs(places - centres) / width)

@@ -21,7 +21,7 @@ from jaxmodels.data.dataset import (
 from jaxmodels.data.pairs.buckets import Bucket, BucketedPairs, Lengths
 from jaxmodels.data.resident import Resident
 from jaxmodels.data.text.framing import PADDING, tokenizer_facts
-from jaxmodels.data.text.given import given_lines, given_text
+from jaxmodels.data.text.given import given_texts
 from jaxmodels.data.text.tokenizers import Tokenizer, Tokens
 
 _READ = 512  # lines that become tokens at once
@@ -181,9 +181,7 @@ def read_sources(
     Raises:
       InputError: no file, or no line.
     """
-    lines = iter(
-        given_lines(given, "a text") if isinstance(given, Path) else map(given_text, given)
-    )
+    lines = given_texts(given, "a text")
     while some := list(islice(lines, _READ)):
         texts = [text for text, error in some if error is None]
         rows, counts = data.sources_of(texts), map(len, data.tokenizer.encode(texts))

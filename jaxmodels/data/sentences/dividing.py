@@ -19,7 +19,7 @@ _SHARE = 0.1  # of the training split, for a validation or test split that is no
 
 
 def read(found: Sequence[Selection], rows: Int[np.ndarray, " row"] | None = None) -> Sentences:
-    """Reads sentences of selections as if these were one; rows: some of them."""
+    """Reads sentences of selections that are joined; rows: of the joined ones; None: all."""
     starts = np.cumsum([0, *(len(some) for some in found)])
     rows = np.arange(starts[-1]) if rows is None else rows
     texts: list[tuple[str, ...]] = []
@@ -44,7 +44,7 @@ def divided(
     """Divides the training split where it has to make others, and reads all splits.
 
     validation, test: shares of the training split; None: a tenth where the split is not there.
-    read: reads selections, or some rows of them, as if these were one.
+    read: reads the records of joined selections, or some rows of them.
 
     Raises:
       InputError: a share of a split that is there, or too few sentences to divide.

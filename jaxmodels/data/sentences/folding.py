@@ -13,10 +13,10 @@ Labels = Int[np.ndarray, " sentence"]
 
 
 def folds_of(hashes: Hashes, labels: Labels, folds: int) -> Int[np.ndarray, " sentence"]:
-    """Gives each sentence the number of its fold: folds have equal sizes to one, and equal numbers
-    of each class to one. Equal sentences are in one fold.
+    """Gives each sentence the number of its fold. The sizes of folds differ by at most one, and so
+    do their numbers of sentences of each class. Equal sentences are in one fold.
 
-    A fold is made of content alone, so that it is the same for any order of the sentences.
+    Folds depend on the content alone, not on the order of the sentences.
 
     Raises:
       InputError: fewer sentences of a class than folds.

@@ -43,7 +43,7 @@ class NumberColumn(NamedTuple):
 
 
 class CategoryColumn(NamedTuple):
-    """Categories of the training split. One that is unknown is none of them, all zeros."""
+    """Categories of the training split. An unknown one is encoded as zeros, as none of them."""
 
     kind: Kind
     missing: int  # in the training split; if there were any, they are a category of their own

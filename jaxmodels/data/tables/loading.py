@@ -157,7 +157,7 @@ def rows_elsewhere(data: TableData, config: TableDataConfig) -> tuple[str, str, 
 
 
 def _opened(config: TableDataConfig, given: Any) -> tuple[str, "pyarrow.Table", dict[int, str]]:
-    """Returns name and rows of a table, and the errors of those that are broken."""
+    """Returns the name and the rows of a table, and the errors of broken rows."""
     if given is not None:
         whole = joined(pieces_of_rows(given))
         return "rows", whole.table, whole.errors
@@ -183,9 +183,10 @@ def _fingerprint(config: TableDataConfig, table: "pyarrow.Table", is_named: bool
 
 
 def _target_name(config: TableDataConfig, name: str, columns: list[str]) -> str:
-    """
+    """Finds the column to predict, and requires those that flags name.
+
     Raises:
-      InputError: no target, or columns of the flags that are not there.
+      InputError: no target, or a column of the flags that the table lacks.
     """
     target = config.target or (TARGET if name in EMBEDDED else "")
     if not target:

@@ -23,7 +23,7 @@ def splits_by_content(
     table: "pyarrow.Table", names: Iterable[str], validation: float, test: float
 ) -> dict[str, Split]:
     """Divides rows by a hash of their values in these columns: equal rows are in one split, and a
-    row stays there when others come or go. Another share of one split moves no row of the other.
+    row stays there when others come or go. A change of one share leaves the other split as it is.
 
     validation, test: their shares of the rows.
     """

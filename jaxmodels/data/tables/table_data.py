@@ -15,6 +15,7 @@ from jaxmodels.data.tables.encoding import Encoder
 from jaxmodels.data.tables.reading import pieces_of_rows, read_pieces
 from jaxmodels.data.tables.splitting import Split
 from jaxmodels.data.tables.targets import Target
+from jaxmodels.errors import listed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,12 +65,12 @@ class TableData:
             lines[-1] += f": {self._balance()}"
         if missing:
             lines.append(
-                f"missing: {_listed([f'{name} {n:,}' for name, n in missing.items()])} (numbers are"
-                " replaced by the median and marked, categories have one for them)"
+                f"missing: {listed([f'{name} {n:,}' for name, n in missing.items()], 8)} (numbers"
+                " are replaced by the median and marked, categories have one for them)"
             )
         if self.left_out:
             lines.append(
-                f"left out: {_listed([f'{n} ({why})' for n, why in self.left_out.items()])}"
+                f"left out: {listed([f'{n} ({why})' for n, why in self.left_out.items()], 8)}"
             )
         return "\n".join(lines)
 
@@ -85,7 +86,7 @@ class TableData:
     def _balance(self) -> str:
         """Lists the training rows of each class or label, most first."""
         counts = sorted(self.target_counts().items(), key=lambda pair: -pair[1])
-        return _listed([f"{name} {count:,}" for name, count in counts])
+        return listed([f"{name} {count:,}" for name, count in counts], 8)
 
 
 def row_name(name: str, row: int) -> str:
@@ -116,11 +117,6 @@ def read_rows(inputs: Any, data: TableData) -> Iterator[tuple[str, Columns | Bad
     for name, values in unknown.items():
         print(
             f"note: {values.total():,} rows have a {name} that training had not; it counts as"
-            f" none of its: {_listed([f'{value} {n:,}' for value, n in values.most_common()])}",
+            f" none of its: {listed([f'{value} {n:,}' for value, n in values.most_common()], 8)}",
             file=sys.stderr,
         )
-
-
-def _listed(parts: list[str], most: int = 8) -> str:
-    more = f" and {len(parts) - most:,} more" if len(parts) > most else ""
-    return ", ".join(parts[:most]) + more

@@ -46,9 +46,12 @@ class Targets(NamedTuple):
 
 
 def infer_task(column: "pyarrow.ChunkedArray", separator: str) -> Task:
-    """Infers the task from a target: lists, or texts of which a separator makes fewer different
-    ones, are labels; other texts and bools are classes, as are at most 20 different whole numbers
-    with 5 rows each on average; all other numbers are to regress on."""
+    """Infers the task from the values of a target.
+
+    Lists are several labels, and so are texts if dividing them at the separator leaves fewer
+    different texts. Other texts and bools are classes, as are whole numbers, if at most 20
+    different ones have 5 rows each on average. All other numbers are regressed on.
+    """
     import pyarrow as pa
 
     if pa.types.is_list(column.type):

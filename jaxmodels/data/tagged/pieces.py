@@ -50,8 +50,8 @@ class Aligning(Protocol):
 
 @dataclass(frozen=True)
 class WordTokens:
-    """Words by their numbers, as they are written. Others, the words that training has once, are
-    known by their shape: capitals, small letters and digits ("Xx", "X.", "0")."""
+    """Words by their numbers, as they are written. Words that training has once or never are known
+    by their shape: capitals, small letters and digits ("Xx", "X.", "0")."""
 
     words: tuple[str, ...]  # the first has the number 1
     name = "words"
@@ -91,8 +91,8 @@ def word_tokens(sentences: Iterable[Words], most: int) -> WordTokens:
 
 
 def shape_of(word: str) -> str:
-    """Writes X for capitals, x for other letters, 0 for digits: the shape of a word, with a mark
-    before it, so that no word is one."""
+    """Returns the shape of a word: X for capitals, x for other letters, 0 for digits. A mark stands
+    before it, so that no shape equals a word."""
     return "\0" + "".join(sign for sign, _ in groupby(map(_sign, word)))[:_LONGEST_SHAPE]
 
 

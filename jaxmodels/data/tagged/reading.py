@@ -1,7 +1,7 @@
 """Sentences of tagged words as they are stored: of JSON lines, CoNLL files, tfds, and in memory.
 
-Records have the columns "words", a tuple of bytes, and "tags", a tuple of numbers of names, of
-those that cannot be read "broken" says why, by a BadRecord.
+Records have the columns "words", a tuple of bytes, and "tags", a tuple of the numbers of tags. A
+record that cannot be read has "broken", a BadRecord, which says why.
 """
 
 import hashlib

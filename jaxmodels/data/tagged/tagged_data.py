@@ -210,7 +210,7 @@ def _read_file(path: Path) -> Iterator[tuple[str, Words | BadRecord]]:
 
 
 def _named(one: Any) -> tuple[str, Words | BadRecord]:
-    """Gives the words of a text, or those that are listed, after the name of their prediction."""
+    """Returns the name of a prediction, and the words of a text or of a list."""
     words = _WORD.findall(one) if isinstance(one, str) else list(one)
     if not all(isinstance(word, str | bytes) for word in words):
         return repr(words), BadRecord("has a word that is no text", "undecodable")

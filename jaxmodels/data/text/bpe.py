@@ -17,11 +17,10 @@ from jaxmodels.files import read_json, write_text
 from jaxmodels.pretrained.opening import open_weights
 
 END = "<|endoftext|>"
-FEWEST = 257  # bytes and the end of a document
 MOST_LEARNED = 1 << 30  # bytes of training text, evenly spread, that a vocabulary is learned from
 # Names of the token at the end of a document in published files, the most definite first.
 _ENDS = (END, "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[SEP]", "<sep>")
-# What instruct models name as their end ends a turn; documents of their training text do not.
+# Instruct models name these as their end, but they end a turn, not a document.
 _TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|end|>")
 CONFIG = "tokenizer_config.json"
 

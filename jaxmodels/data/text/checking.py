@@ -20,7 +20,7 @@ from jaxmodels.data.text.overlap import PASSAGE, overlap_of
 from jaxmodels.data.text.records import TextRecords
 from jaxmodels.data.text.splitting import Split, divide
 
-# WikiText's and Penn Treebank's word for rare words: who replaced these has fixed a vocabulary.
+# WikiText's and Penn Treebank's word for rare words. A corpus that has it has a fixed vocabulary.
 UNKNOWN = "<unk>"
 _UNKNOWN = re.compile(rf"(?<!\S){UNKNOWN}(?!\S)")
 

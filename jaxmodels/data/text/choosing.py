@@ -24,7 +24,8 @@ _COMPARED = 10_000  # characters
 
 
 def require_tokenizer(name: str, vocabulary: int) -> None:
-    """
+    """Requires the name of a tokenizer that can be made, or a path, and a size of its vocabulary.
+
     Raises:
       InputError: neither a known name nor a path, or a vocabulary out of range.
     """

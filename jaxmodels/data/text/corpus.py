@@ -13,8 +13,9 @@ from jaxtyping import Int, UInt8
 from jaxmodels.data.text.records import PIECE
 
 _LOOKED_BACK = 1 << 16  # bytes before the end of a piece, in which a place to cut is looked for
-# A space between two visible characters: no tokenizer that divides text into words first, as those
-# of GPT-2 to GPT-4 do, has a token that spans it, so pieces give the tokens of the whole text.
+# A space between two visible characters. Tokenizers that divide text into words first, as those of
+# GPT-2 to GPT-4, have no token on both sides of it, so that pieces have the tokens of the whole
+# text.
 _BETWEEN_WORDS = re.compile(rb"(?<=[^\s]) (?=[^\s])")
 
 

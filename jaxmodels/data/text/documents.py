@@ -10,14 +10,14 @@ from jaxmodels.data.text.records import Piece, TextRecords
 Documents = Literal["auto", "whole", "line", "paragraph", "joined"]
 DOCUMENTS = get_args(Documents)
 _PROBED = 1000  # records that "auto" looks at
-# Blank lines may have spaces, and any system's line ends. What follows them is looked at, because
-# they may go on in the next piece.
+# Blank lines may have spaces, and any system's line ends. They divide paragraphs only where
+# something follows, because blank lines at the end of a piece may go on in the next one.
 _DIVIDERS = {
     "line": re.compile(rb"\r?\n"),
     "paragraph": re.compile(rb"\r?\n(?:[ \t]*\r?\n)+(?=[ \t]*[^\s])"),
 }
 _HELD = 1 << 22  # bytes of a line or paragraph from which on its beginning is passed on
-_KEPT = 1 << 10  # bytes that are held back then, as they may begin a divider
+_KEPT = 1 << 10  # bytes that are held back then, because a divider may begin in them
 
 
 def what_documents_are(records: TextRecords, documents: Documents) -> Documents:
@@ -61,7 +61,7 @@ def _joined(records: TextRecords) -> Iterator[Piece]:
             text = undecodable(text) or text
         whole = last
         if isinstance(text, BadRecord):
-            # The record alone is bad, so it must not end the document.
+            # Only this record is bad; the document goes on after it.
             yield Piece(row, text, last=False)
             continue
         if text:

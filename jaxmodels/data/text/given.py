@@ -1,6 +1,7 @@
 """The lines of a text file that a user names, to predict for."""
 
 import codecs
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from jaxmodels.data.dataset import BadRecord
@@ -36,6 +37,11 @@ def given_lines(path: Path, what: str) -> list[Line]:
         raise InputError(f"input = {path}; it has no line of text: expected {what} a line")
     lines = content.removesuffix(b"\n").split(b"\n")
     return [_line(line.removesuffix(b"\r")) for line in lines]
+
+
+def given_texts(given: Path | Iterable[object], what: str) -> Iterator[Line]:
+    """Reads the lines of a file as `given_lines` does, or checks texts of a notebook."""
+    return iter(given_lines(given, what)) if isinstance(given, Path) else map(given_text, given)
 
 
 def given_text(text: object) -> Line:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxmodels.data.dataset import BadRecord
-from jaxmodels.data.text.given import given_lines, given_text
+from jaxmodels.data.text.given import given_texts
 from jaxmodels.data.text.tokenizers import Tokenizer
 from jaxmodels.data.text.windows import SlidingWindows
 from jaxmodels.errors import InputError
@@ -26,8 +26,7 @@ def read_text_lines(
     Raises:
       InputError: no file, or no line.
     """
-    is_file = isinstance(given, Path)
-    lines = given_lines(given, "a document") if is_file else list(map(given_text, given))
+    lines = list(given_texts(given, "a document"))
     encoded = [error or _encoded(line, tokenizer) for line, error in lines]
     whole = [tokens for tokens in encoded if not isinstance(tokens, Exception)]
     most = max((SlidingWindows(len(one), context, stride).size for one in whole), default=1)

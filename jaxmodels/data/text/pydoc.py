@@ -15,9 +15,9 @@ _SHORT = 100  # characters of a paragraph that may be in two topics by chance
 
 
 def open_pydoc() -> Dataset:
-    """Opens the topics of `help()`, a document each, but for those that are a part of another: the
-    topic "for" is a section of "compound". Each version of Python has its own text, and the
-    fingerprint is of it.
+    """Opens the topics of `help()`, a document each. Topics that are a part of another one are left
+    out: "for" is a section of "compound". Versions of Python have different texts, and so different
+    fingerprints.
 
     Raises:
       InputError: a Python without them.
@@ -40,8 +40,8 @@ def open_pydoc() -> Dataset:
 
 
 def whole_topics(topics: Mapping[str, str]) -> list[str]:
-    """Returns the names of the topics that have a long paragraph of which no longer topic has all;
-    of equal topics the first."""
+    """Returns the names of the topics that are not part of another one: no longer topic has all of
+    their long paragraphs. Of equal topics it is the first."""
     order = sorted(topics, key=lambda name: (-len(topics[name]), name))
     long = {name: _long_paragraphs(topics[name]) for name in order}
     whole = []

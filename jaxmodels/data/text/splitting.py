@@ -68,11 +68,12 @@ def divide(
     """Makes the splits of gathered texts; returns them and how the training text was divided:
     "documents", "position" or "" (not at all).
 
-    Whole documents are chosen: those of the smallest hashes of their content validate, those of the
-    largest test, as many as come next to the share of the text. So equal ones stay together, and
-    hardly any moves when others come or go. If there are few, the end of the text is the test split
-    and what lies before it the validation split; each begins with a line. Where this cuts a
-    document, its parts are documents.
+    Whole documents are chosen by a hash of their content: those with the smallest hashes are the
+    validation split, those with the largest the test split, as many as come nearest to the share of
+    the text. So equal documents stay together, and hardly any moves when others come or go. If
+    there are few documents, the end of the text is the test split and the part before it the
+    validation split; each begins with a line, and the parts of a document that is cut are
+    documents.
 
     Raises:
       InputError: a text so short that a split would be empty.

@@ -23,8 +23,8 @@ class RandomWindows:
     token is a target once an epoch, but for fewer than two contexts at the ends, and a window
     hardly ever begins where one has begun before.
 
-    (nanoGPT draws starts uniformly and independently; 37% of the tokens are then in no window of
-    what would be an epoch, and others in several.)
+    (nanoGPT draws starts uniformly and independently. Of as many windows as an epoch has, 37% of
+    the tokens are then in none, and others in several.)
 
     Raises:
       InputError: a column shorter than a window.

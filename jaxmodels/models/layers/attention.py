@@ -113,9 +113,9 @@ def attention(
     scale: None: 1 / sqrt(size).
     documents: the number of the document at each place; a query sees keys of its own document only.
     valid: the keys that exist; the others are padding.
-    drop: what is done to the weights in training.
-    bias: is added to the scaled scores, as relative positions are (Raffel et al. 2020); its rows
-      are those of the batch, or one.
+    drop: a function that drops some of the weights, in training.
+    bias: added to the scaled scores, as relative positions are (Raffel et al. 2020); with a row for
+      each of the batch, or one.
 
     Raises:
       InputError: an unknown kind, or one that cannot do what is asked.

@@ -1,7 +1,7 @@
 """Attention while texts are searched for by several beams: nothing of a cache is ever copied.
 
 Beams that go on from another one would copy its keys and values at each token, which takes as long
-as all else does. Here a beam remembers instead which beam has written what it sees at each place,
+as everything else. Here a beam remembers instead which beam has written what it sees at each place,
 and its queries meet the keys of all beams of its text, in one product. Keys and values stand with
 their heads first, as the products read them.
 """
@@ -78,8 +78,8 @@ def attention_to(
     valid: Bool[Array, "batch source"] | None,
     scale: float | None = None,
 ) -> Float[Array, "rows new heads size"]:
-    """Attends to a memory, of which so many rows of queries side by side read each row as there are
-    beams.
+    """Attends to a memory, each row of which is read by as many rows of queries, side by side, as
+    there are beams.
 
     valid: the places that exist; None: all do. A query that sees none gives zeros.
     """

@@ -4,12 +4,14 @@ The parameters of each block are a part of the model's tree of their own, "block
 whichever way they run: a scan stacks them inside the program. So weights do not depend on a flag.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from jaxmodels import across
@@ -96,7 +98,7 @@ def run_blocks(
         elif remat == "block":
             policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
             run = jax.checkpoint(run, policy=policy)
-        elif across.is_laid_out():
+        elif across.has_mesh():
             # Otherwise the gathered parameters of all blocks would be kept for the gradient.
             policy = jax.checkpoint_policies.save_anything_except_these_names(across.GATHERED)
             run = jax.checkpoint(run, policy=policy)
@@ -141,6 +143,13 @@ def repetition(kinds: Sequence) -> tuple[int, int]:
         if times > 1 and (times + 1) * period > len(kinds):
             return period, times
     return len(kinds), 1
+
+
+@lru_cache(maxsize=256)
+def traced_once(block: nn.Module, mesh: Mesh | None) -> Callable:
+    """Makes the pass of a block for decoding, which JAX traces once for all equal blocks and all
+    programs on a mesh."""
+    return jax.jit(lambda params, x, inputs: block.apply({"params": params}, x, inputs))
 
 
 def is_scanned(scan_layers: str) -> bool:
