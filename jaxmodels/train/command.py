@@ -148,6 +148,10 @@ def _run(config: Config, build: Callable, arguments: Sequence[str], program: str
     from jaxmodels.train import modes
     from jaxmodels.train.start import require_all_taken, with_start
 
+    if config.run.mirror:
+        from jaxmodels.train.mirror import Mirror
+
+        Mirror(config.run.mirror, folder).fetch(config)
     record = folder.record()
     is_untrained = record is None and config.run.init_from is not None
     if not is_untrained and (config.run.mode != "train" or record):
@@ -231,6 +235,7 @@ def _train(
 ) -> "Result":
     """Trains or resumes a run. summarized: whether its last scores are printed afterwards."""
     from jaxmodels.train import loop
+    from jaxmodels.train.mirror import Mirror
     from jaxmodels.train.start import with_start
 
     config.validate()
@@ -251,10 +256,14 @@ def _train(
     record = folder.record()
     if record and not config.run.overwrite:
         folder.check(record, config, source)  # before the data is loaded
+    mirror = Mirror(config.run.mirror, folder) if config.run.mirror else None
+    if mirror:
+        mirror.fetch(config, source)
+        record = folder.record()
     origin = Origin(command, files_of(build))
     replaced = record if record and not config.run.overwrite else None
     experiment = with_start(build(config, *data), config, replaced)
-    return loop.train(experiment, config, folder, source, origin)
+    return loop.train(experiment, config, folder, source, origin, mirror)
 
 
 def _config_of_run(

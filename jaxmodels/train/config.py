@@ -51,6 +51,9 @@ class RunConfig:
     line and comparison.html have their mean and standard deviation."""
     workdir: Annotated[str | None, Role.VERB] = None
     """Run folder; None: runs/EXPERIMENT/DATA-MODEL-SEED-HASH."""
+    mirror: Annotated[str | None, Role.VERB] = None
+    """URL of a folder in a bucket (gs://, s3://) that gets a copy of the run at every checkpoint; a
+    workdir that lacks the run, or is behind, takes it from there."""
     mode: Annotated[Mode, Role.VERB] = "train"
     """train (or resume), evaluate a run's checkpoint, sample from it, predict with it, or export
     it."""
@@ -167,7 +170,12 @@ class Config:
         """Validates all sections, which raise InputError; experiments extend it."""
         for flag in flags_of(self).values():
             fit(flag.name, flag.value, flag.kind)
-            if isinstance(flag.value, str) and re.match(r"[A-Za-z0-9]+://", flag.value):
+            is_url = isinstance(flag.value, str) and re.match(r"[A-Za-z0-9]+://.", flag.value)
+            if flag.name == "mirror" and flag.value is not None and not is_url:
+                raise InputError(
+                    f"mirror = {flag.value}; expected the URL of a folder, as gs://BUCKET/FOLDER"
+                )
+            if flag.name != "mirror" and is_url:
                 raise InputError(
                     f"{flag.name} = {flag.value}; expected a path of this machine: copy or mount"
                     " what lies elsewhere"

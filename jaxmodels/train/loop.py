@@ -27,6 +27,7 @@ from jaxmodels.train.layout import make_mesh, use_compilation_cache
 from jaxmodels.train.ledger import Ledger
 from jaxmodels.train.log import Log
 from jaxmodels.train.memory import require_memory
+from jaxmodels.train.mirror import Mirror
 from jaxmodels.train.origin import UNKNOWN, Origin
 from jaxmodels.train.program import TrainProgram
 from jaxmodels.train.progress import Interruption
@@ -51,9 +52,16 @@ class Result(NamedTuple):
 class Trainer:
     """One run: its compiled programs and its folder."""
 
-    def __init__(self, experiment: Experiment, config: Config, folder: RunFolder):
+    def __init__(
+        self,
+        experiment: Experiment,
+        config: Config,
+        folder: RunFolder,
+        mirror: Mirror | None = None,
+    ):
         use_compilation_cache()
         self.experiment, self.config, self.folder = experiment, config, folder
+        self.mirror = mirror
         self.monitor = _monitor_of(experiment)
         run = config.run
         require_validation(experiment, config)
@@ -100,16 +108,18 @@ class Trainer:
     @contextlib.contextmanager
     def _status_of(self, course: Course, checkpoints: Checkpoints) -> Iterator[None]:
         """Writes what became of the run, after the last checkpoint is on the disk."""
-        status = "failed"
+        status, is_copied = "failed", self.mirror is not None
         try:
             yield
             checkpoints.wait()
+            if self.mirror:
+                self.mirror.wait()
             status = "finished" if self.is_finished(course.step) else "stopped"
         except RunError:
             draw(self.folder)
             raise
         except (KeyboardInterrupt, Stopped):
-            status = "stopped"
+            status, is_copied = "stopped", False  # it is to end now
             raise
         finally:
             # Waits even after an error, because the state being saved was checked before.
@@ -117,6 +127,8 @@ class Trainer:
             reason = self.reason_to_end(course.step) if status == "finished" else None
             course.write_ledger()
             self.folder.write_status(status, course.step, reason)
+            if self.mirror and is_copied:
+                self.mirror.finish(quiet=status == "failed")
 
     def reason_to_end(self, step: int) -> str | None:
         """Says why the run has ended at a step before its last; None where it has not."""
@@ -340,10 +352,12 @@ def train(
     folder: RunFolder,
     source: str,
     origin: Origin = UNKNOWN,
+    mirror: Mirror | None = None,
 ) -> Result:
     """Trains or resumes the run in `folder`; of a finished run it only reads the state.
 
-    source: hash of the code (see `source_hash`). origin: for the run's record.
+    source: hash of the code (see `source_hash`). origin: for the run's record. mirror: of the
+    folder, from which all has been fetched.
 
     Raises:
       InputError: the folder holds another run, or the config does not fit data and devices; nothing
@@ -352,9 +366,11 @@ def train(
     """
     finished = _finished(experiment, config, folder, source)
     if finished:
+        if mirror:
+            mirror.complete(finished.step, finished.reason)
         return finished
     hosts.require_shared(make_mesh(config.run.mesh).size, folder.path)
-    trainer = Trainer(experiment, config, folder)
+    trainer = Trainer(experiment, config, folder, mirror)
     with Interruption() as interruption:
         with trainer.ledger.spent("compiling"):
             trainer.program.compile()
@@ -373,6 +389,8 @@ def _train_locked(
     """Trains in a folder that no other process changes: what is read here is still so when it is
     acted upon."""
     experiment, config, folder = trainer.experiment, trainer.config, trainer.folder
+    if trainer.mirror:
+        trainer.mirror.claim()
     now = environment(origin.files)
     hosts.first_only(folder.recover)
     record = folder.record()
