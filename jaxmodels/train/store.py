@@ -97,6 +97,9 @@ class Store:
             ) from None
 
 
-def _cause(error: BaseException) -> str:
+def _cause(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError) and error.errno is None:
+        # So clients say it of a bucket; of an object that is not there, it is no error here.
+        return f"there is no such bucket ({error})"
     said: Any = str(error).strip().splitlines() or [""]
     return f"{type(error).__name__}: {said[0][:200]}" if said[0] else type(error).__name__
