@@ -127,6 +127,12 @@ class RunConfig:
         for name in (*at_least_one, *more):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} = {getattr(self, name)}; expected at least 1")
+        if self.mirror is not None and not re.fullmatch(
+            r"[A-Za-z0-9]+://[^/].*|file://.+", self.mirror
+        ):
+            raise InputError(
+                f"mirror = {self.mirror}; expected the URL of a folder, as gs://BUCKET/FOLDER"
+            )
         if self.profile < 0:
             raise InputError(f"profile = {self.profile}; expected steps, or 0 for no trace")
         if self.patience < 0:
@@ -170,12 +176,8 @@ class Config:
         """Validates all sections, which raise InputError; experiments extend it."""
         for flag in flags_of(self).values():
             fit(flag.name, flag.value, flag.kind)
-            is_url = isinstance(flag.value, str) and re.match(r"[A-Za-z0-9]+://.", flag.value)
-            if flag.name == "mirror" and flag.value is not None and not is_url:
-                raise InputError(
-                    f"mirror = {flag.value}; expected the URL of a folder, as gs://BUCKET/FOLDER"
-                )
-            if flag.name != "mirror" and is_url:
+            is_url = isinstance(flag.value, str) and re.match(r"[A-Za-z0-9]+://", flag.value)
+            if is_url and flag.name != "mirror":
                 raise InputError(
                     f"{flag.name} = {flag.value}; expected a path of this machine: copy or mount"
                     " what lies elsewhere"

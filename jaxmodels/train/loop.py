@@ -98,7 +98,10 @@ class Trainer:
         """
         keep = self.config.run.keep
         checkpoints = Checkpoints(self.folder.checkpoints, write=True, keep=keep)
-        with contextlib.closing(checkpoints):
+        with contextlib.ExitStack() as opened:
+            if self.mirror:
+                opened.callback(self.mirror.close)
+            opened.enter_context(contextlib.closing(checkpoints))
             course = Course(self, checkpoints, interruption)
             begin()
             with self._status_of(course, checkpoints):

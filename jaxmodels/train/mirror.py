@@ -72,6 +72,11 @@ class Mirror:
         """
         hosts.first_only(lambda: self._finish(quiet))
 
+    def close(self) -> None:
+        """Ends the thread, without waiting for a checkpoint that could not be saved."""
+        self._is_ending.set()
+        self._worker.shutdown(wait=False)
+
     def complete(self, step: int, reason: str | None) -> None:
         """Copies what the store lacks of a run that has finished.
 

@@ -34,8 +34,12 @@ class Store:
         with self._reaching():
             self._system.invalidate_cache()
             found = self._system.find(self._path(under), detail=True)
-        start = len(self._path("")) + 1
-        return {path[start:]: int(info["size"]) for path, info in found.items()}
+        start, folder = len(self._path("")) + 1, self._path(under) + "/"
+        return {
+            path[start:]: int(info["size"])
+            for path, info in found.items()
+            if path.startswith(folder)
+        }
 
     def read(self, name: str) -> bytes | None:
         """Returns the content of an object; None where there is none."""
@@ -78,8 +82,8 @@ class Store:
         return [self._path(name) for name in names]
 
     def _make_parents(self, names: Iterable[str]) -> None:
-        # Object stores have no folders; asked for one, their clients would make a bucket.
-        if self._system.protocol[0] in ("file", "memory"):
+        # Buckets have no folders; asked for one, their clients might make a bucket.
+        if "file" in self._system.protocol:
             for parent in {path.rpartition("/")[0] for path in self._paths(names)}:
                 self._system.makedirs(parent, exist_ok=True)
 
