@@ -245,39 +245,43 @@ def _gs(monkeypatch):
     return server, "gs://bucket/runs/toy"
 
 
-_PROGRAM = """
+_TRAIN = """
 import sys
 from jaxmodels.train import main
 from tests.train.toy_script import ToyConfig, build
 sys.exit(main(ToyConfig, build))
 """
+_WRITE = """
+import sys
+from jaxmodels.train.store import Store
+Store(sys.argv[1]).write("x", b"x")
+"""
 
 
-def _command(folder, url, *flags):
-    """Runs the toy as users do; returns exit code and lines."""
-    command = [sys.executable, "-c", _PROGRAM, "--workdir", str(folder), "--mirror", url, *flags]
+def _ran(program, *words):
+    """Runs a program as users do; returns its exit code and last line."""
     variables = {**os.environ, "FSSPEC_GS_TOKEN": "anon"}
     # Which only asks Google itself what kind of bucket it is.
     variables["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300)
-    return done.returncode, (done.stdout + done.stderr).strip().splitlines()
+    command = [sys.executable, "-c", program, *map(str, words)]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=600)
+    return done.returncode, (done.stdout + done.stderr).strip().splitlines()[-1]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("serve", [_s3, _gs])
 def test_stores_that_speak_the_protocols_of_clouds(serve, tmp_path, monkeypatch):
     server, url = serve(monkeypatch)
-    code, lines = _command(tmp_path / "none", url.replace("bucket", "nothing"))
-    assert code == 1 and "nothing/runs/toy: there is no such bucket" in lines[-1], lines
-    assert _command(tmp_path / "1", url)[0] == 0
-    assert _command(tmp_path / "2", url, "--steps", "40")[0] == 0
-    assert _command(tmp_path / "3", url, "--mode", "evaluate")[0] == 0
-    found = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("2", "3")]
-    assert found[0] == found[1] and found[0].count(b'"step": 40') == 2
-    assert steps_in(RunFolder(tmp_path / "3")) == steps_in(RunFolder(tmp_path / "2")) != set()
+    code, line = _ran(_WRITE, url.replace("bucket", "nothing"))
+    assert code == 1 and "nothing/runs/toy: there is no such bucket" in line, line
+    for name, more in (("1", []), ("2", ["--steps", "40"])):
+        code, line = _ran(_TRAIN, "--mirror", url, "--workdir", tmp_path / name, *more)
+        assert code == 0, line
+    lines = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("1", "2")]
+    assert lines[1].startswith(lines[0]) and lines[1].count(b'"step": 40') == 2
     server.stop()
-    code, lines = _command(tmp_path / "2", url, "--steps", "48")
-    assert code == 1 and lines[-1].startswith(f"failed: mirror {url}: "), lines
+    code, line = _ran(_TRAIN, "--mirror", url, "--workdir", tmp_path / "2", "--mode", "evaluate")
+    assert code == 1 and line.startswith(f"failed: mirror {url}: "), line
 
 
 def test_urls(tmp_path, monkeypatch):
