@@ -15,8 +15,8 @@ FILES = [
 TREES = {path.relative_to(ROOT): ast.parse(path.read_text("utf-8")) for path in FILES}
 # Parts of grain and tfds, which bring them.
 BROUGHT = {"absl", "array_record", "google"}
-# These write formats that need an extra, which they ask for.
-OPTIONAL = {"keras_files.py", "onnx_graph.py", "onnx_operators.py", "saved_model.py"}
+# These need an extra, which they ask for.
+OPTIONAL = {"keras_files.py", "onnx_graph.py", "onnx_operators.py", "saved_model.py", "store.py"}
 OWN = {"jaxmodels", "experiments", *sys.stdlib_module_names}
 # From the ground up. A room imports rooms of lower floors only, none beside it.
 FLOORS = [

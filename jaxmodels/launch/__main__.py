@@ -8,6 +8,7 @@
 """
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,9 +61,13 @@ def _launch(words: list[str]) -> int:
         given.hosts,
         given.chips,
         given.name,
-        given.folder.rstrip("/"),
-        {name: value for name, value in options.items() if value is not None},
+        engine={name: value for name, value in options.items() if value is not None},
     )
+    # A disk of Slurm's machines is shared, one of a pod or in a cloud is mounted at a folder; where
+    # none is mounted, the user may not write there.
+    is_here = given.engine == "slurm" or (given.engine == "skypilot" and not job.needs_disk)
+    folder = given.folder or ("runs" if is_here else "/runs")
+    job = dataclasses.replace(job, folder=folder.rstrip("/"))
     if given.engine == "slurm":
         print(sbatch_script(job), end="")
     else:
@@ -90,8 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         own.add_argument("--hosts", type=int, default=1, help="machines")
         own.add_argument("--chips", type=int, default=0, help="accelerators of each; 0: its CPU")
         own.add_argument("--name", default="", help="of the job and its run folder")
-        default = "/runs" if engine != "slurm" else "runs"
-        own.add_argument("--folder", default=default, help="persistent, of all run folders")
+        own.add_argument("--folder", help="of all run folders: persistent, or with --mirror any")
         for name in options:
             own.add_argument(f"--{name.replace('_', '-')}", help=_HELP[name])
         own.add_argument("experiment", help="NAME of experiments/NAME.py")

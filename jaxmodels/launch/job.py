@@ -53,6 +53,17 @@ class Job:
         """The run folder."""
         return f"{self.folder}/{self.title}"
 
+    @property
+    def has_mirror(self) -> bool:
+        """Whether the run is copied to a bucket."""
+        return any(word == "--mirror" or word.startswith("--mirror=") for word in self.flags)
+
+    @property
+    def needs_disk(self) -> bool:
+        """Whether the run folder has to outlive the machines. One machine goes on from the bucket;
+        several need a folder that all of them write."""
+        return not self.has_mirror or self.hosts > 1
+
     def command(self, *more: str) -> str:
         """Writes the command of one process for a shell.
 

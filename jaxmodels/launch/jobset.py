@@ -17,13 +17,15 @@ def jobset(job: Job) -> dict[str, Any]:
     makes all start again; bad input ends the JobSet.
 
     Raises:
-      InputError: no image, or no volume claim for the run folder.
+      InputError: no image, or no volume claim for the run folder, where no bucket keeps the run.
     """
-    missing = [name for name in ("image", "claim") if name not in job.engine]
+    needed = ("image", "claim") if job.needs_disk else ("image",)
+    missing = [name for name in needed if name not in job.engine]
     if missing:
         raise InputError(
             f"{missing[0]} is not given; expected --image IMAGE (with the project and its packages"
-            " in the working directory) and --claim NAME of a volume that all pods can write"
+            " in the working directory) and --claim NAME of a volume that all pods can write, which"
+            " a run on one host with --mirror URL does without"
         )
     work = {
         "completionMode": "Indexed",
@@ -93,7 +95,7 @@ def _pod(job: Job) -> dict[str, Any]:
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": 120,
         "containers": [container],
-        "volumes": [{"name": "runs", "persistentVolumeClaim": {"claimName": job.engine["claim"]}}],
+        "volumes": [{"name": "runs", **_volume(job)}],
     }
     if "tpu" in job.engine:
         pod["nodeSelector"] = {
@@ -101,6 +103,12 @@ def _pod(job: Job) -> dict[str, Any]:
             "cloud.google.com/gke-tpu-topology": job.engine.get("tpu_topology", "2x4"),
         }
     return pod
+
+
+def _volume(job: Job) -> dict[str, Any]:
+    if "claim" not in job.engine:
+        return {"emptyDir": {}}
+    return {"persistentVolumeClaim": {"claimName": job.engine["claim"]}}
 
 
 def _resources(job: Job) -> dict[str, Any]:

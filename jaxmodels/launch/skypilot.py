@@ -10,8 +10,9 @@ def skypilot_task(job: Job) -> dict[str, Any]:
     """Makes the task of a managed job (`sky jobs launch FILE`), which SkyPilot starts again on
     other machines when these are taken away.
 
-    The folder of the runs is a bucket, mounted with a cache on the machine's disk. Several machines
-    that write one run need a shared volume there instead.
+    The folder of the runs is a bucket, mounted with a cache on the machine's disk; for a run with
+    --mirror, the disk itself. Several machines that write one run need a shared volume there
+    instead.
 
     Raises:
       InputError: accelerators without a name.
@@ -21,6 +22,7 @@ def skypilot_task(job: Job) -> dict[str, Any]:
             f"chips = {job.chips}; expected their name too: --accelerator H100, as sky show-gpus"
             " lists them"
         )
+    bucket = {"name": job.engine.get("bucket", "jaxmodels-runs"), "mode": "MOUNT_CACHED"}
     accelerators = f"{job.engine.get('accelerator')}:{job.chips}"
     return {
         "name": job.title,
@@ -31,10 +33,8 @@ def skypilot_task(job: Job) -> dict[str, Any]:
             "use_spot": True,
             "job_recovery": {"recover_on_exit_codes": [RESUMABLE], "max_restarts_on_errors": 3},
         },
-        "file_mounts": {
-            job.folder: {"name": job.engine.get("bucket", "jaxmodels-runs"), "mode": "MOUNT_CACHED"}
-        },
-        "setup": "pip install -e .",
+        **({"file_mounts": {job.folder: bucket}} if job.needs_disk else {}),
+        "setup": "pip install -e '.[cloud]'" if job.has_mirror else "pip install -e .",
         "run": run_block(job),
     }
 

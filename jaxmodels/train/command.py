@@ -148,6 +148,11 @@ def _run(config: Config, build: Callable, arguments: Sequence[str], program: str
     from jaxmodels.train import modes
     from jaxmodels.train.start import require_all_taken, with_start
 
+    if config.run.mirror:
+        from jaxmodels.train.fetching import fetch
+        from jaxmodels.train.store import Store
+
+        fetch(Store(config.run.mirror), folder, config)
     record = folder.record()
     is_untrained = record is None and config.run.init_from is not None
     if not is_untrained and (config.run.mode != "train" or record):
@@ -232,7 +237,10 @@ def _train(
 ) -> "Result":
     """Trains or resumes a run. summarized: whether its last scores are printed afterwards."""
     from jaxmodels.train import loop
+    from jaxmodels.train.fetching import fetch
+    from jaxmodels.train.mirror import Mirror
     from jaxmodels.train.start import with_start
+    from jaxmodels.train.store import Store
 
     config.validate()
     mode, debug = config.run.mode, config.run.debug
@@ -252,10 +260,15 @@ def _train(
     record = folder.record()
     if record and not config.run.overwrite:
         folder.check(record, config, source)  # before the data is loaded
+    mirror = None
+    if config.run.mirror:
+        store = Store(config.run.mirror)
+        fetch(store, folder, config, source)
+        mirror, record = Mirror(store, folder), folder.record()
     origin = Origin(command, files_of(build))
     replaced = record if record and not config.run.overwrite else None
     experiment = with_start(build(config, *data), config, replaced)
-    return loop.train(experiment, config, folder, source, origin)
+    return loop.train(experiment, config, folder, source, origin, mirror)
 
 
 def _config_of_run(

@@ -41,7 +41,8 @@ class Config:
         """Validates all sections, which raise InputError; experiments extend it."""
         for flag in flags_of(self).values():
             fit(flag.name, flag.value, flag.kind)
-            if isinstance(flag.value, str) and re.match(r"[A-Za-z0-9]+://", flag.value):
+            is_url = isinstance(flag.value, str) and re.match(r"[A-Za-z0-9]+://", flag.value)
+            if is_url and flag.name != "mirror":
                 raise InputError(
                     f"{flag.name} = {flag.value}; expected a path of this machine: copy or mount"
                     " what lies elsewhere"

@@ -94,6 +94,8 @@ class Course:
         """Makes the folder be as it was at this step."""
         self._checkpoints.delete_after(self.step)
         hosts.first_only(self._rewind_lines)
+        if self._trainer.mirror:
+            self._trainer.mirror.catch_up()
 
     def _rewind_lines(self) -> None:
         # Before a first checkpoint no line counts.
@@ -213,11 +215,28 @@ class Course:
             )
         tree = {"state": state, "window": self._window}
         facts = facts._replace(skipped=self._skipped, score=improved)
-        self._checkpoints.save(step, tree, facts)
+        with self._copied(facts):
+            self._checkpoints.save(step, tree, facts)
         self._saved, self._rollbacks = step, 0
         if hosts.from_first(lambda: self._folder.replaced.exists):
             self._checkpoints.wait()
             hosts.first_only(self._folder.replaced.forget)
+
+    @contextlib.contextmanager
+    def _copied(self, facts: Facts) -> Iterator[None]:
+        """Copies the checkpoint that is saved inside, after those before it: the library then
+        deletes older ones. Where these could not be copied, this one is saved all the same."""
+        mirror, failure = self._trainer.mirror, None
+        try:
+            if mirror:
+                mirror.wait()
+        except RunError as error:
+            failure = error
+        yield
+        if failure:
+            raise failure
+        if mirror:
+            mirror.commit(self.step, facts)
 
     def _roll_back(self, diverged: Diverged) -> None:
         """Goes back to the last checkpoint, and leaves out the batches since."""

@@ -9,7 +9,9 @@ import functools
 import itertools
 import json
 import os
+import secrets
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ _LAUNCHED = (
 _CONNECTED = 300  # seconds in which all processes have to be there
 _ALIVE = 30  # seconds of silence after which a process counts as dead
 _PATIENCE = 24 * 3600  # seconds for which the others wait for the first one, while it lives
+_SEEN = 60  # seconds in which a shared disk shows a file to all
 _KEPT = 1000  # answers of the first process that are kept; none is so far behind
 _numbers = itertools.count()
 
@@ -161,6 +164,31 @@ def require_shared(devices: int, folder: Path) -> None:
             " processes; expected it to be finished: run the same command in one process first,"
             " with --steps 1 and a --workdir of its own"
         )
+
+
+def require_same_folder(folder: Path) -> None:
+    """Raises InputError where the processes have folders of their own under one name, of which the
+    first would copy its part of the state only."""
+    if jax.process_count() == 1:
+        return
+
+    def mark() -> str:
+        folder.mkdir(parents=True, exist_ok=True)
+        mark = folder / f".{secrets.token_hex(8)}.partial"
+        mark.touch()
+        return mark.name
+
+    mark_of_first = folder / from_first(mark)
+    until = time.monotonic() + _SEEN
+    while not (is_seen := mark_of_first.exists()) and time.monotonic() < until:
+        time.sleep(0.1)
+    if not is_seen:
+        raise InputError(
+            f"workdir {folder} is another folder in process {jax.process_index()} than in the"
+            " first; expected one on a disk that all of them share, beside --mirror"
+        )
+    wait_for_all("seen")
+    first_only(mark_of_first.unlink)
 
 
 def from_first(make: Callable[[], Any]) -> Any:

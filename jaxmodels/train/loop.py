@@ -10,6 +10,7 @@ from jaxmodels.train.environment import changed_bits, environment
 from jaxmodels.train.experiment import Experiment
 from jaxmodels.train.layout import make_mesh
 from jaxmodels.train.memory import require_memory
+from jaxmodels.train.mirror import Mirror
 from jaxmodels.train.origin import UNKNOWN, Origin
 from jaxmodels.train.progress import Interruption
 from jaxmodels.train.run_folder import RunFolder
@@ -22,10 +23,12 @@ def train(
     folder: RunFolder,
     source: str,
     origin: Origin = UNKNOWN,
+    mirror: Mirror | None = None,
 ) -> Result:
     """Trains or resumes the run in `folder`; of a finished run it only reads the state.
 
-    source: hash of the code (see `source_hash`). origin: for the run's record.
+    source: hash of the code (see `source_hash`). origin: for the run's record. mirror: of the
+    folder, from which all has been fetched.
 
     Raises:
       InputError: the folder holds another run, or the config does not fit data and devices; nothing
@@ -34,9 +37,11 @@ def train(
     """
     finished = _finished(experiment, config, folder, source)
     if finished:
+        if mirror:
+            mirror.complete(finished.step, finished.reason)
         return finished
     hosts.require_shared(make_mesh(config.run.mesh).size, folder.path)
-    trainer = Trainer(experiment, config, folder)
+    trainer = Trainer(experiment, config, folder, mirror)
     with Interruption() as interruption:
         with trainer.ledger.spent("compiling"):
             trainer.program.compile()
@@ -55,6 +60,8 @@ def _train_locked(
     """Trains in a folder that no other process changes: what is read here is still so when it is
     acted upon."""
     experiment, config, folder = trainer.experiment, trainer.config, trainer.folder
+    if trainer.mirror:
+        trainer.mirror.claim()
     now = environment(origin.files)
     hosts.first_only(folder.recover)
     record = folder.record()

@@ -45,7 +45,13 @@ def runs_of(config: Config) -> list[Config]:
             f" another --workdir, or leave --{flag} out"
         )
     return [
-        configure(config, **flags, workdir=str(folder / name), repeat=1)
+        configure(
+            config,
+            **flags,
+            workdir=str(folder / name),
+            mirror=run.mirror and f"{run.mirror.rstrip('/')}/{name}",
+            repeat=1,
+        )
         for name, flags in several.items()
     ]
 

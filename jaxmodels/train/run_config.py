@@ -1,5 +1,6 @@
 """The flags of a run that every experiment has, and those of how a step computes."""
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
@@ -29,6 +30,9 @@ class RunConfig:
     line and comparison.html have their mean and standard deviation."""
     workdir: Annotated[str | None, Role.VERB] = None
     """Run folder; None: runs/EXPERIMENT/DATA-MODEL-SEED-HASH."""
+    mirror: Annotated[str | None, Role.VERB] = None
+    """URL of a folder in a bucket (gs://, s3://) that gets a copy of the run at every checkpoint; a
+    workdir that lacks the run, or is behind, takes it from there."""
     mode: Annotated[Mode, Role.VERB] = "train"
     """train (or resume), evaluate a run's checkpoint, sample from it, predict with it, or export
     it."""
@@ -102,6 +106,12 @@ class RunConfig:
         for name in (*at_least_one, *more):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} = {getattr(self, name)}; expected at least 1")
+        if self.mirror is not None and not re.fullmatch(
+            r"[A-Za-z0-9]+://[^/].*|file://.+", self.mirror
+        ):
+            raise InputError(
+                f"mirror = {self.mirror}; expected the URL of a folder, as gs://BUCKET/FOLDER"
+            )
         if self.profile < 0:
             raise InputError(f"profile = {self.profile}; expected steps, or 0 for no trace")
         if self.patience < 0:

@@ -35,8 +35,11 @@ _SHOWN = 80  # letters of a fact in an error
 class RunFolder:
     """A run folder, which may be missing, be empty, or hold this or another run."""
 
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
+    def __init__(self, path: str | Path, name: str = ""):
+        """
+        name: for errors; empty: that of a workdir.
+        """
+        self.path, self.name = Path(path), name or f"workdir {path}"
         self.checkpoints = self.path / "checkpoints"
         self.metrics = Lines(self.path / "metrics.jsonl", self.checkpoints / "metrics.jsonl")
         self.samples = self.path / "samples"
@@ -82,7 +85,7 @@ class RunFolder:
         """Raises InputError for a run of another experiment."""
         if record["experiment"] != experiment:
             raise InputError(
-                f"workdir {self.path} is a run of '{record['experiment']}', not of '{experiment}';"
+                f"{self.name} is a run of '{record['experiment']}', not of '{experiment}';"
                 " name another --workdir"
             )
 
@@ -111,12 +114,12 @@ class RunFolder:
                     differ = []  # so far it is the run of that length as well
         if differ:
             raise InputError(
-                f"workdir {self.path} holds another run: {fields};"
+                f"{self.name} holds another run: {fields};"
                 " give its values, name another --workdir, or --overwrite to start anew"
             )
         if record["source"] != source and not config.run.accept_code_change:
             raise InputError(
-                f"the code changed since the run in {self.path} began; --accept-code-change to go"
+                f"the code changed since the run in {self.name} began; --accept-code-change to go"
                 " on with it, or --overwrite to start anew"
             )
         self._check_facts(record["facts"], facts)
@@ -137,7 +140,7 @@ class RunFolder:
             known = [now.get(name), older[name]] if older.get(name) else [now.get(name)]
             if not any(_are_the_same(then.get(name), fact) for fact in known):
                 raise InputError(
-                    f"workdir {self.path}: {name} changed since the run began:"
+                    f"{self.name}: {name} changed since the run began:"
                     f" {_difference(then.get(name), now.get(name))}; bring the old data back,"
                     " or --overwrite to start anew"
                 )

@@ -25,6 +25,7 @@ from jaxmodels.train.findings import joined, write_findings
 from jaxmodels.train.layout import make_mesh, use_compilation_cache
 from jaxmodels.train.ledger import Ledger
 from jaxmodels.train.log import Log
+from jaxmodels.train.mirror import Mirror
 from jaxmodels.train.program import TrainProgram
 from jaxmodels.train.progress import Interruption
 from jaxmodels.train.run_folder import RunFolder, line_of
@@ -48,9 +49,16 @@ class Result(NamedTuple):
 class Trainer:
     """One run: its compiled programs and its folder."""
 
-    def __init__(self, experiment: Experiment, config: Config, folder: RunFolder):
+    def __init__(
+        self,
+        experiment: Experiment,
+        config: Config,
+        folder: RunFolder,
+        mirror: Mirror | None = None,
+    ):
         use_compilation_cache()
         self.experiment, self.config, self.folder = experiment, config, folder
+        self.mirror = mirror
         self.monitor = _monitor_of(experiment)
         run = config.run
         require_validation(experiment, config)
@@ -87,7 +95,10 @@ class Trainer:
         """
         keep = self.config.run.keep
         checkpoints = Checkpoints(self.folder.checkpoints, write=True, keep=keep)
-        with contextlib.closing(checkpoints):
+        with contextlib.ExitStack() as opened:
+            if self.mirror:
+                opened.callback(self.mirror.close)
+            opened.enter_context(contextlib.closing(checkpoints))
             course = Course(self, checkpoints, interruption)
             begin()
             with self._status_of(course, checkpoints):
@@ -97,16 +108,18 @@ class Trainer:
     @contextlib.contextmanager
     def _status_of(self, course: Course, checkpoints: Checkpoints) -> Iterator[None]:
         """Writes what became of the run, after the last checkpoint is on the disk."""
-        status = "failed"
+        status, is_copied = "failed", self.mirror is not None
         try:
             yield
             checkpoints.wait()
+            if self.mirror:
+                self.mirror.wait()
             status = "finished" if self.is_finished(course.step) else "stopped"
         except RunError:
             draw(self.folder)
             raise
         except (KeyboardInterrupt, Stopped):
-            status = "stopped"
+            status, is_copied = "stopped", False  # it is to end now
             raise
         finally:
             # Waits even after an error, because the state being saved was checked before.
@@ -114,6 +127,8 @@ class Trainer:
             reason = self.reason_to_end(course.step) if status == "finished" else None
             course.write_ledger()
             self.folder.write_status(status, course.step, reason)
+            if self.mirror and is_copied:
+                self.mirror.finish(quiet=status == "failed")
 
     def reason_to_end(self, step: int) -> str | None:
         """Says why the run has ended at a step before its last; None where it has not."""

@@ -88,6 +88,22 @@ def test_a_jobset_has_what_its_schema_requires(capsys):
     assert pod["containers"][0]["resources"]["limits"] == {"google.com/tpu": 4}
 
 
+def test_a_run_with_a_mirror_needs_no_disk_that_outlives_its_machine(capsys):
+    flags = ("classifier", "--mirror", "gs://bucket/run", *FLAGS)
+    pod = yaml.safe_load(_printed(capsys, "jobset", "--image", "i", *flags))
+    pod = pod["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+    assert pod["volumes"] == [{"name": "runs", "emptyDir": {}}]
+    assert "--mirror gs://bucket/run" in pod["containers"][0]["command"][2]
+    task = yaml.safe_load(_printed(capsys, "skypilot", *flags))
+    assert "file_mounts" not in task and "[cloud]" in task["setup"]
+    assert "--mirror gs://bucket/run" in task["run"] and "--workdir runs/" in task["run"]
+    # Several machines write one folder.
+    assert main(["jobset", "--hosts", "2", "--image", "i", *flags]) == 2
+    assert "claim is not given" in capsys.readouterr().err
+    two = yaml.safe_load(_printed(capsys, "skypilot", "--hosts", "2", *flags))
+    assert list(two["file_mounts"]) == ["/runs"] and "[cloud]" in two["setup"]
+
+
 def test_a_task_of_skypilot_recovers_a_stopped_run(capsys):
     made = yaml.safe_load(_printed(capsys, "skypilot", "--hosts", "2", "classifier", *FLAGS))
     assert made == skypilot_task(Job("classifier", FLAGS, 2, folder="/runs"))

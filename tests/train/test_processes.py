@@ -87,7 +87,8 @@ def _wait_for(folder, step):
 )
 def test_several_processes_train_as_one_and_one_goes_on(tmp_path, count, mesh):
     two, one = tmp_path / "two", tmp_path / "one"
-    (first, _), *others = _ended(_together(two, count=count, mesh=mesh), 0)
+    mirror = ["--mirror", f"file://{tmp_path}/bucket"]
+    (first, _), *others = _ended(_together(two, *mirror, count=count, mesh=mesh), 0)
     # Gloo prints lines of its own in each.
     assert "test/loss" in first and not any("loss" in other for other, _ in others)
     status = json.loads((two / "status.json").read_text())
@@ -97,8 +98,9 @@ def test_several_processes_train_as_one_and_one_goes_on(tmp_path, count, mesh):
         found, expected = _lines(two, split), _lines(one, split)
         assert list(found) == list(expected)
         np.testing.assert_allclose(list(found.values()), list(expected.values()), rtol=1e-4)
-    # Another number of processes, another mesh, the same run.
-    _ended([_start(two, "--mesh", "data=2", "--steps", "32")], 0)
+    # Another number of processes, another mesh and, after a bucket, another disk: the same run.
+    two = tmp_path / "elsewhere"
+    _ended([_start(two, *mirror, "--mesh", "data=2", "--steps", "32")], 0)
     _ended([_start(one, "--mesh", "data=4", "--steps", "32", devices=4)], 0)
     assert _lines(two, "test")[32] == pytest.approx(_lines(one, "test")[32], rel=1e-4)
 
