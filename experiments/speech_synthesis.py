@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.exports.speech import voice_programs
 from experiments.parts.speech_frames import FramesConfig
 from experiments.parts.speech_judge import Judge, JudgeConfig
 from experiments.parts.speech_texts import (
@@ -40,7 +41,7 @@ from jaxmodels.data.dataset import TRAIN, evaluation_splits
 from jaxmodels.data.resident import Resident
 from jaxmodels.errors import InputError
 from jaxmodels.models.flow_speech import FlowSpeechConfig, Spoken
-from jaxmodels.objectives.flow_matching import FlowMatching
+from jaxmodels.objectives.flow_matching import FlowMatching, normal_frames
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import with_preprocessing
 from jaxmodels.ops.spectral import Mel, as_float, frame_mask, log_mel
@@ -131,11 +132,13 @@ def build(config: SpeechSynthesisConfig, data: Any = None) -> Experiment:
 
     def say(state, batch, key):
         """Makes sounds of texts, and how many samples each has."""
-        tokens = batch["tokens"]
-        positions = batch.get("position", across.positions(len(tokens)))
-        keys = example_keys(key, positions)
-        spoken = Spoken(tokens, batch["speaker"])
-        features, count = flow.generate(state, spoken, frames, keys, mel.bands)
+        positions = batch.get("position", across.positions(len(batch["tokens"])))
+        noise = normal_frames(example_keys(key, positions), (frames, mel.bands))
+        return say_from(state, {**batch, "noise": noise})
+
+    def say_from(state, batch):
+        spoken = Spoken(batch["tokens"], batch["speaker"])
+        features, count = flow.generate(state, spoken, batch["noise"])
         inside = jnp.arange(frames)[None] < count[:, None]
         silence = np.log(mel.floor)
         features = jnp.where(inside[..., None], features * deviation + mean, silence)
@@ -171,6 +174,7 @@ def build(config: SpeechSynthesisConfig, data: Any = None) -> Experiment:
             predict=say,
             write=writer,
         ),
+        exports=voice_programs(say_from, mel, data, texts, voices.names),
         introduction=f"{data.summary()}\nvoices: {', '.join(voices.names)}",
     )
 
