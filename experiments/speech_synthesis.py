@@ -107,17 +107,7 @@ def build(config: SpeechSynthesisConfig, data: Any = None) -> Experiment:
         raise InputError(f"voice = {config.voice}; expected one of {', '.join(voices.names)}")
     sources: dict[str, Any] = {s: _source(data, s, texts, voices) for s in data.sizes}
     mean, deviation = statistics(sources[TRAIN], mel)
-    flow = FlowMatching(
-        config.model.create(
-            len(texts.units), len(voices.names), mel.bands, jnp.dtype(config.compute.precision)
-        ),
-        config.optimizer,
-        config.run.steps,
-        config.ema,
-        config.integration,
-        config.temperature,
-        config.compute.accumulate,
-    )
+    flow = _flow(config, (len(texts.units), len(voices.names), mel.bands))
     frames = mel.frames(data.samples)
 
     def prepare(batch, key):
@@ -176,6 +166,19 @@ def build(config: SpeechSynthesisConfig, data: Any = None) -> Experiment:
         ),
         exports=voice_programs(say_from, mel, data, texts, voices.names),
         introduction=f"{data.summary()}\nvoices: {', '.join(voices.names)}",
+    )
+
+
+def _flow(config: SpeechSynthesisConfig, sizes: tuple[int, int, int]) -> FlowMatching:
+    """Makes the objective of so many units, voices and bands."""
+    return FlowMatching(
+        config.model.create(*sizes, jnp.dtype(config.compute.precision)),
+        config.optimizer,
+        config.run.steps,
+        config.ema,
+        config.integration,
+        config.temperature,
+        config.compute.accumulate,
     )
 
 

@@ -1,6 +1,6 @@
 """What is read or written at computed places, as operators of ONNX."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,13 +107,17 @@ class _Windows:
         return graph.add("Concat", *columns, axis=-1)
 
 
-def _columns(graph: Graph, value: Value, atom: Any, axes: tuple[int, ...]) -> dict[int, Value]:
+def _columns(graph: Graph, value: Value, axes: Iterable[Any]) -> dict[int, Value]:
     """Takes an array of indices apart: what stands for each axis."""
     value = graph.add("Cast", value, to=code_of(np.int64))
     return {
-        axis: graph.add("Gather", value, np.array(number, np.int64), axis=-1)
+        int(axis): graph.add("Gather", value, np.array(number, np.int64), axis=-1)
         for number, axis in enumerate(axes)
     }
+
+
+def _pairs(ours: Iterable[Any], theirs: Iterable[Any]) -> dict[int, int]:
+    return dict(zip(map(int, ours), map(int, theirs), strict=True))
 
 
 def _require_whole(windows: _Windows, sizes: Mapping[int, int]) -> None:
@@ -131,11 +135,12 @@ def _gather(graph: Graph, equation: Any, given: list[Value]) -> Value:
     lead = shape_of(equation.invars[1])[:-1]
     inner = [*numbers.collapsed_slice_dims, *numbers.operand_batching_dims]
     kept = [axis for axis in range(len(shape)) if axis not in inner]
+    batching = numbers.operand_batching_dims, numbers.start_indices_batching_dims
     windows = _Windows(
         shape,
         lead,
-        _columns(graph, given[1], equation.invars[1], numbers.start_index_map),
-        dict(zip(numbers.operand_batching_dims, numbers.start_indices_batching_dims, strict=True)),
+        _columns(graph, given[1], numbers.start_index_map),
+        _pairs(*batching),
         {axis: sizes[axis] for axis in kept if axis in numbers.start_index_map},
     )
     _require_whole(windows, {axis: sizes[axis] for axis in kept})
@@ -189,8 +194,8 @@ def _scatter(reduction: str) -> Operator:
         windows = _Windows(
             shape,
             shape_of(indices)[:-1],
-            _columns(graph, given[1], indices, mapped),
-            dict(zip(*batching, strict=True)),
+            _columns(graph, given[1], mapped),
+            _pairs(*batching),
             {axis: size[axis] for axis in kept if axis in mapped},
         )
         _require_whole(windows, size)
@@ -233,7 +238,7 @@ def _written(
     found = graph.add("ScatterND", data, indices, new, reduction=reduction)
     if drops:
         found = graph.add("Slice", found, integers(0), graph.shape((rows,)), integers(0))
-    found = transposed(graph, found, np.argsort(axes).tolist())
+    found = transposed(graph, found, np.argsort(axes))
     return graph.add("Cast", found, to=code_of(dtype)) if is_logical else found
 
 

@@ -1,5 +1,6 @@
 """Shapes and types of a jaxpr's arrays, as ONNX writes them."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -39,9 +40,10 @@ def reshaped(graph: Graph, value: Value, shape: tuple[int, ...]) -> Value:
     return graph.add("Reshape", value, target)
 
 
-def transposed(graph: Graph, value: Value, axes: list[int]) -> Value:
+def transposed(graph: Graph, value: Value, axes: Iterable[Any]) -> Value:
     """Puts the axes of a value in another order."""
-    return value if axes == sorted(axes) else graph.add("Transpose", value, perm=axes)
+    order = [int(axis) for axis in axes]  # jax has some of them as numbers of numpy
+    return value if order == sorted(order) else graph.add("Transpose", value, perm=order)
 
 
 def size_of(graph: Graph, size: int, less: int = 0) -> Value:
