@@ -135,7 +135,7 @@ class FlowMatching:
         size = 1 / self.integration
 
         def velocity(x, time):
-            times = jnp.full(len(x), time)
+            times = jnp.full(x.shape[0], time)
             arguments = x, times, spoken, count
             return jnp.asarray(self.model.apply(variables, *arguments, method="velocity"))
 

@@ -16,6 +16,7 @@ from experiments import (
     table,
     token_classification,
     translation,
+    vae,
     vocoder,
 )
 from experiments.exports.images import export_classifier
@@ -53,7 +54,8 @@ def case(script, config, data, **flags):
 
 def cases(name):
     if name == "commands":
-        return case(speech_commands, speech_commands.SpeechCommandsConfig(), TONES, **COMMANDS)
+        config = speech_commands.SpeechCommandsConfig()
+        return case(speech_commands, config, TONES, **COMMANDS, rate=RATE)
     if name == "detector":
         return case(detection, detection.DetectionConfig(), data_of(8, 2), **DETECTOR)
     if name == "summary":
@@ -210,6 +212,12 @@ def test_a_synthesis_says_words_of_noise_and_has_no_onnx_with_griffin_lim(tmp_pa
     with pytest.raises(InputError, match="of complex numbers"):
         experiment.exports["onnx"](state, tmp_path / "onnx")
     assert not (tmp_path / "onnx").exists()
+
+
+def test_a_ladder_of_latents_is_refused_with_the_reason(tmp_path):
+    experiment = vae.build(configure(vae.VAEConfig(), model="ladder", scored=0, mesh="data=1"))
+    with pytest.raises(InputError, match="one array of latents, which ladders"):
+        experiment.exports["onnx"]({}, tmp_path / "out")
 
 
 def test_an_efficientnet_leaves_under_its_published_names(tmp_path):
