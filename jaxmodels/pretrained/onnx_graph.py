@@ -132,7 +132,7 @@ def converted(name: str, program: Program, variables: PyTree) -> Any:
     graph.batch = graph.add("Shape", first, start=0, end=1)
     flat = [np.asarray(leaf) for leaf in jax.tree.leaves(variables)]
     names = jax.tree.leaves({name: name for name in given})
-    constants = [np.asarray(constant) for constant in closed.consts]
+    constants: list[Value] = [np.asarray(constant) for constant in closed.consts]
     results = interpret(graph, closed.jaxpr, constants, [*flat, *names])
     output_names = jax.tree.leaves({name: name for name in outputs})
     for result, output in zip(results, output_names, strict=True):
@@ -165,8 +165,8 @@ def interpret(graph: Graph, jaxpr: Any, constants: list[Value], inputs: list[Val
     values: dict[Any, Value] = {}
 
     def read(atom: Any) -> Value:
-        is_literal = isinstance(atom, core.Literal)
-        return np.asarray(atom.val, atom.aval.dtype) if is_literal else values[atom]
+        kind: Any = atom.aval  # numpy gives a plain number a type of its own
+        return np.asarray(atom.val, kind.dtype) if isinstance(atom, core.Literal) else values[atom]
 
     values.update(zip(jaxpr.constvars, constants, strict=True))
     values.update(zip(jaxpr.invars, inputs, strict=True))
