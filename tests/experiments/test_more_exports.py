@@ -104,17 +104,18 @@ def random_state(experiment):
 
 
 def given_to(experiment, told):
-    """Three examples of what a program takes: of the data where these have it, or any."""
+    """Up to three examples of what a program takes: of the data where these have it, or any."""
     split, generator = next(iter(experiment.evaluation)), np.random.default_rng(1)
     columns, given = getattr(experiment.evaluation[split], "arrays", {}), {}
+    count = min([3, *(len(column) for column in columns.values())])
     for name, facts in told["inputs"].items():
         shape, kind = facts["shape"][1:], np.dtype(facts["type"])
         if name in columns:
-            given[name] = np.asarray(columns[name][:3])
+            given[name] = np.asarray(columns[name][:count])
         elif kind.kind == "f":
-            given[name] = generator.normal(size=(3, *shape)).astype(kind)
+            given[name] = generator.normal(size=(count, *shape)).astype(kind)
         else:
-            given[name] = generator.integers(0, 2, (3, *shape)).astype(kind)
+            given[name] = generator.integers(0, 2, (count, *shape)).astype(kind)
         if name == "source" and len(shape) == 1 and shape[0] > given[name].shape[1]:
             # Rows of an evaluation are shorter than those of the program of a translator.
             room = shape[0] - given[name].shape[1]
