@@ -20,6 +20,7 @@ from typing import Annotated, Any, ClassVar
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.exports.speech import voice_programs
 from experiments.parts.speech_frames import FramesConfig
 from experiments.parts.speech_judge import Judge, JudgeConfig
 from experiments.parts.speech_texts import (
@@ -39,7 +40,7 @@ from jaxmodels.data.dataset import TRAIN, evaluation_splits
 from jaxmodels.data.resident import Resident
 from jaxmodels.errors import InputError
 from jaxmodels.models.flow_speech import FlowSpeechConfig, Spoken
-from jaxmodels.objectives.flow_matching import FlowMatching
+from jaxmodels.objectives.flow_matching import FlowMatching, normal_frames
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import with_preprocessing
 from jaxmodels.ops.spectral import Mel, as_float, frame_mask, log_mel
@@ -106,17 +107,7 @@ def build(config: SpeechSynthesisConfig, data: Any = None) -> Experiment:
         raise InputError(f"voice = {config.voice}; expected one of {', '.join(voices.names)}")
     sources: dict[str, Any] = {s: _source(data, s, texts, voices) for s in data.sizes}
     mean, deviation = statistics(sources[TRAIN], mel)
-    flow = FlowMatching(
-        config.model.create(
-            len(texts.units), len(voices.names), mel.bands, jnp.dtype(config.compute.precision)
-        ),
-        config.optimizer,
-        config.run.steps,
-        config.ema,
-        config.integration,
-        config.temperature,
-        config.compute.accumulate,
-    )
+    flow = _flow(config, (len(texts.units), len(voices.names), mel.bands))
     frames = mel.frames(data.samples)
 
     def prepare(batch, key):
@@ -131,11 +122,13 @@ def build(config: SpeechSynthesisConfig, data: Any = None) -> Experiment:
 
     def say(state, batch, key):
         """Makes sounds of texts, and how many samples each has."""
-        tokens = batch["tokens"]
-        positions = batch.get("position", across.positions(len(tokens)))
-        keys = example_keys(key, positions)
-        spoken = Spoken(tokens, batch["speaker"])
-        features, count = flow.generate(state, spoken, frames, keys, mel.bands)
+        positions = batch.get("position", across.positions(len(batch["tokens"])))
+        noise = normal_frames(example_keys(key, positions), (frames, mel.bands))
+        return say_from(state, {**batch, "noise": noise})
+
+    def say_from(state, batch):
+        spoken = Spoken(batch["tokens"], batch["speaker"])
+        features, count = flow.generate(state, spoken, batch["noise"])
         inside = jnp.arange(frames)[None] < count[:, None]
         silence = np.log(mel.floor)
         features = jnp.where(inside[..., None], features * deviation + mean, silence)
@@ -171,7 +164,21 @@ def build(config: SpeechSynthesisConfig, data: Any = None) -> Experiment:
             predict=say,
             write=writer,
         ),
+        exports=voice_programs(say_from, mel, data, texts, voices.names),
         introduction=f"{data.summary()}\nvoices: {', '.join(voices.names)}",
+    )
+
+
+def _flow(config: SpeechSynthesisConfig, sizes: tuple[int, int, int]) -> FlowMatching:
+    """Makes the objective of so many units, voices and bands."""
+    return FlowMatching(
+        config.model.create(*sizes, jnp.dtype(config.compute.precision)),
+        config.optimizer,
+        config.run.steps,
+        config.ema,
+        config.integration,
+        config.temperature,
+        config.compute.accumulate,
     )
 
 

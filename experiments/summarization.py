@@ -22,7 +22,9 @@ from typing import Annotated, Any, ClassVar
 
 import jax.numpy as jnp
 
+from experiments.exports.common import Exports
 from experiments.exports.language_model import export_language_model
+from experiments.exports.summarization import summary_programs
 from experiments.presets.summarization import PRESETS
 from experiments.reports.summarization import SCORES, Shown, report
 from jaxmodels.data.dataset import evaluation_splits
@@ -139,19 +141,21 @@ def build(config: SummarizationConfig, data: Any = None) -> Experiment:
         elsewhere=partial(elsewhere, shown, objective, config.writing),
         introduction=data.summary(),
         sharding=sharding_of(objective.model),
-        **_published(config, data),
+        **_published(config, data, summary_programs(objective, data)),
     )
 
 
-def _published(config: SummarizationConfig, data: DocumentData) -> dict[str, Any]:
+def _published(
+    config: SummarizationConfig, data: DocumentData, programs: Exports
+) -> dict[str, Any]:
     """Makes the table of published names of an experiment, and its exports."""
     if not isinstance(data.rows, PromptRows):
-        return {}
+        return {"exports": programs}
     models = config.model.language_models
     given = models, data.rows.tokenizer, sum(_places(config, data.rows)), "next", config.run.naming
     return {
         "published": partial(published_names, models),
-        "exports": {"safetensors": partial(export_language_model, *given)},
+        "exports": {"safetensors": partial(export_language_model, *given), **programs},
     }
 
 

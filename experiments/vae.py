@@ -261,9 +261,7 @@ def build(config: VAEConfig, data: ImageData | None = None) -> Experiment:
             straight=True,
         ),
         elsewhere=images_elsewhere(resized, bool(classes)),
-        exports=vae_programs(vae, train.spec(1), pixels.without_noise, data.class_names)
-        if isinstance(model, VAE)
-        else {},
+        exports=vae_programs(vae, train.spec(1), pixels.without_noise, data.class_names),
     )
 
 

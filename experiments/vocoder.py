@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
+from experiments.exports.speech import vocoder_programs
 from experiments.parts.speech_frames import FramesConfig
 from experiments.parts.written_sounds import SoundWriter
 from experiments.presets.vocoder import PRESETS
@@ -134,6 +135,7 @@ def build(config: VocoderConfig, data: Any = None) -> Experiment:
                 "mel_distance": float(outputs["mel_distance"]),
             },
         ),
+        exports=vocoder_programs(vocoding, data),
         introduction=data.summary(),
     )
 

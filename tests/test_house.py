@@ -16,7 +16,9 @@ TREES = {path.relative_to(ROOT): ast.parse(path.read_text("utf-8")) for path in 
 # Parts of grain and tfds, which bring them.
 BROUGHT = {"absl", "array_record", "google"}
 # These need an extra, which they ask for.
-OPTIONAL = {"keras_files.py", "onnx_graph.py", "onnx_operators.py", "saved_model.py", "store.py"}
+OPTIONAL = {"keras_files.py", "saved_model.py", "store.py"} | {
+    f"onnx_{name}.py" for name in ("control", "graph", "shapes")
+}
 OWN = {"jaxmodels", "experiments", *sys.stdlib_module_names}
 # From the ground up. A room imports rooms of lower floors only, none beside it.
 FLOORS = [

@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from experiments.exports.common import Exports, one_of
+from jaxmodels.errors import InputError
+from jaxmodels.models.vae import VAE
 from jaxmodels.objectives.vae import VariationalAutoencoder, variables_of
 from jaxmodels.ops.latents import call
-from jaxmodels.pretrained.programs import Program, exports_of
+from jaxmodels.pretrained.programs import FORMATS, Program, exports_of
 
 
 def vae_programs(
@@ -21,8 +23,11 @@ def vae_programs(
     """Exports `encode`, images as they are stored -> means of their latents, and `decode`, latents
     -> images as bytes.
 
-    spec: of a batch as it is stored. prepare: scales pixels without adding noise.
+    spec: of a batch as it is stored. prepare: scales pixels without adding noise. What has latents
+      of several sizes, or codes, is refused when it is asked for.
     """
+    if not isinstance(vae.model, VAE):
+        return dict.fromkeys(FORMATS, _refuse)
     no_key: Any = None
     told = ("label",) if vae.classes else ()
     images = {name: one_of(spec[name]) for name in ("image", *told)}
@@ -48,3 +53,10 @@ def vae_programs(
         "decode": Program(decode, latents, meanings, variables_of),
     }
     return exports_of(programs, {"labels": list(labels)} if vae.classes else {})
+
+
+def _refuse(state: Any, folder: Any) -> None:
+    raise InputError(
+        "mode = export; the programs encode and decode have one array of latents, which ladders and"
+        " VQ-VAEs have not: train --model conv or mlp"
+    )

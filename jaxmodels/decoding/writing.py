@@ -107,7 +107,7 @@ def _chosen(
 ) -> Writing:
     """Puts the next token behind each text that goes on."""
     tokens, length, ended = writing.tokens, writing.length, writing.ended
-    rows, room = jnp.arange(len(tokens)), tokens.shape[1]
+    rows, room = jnp.arange(tokens.shape[0]), tokens.shape[1]
     each = jax.vmap(jax.random.fold_in)(keys, length)
     logits = apply_rules(rules, writing.logits, tokens, length)
     new = choose(each, logits, writing.seen, choice)
@@ -124,7 +124,7 @@ def _chosen(
 
 def _passed(step: Step, writing: Writing) -> Writing:
     """Passes the last token of each text to the model."""
-    rows = jnp.arange(len(writing.tokens))
+    rows = jnp.arange(writing.tokens.shape[0])
     last = writing.tokens[rows, writing.length - 1]
     # A text that has ended stays where it is.
     start = jnp.where(writing.ended, jnp.maximum(writing.start - 1, 0), writing.start)

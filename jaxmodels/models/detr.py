@@ -122,7 +122,7 @@ class DETR(nn.Module):
         height, width = x.shape[1:3]
         features = self.backbone(x, train=train)[self.stride]
         project = Conv(self.width, (1, 1), dtype=self.dtype, name="input_projection")
-        memory = project(features).reshape(len(x), -1, self.width)
+        memory = project(features).reshape(x.shape[0], -1, self.width)
         places = jnp.asarray(sine_positions(features.shape[1:3], self.width), self.dtype)
         places = jnp.broadcast_to(places, memory.shape)
         layer = partial(
@@ -139,7 +139,9 @@ class DETR(nn.Module):
         queries = self.param(
             "queries", nn.initializers.normal(1.0), (self.queries, self.width), jnp.float32
         )
-        queries = jnp.broadcast_to(queries.astype(self.dtype), (len(x), self.queries, self.width))
+        queries = jnp.broadcast_to(
+            queries.astype(self.dtype), (x.shape[0], self.queries, self.width)
+        )
         found = jnp.zeros_like(queries)
         norm = LayerNorm(dtype=self.dtype, name="decoder_norm")
         layers = []

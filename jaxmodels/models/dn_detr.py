@@ -172,7 +172,7 @@ class DNDETR(nn.Module):
             number = 1 + jnp.arange(noised_labels.shape[1])[:, None]
             group = jnp.where(noised_labels >= 0, number, -1)
             found, boxes, groups = (
-                jnp.concatenate([first.reshape(len(x), noised, *first.shape[3:]), then], axis=1)
+                jnp.concatenate([first.reshape(x.shape[0], noised, *first.shape[3:]), then], axis=1)
                 for first, then in ((own, found), (noised_boxes, boxes), (group, groups))
             )
         logits, boxes = self.refined(found, boxes, groups, levels, sides, train)
@@ -191,14 +191,14 @@ class DNDETR(nn.Module):
             return x
         size = x.shape[1], x.shape[2]
         x = Conv(self.width, (1, 1), dtype=self.dtype, name="input_projection")(x)
-        x = x.reshape(len(x), -1, self.width)
+        x = x.reshape(x.shape[0], -1, self.width)
         places = jnp.asarray(sine_positions(size, self.width), self.dtype)
         places = jnp.broadcast_to(places, x.shape)
         for number in range(self.encoder_layers):
             name = f"encoder_{number}"
             layer = Layer(self.width, self.heads, self.hidden, dtype=self.dtype, name=name)
             x = layer(x, places, train=train)
-        return x.reshape(len(x), *size, self.width)
+        return x.reshape(x.shape[0], *size, self.width)
 
     def proposals(
         self, levels: dict[int, Array], dense: DenseOutputs, sides: Float[Array, " 2"]
@@ -248,5 +248,5 @@ class DNDETR(nn.Module):
 
 def _flat(levels: dict[int, Array]) -> Float[Array, "batch places width"]:
     """Joins the places of all levels."""
-    each = (level.reshape(len(level), -1, level.shape[-1]) for level in levels.values())
+    each = (level.reshape(level.shape[0], -1, level.shape[-1]) for level in levels.values())
     return jnp.concatenate(list(each), axis=1)

@@ -226,7 +226,7 @@ class Head(nn.Module):
         self, x: Float[Array, "batch height width channels"], stride: int, *, train: bool
     ) -> tuple[Float[Array, "batch places classes"], Float[Array, "batch places 4"]]:
         """Gives logits, and distances in strides to the edges of a box."""
-        batch = len(x)
+        batch = x.shape[0]
         prior = nn.initializers.constant(-math.log((1 - PRIOR) / PRIOR))
         logits = self.last("logits", self.classes, prior)(self.tower("class", x, stride, train))
         edges = self.last("edges", 4, nn.initializers.zeros)(self.tower("box", x, stride, train))

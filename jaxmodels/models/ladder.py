@@ -178,13 +178,13 @@ class LadderVAE(nn.Module):
             seen.append(x)
             if level < 2:
                 x = self.shrink[level](nn.gelu(x))
-        flat = self.flatten(nn.gelu(x).reshape(len(x), -1))
+        flat = self.flatten(nn.gelu(x).reshape(x.shape[0], -1))
         return [flat[:, None, None], *reversed(seen)]
 
     def _grow(self, state: Array, level: int) -> Array:
         """Enlarges the state from the size of the level before to the size of `level`."""
         if level == 1:
-            grown = self.spread[0](nn.gelu(state).reshape(len(state), -1))
+            grown = self.spread[0](nn.gelu(state).reshape(state.shape[0], -1))
             return grown.reshape(-1, *self.eighth, self.width)
         return self.spread[level - 1](nn.gelu(state))
 
@@ -209,7 +209,7 @@ class LadderVAE(nn.Module):
         self, latents: list[Float[Array, "batch _ _ size"]], labels: Labels
     ) -> Float[Array, "batch height width parameters"]:
         """Gives the numbers of p(x|z) for each row of latents."""
-        return self._down(len(latents[0]), labels, lambda group, index, *_: latents[index])[1]
+        return self._down(latents[0].shape[0], labels, lambda group, index, *_: latents[index])[1]
 
     def prior(
         self, keys: Key[Array, " batch"], labels: Labels
@@ -221,7 +221,7 @@ class LadderVAE(nn.Module):
             noise = normal_noise(each, 1, len(keys), prior.mean.shape[1:])[0]
             return prior.mean + jnp.exp(prior.log_scale) * noise
 
-        return self._down(len(keys), labels, choose)[0]
+        return self._down(keys.shape[0], labels, choose)[0]
 
     def infer(
         self,
@@ -231,7 +231,7 @@ class LadderVAE(nn.Module):
         samples: int = 1,
     ) -> Inference:
         """Draws from q(z|x), from the top down, and decodes the draws."""
-        batch = len(images)
+        batch = images.shape[0]
 
         def repeat(x):
             return jnp.broadcast_to(x, (samples, *x.shape)).reshape(-1, *x.shape[1:])

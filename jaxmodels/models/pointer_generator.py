@@ -94,12 +94,12 @@ class PointerGenerator(EncoderDecoder):
         the vocabulary, then of the words at the places of the source; as `EncoderDecoder.decode`.
         """
         x, cache = self._decoded(self._known(tokens), cache, start, at, memory.read)
-        batch, valid = len(memory.keys), memory.read.valid
+        batch, valid = memory.keys.shape[0], memory.read.valid
         # As many rows side by side read each source.
         states = x.reshape(batch, -1, x.shape[-1])
         mixture = self._mixture(states, memory.encoded, memory.keys, valid)
         found = log_probabilities(mixture, memory.copied, valid)
-        return found.reshape(len(tokens), 1, -1), cache
+        return found.reshape(tokens.shape[0], 1, -1), cache
 
     def copying_step(self, params: PyTree, memory: CopyMemory) -> Step:
         """Makes the step with a cache that writes targets of a memory."""

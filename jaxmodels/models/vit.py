@@ -188,7 +188,7 @@ class ViT(nn.Module):
             x = (x + sincos_positions(rows, columns, self.width)).astype(self.dtype)
         if self.pool == "token":
             token = self.param("token", nn.initializers.zeros, (self.width,)).astype(self.dtype)
-            x = jnp.concatenate([jnp.broadcast_to(token, (len(x), 1, self.width)), x], axis=1)
+            x = jnp.concatenate([jnp.broadcast_to(token, (x.shape[0], 1, self.width)), x], axis=1)
         if self.positions == "learned":
             x = LearnedPositions(dtype=self.dtype, name="positions")(x)
         return x

@@ -174,7 +174,7 @@ class VQVAE(nn.Module):
         vectors = self.before(self.encoder(images, labels)).astype(jnp.float32)
         embedded, codes = self.quantizer(vectors)
         parameters = self._decode(embedded, labels)
-        codes = codes.reshape(len(codes), -1)
+        codes = codes.reshape(codes.shape[0], -1)
         log_probabilities = jax.nn.log_softmax(self.code_prior(codes, labels))
         log_chosen = jnp.take_along_axis(log_probabilities, codes[..., None], -1)
         log_prior = jnp.sum(log_chosen, axis=(1, 2))
@@ -187,7 +187,7 @@ class VQVAE(nn.Module):
             parameters=alike(parameters),
             latents=alike(codes),
             log_prior=alike(log_prior),
-            log_posterior=jnp.zeros((samples, len(images))),
+            log_posterior=jnp.zeros((samples, images.shape[0])),
             kl=-log_prior[:, None],
             commitment=jnp.sum(distance, axis=(1, 2, 3)),
             codes=codes,

@@ -138,7 +138,7 @@ class Attention(nn.Module):
         """Attends to sounds. Several rows in a row may read one of them."""
         (query,) = self._heads(x, self.query)
         # The rows of one sound are as many more queries of it, so that it is not repeated.
-        grouped = query.reshape(len(sounds.key), -1, *query.shape[2:])
+        grouped = query.reshape(sounds.key.shape[0], -1, *query.shape[2:])
         y = attention(grouped, sounds.key, sounds.value, causal=False)
         return self._joined(y.reshape(query.shape))
 

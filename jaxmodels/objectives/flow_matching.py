@@ -86,7 +86,7 @@ class FlowMatching:
         positions = batch.get("position", across.positions(len(features)))
         keys = jax.vmap(jax.random.split)(example_keys(key, positions))
         time = jax.vmap(jax.random.uniform)(keys[:, 0])
-        noise = _noise(keys[:, 1], features.shape[1:])
+        noise = normal_frames(keys[:, 1], features.shape[1:])
         share = time[:, None, None]
         noisy = (1 - share) * noise + share * features
         arguments: Any = noisy, time, batch["spoken"], count
@@ -122,17 +122,20 @@ class FlowMatching:
         return {name: sums[name].value() for name in SCORES}
 
     def generate(
-        self, state: State, spoken: Any, frames: int, keys: Key[Array, " batch"], bands: int
+        self, state: State, spoken: Any, noise: Float[Array, "batch frames bands"]
     ) -> tuple[Float[Array, "batch frames bands"], Int[Array, " batch"]]:
-        """Makes features of texts, and how many frames they have, at most `frames`."""
-        variables = {"params": learned_of(state)["params"]}
+        """Makes features of texts, and how many frames they have, at most those of the noise.
+
+        noise: normal random numbers, as of `normal_frames`.
+        """
+        frames, variables = noise.shape[1], {"params": learned_of(state)["params"]}
         logarithm = self.model.apply(variables, spoken, method="duration")
         count = jnp.clip(jnp.round(jnp.exp(jnp.asarray(logarithm))), 1, frames).astype(jnp.int32)
-        start = self.temperature * _noise(keys, (frames, bands))
+        start = self.temperature * noise
         size = 1 / self.integration
 
         def velocity(x, time):
-            times = jnp.full(len(x), time)
+            times = jnp.full(x.shape[0], time)
             arguments = x, times, spoken, count
             return jnp.asarray(self.model.apply(variables, *arguments, method="velocity"))
 
@@ -144,7 +147,8 @@ class FlowMatching:
         return jax.lax.fori_loop(0, self.integration, advance, start), count
 
 
-def _noise(
+def normal_frames(
     keys: Key[Array, " batch"], shape: tuple[int, ...]
 ) -> Float[Array, "batch frames bands"]:
+    """Draws normal random numbers of the shape of one example's features."""
     return jax.vmap(lambda key: jax.random.normal(key, shape))(keys)

@@ -197,6 +197,6 @@ class PointerSummarizer:
         memory = self.model.apply(variables, *given, method="encode_to_copy")
         step = self.model.copying_step(variables["params"], memory)
         begin = batch["target"][:, :1]
-        prompt = jnp.ones(len(source), jnp.int32)
+        prompt = jnp.ones(source.shape[0], jnp.int32)
         found = searched(step, begin, prompt, self.search, self.search.rules(prompt))
         return {**found, "row": batch["row"]}

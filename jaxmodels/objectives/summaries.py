@@ -63,7 +63,7 @@ def _behind(rule: Rule, prompt: Int[Array, " batch"]) -> Rule:
 
     def of_rest(logits, tokens, length):
         rows, room = tokens.shape
-        starts = jnp.repeat(prompt, rows // len(prompt))
+        starts = jnp.repeat(prompt, rows // prompt.shape[0])
         places = (starts[:, None] + jnp.arange(room)) % room
         return rule(logits, jnp.take_along_axis(tokens, places, axis=1), length - starts)
 

@@ -108,7 +108,7 @@ def best_detections(
     threshold, sigma, least: of `suppressed`; classes do not suppress each other.
     """
     count = scores.shape[-1]
-    flat = scores.reshape(len(scores), -1)
+    flat = scores.reshape(scores.shape[0], -1)
     best, rows = jax.lax.top_k(flat, min(candidates, flat.shape[-1]))
     chosen = jnp.take_along_axis(boxes, (rows // count)[..., None], axis=1)
     choose = partial(suppressed, most=most, threshold=threshold, sigma=sigma, least=least)

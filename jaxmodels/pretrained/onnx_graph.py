@@ -5,7 +5,9 @@ Operations on constants alone are computed here. So the table of operators
 """
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from importlib.util import find_spec
+from itertools import count as count_from
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ OPSET = 21
 _PRIMES = (10007, 10009, 10037, 10039)
 
 Value = str | np.ndarray  # the name of a tensor of the graph, or a constant
+Operator = Callable[["Graph", Any, list[Value]], Value | list[Value]]
 
 
 class Graph:
@@ -34,16 +37,29 @@ class Graph:
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
         self.batch: str = ""  # the tensor that has the number of examples, int64[1]
-        self._names = 0
+        self._names = count_from(1)
+
+    def part(self) -> "Graph":
+        """Makes a graph for a part of this one, such as the body of a loop, which sees what this
+        one has computed so far."""
+        made = copy(self)
+        made.nodes = []
+        return made
 
     def add(self, operator: str, *inputs: Value, **attributes: Any) -> str:
         """Adds an operation with one output; returns its name."""
+        return self.add_several(operator, 1, *inputs, **attributes)[0]
+
+    def add_several(
+        self, operator: str, outputs: int, *inputs: Value, **attributes: Any
+    ) -> list[str]:
+        """Adds an operation; returns the names of its outputs. An input '' is left out."""
         from onnx import helper
 
-        output = self._fresh()
+        made = [self.fresh() for _ in range(outputs)]
         names = [self.name(value) for value in inputs]
-        self.nodes.append(helper.make_node(operator, names, [output], **attributes))
-        return output
+        self.nodes.append(helper.make_node(operator, names, made, **attributes))
+        return made
 
     def name(self, value: Value) -> str:
         """Returns the name of a value; a constant gets one."""
@@ -51,8 +67,8 @@ class Graph:
 
         if isinstance(value, str):
             return value
-        name = self._fresh()
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        name = self.fresh()
+        self.constants.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name
 
     def is_varying(self, shape: tuple[int, ...]) -> bool:
@@ -72,9 +88,9 @@ class Graph:
                 parts.append(np.array([size], np.int64))
         return parts[0] if len(parts) == 1 else self.add("Concat", *parts, axis=0)
 
-    def _fresh(self) -> str:
-        self._names += 1
-        return f"v{self._names}"
+    def fresh(self) -> str:
+        """Returns a name that nothing has."""
+        return f"v{next(self._names)}"
 
 
 def write_onnx(programs: Mapping[str, tuple[Program, PyTree]], folder: Path) -> dict[str, str]:
@@ -116,7 +132,7 @@ def converted(name: str, program: Program, variables: PyTree) -> Any:
     graph.batch = graph.add("Shape", first, start=0, end=1)
     flat = [np.asarray(leaf) for leaf in jax.tree.leaves(variables)]
     names = jax.tree.leaves({name: name for name in given})
-    constants = [np.asarray(constant) for constant in closed.consts]
+    constants: list[Value] = [np.asarray(constant) for constant in closed.consts]
     results = interpret(graph, closed.jaxpr, constants, [*flat, *names])
     output_names = jax.tree.leaves({name: name for name in outputs})
     for result, output in zip(results, output_names, strict=True):
@@ -143,12 +159,14 @@ def converted(name: str, program: Program, variables: PyTree) -> Any:
 
 def interpret(graph: Graph, jaxpr: Any, constants: list[Value], inputs: list[Value]) -> list[Value]:
     """Adds the operations of a jaxpr to a graph; returns its outputs."""
+    from jaxmodels.pretrained.onnx_fourier import COMPLEX
     from jaxmodels.pretrained.onnx_operators import OPERATORS
 
     values: dict[Any, Value] = {}
 
     def read(atom: Any) -> Value:
-        return np.asarray(atom.val) if isinstance(atom, core.Literal) else values[atom]
+        kind: Any = atom.aval  # numpy gives a plain number a type of its own
+        return np.asarray(atom.val, kind.dtype) if isinstance(atom, core.Literal) else values[atom]
 
     values.update(zip(jaxpr.constvars, constants, strict=True))
     values.update(zip(jaxpr.invars, inputs, strict=True))
@@ -163,6 +181,11 @@ def interpret(graph: Graph, jaxpr: Any, constants: list[Value], inputs: list[Val
             results = [
                 np.asarray(each) for each in (found if primitive.multiple_results else [found])
             ]
+        elif _has_pairs(equation) and primitive.name not in COMPLEX:
+            raise InputError(
+                f"format = onnx; the model has the operation '{primitive.name}' of complex numbers,"
+                " which the conversion does not know: export it as --format stablehlo"
+            )
         elif primitive.name in OPERATORS:
             made = OPERATORS[primitive.name](graph, equation, given)
             results = made if isinstance(made, list) else [made]
@@ -181,6 +204,11 @@ def is_constant(graph: Graph, equation: Any, given: list[Value]) -> bool:
     return not any(isinstance(value, str) for value in given) and not any(
         map(graph.is_varying, shapes)
     )
+
+
+def _has_pairs(equation: Any) -> bool:
+    """Whether an input is of complex numbers."""
+    return any(jnp.issubdtype(atom.aval.dtype, jnp.complexfloating) for atom in equation.invars)
 
 
 def inner_of(equation: Any) -> Any:

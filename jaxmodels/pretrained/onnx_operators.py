@@ -1,6 +1,5 @@
 """Operations of a jaxpr as operators of ONNX."""
 
-from collections.abc import Callable
 from string import ascii_letters
 from typing import Any
 
@@ -8,27 +7,19 @@ import numpy as np
 from jax import lax
 
 from jaxmodels.errors import InputError
-from jaxmodels.pretrained.onnx_graph import Graph, Value
-
-Operator = Callable[[Graph, Any, list[Value]], Value | list[Value]]
-
-
-def _shape(atom: Any) -> tuple[int, ...]:
-    return tuple(atom.aval.shape)
-
-
-def _dtype(atom: Any) -> np.dtype:
-    return np.dtype(atom.aval.dtype)
-
-
-def _integers(*numbers: int) -> np.ndarray:
-    return np.array(numbers, np.int64)
-
-
-def _code(dtype: Any) -> int:
-    from onnx import helper
-
-    return helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+from jaxmodels.pretrained.onnx_control import CONTROL
+from jaxmodels.pretrained.onnx_fourier import FOURIER
+from jaxmodels.pretrained.onnx_graph import Graph, Operator, Value
+from jaxmodels.pretrained.onnx_indexing import INDEXING
+from jaxmodels.pretrained.onnx_shapes import (
+    clamped,
+    code_of,
+    dtype_of,
+    integers,
+    numbered,
+    reshaped,
+    shape_of,
+)
 
 
 def _plain(operator: str) -> Operator:
@@ -44,27 +35,18 @@ def _same(graph: Graph, equation: Any, given: list[Value]) -> list[Value]:
 
 
 def _reshape(graph: Graph, equation: Any, given: list[Value]) -> Value:
-    return _reshaped(graph, given[0], _shape(equation.outvars[0]))
-
-
-def _reshaped(graph: Graph, value: Value, shape: tuple[int, ...]) -> Value:
-    varying = [graph.is_varying((size,)) for size in shape]
-    if sum(varying) == 1 and 0 not in shape:
-        target: Value = _integers(*(-1 if v else s for s, v in zip(shape, varying, strict=True)))
-    else:
-        target = graph.shape(shape)
-    return graph.add("Reshape", value, target)
+    return reshaped(graph, given[0], shape_of(equation.outvars[0]))
 
 
 def _broadcast(graph: Graph, equation: Any, given: list[Value]) -> Value:
-    shape, axes = _shape(equation.outvars[0]), equation.params["broadcast_dimensions"]
-    own = _shape(equation.invars[0])
+    shape, axes = shape_of(equation.outvars[0]), equation.params["broadcast_dimensions"]
+    own = shape_of(equation.invars[0])
     thin = [1] * len(shape)
     for axis, size in zip(axes, own, strict=True):
         thin[axis] = size
     value = given[0]
     if tuple(thin) != own:
-        value = _reshaped(graph, value, tuple(thin))
+        value = reshaped(graph, value, tuple(thin))
     return value if tuple(thin) == shape else graph.add("Expand", value, graph.shape(shape))
 
 
@@ -73,23 +55,23 @@ def _transpose(graph: Graph, equation: Any, given: list[Value]) -> Value:
 
 
 def _cast(graph: Graph, equation: Any, given: list[Value]) -> Value:
-    return graph.add("Cast", given[0], to=_code(equation.params["new_dtype"]))
+    return graph.add("Cast", given[0], to=code_of(equation.params["new_dtype"]))
 
 
 def _select(graph: Graph, equation: Any, given: list[Value]) -> Value:
     which, *cases = given
-    if len(cases) != 2 or _dtype(equation.invars[0]).kind != "b":
+    if len(cases) != 2 or dtype_of(equation.invars[0]).kind != "b":
         raise InputError("format = onnx; the model selects among several: use --format stablehlo")
     return graph.add("Where", which, cases[1], cases[0])
 
 
 def _clamp(graph: Graph, equation: Any, given: list[Value]) -> Value:
     low, value, high = given
-    return graph.add("Min", graph.add("Max", value, low), high)
+    return clamped(graph, value, low, high)
 
 
 def _power(graph: Graph, equation: Any, given: list[Value]) -> Value:
-    exponent = np.array(equation.params["y"], _dtype(equation.invars[0]))
+    exponent = np.array(equation.params["y"], dtype_of(equation.invars[0]))
     return graph.add("Pow", given[0], exponent)
 
 
@@ -102,13 +84,35 @@ def _reciprocal_root(graph: Graph, equation: Any, given: list[Value]) -> Value:
 
 
 def _expm1(graph: Graph, equation: Any, given: list[Value]) -> Value:
-    one = np.ones((), _dtype(equation.invars[0]))
+    one = np.ones((), dtype_of(equation.invars[0]))
     return graph.add("Sub", graph.add("Exp", given[0]), one)
 
 
 def _log1p(graph: Graph, equation: Any, given: list[Value]) -> Value:
-    one = np.ones((), _dtype(equation.invars[0]))
+    one = np.ones((), dtype_of(equation.invars[0]))
     return graph.add("Log", graph.add("Add", given[0], one))
+
+
+def _complementary_error(graph: Graph, equation: Any, given: list[Value]) -> Value:
+    one = np.ones((), dtype_of(equation.invars[0]))
+    return graph.add("Sub", one, graph.add("Erf", given[0]))
+
+
+def _is_finite(graph: Graph, equation: Any, given: list[Value]) -> Value:
+    either = graph.add("Or", graph.add("IsInf", given[0]), graph.add("IsNaN", given[0]))
+    return graph.add("Not", either)
+
+
+def _remainder(graph: Graph, equation: Any, given: list[Value]) -> Value:
+    return graph.add("Mod", *given, fmod=1)  # with the sign of what is divided
+
+
+def _bits(operator: str) -> Operator:
+    def combine(graph: Graph, equation: Any, given: list[Value]) -> Value:
+        is_logical = dtype_of(equation.invars[0]).kind == "b"
+        return graph.add(operator if is_logical else f"Bitwise{operator}", *given)
+
+    return combine
 
 
 def _round(graph: Graph, equation: Any, given: list[Value]) -> Value:
@@ -119,11 +123,11 @@ def _round(graph: Graph, equation: Any, given: list[Value]) -> Value:
 
 def _reduction(operator: str) -> Operator:
     def reduce(graph: Graph, equation: Any, given: list[Value]) -> Value:
-        axes = _integers(*equation.params["axes"])
+        axes = integers(*equation.params["axes"])
         value = given[0]
-        if _dtype(equation.invars[0]).kind == "b":
-            value = graph.add("Cast", value, to=_code(np.int32))
-            return graph.add("Cast", graph.add(operator, value, axes, keepdims=0), to=_code(bool))
+        if dtype_of(equation.invars[0]).kind == "b":
+            value = graph.add("Cast", value, to=code_of(np.int32))
+            return graph.add("Cast", graph.add(operator, value, axes, keepdims=0), to=code_of(bool))
         return graph.add(operator, value, axes, keepdims=0)
 
     return reduce
@@ -133,19 +137,18 @@ def _arg(operator: str) -> Operator:
     def find(graph: Graph, equation: Any, given: list[Value]) -> Value:
         (axis,) = equation.params["axes"]
         found = graph.add(operator, given[0], axis=axis, keepdims=0)
-        return graph.add("Cast", found, to=_code(equation.params["index_dtype"]))
+        return graph.add("Cast", found, to=code_of(equation.params["index_dtype"]))
 
     return find
 
 
 def _iota(graph: Graph, equation: Any, given: list[Value]) -> Value:
-    shape, axis = _shape(equation.outvars[0]), equation.params["dimension"]
-    end = graph.add("Squeeze", graph.shape(shape[axis : axis + 1]), _integers(0))
-    line = graph.add("Range", np.array(0, np.int64), end, np.array(1, np.int64))
-    line = graph.add("Cast", line, to=_code(equation.params["dtype"]))
+    shape, axis = shape_of(equation.outvars[0]), equation.params["dimension"]
+    line = numbered(graph, shape[axis])
+    line = graph.add("Cast", line, to=code_of(equation.params["dtype"]))
     thin = [1] * len(shape)
     thin[axis] = shape[axis]
-    return graph.add("Expand", _reshaped(graph, line, tuple(thin)), graph.shape(shape))
+    return graph.add("Expand", reshaped(graph, line, tuple(thin)), graph.shape(shape))
 
 
 def _concatenate(graph: Graph, equation: Any, given: list[Value]) -> Value:
@@ -154,12 +157,12 @@ def _concatenate(graph: Graph, equation: Any, given: list[Value]) -> Value:
 
 def _stack(graph: Graph, equation: Any, given: list[Value]) -> Value:
     axis = equation.params["axis"]
-    thick = [graph.add("Unsqueeze", value, _integers(axis)) for value in given]
+    thick = [graph.add("Unsqueeze", value, integers(axis)) for value in given]
     return graph.add("Concat", *thick, axis=axis)
 
 
 def _slice(graph: Graph, equation: Any, given: list[Value]) -> Value:
-    params, shape = equation.params, _shape(equation.invars[0])
+    params, shape = equation.params, shape_of(equation.invars[0])
     strides = params["strides"] or (1,) * len(shape)
     parts = zip(params["start_indices"], params["limit_indices"], strides, shape, strict=True)
     cut = [
@@ -169,14 +172,14 @@ def _slice(graph: Graph, equation: Any, given: list[Value]) -> Value:
     ]
     if not cut:
         return given[0]
-    axes, starts, stops, strides = (_integers(*column) for column in zip(*cut, strict=True))
+    axes, starts, stops, strides = (integers(*column) for column in zip(*cut, strict=True))
     return graph.add("Slice", given[0], starts, stops, axes, strides)
 
 
 def _split(graph: Graph, equation: Any, given: list[Value]) -> list[Value]:
-    axis, start, parts = _integers(equation.params["axis"]), 0, []
+    axis, start, parts = integers(equation.params["axis"]), 0, []
     for size in equation.params["sizes"]:
-        bounds = _integers(start), _integers(start + size)
+        bounds = integers(start), integers(start + size)
         parts.append(graph.add("Slice", given[0], *bounds, axis))
         start += size
     return parts
@@ -184,14 +187,17 @@ def _split(graph: Graph, equation: Any, given: list[Value]) -> list[Value]:
 
 def _pad(graph: Graph, equation: Any, given: list[Value]) -> Value:
     value, filling = given
-    shape = list(_shape(equation.invars[0]))
+    shape = list(shape_of(equation.invars[0]))
+    if isinstance(filling, np.ndarray):
+        filling = np.real(filling)  # of complex numbers, both parts are filled with it
     for axis, (_, _, interior) in enumerate(equation.params["padding_config"]):
         if interior:
             value, shape = _spread(graph, value, shape, axis, interior, filling)
     edges = [(low, high) for low, high, _ in equation.params["padding_config"]]
     if any(max(pair) > 0 for pair in edges):
         ends = [max(low, 0) for low, _ in edges] + [max(high, 0) for _, high in edges]
-        value = graph.add("Pad", value, _integers(*ends), filling)
+        axes = integers(*range(len(edges)))
+        value = graph.add("Pad", value, integers(*ends), filling, axes)
     cropped = [
         (axis, -min(low, 0), min(high, 0) or np.iinfo(np.int64).max)
         for axis, (low, high) in enumerate(edges)
@@ -199,7 +205,7 @@ def _pad(graph: Graph, equation: Any, given: list[Value]) -> Value:
     ]
     if not cropped:
         return value
-    axes, starts, stops = (_integers(*column) for column in zip(*cropped, strict=True))
+    axes, starts, stops = (integers(*column) for column in zip(*cropped, strict=True))
     return graph.add("Slice", value, starts, stops, axes)
 
 
@@ -207,25 +213,25 @@ def _spread(
     graph: Graph, value: Value, shape: list[int], axis: int, interior: int, filling: Value
 ) -> tuple[Value, list[int]]:
     """Puts values between those along an axis."""
-    value = graph.add("Unsqueeze", value, _integers(axis + 1))
+    value = graph.add("Unsqueeze", value, integers(axis + 1))
     ends = [0] * 2 * (len(shape) + 1)
     ends[len(shape) + 1 + axis + 1] = interior
-    value = graph.add("Pad", value, _integers(*ends), filling)
+    value = graph.add("Pad", value, integers(*ends), filling)
     wide = [*shape]
     wide[axis] *= interior + 1
-    value = _reshaped(graph, value, tuple(wide))
-    stop = _integers(wide[axis] - interior)
+    value = reshaped(graph, value, tuple(wide))
+    stop = integers(wide[axis] - interior)
     wide[axis] -= interior
-    return graph.add("Slice", value, _integers(0), stop, _integers(axis)), wide
+    return graph.add("Slice", value, integers(0), stop, integers(axis)), wide
 
 
 def _product(graph: Graph, equation: Any, given: list[Value]) -> Value:
     """A product over any axes: one of matrices where it is one, else an Einsum."""
     (left_over, right_over), (left_batch, right_batch) = equation.params["dimension_numbers"]
-    left, right = (len(_shape(atom)) for atom in equation.invars)
+    left, right = (len(shape_of(atom)) for atom in equation.invars)
     given = [
-        graph.add("Cast", value, to=_code(_dtype(equation.outvars[0])))
-        if _dtype(atom) != _dtype(equation.outvars[0])
+        graph.add("Cast", value, to=code_of(dtype_of(equation.outvars[0])))
+        if dtype_of(atom) != dtype_of(equation.outvars[0])
         else value
         for value, atom in zip(given, equation.invars, strict=True)
     ]
@@ -252,17 +258,17 @@ def _convolution(graph: Graph, equation: Any, given: list[Value]) -> Value:
         else value.transpose(order)
         for value, order in zip(given, (numbers.lhs_spec, numbers.rhs_spec), strict=True)
     )  # fmt: skip
-    shape = [_shape(equation.invars[0])[axis] for axis in numbers.lhs_spec]
-    zero = np.zeros((), _dtype(equation.invars[0]))
+    shape = [shape_of(equation.invars[0])[axis] for axis in numbers.lhs_spec]
+    zero = np.zeros((), dtype_of(equation.invars[0]))
     for axis, times in enumerate(params["lhs_dilation"], 2):
         if times > 1:
             image, shape = _spread(graph, image, shape, axis, times - 1, zero)
     padding = params["padding"]
     if min(min(pair) for pair in padding) < 0:
-        starts = _integers(*(max(-low, 0) for low, _ in padding))
+        starts = integers(*(max(-low, 0) for low, _ in padding))
         sizes = zip(shape[2:], padding, strict=True)
-        stops = _integers(*(size + min(high, 0) for size, (_, high) in sizes))
-        axes = _integers(*range(2, len(shape)))
+        stops = integers(*(size + min(high, 0) for size, (_, high) in sizes))
+        axes = integers(*range(2, len(shape)))
         image = graph.add("Slice", image, starts, stops, axes)
     ends = [max(low, 0) for low, _ in padding] + [max(high, 0) for _, high in padding]
     y = graph.add(
@@ -278,24 +284,6 @@ def _convolution(graph: Graph, equation: Any, given: list[Value]) -> Value:
     return graph.add("Transpose", y, perm=back.tolist())
 
 
-def _gather(graph: Graph, equation: Any, given: list[Value]) -> Value:
-    """Takes whole slices along one axis, as `jnp.take` and table[rows] do."""
-    params, shape = equation.params, _shape(equation.invars[0])
-    numbers, sizes = params["dimension_numbers"], params["slice_sizes"]
-    axis = numbers.start_index_map[0] if len(numbers.start_index_map) == 1 else -1
-    whole = tuple(1 if place == axis else size for place, size in enumerate(shape))
-    rows = len(_shape(equation.invars[1])) - 1
-    offsets = tuple(range(axis)) + tuple(range(axis + rows, len(shape) - 1 + rows))
-    plain = numbers.collapsed_slice_dims == (axis,) and tuple(sizes) == whole
-    if axis < 0 or not plain or tuple(numbers.offset_dims) != offsets:
-        raise InputError("format = onnx; the model gathers in a way that the conversion lacks")
-    index = _reshaped(graph, given[1], _shape(equation.invars[1])[:-1])
-    # Both clamp and fill leave indices in range as they are; ONNX refuses others.
-    most = np.array(shape[axis] - 1, _dtype(equation.invars[1]))
-    index = _clamp(graph, equation, [np.zeros_like(most), index, most])
-    return graph.add("Gather", given[0], index, axis=axis)
-
-
 def _cumulative_sum(graph: Graph, equation: Any, given: list[Value]) -> Value:
     axis = np.array(equation.params["axis"], np.int64)
     return graph.add("CumSum", given[0], axis, reverse=int(equation.params["reverse"]))
@@ -306,13 +294,16 @@ _PLAIN = {
     "min": "Min", "pow": "Pow", "neg": "Neg", "abs": "Abs", "sign": "Sign", "exp": "Exp",
     "log": "Log", "sqrt": "Sqrt", "tanh": "Tanh", "logistic": "Sigmoid", "erf": "Erf",
     "floor": "Floor", "ceil": "Ceil", "sin": "Sin", "cos": "Cos", "eq": "Equal", "lt": "Less",
-    "le": "LessOrEqual", "gt": "Greater", "ge": "GreaterOrEqual", "and": "And", "or": "Or",
-    "not": "Not",
+    "le": "LessOrEqual", "gt": "Greater", "ge": "GreaterOrEqual",
 }  # fmt: skip
 OPERATORS: dict[str, Operator] = {
     **{name: _plain(operator) for name, operator in _PLAIN.items()},
+    **CONTROL,
+    **FOURIER,
+    **INDEXING,
     **dict.fromkeys(("copy", "copy_p", "stop_gradient", "optimization_barrier"), _same),
     **dict.fromkeys(("sharding_constraint", "pvary"), _same),
+    "and": _bits("And"),
     "argmax": _arg("ArgMax"),
     "argmin": _arg("ArgMin"),
     "broadcast_in_dim": _broadcast,
@@ -322,19 +313,23 @@ OPERATORS: dict[str, Operator] = {
     "convert_element_type": _cast,
     "cumsum": _cumulative_sum,
     "dot_general": _product,
+    "erfc": _complementary_error,
     "expand_dims": _reshape,
     "expm1": _expm1,
-    "gather": _gather,
     "integer_pow": _power,
     "iota": _iota,
+    "is_finite": _is_finite,
     "log1p": _log1p,
     "ne": _negated("Equal"),
+    "not": _bits("Not"),
+    "or": _bits("Or"),
     "pad": _pad,
     "reduce_and": _reduction("ReduceMin"),
     "reduce_max": _reduction("ReduceMax"),
     "reduce_min": _reduction("ReduceMin"),
     "reduce_or": _reduction("ReduceMax"),
     "reduce_sum": _reduction("ReduceSum"),
+    "rem": _remainder,
     "reshape": _reshape,
     "round": _round,
     "rsqrt": _reciprocal_root,

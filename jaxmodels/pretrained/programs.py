@@ -1,6 +1,6 @@
 """Functions of a trained model, and the folder in which other programs find them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
@@ -17,6 +17,7 @@ from jaxmodels.ops.portable import portable
 
 BATCH = "batch"  # the name of the axis of examples, of which there may be any number
 FACTS = "program.json"
+FORMATS = ("stablehlo", "onnx", "saved_model")
 
 Arrays = Mapping[str, Array]
 Run = Callable[[PyTree, Arrays], Arrays]
@@ -57,14 +58,10 @@ def exports_of(
     from jaxmodels.pretrained.saved_model import write_saved_model
     from jaxmodels.pretrained.stablehlo import write_stablehlo
 
-    writers: dict[str, Writer] = {
-        "stablehlo": write_stablehlo,
-        "onnx": write_onnx,
-        "saved_model": write_saved_model,
-    }
+    writers: Sequence[Writer] = (write_stablehlo, write_onnx, write_saved_model)
     return {
         name: partial(_export, programs, facts, beside, name, writer)
-        for name, writer in writers.items()
+        for name, writer in zip(FORMATS, writers, strict=True)
     }
 
 

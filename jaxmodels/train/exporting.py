@@ -19,11 +19,7 @@ def export(experiment: Experiment, config: Config, folder: RunFolder) -> str:
     """
     run = config.run
     if run.format not in experiment.exports:
-        having = ", ".join(experiment.exports)
-        expected = f": --format {having}" if having else "; expected `exports` in its Experiment"
-        raise InputError(
-            f"format = {run.format}; {config.experiment} exports {having or 'nothing'}{expected}"
-        )
+        raise InputError(_without(run.format, config.experiment, list(experiment.exports)))
     if not run.output:
         raise InputError("output = None; expected a folder or file to make, --output PATH")
     output = Path(run.output).expanduser()
@@ -33,3 +29,18 @@ def export(experiment: Experiment, config: Config, folder: RunFolder) -> str:
     step, state = restored_of(Trainer(experiment, config, folder))
     experiment.exports[run.format](state, output)
     return f"step={step} format={run.format} output={output} workdir={folder.path}"
+
+
+def _without(wanted: str, name: str, having: list[str]) -> str:
+    """Says which formats an experiment has instead of one, and why."""
+    if not having:
+        return f"format = {wanted}; {name} exports nothing; expected `exports` in its Experiment"
+    why = _REASONS.get(wanted, "")
+    formats = ", ".join(having)
+    return f"format = {wanted}; {name} exports {formats}{why}: --format {' or '.join(having)}"
+
+
+_REASONS = {
+    "safetensors": ", since no other library has published names of its model",
+    "keras": ", since Keras has no network of its kind here",
+}

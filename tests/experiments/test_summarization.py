@@ -121,6 +121,9 @@ def test_other_documents_are_evaluated_and_lines_of_a_file_summarized(tmp_path, 
     lines = [json.loads(line) for line in output.read_text().splitlines()]
     assert lines[0].keys() == {"input", "output"} and isinstance(lines[0]["output"], str)
     assert [("error" in line) for line in lines] == [False, True, True]
+    assert run(workdir=workdir, mode="export", output=tmp_path / "out") == 2
+    told = "exports stablehlo, onnx, saved_model, since no other library has published names"
+    assert told in capsys.readouterr().err
 
 
 def test_what_makes_no_sense_is_refused(tmp_path, capsys):

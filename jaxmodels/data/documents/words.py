@@ -17,7 +17,7 @@ from jaxtyping import Int
 
 PADDING, UNKNOWN, START, END = range(4)
 _OWN = 4  # tokens that are no words
-_WORD = re.compile(r"\d+(?:[.,:]\d+)+|\w+(?:[-'’./]\w+)*|[^\w\s]")
+WORD = re.compile(r"\d+(?:[.,:]\d+)+|\w+(?:[-'’./]\w+)*|[^\w\s]")
 _NO_SPACE_BEFORE = frozenset(".,;:!?)]}%’”")
 _NO_SPACE_AFTER = frozenset("([{“‘$#")
 
@@ -26,7 +26,7 @@ Words = Sequence[str]
 
 def words_of(text: str, lower: bool = False) -> list[str]:
     """Divides a text into words, numbers and marks."""
-    return _WORD.findall(text.lower() if lower else text)
+    return WORD.findall(text.lower() if lower else text)
 
 
 def joined(words: Iterable[str]) -> str:

@@ -108,9 +108,9 @@ class GroupNorm(nn.Module):
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         # Moments of channels first: a CPU adds up along the last axis but one faster.
         moments = jnp.stack([jnp.mean(wide, (1, 2)), jnp.mean(jnp.square(wide), (1, 2))])
-        grouped = jnp.mean(moments.reshape(2, len(x), self.groups, -1), axis=-1, keepdims=True)
-        grouped = jnp.broadcast_to(grouped, (2, len(x), self.groups, channels // self.groups))
-        mean, square = grouped.reshape(2, len(x), channels)
+        grouped = jnp.mean(moments.reshape(2, x.shape[0], self.groups, -1), axis=-1, keepdims=True)
+        grouped = jnp.broadcast_to(grouped, (2, x.shape[0], self.groups, channels // self.groups))
+        mean, square = grouped.reshape(2, x.shape[0], channels)
         # Rounding may leave a tiny negative number where the variance is zero.
         variance = jnp.maximum(square - jnp.square(mean), 0)
         scale = self.param("scale", nn.initializers.ones, (channels,))
