@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar, get_type_hints
 
 import tyro
@@ -131,8 +132,13 @@ def flags_of(config: Config) -> dict[str, Flag]:
     return {flag.name: flag for flag in _walk(config, ())}
 
 
+@cache
+def _hints_of(section: type) -> dict[str, Any]:
+    return get_type_hints(section, include_extras=True)
+
+
 def _walk(section: Any, path: tuple[str, ...]) -> Iterator[Flag]:
-    hints = get_type_hints(type(section), include_extras=True)
+    hints = _hints_of(type(section))
     for field in dataclasses.fields(section):
         value = getattr(section, field.name)
         if not dataclasses.is_dataclass(value):
@@ -182,7 +188,7 @@ def _with_flag(config: C, name: str, value: Any) -> C:
     for path, options in _all_options(config, ()):
         model, _, option = name.partition(".")
         if model == path[-1] and option in {field.name for field in dataclasses.fields(options)}:
-            hint = get_type_hints(type(options), include_extras=True)[option]
+            hint = _hints_of(type(options))[option]
             return _replaced(config, (*path, option), fit(name, value, hint))
     raise InputError(f"unknown flag '{name}'{closest(name, known)}")
 
@@ -238,9 +244,13 @@ def from_json(config_class: type[Config], values: dict[str, Any]) -> Config:
       InputError: a value of another type.
     """
     config = config_class()
-    for name in sorted(values, key=lambda name: name != "model"):
-        if name in flags_of(config):
-            config = _with_flag(config, name, values[name])
+    # The model decides which options are flags.
+    for names in (["model"], [name for name in values if name != "model"]):
+        known = flags_of(config)
+        for name in names:
+            if name in values and name in known:
+                value = fit(name, values[name], known[name].kind)
+                config = _replaced(config, known[name].path, value)
     return config
 
 

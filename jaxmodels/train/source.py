@@ -146,7 +146,7 @@ def _imports(path: Path, name: str) -> frozenset[str]:
 
 def _imported(path: Path, name: str) -> Iterator[str]:
     package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
-    for node in ast.walk(_tree(path)):
+    for node in _statements(_tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -154,6 +154,16 @@ def _imported(path: Path, name: str) -> Iterator[str]:
             module = ".".join([*above, *(node.module or "").split(".")]).strip(".")
             yield module
             yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+            inner = getattr(node, name, None)
+            waiting += inner if isinstance(inner, list) else []
 
 
 @functools.cache
@@ -196,20 +206,35 @@ def _normal(text: str) -> str:
         return text
 
 
-def _dump(node: object) -> str:
+def _dump(tree: ast.AST) -> str:
     """Writes a syntax tree as text, without positions, docstrings and empty fields, since which
     empty fields there are depends on the version of Python."""
-    if isinstance(node, ast.AST):
-        fields = [(name, value) for name, value in ast.iter_fields(node) if value not in (None, [])]
-        return f"{type(node).__name__}({','.join(f'{n}={_dump(v)}' for n, v in fields)})"
-    if isinstance(node, list):
-        return f"[{','.join(_dump(part) for part in node if not _is_docstring(part))}]"
-    return repr(node)
+    text: list[str] = []
+    # Text, or what is yet to be written. This is no recursion, since every start waits for it.
+    waiting: list[str | ast.AST | list] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, str):
+            text.append(node)
+        elif isinstance(node, ast.AST):
+            text.append(f"{type(node).__name__}(")
+            waiting.append(")")
+            for name in reversed(node._fields):
+                value = getattr(node, name, None)
+                if value is not None and value != []:
+                    waiting += ",", _unwritten(value), f"{name}="
+        else:
+            text.append("[")
+            waiting.append("]")
+            for part in reversed(node):
+                if not (isinstance(part, ast.Expr) and _is_text(part.value)):
+                    waiting += ",", _unwritten(part)
+    return "".join(text)
 
 
-def _is_docstring(node: object) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
+def _unwritten(value: object) -> str | ast.AST | list:
+    return value if isinstance(value, (ast.AST, list)) else repr(value)
+
+
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)

@@ -1,7 +1,6 @@
 """Prediction: the command line and a notebook say the same of the same pictures."""
 
 import csv
-import io
 import itertools
 import json
 import math
@@ -100,11 +99,13 @@ def test_a_table_has_the_same_predictions(digits, tmp_path, capsys):
         for name, probability in line["probabilities"].items():
             assert float(row[f"probabilities.{name}"]) == probability
     found = [[], [[1.0, 2, 3, 4]], [[1.0, 2, 3, 4], [0, 0, 1, 1]]]
-    write_table(
-        table := io.BytesIO(),
-        [{"boxes": b, "labels": ["cat"] * len(b), "scores": [0.5] * len(b)} for b in found],
-    )
-    rows = list(csv.DictReader(io.StringIO(table.getvalue().decode())))
+    with open(tmp_path / "boxes.csv", "wb") as table:
+        write_table(
+            table,
+            [{"boxes": b, "labels": ["cat"] * len(b), "scores": [0.5] * len(b)} for b in found],
+        )
+    with open(tmp_path / "boxes.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
     assert [(json.loads(row["boxes"] or "[]"), row["labels"]) for row in rows] == list(
         zip(found, ["", "cat", "cat;cat"])
     )

@@ -53,7 +53,7 @@ def test_a_file_of_tagged_words_to_a_file_of_tags(tmp_path, capsys):
     assert "count=3 failed=1" in capsys.readouterr().out
     lines = [json.loads(line) for line in output.read_text().splitlines()]
     assert lines[0]["input"] == "we met Boris 3" and lines[0]["tags"] == ["O", "O", "B-PER", "O"]
-    assert lines[1]["error"] == "has no word"
+    assert lines[1]["error"] == "has no visible character"
     assert lines[2]["entities"] == [{"kind": "LOC", "start": 3, "end": 5}]
     # Other sentences with these tags.
     other = write(tmp_path / "other.jsonl", [(["we", "met", "Anna"], ["O", "O", "B-LOC"])])

@@ -7,7 +7,7 @@ import pytest
 from flax import linen as nn
 
 from jaxmodels.models.flow_speech import FlowSpeech, FlowSpeechConfig, Spoken
-from jaxmodels.objectives.flow_matching import FlowMatching
+from jaxmodels.objectives.flow_matching import FlowMatching, normal_frames
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.protocol import example_keys
 from tests.ops.compiling import quick_jit
@@ -49,7 +49,7 @@ def test_the_true_velocity_has_no_loss_and_leads_from_noise_to_data():
     np.testing.assert_allclose(list(scores.values()), 0, atol=1e-5)
     keys = example_keys(key, jnp.arange(5))
     made, count = quick_jit(
-        lambda keys: flow.generate(state, batch()["spoken"], FRAMES, keys, BANDS)
+        lambda keys: flow.generate(state, batch()["spoken"], normal_frames(keys, (FRAMES, BANDS)))
     )(keys)
     assert count.tolist() == [4] * 5
     np.testing.assert_allclose(made, 2, atol=0.05)
@@ -111,7 +111,7 @@ def test_the_network_learns_two_words_of_two_voices():
     state = quick_jit(train)(state)
     keys = example_keys(key, jnp.arange(4))
     made, found = quick_jit(
-        lambda keys: flow.generate(state, given["spoken"], FRAMES, keys, BANDS)
+        lambda keys: flow.generate(state, given["spoken"], normal_frames(keys, (FRAMES, BANDS)))
     )(keys)
     assert found.tolist() == count.tolist()
     for row, size in enumerate(count.tolist()):
