@@ -49,6 +49,7 @@ def _of_vae(run, output, *flags):
     return _sampled(vae, vae.VAEConfig, run, output, *flags)
 
 
+@pytest.mark.slow
 def test_a_gan_draws_one_class_from_the_latents_of_the_others(gan_run, tmp_path):
     usual = _of_gan(gan_run, tmp_path / "usual.npz", "--count 20")
     sevens = _of_gan(gan_run, tmp_path / "sevens.npz", "--count 20 --label 7")
@@ -74,6 +75,7 @@ def test_rows_go_from_one_latent_to_another(gan_run, tmp_path):
         assert np.abs(chain[place].astype(int) - ends[end]).max() <= 1
 
 
+@pytest.mark.slow
 def test_samples_are_written_as_a_folder_of_pictures(gan_run, tmp_path, capsys):
     arrays = _of_gan(gan_run, tmp_path / "samples.npz", "--count 4 --label 2")
     _of_gan(gan_run, tmp_path / "samples", "--count 4 --label 2")

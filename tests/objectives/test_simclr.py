@@ -179,7 +179,7 @@ def _trained(devices, parallel):
 
 
 @needs_8
-@pytest.mark.parametrize("parallel", [slow("jit"), "pmap"])
+@pytest.mark.parametrize("parallel", list(map(slow, ("jit", "pmap"))))
 def test_eight_devices_give_what_one_gives(parallel):
     one, eight = _trained(1, "jit"), _trained(8, parallel)
     assert one[0]["step"] == STEPS
