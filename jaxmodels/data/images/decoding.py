@@ -1,6 +1,7 @@
 """Decoding of picture files (PNG, JPEG, BMP, WebP, ...) to arrays."""
 
 import os
+import struct
 from threading import Lock
 
 import numpy as np
@@ -9,7 +10,7 @@ from jaxtyping import Shaped
 from jaxmodels.data.dataset import BadRecord
 from jaxmodels.data.images.orientation import UPRIGHT, orientation_of, upright
 
-_JPEG = b"\xff\xd8"
+_JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 _MOST_PIXELS = 2**27
 
 _lock = Lock()
@@ -79,6 +80,8 @@ def decode_with(encoded: bytes, flags: int) -> Shaped[np.ndarray, "height width 
     cv2 = opencv()
     if not encoded:
         raise BadRecord("is empty")
+    if encoded[:8] == _PNG:
+        _require_whole_chunks(encoded)
     try:
         image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
     except cv2.error as error:  # too many pixels, say
@@ -86,6 +89,21 @@ def decode_with(encoded: bytes, flags: int) -> Shaped[np.ndarray, "height width 
     if image is None:
         raise BadRecord("cannot be decoded as an image")
     return image
+
+
+def _require_whole_chunks(encoded: bytes) -> None:
+    """Raises BadRecord for a PNG whose chunks are longer than it is: the library would ask for as
+    much memory as a damaged length says, up to four gigabytes."""
+    at = len(_PNG)
+    while at + 8 <= len(encoded):
+        length, kind = struct.unpack_from(">I4s", encoded, at)
+        if kind == b"IEND":
+            return
+        at += 12 + length  # with the length, the kind and a checksum
+        if at > len(encoded):
+            raise BadRecord(
+                f"is cut or damaged: a chunk ends {at - len(encoded):,} bytes behind the file"
+            )
 
 
 def _in_rgb_order(image: np.ndarray) -> np.ndarray:

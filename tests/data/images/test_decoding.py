@@ -115,3 +115,13 @@ def test_broken_files_are_bad_records(kind):
 def test_other_channels_are_bad_records(has, expected):
     with pytest.raises(BadRecord, match=f"has {has} channels; expected {expected}"):
         decode_image(_file(_smooth(has), "PNG"), expected)
+
+
+def test_a_damaged_length_in_a_png_is_no_reason_for_gigabytes():
+    encoded = bytearray(_file(_smooth(3), "PNG"))
+    for cut in (bytes(encoded[:-40]), bytes(encoded[:20])):
+        with pytest.raises(BadRecord, match="is cut or damaged|cannot be decoded"):
+            decode_image(cut)
+    encoded[33:35] = b"\xff\xff"  # of the chunk of pixels
+    with pytest.raises(BadRecord, match=r"is cut or damaged: a chunk ends 4,\d+,\d+,\d+ bytes"):
+        decode_image(bytes(encoded))
