@@ -80,8 +80,8 @@ def decode_with(encoded: bytes, flags: int) -> Shaped[np.ndarray, "height width 
     cv2 = opencv()
     if not encoded:
         raise BadRecord("is empty")
-    if encoded[:8] == _PNG:
-        _require_whole_chunks(encoded)
+    if encoded[:8] == _PNG and _is_cut(encoded):
+        raise BadRecord("cannot be decoded as an image")
     try:
         image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
     except cv2.error as error:  # too many pixels, say
@@ -91,19 +91,16 @@ def decode_with(encoded: bytes, flags: int) -> Shaped[np.ndarray, "height width 
     return image
 
 
-def _require_whole_chunks(encoded: bytes) -> None:
-    """Raises BadRecord for a PNG whose chunks are longer than it is: the library would ask for as
-    much memory as a damaged length says, up to four gigabytes."""
+def _is_cut(encoded: bytes) -> bool:
+    """Whether a chunk of a PNG ends behind the file: the library would ask for as much memory as a
+    damaged length says, up to four gigabytes."""
     at = len(_PNG)
     while at + 8 <= len(encoded):
         length, kind = struct.unpack_from(">I4s", encoded, at)
         if kind == b"IEND":
-            return
+            return False
         at += 12 + length  # with the length, the kind and a checksum
-        if at > len(encoded):
-            raise BadRecord(
-                f"is cut or damaged: a chunk ends {at - len(encoded):,} bytes behind the file"
-            )
+    return at > len(encoded)
 
 
 def _in_rgb_order(image: np.ndarray) -> np.ndarray:
