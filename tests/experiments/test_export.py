@@ -114,8 +114,9 @@ def test_a_vae_leaves_as_encoder_and_decoder(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_gan_leaves_as_its_generator(tmp_path):
+def test_a_gan_leaves_as_its_generator(judge, tmp_path):
     words = f"{RUN} --model dcgan --width 4 --samples 10 --latent-size 4 --neighbours 2"
+    words += f" --judge {judge}"
     assert _main(gan, words, tmp_path / "run") == 0
     run = load_run(tmp_path / "run")
     latents = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)

@@ -241,13 +241,13 @@ class Case:
     def _warm(self, who: str) -> Iterator[None]:
         """Keeps compiled programs from call to call, and draws no pictures."""
 
-        def trainer_of(experiment, config, folder):
+        def trainer_of(experiment, config, folder, mirror=None):
             key = who, id(experiment), repr(configure(config, workdir="", overwrite=False))
             if key not in self._trainers:
                 self._trainers[key] = Trainer(experiment, config, folder)
                 self._trainers[key].program.compile()
             trainer = self._trainers[key]
-            trainer.folder, trainer.config = folder, config
+            trainer.folder, trainer.config, trainer.mirror = folder, config, mirror
             return trainer
 
         Trainer = loop.Trainer
