@@ -118,13 +118,18 @@ def append_line(path: Path, value: dict) -> None:
 def read_lines(path: Path) -> list[dict]:
     """Reads the objects of a file of JSON lines; leaves out a line that is no complete object,
     such as the last one after a kill."""
-    try:
+    return list(each_line(path))
+
+
+def each_line(path: Path) -> Iterator[dict]:
+    """Yields what `read_lines` returns, one at a time: those of a long run fill much memory."""
+    with contextlib.suppress(OSError):
         if not stat.S_ISREG(path.stat().st_mode):
-            return []
-        texts = path.read_bytes().splitlines(keepends=True)
-    except OSError:
-        return []
-    return [line for text in texts if text.endswith(b"\n") and (line := parse_line(text))]
+            return
+        with open(path, "rb") as file:
+            for text in file:
+                if text.endswith(b"\n") and (line := parse_line(text)):
+                    yield line
 
 
 def parse_line(text: bytes) -> dict | None:

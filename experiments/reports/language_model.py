@@ -21,10 +21,8 @@ SCORES = {
     ),
 }
 _LARGEST_EXPONENT = 700  # of a number of 64 bits
-_SHOWN, _BEGINNING = (
-    4,
-    16,
-)  # texts that are written, and tokens of a document that each goes on from
+_SHOWN = 4  # texts that are written
+_BEGINNING = 16  # tokens of a document that each goes on from
 
 
 def report(

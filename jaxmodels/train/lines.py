@@ -5,11 +5,12 @@ import hashlib
 import json
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from jaxmodels.errors import InputError
-from jaxmodels.files import append_text, read_lines, sync, write_atomically
+from jaxmodels.files import append_text, each_line, sync, write_atomically
 from jaxmodels.run_record import is_step
 
 
@@ -55,14 +56,18 @@ class Lines:
 
     def restore_until(self, step: int) -> None:
         """Keeps the lines up to a step, for a checkpoint that does not know its lines."""
-        kept = [json.dumps(line) + "\n" for line in self.read() if _is_until(line, step)]
+        kept = [json.dumps(line) + "\n" for line in self.each() if _is_until(line, step)]
         content = "".join(kept).encode()
         self._replace(content)
         self._count, self._hash = len(kept), hashlib.sha256(content)
 
     def read(self) -> list[dict[str, Any]]:
         """All whole lines."""
-        return read_lines(self.path)
+        return list(self.each())
+
+    def each(self) -> Iterator[dict[str, Any]]:
+        """Yields all whole lines, one at a time."""
+        return each_line(self.path)
 
     def holds(self, count: int, digest: str) -> bool:
         """Whether the file begins with the lines that a checkpoint stands for."""

@@ -269,7 +269,11 @@ class RunFolder:
 
     def lines(self) -> list[dict]:
         """Reads the complete lines of metrics.jsonl."""
-        return [line for line in self.metrics.read() if is_line(line)]
+        return list(self.each_line())
+
+    def each_line(self) -> Iterator[dict]:
+        """Yields what `lines` returns, one at a time."""
+        return filter(is_line, self.metrics.each())
 
     def reports(self) -> dict[str, dict]:
         """Reads evaluation.json: a record by split."""
@@ -314,7 +318,7 @@ class RunFolder:
         sign = {"max": 1, "min": -1}[direction]
         scores = [
             (sign * line[name], line["step"])
-            for line in self.lines()
+            for line in self.each_line()
             if line["split"] == "validation" and line.get(name) is not None
         ]
         return max(scores, default=None)
@@ -322,7 +326,7 @@ class RunFolder:
     def summary(self, step: int) -> str:
         """Formats the last line on standard output, for scripts, of a run at a step."""
         parts = [f"step={step}"]
-        last = {line["split"]: line for line in self.lines() if line["split"] != "train"}
+        last = {line["split"]: line for line in self.each_line() if line["split"] != "train"}
         for split in ("test", "validation"):
             if split in last:
                 # A run that stopped between two evaluations has scores of an earlier step.

@@ -142,7 +142,7 @@ class Trainer:
 
     def result(self, state: State, step: int, trained: bool) -> Result:
         """Returns the outcome at a step, with the last scores in metrics.jsonl."""
-        lines = {line.pop("split"): line for line in self.folder.lines()}
+        lines = {line.pop("split"): line for line in self.folder.each_line()}
         scores = {
             split: {name: value for name, value in line.items() if name != "step"}
             for split, line in lines.items()

@@ -1,16 +1,16 @@
 """Decoding of picture files (PNG, JPEG, BMP, WebP, ...) to arrays."""
 
 import os
-import struct
 from threading import Lock
 
 import numpy as np
 from jaxtyping import Shaped
 
 from jaxmodels.data.dataset import BadRecord
+from jaxmodels.data.images.chunks import png_chunks
 from jaxmodels.data.images.orientation import UPRIGHT, orientation_of, upright
 
-_JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8"
 _MOST_PIXELS = 2**27
 
 _lock = Lock()
@@ -80,7 +80,7 @@ def decode_with(encoded: bytes, flags: int) -> Shaped[np.ndarray, "height width 
     cv2 = opencv()
     if not encoded:
         raise BadRecord("is empty")
-    if encoded[:8] == _PNG and _is_cut(encoded):
+    if _is_cut(encoded):
         raise BadRecord("cannot be decoded as an image")
     try:
         image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
@@ -94,13 +94,8 @@ def decode_with(encoded: bytes, flags: int) -> Shaped[np.ndarray, "height width 
 def _is_cut(encoded: bytes) -> bool:
     """Whether a chunk of a PNG ends behind the file: the library would ask for as much memory as a
     damaged length says, up to four gigabytes."""
-    at = len(_PNG)
-    while at + 8 <= len(encoded):
-        length, kind = struct.unpack_from(">I4s", encoded, at)
-        if kind == b"IEND":
-            return False
-        at += 12 + length  # with the length, the kind and a checksum
-    return at > len(encoded)
+    last = next((c for c in png_chunks(encoded) if c.name == b"IEND" or c.end > len(encoded)), None)
+    return last is not None and last.name != b"IEND"
 
 
 def _in_rgb_order(image: np.ndarray) -> np.ndarray:

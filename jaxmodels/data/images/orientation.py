@@ -6,10 +6,11 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Shaped
 
+from jaxmodels.data.images.chunks import png_chunks, webp_chunks
+
 UPRIGHT = 1
 _TAG = 0x0112
 _EXIF = b"Exif\0\0"
-_PNG, _RIFF = b"\x89PNG\r\n\x1a\n", b"RIFF"
 
 
 def orientation_of(encoded: bytes) -> int:
@@ -47,10 +48,9 @@ def _blocks(encoded: bytes) -> Iterator[bytes]:
     try:
         if encoded[:2] == b"\xff\xd8":
             yield from _segments(encoded)
-        elif encoded[:8] == _PNG:
-            yield from _chunks(encoded, 8, b"eXIf", big=True)
-        elif encoded[:4] == _RIFF and encoded[8:12] == b"WEBP":
-            yield from _chunks(encoded, 12, b"EXIF", big=False)
+        for chunk in (*png_chunks(encoded), *webp_chunks(encoded)):
+            if chunk.name in (b"eXIf", b"EXIF"):
+                yield encoded[chunk.start : chunk.end]
     except (struct.error, IndexError):
         return
 
@@ -66,20 +66,6 @@ def _segments(encoded: bytes) -> Iterator[bytes]:
         if encoded[at + 1] == 0xE1 and encoded.startswith(_EXIF, at + 4):
             yield encoded[at + 4 : at + 2 + length]
         at += 2 + length
-
-
-def _chunks(encoded: bytes, at: int, name: bytes, big: bool) -> Iterator[bytes]:
-    """Yields the chunks of a name in a PNG (big-endian, with checksums) or a WebP."""
-    while at + 8 <= len(encoded):
-        if big:
-            length, found = struct.unpack_from(">I4s", encoded, at)
-            following = at + 12 + length
-        else:
-            found, length = struct.unpack_from("<4sI", encoded, at)
-            following = at + 8 + length + length % 2
-        if found == name:
-            yield encoded[at + 8 : at + 8 + length]
-        at = following
 
 
 def _orientation_in(block: bytes) -> int | None:
