@@ -13,7 +13,7 @@ import numpy as np
 from jaxmodels.data.dataset import SPLITS, TRAIN, BadRecord, Dataset, Record
 from jaxmodels.data.kinds import kind_of_embedded, readers_of
 from jaxmodels.data.shards import fingerprint_of_shards, older_fingerprint, require_shards
-from jaxmodels.data.tfds_kinds import kind_of_prepared, near, other_kind
+from jaxmodels.data.tfds_kinds import kind_of_prepared, kinds_of, near, other_kind
 from jaxmodels.errors import InputError, Stopped, closest
 
 # The list of a tf.train.Feature that holds values of a numpy type, by the kind of the type.
@@ -148,6 +148,10 @@ def prepared_builder(
         with contextlib.redirect_stdout(None), contextlib.redirect_stderr(None):
             builder = tfds.builder(name, data_dir=root)
     except tfds.core.DatasetNotFoundError:
+        if held := other_kind(name, root, kind):  # its package needs what is not installed
+            raise _of_another_kind(name, held, expected) from None
+        if kinds_of(name, root):
+            raise _not_prepared(name, root) from None
         found = (
             sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
         )

@@ -43,16 +43,16 @@ def kinds_of(name: str, root: Path) -> Set[str]:
     first = re.split(r"[:/]", name)[0]
     if held := kind_of_prepared(root / first):
         return {held}
+    library = Path(tfds.__file__ or "").parent
     try:
-        module = tfds.builder_cls(first).__module__
-    except Exception:  # it is unknown, or its module needs what is not installed
-        return set()
-    package, _, rest = module.removeprefix("tensorflow_datasets.").partition(".")
-    if package in _PACKAGES and rest:
+        file = Path(sys.modules[tfds.builder_cls(first).__module__].__file__ or "")
+    except Exception:  # it is unknown, or a module of its package needs what is not installed
+        file = next((path for path in library.glob("*/*") if path.stem == first), library)
+    package = file.relative_to(library).parts[0] if library in file.parents else ""
+    if package in _PACKAGES:
         return {_PACKAGES[package]}
-    file = getattr(sys.modules.get(module), "__file__", None)
     try:
-        tags = (Path(file or "") / "../TAGS.txt").resolve().read_text("utf-8")
+        tags = (file.parent / "TAGS.txt").read_text("utf-8")
     except OSError:
         return set()
     return {_TAGS[tag] for tag in _TAG.findall(tags)}
