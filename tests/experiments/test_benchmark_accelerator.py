@@ -72,6 +72,7 @@ def _flops(name):
     return TASKS[name].flops()
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_the_other_parts_run_in_miniature(one_device, tmp_path):
     parts = ["resume", "dcgan", "convolution"]
@@ -83,6 +84,7 @@ def test_the_other_parts_run_in_miniature(one_device, tmp_path):
     assert all(row["ratio"] > 0 for row in rows["convolution"])
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_language_models_run_in_miniature(one_device, tmp_path):
     assert _run(tmp_path, "language_model") == 0

@@ -51,6 +51,7 @@ def test_two_steps_then_resume(tmp_path):
     assert (code, _summary(out)["step"]) == (0, "4")
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_the_default_command_as_a_module(tmp_path):
     done = subprocess.run(
@@ -71,6 +72,7 @@ def test_the_default_command_as_a_module(tmp_path):
 KEYS = ("loss", "accuracy", "top5", "precision", "recall", "f1", "ece")
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_it_learns_the_digits_and_reports_them(drawn, tmp_path):
     code, out, _ = _run("--workdir", tmp_path, "--model", "mlp", "--steps", 300)
@@ -117,6 +119,7 @@ def test_best_checkpoint_can_be_evaluated(tmp_path):
     assert _summary(out)["validation/accuracy"] == f"{max(scores)[0]:.5g}"
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "flags",

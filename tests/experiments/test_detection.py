@@ -103,6 +103,7 @@ def test_a_folder_of_pictures_to_a_file_of_boxes(tmp_path, capsys):
     assert weights.config["labels"] == ["red", "blue"]
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path):
     """The model with the most random draws; tests of objectives compare devices for each."""

@@ -139,6 +139,7 @@ def _elsewhere(script, config_class, run, other):
     return code, json.loads(path.read_text())["splits"] if path.exists() else None
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_a_vae_is_scored_on_other_images(tmp_path, capsys):
     flags = {"model": "mlp", "hidden": (8,), "steps": 2, "batch_size": 8, "samples": 3}
@@ -160,6 +161,7 @@ def test_a_vae_is_scored_on_other_images(tmp_path, capsys):
     assert "has pixels in 0..255; expected 0..16, as the run's data" in capsys.readouterr().err
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_a_gan_is_judged_beside_other_images(judge, tmp_path, capsys):
     flags = {"steps": 1, "batch_size": 8, "width": 8, "latent_size": 6, "samples": 20}

@@ -39,6 +39,7 @@ def _params(workdir, step, part="params"):
     return {path: np.asarray(leaf) for path, leaf in flatten_dict(tree, sep="/").items()}
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_a_run_starts_from_the_average_of_another_and_needs_it_no_more(source, tmp_path, capsys):
     weights, run = tmp_path / "weights", tmp_path / "run"
@@ -105,6 +106,7 @@ def test_adapters_of_a_source_are_merged(source, tmp_path, capsys):
     assert "would have random values" in capsys.readouterr().err
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("parallel", list(map(slow, ("jit", "pmap"))))
 def test_eight_devices_start_and_train_as_one(source, tmp_path, parallel):
     states = []

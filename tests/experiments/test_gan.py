@@ -84,6 +84,7 @@ def test_pictures(run):
         assert pixels.std() > 10
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_a_longer_run_and_an_interrupted_one_agree(run, judge, tmp_path):
     """The engine's resume, with the lines of all evaluations and their scores."""
@@ -149,6 +150,7 @@ def test_a_run_goes_on_only_under_its_own_judge(run, tmp_path):
     assert "--overwrite" in error
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_run(preset, judge, tmp_path):
@@ -215,6 +217,7 @@ def _photos(folder, classes=("circle", "square", "star"), sizes=(8,)):
     return folder
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(8,), (8, 9)])
 def test_the_judge_learns_the_folder_that_is_given(sizes, tmp_path, monkeypatch):
@@ -306,6 +309,7 @@ def test_a_judge_of_other_channels_is_refused(judge, tmp_path):
         judges.Judges(config, load_images("digits"), (8, 8, 3)).require()
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_inception_sees_grey_images_as_coloured_ones(tmp_path, monkeypatch):
     """With random weights in a file, as the published ones would lie in it."""

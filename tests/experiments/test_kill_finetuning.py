@@ -10,6 +10,7 @@ from tests.experiments.test_kill import _final_tree, _finish, _start, _wait_for
 FLAGS = "--model mlp --hidden 64 --batch-size 64 --batch-norm --log-every 15 --eval-every 800"
 
 
+@pytest.mark.campaign
 @pytest.mark.faults
 def test_a_run_from_weights_that_is_killed_goes_on_without_them(tmp_path):
     source, whole, parts = (tmp_path / name for name in ("source", "whole", "parts"))

@@ -118,6 +118,7 @@ def test_folds_are_runs_below_one_folder_with_their_mean(tmp_path, capsys):
     assert "folds = 2 only trains" in capsys.readouterr().err
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("model", list(map(slow, ("average", "transformer"))))
 def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path, model):
     data = {"train": sentences(60), "test": sentences(20, seed=1)}

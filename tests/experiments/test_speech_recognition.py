@@ -114,6 +114,7 @@ def test_what_makes_no_sense_is_refused(tmp_path, capsys):
     assert "its text needs 79" in capsys.readouterr().err
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("model", [slow("conformer")])
 def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path, model):
     data = {"train": recordings(32), "test": recordings(11, seed=1)}

@@ -81,6 +81,7 @@ def test_a_folder_of_words_to_sounds_that_a_judge_hears(tmp_path, capsys):
     assert "expected one of ann, bob" in capsys.readouterr().err
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path):
     examples = [(tone(f, n, 0.1 + 0.01 * n), name) for name, f in CLASSES.items() for n in range(9)]

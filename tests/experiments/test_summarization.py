@@ -78,6 +78,7 @@ def test_files_of_documents_to_a_file_of_summaries(tmp_path, capsys):
     assert "is finished" in capsys.readouterr().out
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_a_run_with_buckets_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path):
     data = {"train": documents(40)["train"]}

@@ -144,6 +144,7 @@ def test_samples_of_a_run(draw, run, tmp_path):
     assert (set(np.unique(samples["images"])) == {0, 255}) == (draw == "sample")
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_a_ladder_of_levels_of_grey(tmp_path):
     flags = ["--model", "ladder", "--width", 4, "--depth", 2, "--latent-size", 2, *SMALL]

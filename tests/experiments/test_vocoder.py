@@ -84,6 +84,7 @@ def test_a_folder_of_sounds_to_the_sounds_of_a_synthesis(tmp_path, capsys):
         build_synthesis(configure(vocoded, vocoder=str(tmp_path / "plain")), said)
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path):
     examples = [(tone(f, n, 0.1 + 0.01 * n), name) for name, f in CLASSES.items() for n in range(9)]

@@ -1,7 +1,7 @@
 """Hostile command lines, run files, records and weights: a right answer or one line, never more.
 
-The short run tries a few of each, `pytest -m slow tests/faults/test_fuzz.py` 3,000 in all, and the
-same with JAXMODELS_FUZZ=33 before it 100,000.
+The short run tries a few of each, `pytest -m campaign tests/faults/test_fuzz.py` 3,000 in all, and
+the same with JAXMODELS_FUZZ=33 before it 100,000.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ from jaxmodels.train.lines import Lines
 from jaxmodels.train.run_folder import RunFolder
 from tests.faults import mutations
 from tests.faults.cases import HangError, limited
-from tests.marks import slow
+from tests.marks import campaign
 from tests.tfds_folder import example, png, write_image_dataset
 
 _SECONDS, _MEGABYTES = 20, 2000  # of one input; of all of them
@@ -43,8 +43,8 @@ _TIMES = int(os.environ.get("JAXMODELS_FUZZ", 1))
 
 
 def _many(*values):
-    """A slow case, whose last value is how many inputs it tries."""
-    return slow(*values[:-1], values[-1] * _TIMES)
+    """A case of the campaign, whose last value is how many inputs it tries."""
+    return campaign(*values[:-1], values[-1] * _TIMES)
 
 
 def fuzz(count: int, attempt: Callable[[random.Random], object]) -> None:
@@ -156,6 +156,7 @@ def test_records_of_an_older_format_in_the_report(run, tmp_path, count):
     fuzz(count, attempt)
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("count", [100, _many(500)])
 def test_files_of_a_run_that_goes_on(run, tmp_path, count):
     folder, damage = _damaging(run, tmp_path, "config.json")

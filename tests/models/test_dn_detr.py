@@ -168,6 +168,7 @@ def trained(objective, batch, steps):
     return state
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_a_few_canvases_are_learnt_by_heart():
     optimizer = OptimizerConfig(learning_rate=3e-3, schedule="constant", optimizer="adamw")

@@ -187,6 +187,7 @@ def test_texts_are_those_of_their_generate(case, how):
         assert lengths.min() < ROOM  # some text ends
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("case", CASES)
 def test_a_pass_with_a_cache_is_a_pass_over_all(case):
     _, model, params = _both(case)

@@ -82,6 +82,7 @@ def test_noise_depends_on_the_position_alone():
     assert sum(each) == pytest.approx(float(whole.total), rel=1e-4) and len(set(each)) == 5
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_the_network_learns_two_words_of_two_voices():
     generator = np.random.default_rng(0)

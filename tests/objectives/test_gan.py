@@ -255,6 +255,7 @@ def test_penalties_are_linear_in_their_traced_weight(flags, weight):
     assert any(not np.allclose(a, b) for a, b in zip(*map(jax.tree.leaves, (none, once))))
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but("hinge", LOSSES))
 def test_any_loss_goes_with_all_regularisers_at_once(name):
@@ -452,6 +453,7 @@ def test_eight_devices_give_what_one_gives(flags):
     _close(*results, rtol=1e-3, atol=5e-5)
 
 
+@pytest.mark.campaign
 @pytest.mark.skipif(jax.device_count() != 8, reason="needs 8 simulated devices")
 @pytest.mark.parametrize("flags", list(map(slow, EVERYTHING)), ids=IDS)
 def test_pmap_gives_what_jit_gives(flags):

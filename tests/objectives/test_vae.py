@@ -399,6 +399,7 @@ def test_noise_of_importance_samples_does_not_depend_on_the_batch_size(rows):
         _close(found[0], other, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.campaign
 @needs_8
 @pytest.mark.parametrize(
     ("model", "likelihood", "flags"),

@@ -15,7 +15,7 @@ from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.train.evaluation import SplitProgram
 from jaxmodels.train.layout import make_mesh
 from jaxmodels.train.program import TrainProgram
-from tests.marks import slow
+from tests.marks import campaign, slow
 
 # The batch is of a size that no axis of channels has.
 BATCH, STEPS = 40, 20
@@ -57,10 +57,10 @@ def _trained(devices, parallel, batch_norm):
         (8, "jit", True),
         slow(8, "pmap", True),
         slow(8, "jit", False),
-        slow(8, "pmap", False),
-        slow(1, "pmap", False),
-        slow(1, "pmap", True),
-        slow(2, "pmap", False),
+        campaign(8, "pmap", False),
+        campaign(1, "pmap", False),
+        campaign(1, "pmap", True),
+        campaign(2, "pmap", False),
         slow(2, "pmap", True),
     ],
 )

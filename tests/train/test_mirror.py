@@ -22,7 +22,7 @@ from jaxmodels.train.repeat import runs_of
 from jaxmodels.train.run_folder import RunFolder
 from jaxmodels.train.source import source_hash
 from jaxmodels.train.store import Store
-from tests.marks import slow_but
+from tests.marks import campaign, slow_but
 from tests.train.toys import CONFIG, experiment, regression
 
 URL = "memory://bucket/runs/toy"
@@ -269,7 +269,7 @@ def _ran(program, *words):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("serve", [_s3, _gs])
+@pytest.mark.parametrize("serve", [_s3, campaign(_gs)])
 def test_stores_that_speak_the_protocols_of_clouds(serve, tmp_path, monkeypatch):
     server, url = serve(monkeypatch)
     code, line = _ran(_WRITE, url.replace("bucket", "nothing"))

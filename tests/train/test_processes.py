@@ -15,7 +15,7 @@ import pytest
 
 from jaxmodels.errors import InputError
 from jaxmodels.train import hosts
-from tests.marks import slow
+from tests.marks import campaign
 
 _MAIN = """
 import sys
@@ -83,7 +83,7 @@ def _wait_for(folder, step):
 @pytest.mark.parametrize(
     ("count", "mesh"),
     # With the axis model across processes, several read the same part of a batch.
-    [(2, "data=2,fsdp=2"), slow(2, "model=4"), slow(4, "data=2,model=2")],
+    [(2, "data=2,fsdp=2"), campaign(2, "model=4"), campaign(4, "data=2,model=2")],
 )
 def test_several_processes_train_as_one_and_one_goes_on(tmp_path, count, mesh):
     two, one = tmp_path / "two", tmp_path / "one"
