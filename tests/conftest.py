@@ -21,9 +21,6 @@ _flags.append("--xla_cpu_collective_call_terminate_timeout_seconds=900")
 # Most programs of tests run once, so they are hardly optimised: that compiles several times faster.
 # The gate sets this variable where tests read programs.
 _quick = not os.environ.get("JAXMODELS_TESTS_OPTIMIZED")
-if _quick:
-    # A small program is compiled in one piece: pieces are for many cores.
-    _flags.append("--xla_cpu_parallel_codegen_split_count=1")
 if _quick and version("jaxlib").startswith("0.10."):  # later ones end at a flag they do not know
     _flags.append("--xla_cpu_use_fusion_emitters=false")
 # What the caller set comes last, so that it wins.
