@@ -32,18 +32,16 @@ def flags_alone(weights: Weights) -> dict[str, Any]:
     return {"data": NONE, "image_size": size, "batch_size": 1}  # of one picture in place of all
 
 
-def classes_without_images(
-    models: ClassifierModels, init_from: str | None, mode: str, size: int
-) -> ImageData:
+def classes_without_images(models: ClassifierModels, init_from: str | None, size: int) -> ImageData:
     """Makes data with the classes of published weights, and one picture in place of all.
 
     Raises:
-      InputError: no weights, or a mode that needs images.
+      InputError: no weights are named.
     """
-    if init_from is None or mode not in ("predict", "export"):
+    if init_from is None:
         raise InputError(
-            f"data = {NONE}, mode = {mode}; it has the classes of published weights and no images,"
-            " for predict and export with --init-from: name the data, --data NAME"
+            f"data = {NONE}; it has the classes of published weights and no images: name the"
+            " weights, --init-from PATH, or other data, --data NAME"
         )
     names = classes_of_published(models, open_weights(Path(init_from)))
     image = np.zeros((1, size or 1, size or 1, 3), np.uint8)

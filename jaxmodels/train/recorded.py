@@ -60,14 +60,13 @@ def open_run(
         raise InputError(f"{path} holds no run; name a run folder, as runs/EXPERIMENT/NAME")
     config_class, build = find_script(path, record["experiment"], _HINT, module)
     moved = {"data": data, "data_dir": data_dir}
-    # Evaluation and what only that needs, such as the judge of samples, are left out.
     config = configure(
         from_record(config_class, record),
         workdir=str(path),
-        mode="sample",
         checkpoint="last",
         overwrite=False,
         debug=False,
+        patience=0,  # which would need the validation split, and nothing is evaluated here
         accept_code_change=True,
         **{name: value for name, value in moved.items() if value is not None},
     )
