@@ -80,13 +80,13 @@ def read_what_is_good(path: Path, copy: Path) -> dict[str, Any]:
 
 
 def seal_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The record with its checksum."""
+    """Returns the record with its checksum."""
     unsealed = {name: value for name, value in record.items() if name != "checksum"}
     return {**unsealed, "checksum": _checksum(unsealed)}
 
 
 def seal_facts(facts: Mapping[str, Any]) -> dict[str, str]:
-    """What a checkpoint says of itself as JSON, beside its own checksum."""
+    """Writes what a checkpoint says of itself as JSON, with a checksum of that."""
     content = json.dumps(facts)
     return {"content": content, "sha256": _sha256(content)}
 
@@ -176,7 +176,7 @@ def _checksum(record: Mapping[str, Any]) -> str:
 
 
 def _problem(record: Any) -> str | None:
-    """What is wrong with a record; None for a good one."""
+    """Says what is wrong with a record; None for a good one."""
     if not isinstance(record, dict):
         return "it is missing, or holds no JSON object"
     for name, kinds in _REQUIRED.items() | _OPTIONAL.items():

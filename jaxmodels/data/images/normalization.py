@@ -21,7 +21,7 @@ class Normalization(NamedTuple):
     def __call__(
         self, images: Num[Array | np.ndarray, "batch height width channels"]
     ) -> Float[Array, "batch height width channels"]:
-        """(images - mean) / std in float32; traceable."""
+        """Computes (images - mean) / std in float32; traceable."""
         # The reciprocal is taken here, in float64, so that each pixel takes one multiply-add.
         scale = np.divide(1.0, self.std)
         shift = -np.multiply(self.mean, scale)
