@@ -51,8 +51,8 @@ def classes_without_images(models: ClassifierModels, init_from: str | None, size
 
 
 def white_of(data: ImageData) -> float:
-    """Returns the pixel that others scale to 1: of whole numbers the largest of their type, whether
-    an image has it or not."""
+    """Returns the pixel that publishers of weights scale to 1: the largest integer of the type,
+    whether an image has it or not; of floats the largest in training."""
     integers = np.issubdtype(data.dtype, np.integer)
     return float(np.iinfo(data.dtype).max) if integers else data.white
 
@@ -60,8 +60,8 @@ def white_of(data: ImageData) -> float:
 def normalization_of(
     data: ImageData, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Normalization:
-    """Returns that of the training split or, where they are given, by a mean and a standard
-    deviation of pixels in 0..1.
+    """Returns the normalisation by the given mean and standard deviation, of pixels in 0..1; by
+    those of the training split where both are empty.
 
     Raises:
       InputError: they are not one number for each channel.
