@@ -30,7 +30,6 @@ from experiments.parts.published_images import (
     flags_alone,
     flags_of_images,
     normalization_of,
-    scaled,
 )
 from experiments.presets.classifier import PRESETS
 from experiments.reports.classifier import class_balance, report
@@ -159,8 +158,10 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
         class_weights=_class_weights(config, data),
     )
 
+    margins = ((0, 0), (config.pad, config.pad), (config.pad, config.pad), (0, 0))
+
     def prepare(batch, key):
-        return {**batch, "image": scaled(batch["image"], normalization, config.pad)}
+        return {**batch, "image": normalization(jnp.pad(batch["image"], margins))}
 
     def source(split):
         cut = crop.image_size if has_images else 0

@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Num
 
 from jaxmodels.data.images import ImageData, images_from_arrays
 from jaxmodels.data.images.normalization import Normalization
@@ -77,20 +75,3 @@ def normalization_of(
         )
     white = white_of(data)
     return Normalization(tuple(m * white for m in mean), tuple(s * white for s in std))
-
-
-def as_coloured(
-    images: Num[Array, "batch height width channels"], normalization: Normalization
-) -> Num[Array, "batch height width colours"]:
-    """Repeats grey images where the normalisation has three channels."""
-    if images.shape[-1] == 1 and len(normalization.mean) == 3:
-        return jnp.repeat(images, 3, axis=-1)
-    return images
-
-
-def scaled(
-    images: Num[Array, "batch height width channels"], normalization: Normalization, pad: int
-) -> Float[Array, "batch out_height out_width colours"]:
-    """Pads images with black, and normalises them."""
-    sides = ((0, 0), (pad, pad), (pad, pad), (0, 0))
-    return normalization(as_coloured(jnp.pad(images, sides), normalization))
