@@ -11,6 +11,7 @@ The run folder then holds config.json, metrics.jsonl, speed.jsonl, curves.png, e
 """
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -29,7 +30,6 @@ from experiments.parts.published_images import (
     flags_alone,
     flags_of_images,
     normalization_of,
-    scaled,
 )
 from experiments.presets.classifier import PRESETS
 from experiments.reports.classifier import class_balance, report
@@ -118,6 +118,12 @@ class ClassifierConfig(Config):
         require_range(self, ("pad",))
         require_known("class_weights", self.class_weights, ("none", "balanced"))
 
+    def refused_modes(self) -> Mapping[str, str]:
+        if self.data.data != NONE:
+            return {}
+        reason = f"data = {NONE} has the classes of published weights and no images: name others"
+        return dict.fromkeys(("train", "evaluate"), f"{reason}, --data NAME")
+
 
 def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment:
     """Makes the experiment of a config, on the given data or on the data that the config names."""
@@ -126,8 +132,7 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
     if has_images:
         data = load(config.data, varying=crop.varying, given=data)
     else:
-        run = config.run
-        data = classes_without_images(config.model, run.init_from, run.mode, crop.image_size)
+        data = classes_without_images(config.model, config.run.init_from, crop.image_size)
     if named and len(data.class_names) == 1:
         raise InputError(
             f"data '{config.data.data}' has one class, '{data.class_names[0]}'; a classifier"
@@ -153,8 +158,10 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
         class_weights=_class_weights(config, data),
     )
 
+    margins = ((0, 0), (config.pad, config.pad), (config.pad, config.pad), (0, 0))
+
     def prepare(batch, key):
-        return {**batch, "image": scaled(batch["image"], normalization, config.pad)}
+        return {**batch, "image": normalization(jnp.pad(batch["image"], margins))}
 
     def source(split):
         cut = crop.image_size if has_images else 0

@@ -12,9 +12,7 @@ latents; interpolations, classes, nearest training images).
 """
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, ClassVar
 
 import jax.numpy as jnp
@@ -43,7 +41,6 @@ from jaxmodels.objectives.preprocessing import with_preprocessing
 from jaxmodels.train import (
     ComputeConfig,
     Config,
-    Elsewhere,
     Experiment,
     ModelSection,
     Role,
@@ -126,10 +123,7 @@ def build(config: GANConfig, data: ImageData | None = None) -> Experiment:
     def prepare(batch, key):
         return {**batch, "image": batch["image"].astype(jnp.float32) * (2 / white) - 1}
 
-    _require_enough(config, {split: source.size for split, source in sources.items()})
     judges = Judges(config.judges, data, shape, flags)
-    if config.run.mode != "sample":
-        judges.require()
     report = GANReport(config, data.class_names, train, judges, white)
     return Experiment(
         objective=with_preprocessing(gan, prepare),
@@ -139,6 +133,7 @@ def build(config: GANConfig, data: ImageData | None = None) -> Experiment:
         scores=scores_of(GAN.scores),
         facts={"data": data.facts(), "scaling": [0.0, white], "norm": config.model.chosen_norm},
         after_evaluation=report,
+        require_scorable=report.require_scorable,
         conditions=conditions_of(
             config.sampling,
             data.class_names if classes else (),
@@ -146,30 +141,9 @@ def build(config: GANConfig, data: ImageData | None = None) -> Experiment:
             config.latent_size,
             lambda key, count: draw_latents(key, count, config.latent_size, config.truncation),
         ),
-        elsewhere=partial(elsewhere, images_elsewhere(resized, bool(classes))),
+        elsewhere=images_elsewhere(resized, bool(classes)),
         exports=gan_programs(gan, data.class_names),
     )
-
-
-def elsewhere(opened: Callable[[GANConfig], Elsewhere], config: GANConfig) -> Elsewhere:
-    """Opens other images, of which there have to be enough for the scores."""
-    other = opened(config)
-    _require_enough(config, {split: source.size for split, source in other.sources.items()})
-    return other
-
-
-def _require_enough(config: GANConfig, sizes: dict[str, int]) -> None:
-    """Raises InputError if there are too few samples or images for the scores."""
-    if config.run.mode == "sample":
-        return
-    for split, size in sizes.items():
-        least = max(config.neighbours + 1, 10 if config.judges.inception else 0)
-        if min(size, config.samples) < least:
-            raise InputError(
-                f"neighbours = {config.neighbours}, samples = {config.samples}; the scores need"
-                f" at least {least} samples and as many images of the {split} split, which has"
-                f" {size}"
-            )
 
 
 if __name__ == "__main__":

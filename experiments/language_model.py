@@ -16,6 +16,7 @@ The run folder then holds config.json, metrics.jsonl, speed.jsonl, curves.png, e
 """
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal, get_args
@@ -119,13 +120,19 @@ class LanguageModelConfig(Config):
         require_known("objective", self.objective, get_args(Asked))
         if not 0 < self.mask_rate <= 1:
             raise InputError(f"mask_rate = {self.mask_rate}; expected above 0 and at most 1")
-        if self.writing.chat and self.run.mode != "sample":
-            raise InputError(f"chat = True; expected --mode sample, not {self.run.mode}")
-        if self.objective == "masked" and self.run.mode in ("sample", "predict"):
-            raise InputError(
-                f"mode = {self.run.mode}; a model of masked tokens neither writes nor gives a text"
-                " a probability: expected evaluate, or a run with --objective next"
+
+    def refused_modes(self) -> Mapping[str, str]:
+        refused = {}
+        if self.writing.chat:
+            modes = ("train", "evaluate", "predict", "export")
+            refused = dict.fromkeys(modes, "--chat answers a prompt: expected --mode sample")
+        if self.objective == "masked":
+            reason = (
+                "a model of masked tokens neither writes nor gives a text a probability: expected"
+                " evaluate, or a run with --objective next"
             )
+            refused |= dict.fromkeys(("sample", "predict"), reason)
+        return refused
 
 
 def build(config: LanguageModelConfig, data: TextData | None = None) -> Experiment:

@@ -87,6 +87,12 @@ class TokenClassificationConfig(Config):
         super().validate()
         require_range(self, ("ema", "dropout"), 0, 1)
 
+    def refused_modes(self) -> Mapping[str, str]:
+        if self.data.data != NONE:
+            return {}
+        reason = f"data = {NONE} has no sentences: name others, --data NAME"
+        return dict.fromkeys(("train", "evaluate"), reason)
+
     @classmethod
     def flags_of_weights(cls, weights: Weights) -> dict[str, Any]:
         if not bert_names.is_published(weights):
@@ -106,9 +112,6 @@ class TokenClassificationConfig(Config):
 def build(config: TokenClassificationConfig, data: Any = None) -> Experiment:
     """Makes the experiment of a config, on the sentences that it names or on those in memory:
     {"train": [(words, tags), ...], "test": [...]}."""
-    mode = config.run.mode
-    if data is None and config.data.data == NONE and mode not in ("predict", "export"):
-        raise InputError(f"data = {NONE}, mode = {mode}; it has no sentences: name others")
     data = load_tagged(config.data, data, config.model.positions)
     sources = {split: data.source(split) for split in data.sizes}
     dtype = jnp.dtype(config.compute.precision)

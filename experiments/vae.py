@@ -231,8 +231,6 @@ def build(config: VAEConfig, data: ImageData | None = None) -> Experiment:
         draw=config.draw,
     )
     judges = Judges(config.judges, data, shape, flags) if config.scored else None
-    if judges and config.run.mode != "sample":
-        judges.require()
     estimate = ImportanceSampling(model, pixels.likelihood, config.samples, classes)
     report = VAEReport(
         config,
@@ -251,6 +249,7 @@ def build(config: VAEConfig, data: ImageData | None = None) -> Experiment:
         scores=scores_of(VariationalAutoencoder.scores),
         facts={"data": data.facts(), "scaling": [0.0, pixels.white], "levels": pixels.levels},
         after_evaluation=report,
+        require_scorable=report.require_scorable,
         prediction=_prediction(config, vae, pixels, resized),
         conditions=conditions_of(
             config.sampling,

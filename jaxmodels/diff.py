@@ -39,7 +39,7 @@ class Arguments:
 
 
 class Files(NamedTuple):
-    """The files of a run, as far as two runs are compared."""
+    """What is compared of two runs, read from the files of one."""
 
     record: dict[str, Any]
     states: dict[int, str]  # by step, the checksum of the state; where there are several the last

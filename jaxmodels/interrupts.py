@@ -21,7 +21,7 @@ _PATIENCE = 1.0  # seconds in which a program may end by itself
 
 
 class _Watch:
-    """The watching thread's state: whether a first interrupt is met by somebody else."""
+    """The watching thread's state: whether somebody else handles a first interrupt."""
 
     def __init__(self):
         self.is_met = False

@@ -19,14 +19,15 @@ _GROUND = 0.7  # of white, behind what is transparent
 
 
 def save_figure(figure: "matplotlib.figure.Figure", path: Path) -> None:
-    """Writes a figure as a PNG file, whole or not at all. What is around its pictures has no
-    colour, so that it looks well on a page of any."""
+    """Writes a figure as a PNG file, whole or not at all. It is transparent around its pictures, so
+    that it suits a page of any colour."""
     _make_transparent(figure)
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=DPI))
 
 
 def _make_transparent(figure: "matplotlib.figure.Figure") -> None:
-    """Takes the white away behind a figure, and makes black text and frames readable without."""
+    """Makes the ground of a figure transparent, and gives black text and frames a colour that can
+    be read on white and on black."""
     from matplotlib.colors import to_hex
     from matplotlib.text import Text
 
@@ -122,7 +123,7 @@ def _titled_grid(
 
 def _broken(title: str, width: int = 15) -> str:
     """Breaks each line of a title to the width of its picture, so that neighbours do not overlap;
-    of a name that is longer yet the beginning is kept."""
+    a word that is longer than that is cut short."""
     lines = []
     for line in title.splitlines():
         words = [shortened(word, width) for word in line.split(" ")]

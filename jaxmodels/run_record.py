@@ -1,7 +1,6 @@
-"""The files of a run as everybody reads them who did not write them: checked, bounded, named.
+"""Reading the files of a run, which somebody may have edited, cut or forged.
 
-A folder of a run may have been edited, cut or made by somebody else; what is wrong with a file is
-said in one line that names it.
+Everything is checked, including its size; an error names the file, in one line.
 """
 
 import hashlib
@@ -80,13 +79,13 @@ def read_what_is_good(path: Path, copy: Path) -> dict[str, Any]:
 
 
 def seal_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The record with its checksum."""
+    """Returns the record with its checksum."""
     unsealed = {name: value for name, value in record.items() if name != "checksum"}
     return {**unsealed, "checksum": _checksum(unsealed)}
 
 
 def seal_facts(facts: Mapping[str, Any]) -> dict[str, str]:
-    """What a checkpoint says of itself as JSON, beside its own checksum."""
+    """Writes what a checkpoint says of itself as JSON, with a checksum of that."""
     content = json.dumps(facts)
     return {"content": content, "sha256": _sha256(content)}
 
@@ -115,8 +114,8 @@ def read_facts(checkpoint: Path) -> dict[str, Any] | None:
 
 
 def states_of(lines: list[dict[str, Any]]) -> dict[int, str]:
-    """Returns the checksum of the state at each step that speed.jsonl has a line with one of; where
-    there are several, as after a resume, the last."""
+    """Returns the checksum of the state at each step for which speed.jsonl has one; where it has
+    several, as after a resume, the last."""
     return {
         line["step"]: line["state"]
         for line in lines
@@ -125,8 +124,8 @@ def states_of(lines: list[dict[str, Any]]) -> dict[int, str]:
 
 
 def stale_since(lines: list[dict[str, Any]], name: str, better: str) -> tuple[int, int] | None:
-    """Counts the evaluations of validation since the best score, and returns that one's step; None
-    before the first. An equal score is no better one, nor is one that is not finite.
+    """Returns how many evaluations of validation followed that of the best score, and the step of
+    the best; None before the first. A score that equals the best, or is not finite, is not better.
 
     better: "min" or "max".
     """
@@ -176,7 +175,7 @@ def _checksum(record: Mapping[str, Any]) -> str:
 
 
 def _problem(record: Any) -> str | None:
-    """What is wrong with a record; None for a good one."""
+    """Says what is wrong with a record; None for a good one."""
     if not isinstance(record, dict):
         return "it is missing, or holds no JSON object"
     for name, kinds in _REQUIRED.items() | _OPTIONAL.items():

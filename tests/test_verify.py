@@ -60,7 +60,7 @@ def test_a_run_is_reproduced_and_left_as_it_is(run, capsys):
 def test_a_resumed_run_with_other_periods_is_reproduced(tmp_path, capsys):
     path = tmp_path / "run"
     train(build, configure(ToyConfig(), workdir=str(path), steps=10))
-    train(build, configure(ToyConfig(), workdir=str(path), log_every=3, steps=19))
+    train(build, configure(ToyConfig(), workdir=str(path), log_every=3, steps=19, patience=5))
     code, printed = verified(capsys, path, "--steps", "6", "--seed", "3")
     assert code == 0, printed
     assert "NOT" not in printed

@@ -194,7 +194,8 @@ def _trained(config: classifier.ClassifierConfig, data: ImageData) -> "Result":
 
 
 class Indented(io.TextIOBase):
-    """A stream that indents lines, of scores the first two of each evaluation."""
+    """A stream that indents lines. Of an evaluation it shows the first two scores, and of training
+    none."""
 
     def __init__(self, stream: TextIO):
         self._stream, self._line = stream, ""

@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Num
 
 from jaxmodels.data.images import ImageData, images_from_arrays
 from jaxmodels.data.images.normalization import Normalization
@@ -32,18 +30,16 @@ def flags_alone(weights: Weights) -> dict[str, Any]:
     return {"data": NONE, "image_size": size, "batch_size": 1}  # of one picture in place of all
 
 
-def classes_without_images(
-    models: ClassifierModels, init_from: str | None, mode: str, size: int
-) -> ImageData:
+def classes_without_images(models: ClassifierModels, init_from: str | None, size: int) -> ImageData:
     """Makes data with the classes of published weights, and one picture in place of all.
 
     Raises:
-      InputError: no weights, or a mode that needs images.
+      InputError: no weights are named.
     """
-    if init_from is None or mode not in ("predict", "export"):
+    if init_from is None:
         raise InputError(
-            f"data = {NONE}, mode = {mode}; it has the classes of published weights and no images,"
-            " for predict and export with --init-from: name the data, --data NAME"
+            f"data = {NONE}; it has the classes of published weights and no images: name the"
+            " weights, --init-from PATH, or other data, --data NAME"
         )
     names = classes_of_published(models, open_weights(Path(init_from)))
     image = np.zeros((1, size or 1, size or 1, 3), np.uint8)
@@ -53,8 +49,8 @@ def classes_without_images(
 
 
 def white_of(data: ImageData) -> float:
-    """Returns the pixel that others scale to 1: of whole numbers the largest of their type, whether
-    an image has it or not."""
+    """Returns the pixel that publishers of weights scale to 1: the largest integer of the type,
+    whether an image has it or not; of floats the largest in training."""
     integers = np.issubdtype(data.dtype, np.integer)
     return float(np.iinfo(data.dtype).max) if integers else data.white
 
@@ -62,8 +58,8 @@ def white_of(data: ImageData) -> float:
 def normalization_of(
     data: ImageData, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Normalization:
-    """Returns that of the training split or, where they are given, by a mean and a standard
-    deviation of pixels in 0..1.
+    """Returns the normalisation by the given mean and standard deviation, of pixels in 0..1; by
+    those of the training split where both are empty.
 
     Raises:
       InputError: they are not one number for each channel.
@@ -79,20 +75,3 @@ def normalization_of(
         )
     white = white_of(data)
     return Normalization(tuple(m * white for m in mean), tuple(s * white for s in std))
-
-
-def as_coloured(
-    images: Num[Array, "batch height width channels"], normalization: Normalization
-) -> Num[Array, "batch height width colours"]:
-    """Repeats grey images where the normalisation has three channels."""
-    if images.shape[-1] == 1 and len(normalization.mean) == 3:
-        return jnp.repeat(images, 3, axis=-1)
-    return images
-
-
-def scaled(
-    images: Num[Array, "batch height width channels"], normalization: Normalization, pad: int
-) -> Float[Array, "batch out_height out_width colours"]:
-    """Pads images with black, and normalises them."""
-    sides = ((0, 0), (pad, pad), (pad, pad), (0, 0))
-    return normalization(as_coloured(jnp.pad(images, sides), normalization))

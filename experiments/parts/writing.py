@@ -19,7 +19,7 @@ class WritingConfig:
     """How --mode sample writes, and the texts of the report."""
 
     prompt: Annotated[tuple[str, ...], Role.VERB] = ()
-    """Beginnings of texts, each of which is gone on with --count times; none: a new document."""
+    """Beginnings of texts, each continued --count times; none: a new document."""
     length: Annotated[int, Role.VERB] = 200
     """Most tokens that a text gets."""
     temperature: Annotated[float, Role.HOW] = 0.8
@@ -158,10 +158,10 @@ def _stopped(text: str, stops: Sequence[str]) -> str:
 
 
 def added(texts: Iterator[list[tuple[str, str]]]) -> Iterator[str]:
-    """Yields what each look at texts that are being written adds to the first, then the others
-    whole.
+    """Yields the first text piece by piece as it grows, then the other texts whole.
 
-    A character whose bytes are not all there yet waits for the next look.
+    texts: all texts again and again, while they are being written. A character whose bytes are not
+      all there yet waits for the next look.
     """
     shown, last = "", []
     for last in texts:

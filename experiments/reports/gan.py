@@ -69,6 +69,20 @@ class GANReport:
         self._fake: list[Features] = []
         self._shown: tuple[int, str] = (-1, "")  # step and occasion that have their pictures
 
+    def require_scorable(self, sources: Mapping[str, Source]) -> None:
+        """Raises InputError if there are too few samples or images for the scores, or if a judge
+        that a flag names is missing or cannot take these images."""
+        config = self._config
+        least = max(config.neighbours + 1, 10 if config.judges.inception else 0)
+        for split, source in sources.items():
+            if min(source.size, config.samples) < least:
+                raise InputError(
+                    f"neighbours = {config.neighbours}, samples = {config.samples}; the scores need"
+                    f" at least {least} samples and as many images of the {split} split, which has"
+                    f" {source.size}"
+                )
+        self._judges.require()
+
     def __call__(self, evaluation: Evaluation) -> Findings:
         self._require_same_judges(evaluation)
         is_new = self._samples[0] != evaluation.step

@@ -14,7 +14,7 @@ from jaxmodels.data.dataset import ALL
 from jaxmodels.metrics import feature_moments, frechet_distance
 from jaxmodels.metrics.generative import NAMES
 from jaxmodels.pictures import image_grid, in_pairs, scatter_figure
-from jaxmodels.protocol import PyTree, Score
+from jaxmodels.protocol import PyTree, Score, Source
 from jaxmodels.train import Evaluation, Findings
 
 if TYPE_CHECKING:
@@ -62,6 +62,11 @@ class VAEReport:
             return {"image": seen, "reconstruction": predict(state, batch, key)["reconstruction"]}
 
         self._shown = shown
+
+    def require_scorable(self, sources: Mapping[str, Source]) -> None:
+        """Raises InputError if a judge that a flag names is missing or cannot take the images."""
+        if self._judges:
+            self._judges.require()
 
     def __call__(self, evaluation: Evaluation) -> Findings:
         scores, protocol, pictures = {}, self._protocol(evaluation), {}

@@ -60,7 +60,7 @@ def kind_of_files(counts: Counter[str]) -> str | None:
 
 def told_other_kind(paths: Iterable[str], own: Sequence[str]) -> str:
     """Says what files are instead and what reads them: ". It has 8 files ending in .wav: sound is
-    read by ..."; empty where they are of a kind of one's own, or of none."""
+    read by ..."; empty where they are of one of the kinds `own`, or of no known kind."""
     counts = count_endings(paths)
     kind = kind_of_files(counts)
     if kind is None or kind in own:

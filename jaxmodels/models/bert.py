@@ -67,7 +67,7 @@ class BertConfig:
     """Rows of the table of positions: the most tokens of a text; RoBERTa's has two more."""
     segments: int = 2
     """Rows of the table of segments: 2 for pairs of texts; RoBERTa has 1."""
-    epsilon: float = 1e-12
+    norm_epsilon: float = 1e-12
     """What is added to variances; RoBERTa has 1e-5."""
     roberta: bool = False
     """Positions and published names are those of RoBERTa (Liu et al. 2019)."""
@@ -86,7 +86,7 @@ class BertConfig:
         require_known("variant", self.variant, VARIANTS)
         require_known("pool", self.pool, POOLS)
         require_at_least(0, self, "layers", "width", "heads", "hidden", "token_rows")
-        require_at_least(0, self, "deviation", "epsilon")
+        require_at_least(0, self, "deviation", "norm_epsilon")
         require_at_least(1, self, "positions", "segments")
         width, heads = self.sizes()["width"], self.sizes()["heads"]
         if width % heads:
@@ -122,7 +122,7 @@ class BertConfig:
             positions=self.positions,
             segments=self.segments,
             position_offset=_ROBERTA_OFFSET if self.roberta else 0,
-            epsilon=self.epsilon,
+            epsilon=self.norm_epsilon,
             deviation=self.deviation,
             attention_dropout=self.attention_dropout,
             pooler=pooler,

@@ -26,7 +26,7 @@ _SIZES = {
     "token_rows": "vocab_size",
     "positions": "max_position_embeddings",
     "segments": "type_vocab_size",
-    "epsilon": "layer_norm_eps",
+    "norm_epsilon": "layer_norm_eps",
 }
 _KINDS = {"bert": False, "roberta": True}
 # Fields of config.json with the only values that the network here implements; the first of them

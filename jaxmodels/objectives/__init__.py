@@ -58,6 +58,8 @@ runs start from its weights and from others (--init-from):
         learned = staticmethod(learned_of)
         with_learned = staticmethod(with_learned)
 
+Where a model has batch statistics, `learned` names them too: `learned_of(state, "batch_stats")`.
+
 Building blocks of an objective:
 
 State and update, `descent`:

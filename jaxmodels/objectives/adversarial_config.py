@@ -29,7 +29,8 @@ class AdversarialConfig:
     r2: float = 0.0
     """Weight gamma of half the squared slope at fakes (R2)."""
     lazy: int = 1
-    """Discriminator updates per computation of gradient_penalty, r1 and r2; multiplies them."""
+    """Compute gradient_penalty, r1 and r2 in one of so many discriminator updates, and multiply
+    them by this number."""
     consistency: float = 0.0
     """Weight of (D(x) - D(augmented x))^2 at real images (CR-GAN: 10)."""
     consistency_fake: float = 0.0

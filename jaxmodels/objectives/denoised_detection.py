@@ -163,7 +163,7 @@ def noised(
     keys: of the pictures. An object's noise does not depend on how many others there are.
     label_noise: share of labels that are drawn at random.
     box_noise: corners move by up to this many halves of the sides, by once to twice that where an
-      object is to be rejected; corners that have passed each other change their names.
+      object is to be rejected; corners that have passed each other are swapped.
     """
     near_or_far = jnp.arange(2.0)[:, None]
 

@@ -120,7 +120,7 @@ def _rule(optimizer: str) -> Callable[[Growth], float]:
 
 
 def _adaptive_update(growth: Growth) -> float:
-    """Table 8, Adam: 1 / inputs for hidden matrices, 1 otherwise."""
+    """Computes 1 / inputs for hidden matrices, and 1 for others (table 8, Adam)."""
     return 1 / growth.by_inputs if growth.by_outputs != 1 else 1.0
 
 
@@ -137,7 +137,8 @@ def _muon_update(growth: Growth) -> float:
 
 
 def _deviation(growth: Growth) -> float:
-    """Table 8: variance 1 / inputs for hidden matrices and 1 for outputs; inputs do not grow."""
+    """Computes the deviation from the variance of table 8: 1 / inputs for hidden matrices and 1
+    for outputs; inputs do not grow."""
     return growth.by_inputs**-0.5 if growth.by_outputs != 1 else 1.0
 
 

@@ -184,7 +184,7 @@ class OptimizerConfig:
             )
 
     def hyperparameters(self) -> Hyperparameters:
-        """The numbers of this config that are traced in the state.
+        """Returns the numbers of this config that are traced in the state.
 
         The number of an optional term is among them only where the config has the term.
         """

@@ -84,7 +84,7 @@ class PartsConfig:
                 )
 
     def hyperparameters(self) -> Hyperparameters:
-        """The numbers that are traced in the state, where their terms are."""
+        """Returns the numbers that are traced in the state, of the terms that there are."""
         numbers = {}
         if self.layer_decay != 1:
             numbers["layer_decay"] = self.layer_decay

@@ -20,7 +20,7 @@ def scheduled_rate(
     factor = jnp.ones(())
 
     def falling(share):
-        """Lets what falls from 1 to 0 end at the final rate."""
+        """Rescales a share that falls from 1 to 0, so that it ends at the final rate."""
         if not config.final_rate:
             return share
         return hyperparameters["final_rate"] + (1 - hyperparameters["final_rate"]) * share

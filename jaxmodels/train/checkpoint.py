@@ -92,7 +92,7 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def steps(self) -> list[int]:
-        """Steps of all complete checkpoints, in order."""
+        """Returns the steps of all complete checkpoints, in order."""
         return sorted(self._manager.all_steps())
 
     def best(self) -> int | None:
@@ -119,15 +119,15 @@ class Checkpoints:
             )
 
     def facts(self, step: int) -> Facts | None:
-        """What the checkpoint of a step says of the run; None: it was written by a version that
-        kept no facts, or they are damaged."""
+        """Returns what the checkpoint of a step says of the run; None: it was written by a version
+        that kept no facts, or they are damaged."""
         with contextlib.suppress(DamagedCheckpoint):
             kept = self._kept(step)
             return None if kept is None else _facts_of(kept)
         return None
 
     def restore(self, step: int, like: PyTree) -> Restored:
-        """The tree saved at a step, with the shapes, types and shardings of `like`.
+        """Reads the tree saved at a step, with the shapes, types and shardings of `like`.
 
         Raises:
           DamagedCheckpoint: its bytes are not those that were written.
@@ -164,7 +164,7 @@ class Checkpoints:
         return len(self._read_whole(step)[1])
 
     def read(self, step: int) -> dict[str, Any]:
-        """The tree saved at a step, whatever its structure, as nested dicts and lists.
+        """Reads the tree saved at a step, whatever its structure, as nested dicts and lists.
 
         Raises:
           DamagedCheckpoint: its bytes are not those that were written.
@@ -188,15 +188,15 @@ class Checkpoints:
         return tree, arrays
 
     def digests(self, step: int) -> dict[str, str]:
-        """The checksums of the arrays of a checkpoint by name; {}: it kept none, or is damaged."""
+        """Reads the checksums of a checkpoint's arrays by name; {}: it kept none, or is damaged."""
         with contextlib.suppress(DamagedCheckpoint):
             kept = self._kept(step) or {"arrays": {}}
             return {name: array["digest"] for name, array in kept["arrays"].items()}
         return {}
 
     def restore_newest(self, like: PyTree) -> Restored | None:
-        """The newest checkpoint that is whole; None where there is none at all. A note on standard
-        error says which newer ones are damaged.
+        """Reads the newest checkpoint that is whole; None where there is none at all. A note on
+        standard error says which newer ones are damaged.
 
         Raises:
           DamagedCheckpoint: all are.
@@ -261,7 +261,7 @@ class Checkpoints:
                 raise self._failure
 
     def _kept(self, step: int) -> dict[str, Any] | None:
-        """The facts and the checksums that were saved with a checkpoint."""
+        """Reads the facts and the checksums that were saved with a checkpoint."""
         try:
             return read_facts(self._folder / str(step))
         except InputError as error:
@@ -312,13 +312,13 @@ def abstract(tree: PyTree, sharding: jax.sharding.Sharding) -> PyTree:
 
 
 def _types_by_name(tree: PyTree) -> dict[str, str]:
-    """Type and shape of every leaf by its name, as "float32[3, 4]"."""
+    """Returns type and shape of every leaf by its name, as "float32[3, 4]"."""
     types = [f"{leaf.dtype}{list(leaf.shape)}" for leaf in jax.tree.leaves(tree)]
     return dict(zip(names_of_leaves(tree), types, strict=True))
 
 
 def _without_width(kind: str) -> str:
-    """A type without its bits, as "float[3]" of "float32[3]"."""
+    """Returns a type without its bits, as "float[3]" of "float32[3]"."""
     return re.sub(r"^([a-z]+)\d+", r"\1", kind)
 
 
@@ -331,7 +331,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _cause(error: Exception) -> str:
-    """What the system said, which libraries wrap into pages of their own."""
+    """Finds what the system said, which libraries wrap into pages of their own."""
     said = re.search("|".join(map(os.strerror, _FULL_OR_FORBIDDEN)), str(error))
     if said:
         return said.group()

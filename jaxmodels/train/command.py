@@ -267,7 +267,9 @@ def _train(
         mirror, record = Mirror(store, folder), folder.record()
     origin = Origin(command, files_of(build))
     replaced = record if record and not config.run.overwrite else None
-    experiment = with_start(build(config, *data), config, replaced)
+    experiment = build(config, *data)
+    experiment.require_scorable(experiment.evaluation)
+    experiment = with_start(experiment, config, replaced)
     return loop.train(experiment, config, folder, source, origin, mirror)
 
 

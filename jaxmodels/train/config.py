@@ -55,6 +55,13 @@ class Config:
         for section in sections_of(self):
             if hasattr(section, "validate"):
                 section.validate()
+        if reason := self.refused_modes().get(self.run.mode):
+            raise InputError(f"mode = {self.run.mode}; {reason}")
+
+    def refused_modes(self) -> Mapping[str, str]:
+        """Returns the values of --mode that do not go with the other flags, each with the reason
+        and what to do instead. An experiment that has such flags replaces this."""
+        return {}
 
     @classmethod
     def flags_of_weights(cls, weights: Weights) -> Mapping[str, Any]:

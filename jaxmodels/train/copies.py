@@ -42,8 +42,8 @@ def list_of(step: int, files: Sums) -> tuple[Copy, bytes]:
 
 
 def copies_in(store: Store, sizes: Mapping[str, int]) -> list[Copy]:
-    """Reads the lists of the checkpoints that are complete in a store, oldest first. Of a list that
-    is damaged, a note."""
+    """Reads the lists of the checkpoints that are complete in a store, oldest first. Damaged lists
+    are left out, with a note."""
     copies = []
     for found in filter(None, map(_NAME.fullmatch, sizes)):
         folder, step, digest, end = found.groups()
@@ -56,8 +56,8 @@ def copies_in(store: Store, sizes: Mapping[str, int]) -> list[Copy]:
 
 
 def delete_outdated(store: Store, kept: set[str]) -> None:
-    """Deletes all checkpoints but those whose folders are kept: first their lists, so that none
-    counts that has lost a part."""
+    """Deletes all checkpoints but those whose folders are kept. Their lists go first, because a
+    checkpoint without a list does not count, whatever parts are left of it."""
     found = map(_NAME.fullmatch, store.sizes(CHECKPOINTS))
     gone = [each for each in found if each and each[1] not in kept]
     for are_lists in (True, False):

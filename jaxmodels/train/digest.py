@@ -15,9 +15,10 @@ _GOLDEN = np.uint32(0x9E3779B9)
 def digest_leaves(tree: PyTree) -> list[UInt32[Array, "2"]]:
     """Computes the checksum of every leaf, in the order of `jax.tree.leaves`.
 
-    Each word of 32 bits is mixed with its position, once and once more, by the finaliser of
-    MurmurHash3, which is a bijection; the checksum is the sums of both. So it changes whenever a
-    single word does, and it does not depend on how an array is divided.
+    Each word of 32 bits, with its position added, is mixed by the finaliser of MurmurHash3, which
+    is a bijection, and the result is mixed again. The checksum is the sum over the words after the
+    first mixing, and that after the second. So it changes whenever a single word does, and it does
+    not depend on how an array is divided.
     """
     return [_digest(leaf) for leaf in jax.tree.leaves(tree)]
 
@@ -54,7 +55,7 @@ def _digest(leaf: Array) -> UInt32[Array, "2"]:
 
 
 def _words(leaf: Array) -> UInt32[Array, "..."]:
-    """The bits of an array as words of 32 bits; narrower numbers have a word each."""
+    """Returns the bits of an array as words of 32 bits; narrower numbers have a word each."""
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
     if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
@@ -68,8 +69,8 @@ def _words(leaf: Array) -> UInt32[Array, "..."]:
 
 
 def _positions(shape: tuple[int, ...]) -> UInt32[Array, "..."]:
-    """The position of each element in row-major order, modulo 2^32. A reshape to one axis would
-    gather a divided array."""
+    """Returns the position of each element in row-major order, modulo 2^32. It reshapes nothing,
+    because a reshape to one axis would gather a divided array."""
     positions = jnp.zeros(shape, jnp.uint32)
     for axis in range(len(shape)):
         stride = np.uint32(int(np.prod(shape[axis + 1 :], dtype=np.int64)) % 2**32)

@@ -53,6 +53,7 @@ def evaluate_elsewhere(
     other: Elsewhere = experiment.elsewhere(config)
     if other.fingerprint == experiment.facts.get("data", {}).get("fingerprint"):
         return None
+    experiment.require_scorable(other.sources)
     after = other.after_evaluation or experiment.after_evaluation
     there = experiment._replace(evaluation=other.sources, after_evaluation=after)
     # The other data need no validation split, as nothing is trained that might end early.

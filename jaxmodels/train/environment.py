@@ -64,7 +64,7 @@ def settings() -> dict[str, str]:
     options = {name: getattr(jax.config, name) for name in _OPTIONS if hasattr(jax.config, name)}
     variables = {name: os.environ.get(name, "") for name in _VARIABLES}
     flags = os.environ.get("XLA_FLAGS", "").split()
-    # Of a flag that is given twice, the last one holds.
+    # Where a flag is given twice, XLA heeds the last one.
     numeric = {flag.partition("=")[0]: flag for flag in flags if not flag.startswith(_NOT_NUMERIC)}
     text = " ".join(numeric[name] for name in sorted(numeric))
     return {name: str(value) for name, value in options.items()} | variables | {"XLA_FLAGS": text}

@@ -111,6 +111,10 @@ class Elsewhere(NamedTuple):
     after_evaluation: "Callable[[Evaluation], Findings | None] | None" = None
 
 
+def take_all(sources: Mapping[str, Source]) -> None:
+    """Takes any splits, as `Experiment.require_scorable`."""
+
+
 class Experiment(NamedTuple):
     """An objective, its data and what to show of them."""
 
@@ -121,6 +125,9 @@ class Experiment(NamedTuple):
     scores: Mapping[str, Score]  # what every number means, of training too
     facts: Mapping[str, Any]  # of the data, recorded with the run; other facts make another run
     after_evaluation: Callable[[Evaluation], Findings | None] | None = None
+    # Raises InputError where splits cannot be scored (too few images, no judge). The engine calls
+    # it with the sources to evaluate, before it trains and before --mode evaluate.
+    require_scorable: Callable[[Mapping[str, Source]], None] = take_all
     # Formats a line of metrics for the screen; None shows nothing.
     describe: Callable[[int, str, dict[str, float]], str | None] | None = None
     prediction: Prediction | None = None

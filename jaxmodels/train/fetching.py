@@ -58,7 +58,7 @@ def _fetch(store: Store, folder: RunFolder, config: Config, source: str) -> None
     record = _record_in(store, copies)
     _require_same(store, record, folder, config, source)
     with folder.locked():
-        # First, since without it what a kill leaves here would be no run's.
+        # The record comes first: without it, files that a kill leaves here would belong to no run.
         _write_both(folder, RECORD, record)
         _bring_checkpoints(store, copies, sizes, folder)
         _bring_others(store, folder)
@@ -99,7 +99,7 @@ def _require_same(
 def _bring_checkpoints(
     store: Store, copies: list[Copy], sizes: Mapping[str, int], folder: RunFolder
 ) -> None:
-    """Downloads checkpoints, oldest first: what a kill leaves is then a run that is only behind."""
+    """Downloads checkpoints, oldest first, so that after a kill the run here is merely behind."""
     for copy in copies:
         if copy.step in steps_in(folder):
             continue
@@ -130,7 +130,7 @@ def _download(store: Store, copy: Copy, aside: Path, sizes: Mapping[str, int]) -
 
 
 def _bring_others(store: Store, folder: RunFolder) -> None:
-    """Downloads the files that no checkpoint needs. Of one that is damaged, a note."""
+    """Downloads the files that no checkpoint needs. Damaged ones are left out, with a note."""
     for name, expected in index_in(store).items():
         if name in COPIES or name.split("/")[0] in (CHECKPOINTS, ".lock"):
             continue

@@ -20,7 +20,7 @@ import jax
 
 from jaxmodels.errors import InputError, RunError
 
-# The processes that a launcher says there are.
+# Variables by which launchers say how many processes there are.
 _COUNTS = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
 # Variables of launchers whose processes jax knows how to connect.
 _LAUNCHED = (
@@ -34,8 +34,8 @@ _LAUNCHED = (
 _CONNECTED = 300  # seconds in which all processes have to be there
 _ALIVE = 30  # seconds of silence after which a process counts as dead
 _PATIENCE = 24 * 3600  # seconds for which the others wait for the first one, while it lives
-_SEEN = 60  # seconds in which a shared disk shows a file to all
-_KEPT = 1000  # answers of the first process that are kept; none is so far behind
+_SEEN = 60  # seconds after which every process sees a new file on a shared disk
+_KEPT = 1000  # latest answers of the first process that are kept; no other is further behind
 _numbers = itertools.count()
 
 
@@ -61,7 +61,7 @@ def connect(
         _initialize()
     _require_count(processes)
     if jax.process_count() > 1 and not is_first():
-        # Whatever is printed is said by the first; errors are said to the real stream.
+        # Only the first process prints; each writes its errors to `stream_of_errors`.
         sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # until the end
 
 

@@ -154,8 +154,8 @@ def _put_local(sharding: NamedSharding, leaf: np.ndarray | Array) -> Array:
 
 
 def on_host(tree: PyTree) -> PyTree:
-    """Returns arrays of the devices as arrays of the host, those too of which other processes have
-    parts."""
+    """Copies arrays from the devices to the host. An array of which other processes have parts is
+    joined first, so that each process gets all of it."""
     if all(_is_here(leaf) for leaf in jax.tree.leaves(tree)):
         return jax.device_get(tree)
     mesh = next(leaf.sharding.mesh for leaf in jax.tree.leaves(tree) if not _is_here(leaf))

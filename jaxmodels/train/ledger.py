@@ -1,8 +1,8 @@
 """Where the time of a run went, process by process: goodput.json in its folder.
 
 The parts are those of Google's ml-goodput-measurement, which keeps them in a cloud's log: starting
-(imports, data), compiling, restoring, training, waiting for data, evaluating, saving, and of the
-training what had been done before, because its end was lost to a restart.
+(imports, data), compiling, restoring, training, waiting for data, evaluating, saving, and
+repeating: training again the steps that an earlier process had taken and not saved.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ class Ledger:
 
     @contextlib.contextmanager
     def spent(self, name: str) -> Iterator[None]:
-        """Counts the time inside; what another such block within it counts belongs to that."""
+        """Counts the time inside the block, without that of such blocks within it."""
         began = time.time()
         others = sum(self._spent.values())
         try:
@@ -42,7 +42,7 @@ class Ledger:
 
     def session(self, first: int, step: int) -> dict[str, Any]:
         """Describes the time since the process began, in which the run went from step `first` to
-        `step`. What nothing else counts was training."""
+        `step`. The time that no block counts is that of training."""
         total = time.time() - self._began
         parts = dict(self._spent)
         training = max(total - sum(parts.values()), 0.0)

@@ -62,7 +62,7 @@ class Lines:
         self._count, self._hash = len(kept), hashlib.sha256(content)
 
     def read(self) -> list[dict[str, Any]]:
-        """All whole lines."""
+        """Reads all whole lines."""
         return list(self.each())
 
     def each(self) -> Iterator[dict[str, Any]]:
@@ -110,7 +110,7 @@ def _content(path: Path) -> bytes | None:
 
 
 def _first_lines(path: Path, count: int) -> bytes | None:
-    """So many lines from the beginning of a file; None where there are fewer."""
+    """Returns the first `count` lines of a file; None where there are fewer."""
     lines = (_content(path) or b"").splitlines(keepends=True)[:count]
     whole = len(lines) == count and all(line.endswith(b"\n") for line in lines)
     return b"".join(lines) if whole else None

@@ -32,8 +32,9 @@ def evaluate(experiment: Experiment, config: Config, folder: RunFolder) -> str:
     are shown on standard error.
 
     Raises:
-      InputError: there is no checkpoint.
+      InputError: there is no checkpoint, or a split cannot be scored.
     """
+    experiment.require_scorable(experiment.evaluation)
     trainer = Trainer(experiment, config, folder)
     step, state = restored_of(trainer)
     fields, earlier = [f"step={step}"], folder.reports()

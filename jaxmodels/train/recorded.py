@@ -23,7 +23,7 @@ _HINT = "name its script with --module, as --module my.script or --module ./scri
 
 
 class Recorded(NamedTuple):
-    """A run with the code that made it, or what that has become."""
+    """A run with the code that made it, as that is now."""
 
     folder: RunFolder
     record: dict[str, Any]
@@ -31,7 +31,7 @@ class Recorded(NamedTuple):
     checkpoints: Checkpoints
     states: dict[int, str]  # by step, the checksum in speed.jsonl
     lines: dict[int, dict[str, Any]]  # by step, the lines of training in metrics.jsonl
-    notes: list[str]  # what is other than when the run began, and may change bits
+    notes: list[str]  # what has changed since the run began and may change bits
 
 
 class Point(NamedTuple):
@@ -60,14 +60,13 @@ def open_run(
         raise InputError(f"{path} holds no run; name a run folder, as runs/EXPERIMENT/NAME")
     config_class, build = find_script(path, record["experiment"], _HINT, module)
     moved = {"data": data, "data_dir": data_dir}
-    # Evaluation and what only that needs, such as the judge of samples, are left out.
     config = configure(
         from_record(config_class, record),
         workdir=str(path),
-        mode="sample",
         checkpoint="last",
         overwrite=False,
         debug=False,
+        patience=0,  # which would need the validation split, and nothing is evaluated here
         accept_code_change=True,
         **{name: value for name, value in moved.items() if value is not None},
     )
@@ -110,8 +109,9 @@ def start_of(run: Recorded, step: int) -> Point:
 
 
 def course_of(run: Recorded, start: Point, stops: Iterable[int], skipped: int) -> Iterator[Point]:
-    """Yields the course at each of `stops`, in order, before a line of training is taken from its
-    window. What it yields is used up when the next one is asked for.
+    """Yields the course at each of `stops`, in order. The window is complete: it is emptied for a
+    line of training only afterwards. The next steps donate the arrays, so use each point before
+    asking for another.
 
     skipped: batches that were left out (see `TrainProgram.feed`).
     """

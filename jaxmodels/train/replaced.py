@@ -41,8 +41,8 @@ def _written(folder: Path) -> list[str]:
 
 
 def own_files(folder: Path) -> Iterator[Path]:
-    """The files and checkpoints of the run in a folder, each below it, the record last. What else
-    lies there belongs to others."""
+    """Yields the paths of the run's own files and checkpoints in a folder, the record last. Other
+    files there belong to somebody else."""
     checkpoints = folder / "checkpoints"
     for path in sorted(checkpoints.glob("*")):
         if path.name.isdigit() or path.name.endswith(".orbax-checkpoint-tmp"):
@@ -64,7 +64,7 @@ def _is_elsewhere(path: Path) -> bool:
 
 
 def remove_run(folder: Path) -> None:
-    """Removes the run in a folder and nothing else; of a link, the link."""
+    """Removes the run in a folder and nothing else; where a path is a link, the link alone."""
     for path in [*own_files(folder)]:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -85,8 +85,9 @@ def move_run(source: Path, target: Path) -> None:
 class Replaced:
     """A place in a run folder for the run that was there before.
 
-    While it holds that run's record, it holds all of it, and the folder what there is of the new
-    run. Without the record, it holds a part, and the folder the rest.
+    As long as the place has the old run's record, it has all of the old run, and the folder around
+    it has the new one. Without the record, a move was interrupted: the place has one part of the
+    old run, and the folder the other.
     """
 
     def __init__(self, folder: Path):

@@ -29,7 +29,7 @@ class Replayed(NamedTuple):
     step: int
     start: int  # the step of the checkpoint that it was computed from
     states: int  # how many recorded states on the way were compared
-    differ: list[int]  # the steps of those that are other ones
+    differ: list[int]  # the steps of those that are not as recorded
     scores: dict[str, float]  # of the step, as a line of training has them
     gradient_norm: float | None  # of the mean loss; None: the objective gives no losses
     examples: list[dict[str, Any]]  # of the batch, largest loss first

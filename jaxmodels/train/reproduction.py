@@ -28,7 +28,7 @@ class Stretch(NamedTuple):
     """Steps of a run, from one of its checkpoints or the beginning on."""
 
     start: int
-    stops: tuple[int, ...]  # the steps of which the run has recorded something
+    stops: tuple[int, ...]  # the steps for which the run has recorded something to compare
 
     def __str__(self) -> str:
         return f"steps {self.start} to {self.stops[-1]}"
@@ -38,7 +38,7 @@ class Reproduction(NamedTuple):
     """What came of a stretch that was computed again."""
 
     stretch: Stretch
-    states: int  # how many of each were compared
+    states: int  # how many states were compared; likewise below
     lines: int
     checkpoints: int
     differences: list[str]  # in the order of steps
@@ -48,8 +48,8 @@ def stretches_of(run: Recorded, whole: set[int], steps: int | None, seed: int) -
     """Chooses the first stretch, and one from a random checkpoint that is followed by something to
     compare.
 
-    whole: steps of the checkpoints that are not damaged. steps: how many each stretch may have, of
-    which all are used that end in something to compare; None: as few as do.
+    whole: steps of the checkpoints that are not damaged. steps: the longest a stretch may be; it
+      ends at the last recorded step within that; None: it ends at the first recorded step.
 
     Raises:
       InputError: nothing is recorded within so many steps of the beginning.

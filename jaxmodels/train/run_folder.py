@@ -372,7 +372,7 @@ def _is_unwritten(path: Path) -> bool:
 
 
 def _content(path: Path) -> bytes | None:
-    """The bytes of a file; None where there is none."""
+    """Reads the bytes of a file; None where there is none."""
     return path.read_bytes() if path.is_file() else None
 
 

@@ -14,9 +14,9 @@ from jaxmodels.train.run_folder import RunFolder
 class Soundness(NamedTuple):
     """What was found of the files of a run."""
 
-    damage: list[str]  # a line on each file that is not what was written
+    damage: list[str]  # a sentence for each file that is not what was written
     checkpoints: dict[int, int]  # the whole ones by step, and the number of their arrays
-    lines: int  # of metrics.jsonl that a checkpoint stands for
+    lines: int  # how many lines of metrics.jsonl were compared
     states: int  # checksums of states in speed.jsonl
 
 

@@ -57,7 +57,7 @@ def test_an_instruct_model_answers_and_learns_without_its_file(file, tmp_path, c
     lines = [json.loads(line) for line in answers.read_text().splitlines()]
     assert [line["prompt"] for line in lines] == ["a cat\n", "a mat\n"]
     assert run(*given, "--chat", "--workdir", tmp_path / "run") == 2
-    assert "chat = True; expected" in capsys.readouterr().err
+    assert "mode = train; --chat answers a prompt: expected" in capsys.readouterr().err
     trained = [*given, "--workdir", tmp_path / "run", "--eval-every", "9"]
     assert run(*trained, "--steps", "1") == 0
     shutil.move(file, tmp_path / "elsewhere.gguf")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.language_model import PRESETS, LanguageModelConfig, build
+from jaxmodels import verify
 from jaxmodels.data.text import text_from_strings
 from jaxmodels.train import configure, main, train
 from jaxmodels.train.modes import load_run
@@ -202,6 +203,7 @@ def test_a_run_of_masked_tokens_is_scored_by_these_alone(folder, tmp_path):
         code, out, error = _run(f"--workdir {tmp_path}/run --mode {mode}")
         assert (code, out, error.count("\n")) == (2, "", 1)
         assert "a model of masked tokens neither writes" in error
+    assert verify.main([f"{tmp_path}/run", "--steps", "1"]) == 0
     other = f"--data {folder} --workdir {tmp_path}/other --tokenizer bytes --objective masked"
     for flags, message in (
         ("--context 400", "context = 400; "),

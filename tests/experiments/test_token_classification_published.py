@@ -50,7 +50,7 @@ def test_a_run_starts_from_an_encoder_and_leaves_as_a_tagger(encoder, tmp_path, 
     found = [json.loads(line) for line in (tmp_path / "new.jsonl").read_text().splitlines()]
     assert [line["tags"] for line in found] == [line["tags"] for line in lines]
     assert run(**{**alone, "mode": "evaluate", "data": "none"}) == 2
-    assert "it has no sentences: name others" in capsys.readouterr().err
+    assert "data = none has no sentences: name others" in capsys.readouterr().err
     other = [(words, [tag.replace("LOC", "ORG") for tag in tags]) for words, tags in sentences(40)]
     flags |= {"data": write(tmp_path / "other.jsonl", other), "init_from": tmp_path / "out"}
     assert run(**{**flags, "steps": 1, "eval_every": 1, "workdir": tmp_path / "other"}) == 0

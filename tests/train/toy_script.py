@@ -76,7 +76,7 @@ def build(config):
     return Experiment(
         objective,
         Resident(data, key=lambda row: f"table:{row}"),
-        {"test": few},
+        {"validation" if config.run.patience else "test": few},
         monitor="loss",
         scores={"loss": Score("lower", "", "mean squared error")},
         facts={"data": {"rows": len(data["y"])}},

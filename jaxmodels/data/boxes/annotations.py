@@ -14,8 +14,8 @@ class Annotation(NamedTuple):
     """The objects of one picture.
 
     A box is (x0, y0, x1, y1) in pixels, where a pixel's left edge has the coordinate of its column,
-    so that x1 - x0 is a width. Nobody learns a crowd or misses it: it marks several objects at
-    once, or one that is too hard to see.
+    so that x1 - x0 is a width. A crowd is a box around several objects, or around one that is too
+    hard to see; it is neither learned nor counted as missed.
     """
 
     boxes: Float[np.ndarray, "object 4"]

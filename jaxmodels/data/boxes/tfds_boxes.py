@@ -12,13 +12,13 @@ from jaxmodels.data.dataset import Dataset, Record
 from jaxmodels.data.tfds import describe_features, prepared_builder, tfds_dataset
 from jaxmodels.errors import InputError
 
-# Objects that nobody learns or misses.
+# Features that mark an object as a crowd, which is neither learned nor counted as missed.
 _CROWD = ("is_crowd", "is_difficult", "is_group_of")
 
 
 @dataclass(frozen=True)
 class Standard:
-    """A function that makes a record as `jaxmodels.data.boxes.records` has it of one of tfds.
+    """A function from a record of tfds to a record as `jaxmodels.data.boxes.records` has it.
 
     layout: the name of the order and unit of four numbers, as tfds calls it.
     """

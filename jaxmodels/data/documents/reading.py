@@ -126,8 +126,8 @@ def _encoded(value: str | Sequence[str]) -> list[bytes]:
 
 
 def _bytes_of(text: str) -> bytes:
-    """Encodes a text; what is no text, as half of a pair of surrogates, becomes no UTF-8, so that
-    the check names its record."""
+    """Encodes a text. Half of a surrogate pair becomes bytes that are no UTF-8, so that the check
+    finds the record and names it."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:

@@ -20,8 +20,9 @@ class Normalization(NamedTuple):
 
     def __call__(
         self, images: Num[Array | np.ndarray, "batch height width channels"]
-    ) -> Float[Array, "batch height width channels"]:
-        """(images - mean) / std in float32; traceable."""
+    ) -> Float[Array, "batch height width colours"]:
+        """Computes (images - mean) / std in float32; traceable. Grey images get as many channels as
+        there are means."""
         # The reciprocal is taken here, in float64, so that each pixel takes one multiply-add.
         scale = np.divide(1.0, self.std)
         shift = -np.multiply(self.mean, scale)

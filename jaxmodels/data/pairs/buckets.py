@@ -29,7 +29,7 @@ class Bucket(NamedTuple):
 
 def choose_buckets(lengths: Lengths, most: tuple[int, int], count: int) -> tuple[Bucket, ...]:
     """Chooses the buckets, the shortest first, that have the least padding for pairs of these
-    lengths: at most `count`, and fewer where these have hardly more. The last has the lengths
+    lengths: at most `count`, and fewer where that adds hardly any padding. The last has the lengths
     `most`, and one pair in each row.
     """
     steps = range(1, _LEVELS + 1)

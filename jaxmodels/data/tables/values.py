@@ -110,7 +110,7 @@ def _each(column: "pyarrow.ChunkedArray", read: Callable[[str], float | None]) -
 
 def _number(text: str) -> float | None:
     try:
-        # Python's own notation of 1_000 is none of a table.
+        # Python takes 1_000 for a number, which tables do not write.
         return None if "_" in text else float(text)
     except ValueError:
         return None

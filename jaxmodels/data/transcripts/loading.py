@@ -57,9 +57,8 @@ class TranscriptConfig:
     longest: float = 30.0
     """Most seconds of a sound; longer ones are bad."""
     units: Literal["auto", "characters", "words"] = "auto"
-    """What a label of connectionist temporal classification is: characters, words, or auto, which
-    means words of the data that come with the project, of which there are few, and else characters.
-    """
+    """What a label of connectionist temporal classification is: characters, words, or auto: words
+    for the data that come with the project, which have few, and characters for others."""
     form: Literal["plain", "kept"] = "plain"
     """Texts to learn: plain, in small letters without punctuation; kept, as they are."""
     validation_fraction: float | None = None
