@@ -8,6 +8,7 @@ from flax import linen as nn
 from jaxtyping import Array, DTypeLike, Float, Int
 
 from jaxmodels.models.layers import Conv, Dense, LayerNorm
+from jaxmodels.models.layers.blocks import again
 from jaxmodels.models.options import require_at_least
 
 _PERIODS = 16  # of the waves that tell a place or a time
@@ -104,7 +105,7 @@ class FlowSpeech(nn.Module):
         condition = self.time(waves(time)) + self.voice(spoken.speaker)
         condition = nn.silu(condition + self.whole(self._mean(spoken)))
         for block in self.blocks:
-            x = block(x * inside, condition)
+            x = again(block, x * inside, condition)
         return (self.exit(self.norm(x)) * inside).astype(jnp.float32)
 
     def duration(self, spoken: Spoken) -> Float[Array, " batch"]:

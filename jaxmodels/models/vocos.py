@@ -9,6 +9,7 @@ from flax import linen as nn
 from jaxtyping import Array, DTypeLike, Float
 
 from jaxmodels.models.layers import Conv, Dense, LayerNorm
+from jaxmodels.models.layers.blocks import again
 from jaxmodels.models.options import require_at_least
 from jaxmodels.ops.spectral import Transform, inverse_stft
 
@@ -59,7 +60,7 @@ class Vocos(nn.Module):
         x = Conv(self.width, (_KERNEL,), dtype=self.dtype, kernel_init=init, name="entry")(x)
         x = LayerNorm(dtype=self.dtype, name="entry_norm")(x)
         for number in range(self.depth):
-            x = Block(1 / self.depth, self.dtype, name=f"block_{number}")(x)
+            x = again(Block(1 / self.depth, self.dtype, name=f"block_{number}"), x)
         x = LayerNorm(dtype=self.dtype, name="norm")(x)
         frequencies = self.transform.samples // 2 + 1
         both = Dense(2 * frequencies, dtype=self.dtype, kernel_init=init, name="exit")(x)

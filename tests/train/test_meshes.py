@@ -85,8 +85,8 @@ def _program(mesh, objective=None, **how):
 
 @cache
 def _trained(mesh, model="gpt2", remat="none", scan_layers="off"):
-    objective = _objective(model, remat=remat, scan_layers=scan_layers)
-    program = _program(mesh, objective)
+    objective = _objective(model, scan_layers=scan_layers)
+    program = _program(mesh, objective, remat=remat)
     state, window = program.advance(program.create(), program.zeros(), 0, STEPS)
     source = _source(5, model in PAIRED)
     split = SplitProgram(source, 8, program.keys.evaluate, make_mesh(mesh), program.layout)

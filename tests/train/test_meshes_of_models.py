@@ -47,7 +47,7 @@ def _classifier(model, **options):
 MAKERS = {
     "cnn": lambda: _classifier("cnn", batch_norm=True),
     "vit": lambda: _classifier("vit"),
-    "vit again": lambda: _classifier("vit", remat="full"),
+    "vit again": lambda: _classifier("vit"),
     "gan": lambda: (toy_gan(True, "spectral", ema=0.9, r1=1.0, **SGD), Resident(images())),
     "vae": lambda: (small_vae("mlp", "gaussian", ema=0.9, **SGD), source(37)),
 }
@@ -58,7 +58,8 @@ def _trained(kind, mesh):
     made = make_mesh(mesh)
     updates = objective.config.critic_steps if kind == "gan" else 1
     sharding = sharding_of(getattr(objective, "model", None)) if "vit" in kind else BY_SIZE
-    program = TrainProgram(objective, data, BATCH, STEPS, 3, made, updates, sharding=sharding)
+    how = {"sharding": sharding, "remat": "full" if "again" in kind else "none"}
+    program = TrainProgram(objective, data, BATCH, STEPS, 3, made, updates, **how)
     state, window = program.advance(program.create(), program.zeros(), 0, STEPS)
     split = SplitProgram(data, BATCH, program.keys.evaluate, made, program.layout)
     return state, window, split.sum(objective.evaluate, state)
