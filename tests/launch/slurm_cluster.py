@@ -14,7 +14,6 @@ _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 _PATIENCE = 300  # seconds, on a machine that does other things as well
 # Only daemons know the network names of the nodes.
 _NODE = 'hostname {name} && mount --bind "{hosts}" /etc/hosts && exec slurmd -D -f "{conf}"'
-# A job that is queued again waits for two minutes where nothing else is said.
 _CONF = """
 ClusterName=test
 SlurmctldHost=localhost(127.0.0.1)
@@ -34,7 +33,7 @@ SelectTypeParameters=CR_Core
 SlurmdParameters=config_overrides
 MpiDefault=none
 ReturnToService=2
-SchedulerParameters=requeue_delay=1,sched_interval=2
+SchedulerParameters=sched_interval=2
 KillWait=120
 {nodes}
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
@@ -100,7 +99,8 @@ class Cluster:
         self._wait(lambda: self._field(job, "JobState") == state, f"{state} of job {job}")
 
     def wait_for_restart(self, job: str) -> None:
-        """Waits until a job was queued again."""
+        """Waits until a job was queued again. It then starts after two minutes, when credentials of
+        its first start have expired."""
         self._wait(lambda: self._field(job, "Restarts") not in ("", "0"), f"{job} queued again")
 
     def _field(self, job: str, name: str) -> str:
