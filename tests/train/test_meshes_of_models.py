@@ -74,7 +74,11 @@ def _trained(kind, mesh):
         slow("vit again", "data=2,fsdp=2,model=2"),
     ],
 )
-def test_every_objective_gives_on_a_mesh_what_it_gives_on_one_device(kind, mesh):
+def test_every_objective_gives_on_a_mesh_what_it_gives_on_one_device(kind, mesh, request):
+    if kind == "cnn":
+        # Hardly optimised, XLA rounds the input of its maximum in two ways, and the gradient, which
+        # looks for where they are equal, is another one.
+        request.getfixturevalue("optimized")
     one, other = _trained(kind, "data=1"), _trained(kind, mesh)
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-4)
