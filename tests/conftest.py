@@ -11,8 +11,9 @@ import platform
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
+from types import FunctionType
 
-from jaxtyping import install_import_hook
+import jaxtyping
 
 _flags = ["--xla_force_host_platform_device_count=8"]
 # On a busy machine eight devices on two cores wait long for each other; by default XLA then aborts.
@@ -20,6 +21,9 @@ _flags.append("--xla_cpu_collective_call_terminate_timeout_seconds=900")
 # Most programs of tests run once, so they are hardly optimised: that compiles several times faster.
 # The gate sets this variable where tests read programs.
 _quick = not os.environ.get("JAXMODELS_TESTS_OPTIMIZED")
+if _quick:
+    # A small program is compiled in one piece: pieces are for many cores.
+    _flags.append("--xla_cpu_parallel_codegen_split_count=1")
 if _quick and version("jaxlib").startswith("0.10."):  # later ones end at a flag they do not know
     _flags.append("--xla_cpu_use_fusion_emitters=false")
 # What the caller set comes last, so that it wins.
@@ -39,10 +43,32 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 _cache = tempfile.TemporaryDirectory(prefix="jaxmodels-tests-")
 os.environ["JAXMODELS_CACHE"] = _cache.name
 
+_jaxtyped = jaxtyping.jaxtyped
+
+
+def _jaxtyped_when_called(function=None, *, typechecker):
+    """Makes the checks of a function at its first call: most of those imported are never called."""
+    if not isinstance(function, FunctionType):
+        if function is None:
+            return functools.partial(_jaxtyped_when_called, typechecker=typechecker)
+        return _jaxtyped(function, typechecker=typechecker)
+    checked = None
+
+    @functools.wraps(function)
+    def checks_and_calls(*args, **kwargs):
+        nonlocal checked
+        if checked is None:
+            checked = _jaxtyped(function, typechecker=typechecker)
+        return checked(*args, **kwargs)
+
+    return checks_and_calls
+
+
 # Every annotated function of the package checks types and shapes when a test calls it.
 # A whole number is a float, as for every other reader of annotations.
 _checker = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
-install_import_hook("jaxmodels", _checker)
+jaxtyping.jaxtyped = _jaxtyped_when_called
+jaxtyping.install_import_hook("jaxmodels", _checker)
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
@@ -72,6 +98,12 @@ Figure.savefig = _save_blank
 jax.config.update("jax_disable_most_optimizations", _quick)
 # Programs of tests do not need to know the lines that they were traced from.
 jax.config.update("jax_traceback_in_locations_limit", 0)
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leaves modules of parity tests alone where these are not to run: they import torch."""
+    short = config.option.markexpr.startswith("not (") and "parity" in config.option.markexpr
+    return True if short and collection_path.name.endswith("_parity.py") else None
 
 
 def pytest_collection_finish(session):

@@ -4,6 +4,7 @@ import ast
 import re
 import sys
 import tomllib
+from functools import cache
 from importlib.metadata import packages_distributions
 from itertools import chain
 from pathlib import Path
@@ -12,7 +13,6 @@ ROOT = Path(__file__).parents[1]
 FILES = [
     path for top in ("jaxmodels", "experiments") for path in sorted((ROOT / top).rglob("*.py"))
 ]
-TREES = {path.relative_to(ROOT): ast.parse(path.read_text("utf-8")) for path in FILES}
 # Parts of grain and tfds, which bring them.
 BROUGHT = {"absl", "array_record", "google"}
 # These need an extra, which they ask for.
@@ -38,6 +38,12 @@ READERS = {"report", "launch", "diff"}
 FOR_READERS = {"errors", "cache", "commands", "files", "pictures", "roles", "run_record"}
 
 
+@cache
+def _trees() -> dict[Path, ast.Module]:
+    """Returns the syntax trees of all files, by path."""
+    return {path.relative_to(ROOT): ast.parse(path.read_text("utf-8")) for path in FILES}
+
+
 def _imports(tree):
     """The dotted names that a module imports, inside its functions too."""
     for node in ast.walk(tree):
@@ -61,13 +67,13 @@ def _may_import(room, other):
 
 
 def test_every_room_has_a_floor():
-    rooms = {_room(path) for path in TREES if path.parts[0] == "jaxmodels"}
+    rooms = {_room(path) for path in _trees() if path.parts[0] == "jaxmodels"}
     assert rooms - {"__init__", "__main__"} <= set(FLOOR)
 
 
 def test_rooms_import_only_what_lies_below():
     wrong = []
-    for path, tree in TREES.items():
+    for path, tree in _trees().items():
         if path.parts[0] != "jaxmodels" or _room(path) not in FLOOR:
             continue
         for name in _imports(tree):
@@ -82,7 +88,7 @@ def test_rooms_import_only_what_lies_below():
 def test_readers_of_runs_import_no_jax():
     wrong = [
         f"{path} imports {name}"
-        for path, tree in TREES.items()
+        for path, tree in _trees().items()
         if path.parts[0] == "jaxmodels" and _room(path) in READERS | FOR_READERS
         for name in _imports(tree)
         if name.partition(".")[0] in ("jax", "flax", "optax", "orbax")
@@ -97,7 +103,7 @@ def test_what_is_imported_is_declared():
     known = always | {_distribution(line) for line in extras}
     providers = packages_distributions()
     wrong = []
-    for path, tree in TREES.items():
+    for path, tree in _trees().items():
         declared = known if "benchmarks" in path.parts or path.name in OPTIONAL else always
         for name in {name.partition(".")[0] for name in _imports(tree)} - OWN - BROUGHT:
             owners = {_distribution(owner) for owner in providers.get(name, [])}
@@ -113,7 +119,7 @@ def _distribution(requirement):
 def test_benchmarks_are_imported_by_benchmarks_only():
     wrong = [
         f"{path} imports {name}"
-        for path, tree in TREES.items()
+        for path, tree in _trees().items()
         if "benchmarks" not in path.parts
         for name in _imports(tree)
         if name.startswith("experiments.benchmarks")
@@ -124,7 +130,7 @@ def test_benchmarks_are_imported_by_benchmarks_only():
 def test_no_function_has_more_than_80_lines():
     wrong = [
         f"{path}:{node.lineno} {node.name} has {node.end_lineno - node.lineno + 1} lines"
-        for path, tree in TREES.items()
+        for path, tree in _trees().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and node.end_lineno - node.lineno >= 80

@@ -68,6 +68,7 @@ def test_other_data_are_scored_beside_the_run(run, tmp_path, capsys):
     assert _kept(run) == before
 
 
+@pytest.mark.slow
 def test_other_data_of_one_name_have_a_file_each(run, tmp_path):
     for seed in (1, 2):
         other = _write(tmp_path / str(seed) / "twin", CLASSES, ("train", "test"), seed=seed)
@@ -179,6 +180,7 @@ def test_a_gan_is_judged_beside_other_images(judge, tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_experiment_that_has_no_scores_elsewhere_says_so(tmp_path, capsys):
     def build_here(config):
         return build(config)._replace(elsewhere=None)

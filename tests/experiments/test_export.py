@@ -61,6 +61,7 @@ def trained(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["stablehlo", "onnx"])
 def test_a_classifier_gives_the_same_elsewhere(trained, kind):
     if kind == "onnx":

@@ -50,6 +50,7 @@ def run(judge, drawn, tmp_path_factory):
     return folder, flags, out
 
 
+@pytest.mark.slow
 def test_scores_and_their_protocol(run):
     folder, _, out = run
     summary = _summary(out)
@@ -290,6 +291,7 @@ def test_a_judge_that_is_no_run_is_named_as_judge(tmp_path):
     assert error.endswith("name another --judge\n")
 
 
+@pytest.mark.slow
 def test_weights_that_lack_keys_are_refused_by_name(judge, tmp_path):
     np.savez(tmp_path / "weights.npz", nothing=np.zeros(3))
     flags = ["--judge", judge, "--inception", tmp_path / "weights.npz"]

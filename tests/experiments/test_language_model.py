@@ -99,6 +99,7 @@ def test_scores_count_bytes_whatever_the_tokens(run, folder):
     assert {"loss", "gradient_norm", "update_norm", "largest_logit", "norm/block_0"} < {*lines[0]}
 
 
+@pytest.mark.slow
 def test_texts_of_the_report_go_on_from_the_same_beginnings(run):
     workdir, _ = run
     texts = {path.name: path.read_text() for path in (workdir / "samples").iterdir()}

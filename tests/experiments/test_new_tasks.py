@@ -38,6 +38,7 @@ def _summary(out):
     return dict(field.split("=", 1) for field in out.splitlines()[-1].split(" "))
 
 
+@pytest.mark.slow
 def test_a_table_trains_and_predicts_from_the_command_line(tmp_path):
     _table(tmp_path / "numbers.csv")
     flags = ["--table", tmp_path / "numbers.csv", "--workdir", tmp_path / "run"]
@@ -120,6 +121,7 @@ def _labelled(count=96, known=0.6):
     return {"x": x, "labels": np.where(hidden, -1, labels).astype(np.int32)}
 
 
+@pytest.mark.slow
 def test_several_labels_learn_from_arrays_of_a_notebook(tmp_path):
     data = {"train": _labelled(), "validation": _labelled(41), "test": _labelled(37)}
     config = configure(multilabel.MultiLabelConfig(), workdir=str(tmp_path / "run"))

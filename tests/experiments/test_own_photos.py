@@ -48,6 +48,7 @@ def _photos(tmp_path):
     return tmp_path / "photos"
 
 
+@pytest.mark.slow
 def test_a_classifier_of_photos(photos, tmp_path, capsys):
     run = tmp_path / "run"
     flags = "--ema 0.5 --crop-scale 0.5 1 --color-jitter 0.4 0.4 0.4 0.1 --class-weights balanced"
@@ -69,6 +70,7 @@ def test_a_classifier_of_photos(photos, tmp_path, capsys):
     _require_equal(run, lines)
 
 
+@pytest.mark.slow
 def test_photos_are_resized_once_and_named_where_they_are_wrong(photos, tmp_path, capsys):
     run = tmp_path / "run"
     small = SMALL.replace("--image-size", "--resize")

@@ -46,6 +46,7 @@ def digits(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_notebook_predicts_what_the_command_line_does(digits, tmp_path, capsys):
     images = np.random.default_rng(0).integers(0, 17, (9, 8, 8, 1), np.uint8)
     pictures = _pictures(tmp_path / "new", images)
@@ -82,6 +83,7 @@ def test_images_are_cut_as_pictures_are(tmp_path, capsys):
     assert load_run(tmp_path / "run").predict(images[:4]) == _lines(tmp_path / "new.jsonl")
 
 
+@pytest.mark.slow
 def test_a_table_has_the_same_predictions(digits, tmp_path, capsys):
     images = np.random.default_rng(0).integers(0, 17, (5, 8, 8, 1), np.uint8)
     pictures = _pictures(tmp_path / "new", images)
@@ -175,6 +177,7 @@ def test_a_run_of_another_experiment_is_named(digits, tmp_path, capsys):
         load_run(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_run_of_a_script_of_ones_own_needs_it(digits, tmp_path):
     from tests.train.toys import CONFIG, experiment, regression, train_toy
 

@@ -88,6 +88,7 @@ def test_samples_are_written_as_a_folder_of_pictures(gan_run, tmp_path, capsys):
     assert "it exists: name a folder that is to be made" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_vae_draws_given_latents_and_rows(vae_run, tmp_path):
     np.save(tmp_path / "latents.npy", np.eye(3, dtype=np.float32))
     found = _of_vae(vae_run, tmp_path / "a.npz", f"--latent {tmp_path}/latents.npy")

@@ -46,6 +46,7 @@ def summary(out):
     return dict(field.split("=", 1) for field in out.splitlines()[-1].split(" "))
 
 
+@pytest.mark.slow
 def test_a_file_of_sentences_to_a_file_of_labels(tmp_path, capsys):
     data, workdir = write(tmp_path / "reviews.tsv", sentences()), tmp_path / "run"
     assert run(data=data, workdir=workdir, **SMALL) == 0
@@ -76,6 +77,7 @@ def test_a_file_of_sentences_to_a_file_of_labels(tmp_path, capsys):
     assert found["splits"]["train"]["accuracy"] == 0.5
 
 
+@pytest.mark.slow
 def test_the_worst_mistakes_are_shown_with_their_text(tmp_path):
     rows = sentences()
     wrong = [(text.replace("lovely", "awful"), label) for text, label in rows[:12]]
@@ -88,6 +90,7 @@ def test_the_worst_mistakes_are_shown_with_their_text(tmp_path):
     assert worst[0]["text"] in (tmp_path / "samples/mistakes-test.txt").read_text()
 
 
+@pytest.mark.slow
 def test_folds_are_runs_below_one_folder_with_their_mean(tmp_path, capsys):
     data = write(tmp_path / "reviews.tsv", sentences(60))
     flags = {**SMALL, "steps": 12, "data": data, "folds": 2, "workdir": tmp_path / "all"}

@@ -33,6 +33,7 @@ def summary(out):
     return dict(field.split("=", 1) for field in out.splitlines()[-1].split(" "))
 
 
+@pytest.mark.slow
 def test_a_folder_of_sounds_to_a_file_of_labels(tmp_path, capsys):
     data, workdir = write_classes(tmp_path / "words", 20), tmp_path / "run"
     flags = {"noise": 0.5, "shift": 0.1, "time_masks": (1, 3), "level": "removed"}

@@ -49,6 +49,7 @@ def run(**flags):
     return main(SpeechRecognitionConfig, build, PRESETS, flags_of(flags))
 
 
+@pytest.mark.slow
 def test_a_folder_of_recordings_to_a_file_of_texts(tmp_path, capsys):
     data, workdir = tmp_path / "data", tmp_path / "run"
     write(data / "train", recordings(96))

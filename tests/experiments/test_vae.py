@@ -52,6 +52,7 @@ def run(judge, drawn, tmp_path_factory):
     return folder / "run", out
 
 
+@pytest.mark.slow
 def test_scores_and_their_protocol(run):
     folder, out = run
     summary = {name: value for name, value in _summary(out).items() if name.startswith("test/")}

@@ -36,6 +36,7 @@ def decoder_of(seed=1):
     return decoder, structure.unflatten(leaves), fixed
 
 
+@pytest.mark.slow
 def test_groups_see_neither_each_other_nor_does_anything_see_them():
     decoder, variables, fixed = decoder_of()
     groups = jnp.array([[1, 1, -1, 2, 2, -1, 0, 0, 0]])

@@ -21,6 +21,7 @@ def shapes_of(variant):
     return jax.eval_shape(model.init, jax.random.key(0), image)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "variant, millions",  # the README of efficientnet/lite in TensorFlow's tpu repository
     [("lite0", 4.7), ("lite1", 5.4), ("lite2", 6.1), ("lite3", 8.2), ("lite4", 13.0)],
@@ -57,6 +58,7 @@ def test_other_widths_are_refused():
         efficientnet_names.flags_from_published(Weights(Path("made"), arrays))
 
 
+@pytest.mark.slow
 def test_a_shortcut_is_there_where_the_shape_stays():
     stages = (Stage(2, 3, 2, 1, 8),)
     model = EfficientNet(classes=2, stages=stages, stem=8, head=8)

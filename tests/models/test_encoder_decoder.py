@@ -38,6 +38,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", CASES, ids=str)
 def test_the_cache_gives_the_logits_of_a_whole_pass_to_each_beam(options):
     model, params = made(**options)
@@ -65,6 +66,7 @@ def test_the_cache_gives_the_logits_of_a_whole_pass_to_each_beam(options):
     np.testing.assert_allclose(found[is_there], expected[is_there], rtol=2e-4, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_padding_changes_no_bit():
     model, params = made()
     logits = np.asarray(full(model, params, SOURCE, TARGET, VALID))
@@ -78,6 +80,7 @@ def test_padding_changes_no_bit():
     assert np.abs(changed - logits)[0, :4].min() > 0
 
 
+@pytest.mark.slow
 def test_attention_to_the_source_is_shown_without_padding():
     model, params = made()
     weights = jax.jit(
@@ -88,6 +91,7 @@ def test_attention_to_the_source_is_shown_without_padding():
     assert not weights[0, ..., 4:].any() and weights[0, ..., :4].all()
 
 
+@pytest.mark.slow
 def test_dropout_is_that_of_the_example_not_of_its_batch():
     model, params = made(attention_dropout=True)
 

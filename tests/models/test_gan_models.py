@@ -34,6 +34,7 @@ def test_shapes(name, shape):
     assert logits.shape == (2,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but("dcgan", NAMES))
 def test_images_fill_their_range_and_depend_on_latents(name):
     generator, discriminator = networks(name, (8, 8, 1), 16)
@@ -72,6 +73,7 @@ def test_sngan_has_the_parameters_of_the_published_one():
     assert _count(seen) == (9 * 3 + 3) * 128 + 2 * 128 + 7 * three + one + 129
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but("dcgan", NAMES))
 def test_conditional_networks_use_the_label(name):
     generator, discriminator = networks(name, (8, 8, 1), 16, classes=3)
@@ -89,6 +91,7 @@ def test_conditional_networks_use_the_label(name):
     assert np.ptp(discriminator.apply(seen, same, labels)) > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dcgan", "sngan"])
 @pytest.mark.parametrize("norm", ["none", "batch", "layer", "spectral"])
 def test_norms_of_the_discriminator(name, norm):

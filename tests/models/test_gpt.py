@@ -86,6 +86,7 @@ def test_depth_alone_sizes_it_as_nanochat_does():
     assert (model.width, model.heads, model.hidden) == (256, 2, 688)
 
 
+@pytest.mark.slow
 def test_blocks_start_as_the_identity_and_factors_fall_with_depth():
     model = create_language_model("gpt", WORDS, CONTEXT, depth=3, width=32, head_size=8)
     params = quick_jit(model.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))["params"]

@@ -36,6 +36,7 @@ def weights(shapes):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(299, 299), (28, 28), (5, 7)])
 def test_features_and_logits_for_any_size(shapes, size):
     output = jax.eval_shape(FIDInception().apply, shapes, images(2, *size, 3))
@@ -64,6 +65,7 @@ def test_resize_leaves_images_of_that_size_alone():
     np.testing.assert_array_equal(resize_as_tensorflow1(x), x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_accelerators_compute_in_full_float32(shapes, platform):
     exported = jax.export.export(jax.jit(FIDInception().apply), platforms=[platform])
@@ -78,6 +80,7 @@ def test_accelerators_compute_in_full_float32(shapes, platform):
         assert line.count("HIGHEST") == 2, line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", SAVE)
 def test_weights_come_back_from_a_file(tmp_path, shapes, weights, suffix):
     SAVE[suffix](path := tmp_path / f"weights.{suffix}", weights)

@@ -38,7 +38,7 @@ MODELS = {
     "gpt": made_gpt,
     "mixed": partial(made_gpt, **MIXED),
 }
-EACH = ["gpt2", "mixed", slow("gpt"), slow("llama")]
+EACH = ["gpt2", *map(slow, ("mixed", "gpt", "llama"))]
 
 
 @pytest.mark.parametrize("name", EACH)
@@ -109,6 +109,7 @@ def gradients_of(model, params, tokens):
     return quick_jit(jax.grad(loss, has_aux=True))(params, tokens)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -158,6 +159,7 @@ def test_remat_keeps_less(optimized):
     assert full < 0.6 * block < 0.6 * none
 
 
+@pytest.mark.slow
 def test_dropout_is_the_same_on_any_number_of_devices_and_differs_by_key():
     model, params = made_gpt2(layers=1)
     tokens = np.random.default_rng(2).integers(0, WORDS, (8, CONTEXT))
@@ -184,6 +186,7 @@ def test_dropout_is_the_same_on_any_number_of_devices_and_differs_by_key():
     assert (np.asarray(one) != np.asarray(evaluated)).mean() > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [slow("gpt2"), "gpt"])
 def test_half_precision_keeps_parameters_and_logits_in_float32(name):
     model, params = MODELS[name](jnp.bfloat16)

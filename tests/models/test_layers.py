@@ -8,6 +8,7 @@ import pytest
 from jaxmodels.models.layers import BatchNorm, Dense, SpectralNorm
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("shape", [(7, 5), (3, 3, 4, 6)])
 def test_power_iteration_finds_the_largest_singular_value(shape):
@@ -46,6 +47,7 @@ def test_one_iteration_a_call_and_none_that_is_kept_otherwise():
     assert not np.array_equal(us[1], us[2])
 
 
+@pytest.mark.slow
 def test_conditional_batch_norm_scales_by_class():
     x = jax.random.normal(jax.random.key(1), (6, 3, 3, 4))
     labels = jnp.array([0, 1, 2, 2, 1, 0])

@@ -79,6 +79,7 @@ DENSE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", DENSE, ids=lambda options: " ".join(options) or "plain")
 @pytest.mark.parametrize("x", [some(3), some(4, 3), jnp.arange(24).reshape(2, 4, 3)], ids=np.shape)
 def test_dense_is_flax_dense(options, x):
@@ -127,6 +128,7 @@ def test_convolutions_are_flax_convolutions(name, options, batch):
     assert_is_flax(name, some(*batch, *(5, 6)[:axes], 6), **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize(("dilation", "transpose_kernel"), [(1, False), (1, True), (2, False)])
@@ -143,6 +145,7 @@ def test_circular_transposes_along_one_axis(size, stride, dilation, transpose_ke
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(3, 3), (4, 4), (2, 5), (1, 6)])
 @pytest.mark.parametrize("strides", [(1, 1), (2, 2), (1, 3)])
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ def test_half_precision_keeps_parameters_and_logits_in_float32():
 NAMES = ("mlp", "cnn", "resnet", "vit")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_the_head_makes_logits_of_the_features(name, dtype):

@@ -79,6 +79,7 @@ def test_convolutions_start_with_the_variance_of_their_outputs():
     np.testing.assert_allclose(kernel.std(), np.sqrt(2 / (9 * 64)), rtol=0.02)
 
 
+@pytest.mark.slow
 def test_half_precision_keeps_parameters_statistics_and_logits_in_float32():
     options = {"classes": 3, "depths": (1, 1), "width": 8, "stem": "cifar"}
     model = ResNet(dtype=jnp.bfloat16, **options)

@@ -46,7 +46,7 @@ def moved(model, text):
     )
 
 
-@pytest.mark.parametrize("name", ["bag", "cnn", *map(slow, ("bert", "average", "lstm"))])
+@pytest.mark.parametrize("name", ["bag", *map(slow, ("cnn", "bert", "average", "lstm"))])
 def test_padding_changes_nothing(name):
     model, text = model_of(name), text_of(7)
     variables = moved(model, text)
@@ -72,6 +72,7 @@ def test_padding_changes_nothing(name):
         assert not np.delete(table, seen, axis=0).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bag", *map(slow, ("cnn", "average", "lstm", "bert"))])
 def test_dropout_is_of_training_alone_and_of_each_example(name):
     model, text = model_of(name), text_of(7)
@@ -90,6 +91,7 @@ def test_dropout_is_of_training_alone_and_of_each_example(name):
     )
 
 
+@pytest.mark.slow
 def test_features_are_what_the_head_reads():
     for name in ("average", "bert"):
         model, text = model_of(name), text_of(7)

@@ -23,6 +23,7 @@ def shapes_of(config, words=WORDS):
     return jax.eval_shape(config.create(words).init, jax.random.key(0), tokens, tokens)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variant", "parameters"),
     [

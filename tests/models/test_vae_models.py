@@ -107,6 +107,7 @@ def test_unknown_models():
         create_vae("vqae", (8, 8, 1), 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, options", [("mlp", {}), ("mlp", {"flows": 1}), ("ladder", {})])
 def test_without_keys_inference_follows_the_means(name, options):
     """Of the first latents: what they average to over samples (of a flow: what it makes of it)."""
@@ -150,6 +151,7 @@ def test_densities_of_a_ladder():
     np.testing.assert_array_less(np.abs(np.mean(ratio, axis=0) - found.kl.sum(-1)), 4.5 * error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_decoding_what_was_inferred_gives_its_parameters(name):
     model = _model(name, classes=3)
@@ -164,6 +166,7 @@ def test_decoding_what_was_inferred_gives_its_parameters(name):
     assert np.abs(other - decoded).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_label_is_part_of_the_inference(name):
     model = _model(name, classes=3)
@@ -185,6 +188,7 @@ def test_a_ladder_starts_with_a_kl_of_zero_and_a_prior_that_is_the_standard_one(
     np.testing.assert_allclose(found.log_prior, norm.logpdf(flat).sum(-1), rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_draws_of_the_prior_depend_on_their_own_key_only(name):
     model = _model(name)

@@ -73,6 +73,7 @@ def test_sincos_positions_by_their_formula():
             np.testing.assert_allclose(table[row * columns + column], expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_mean_and_token_pooling():
     x = some_images()
     for pool in POOLS:

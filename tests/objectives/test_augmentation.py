@@ -90,6 +90,7 @@ def test_a_flag_changes_pictures_and_neither_type_nor_labels(flag):
     np.testing.assert_array_equal(first["label"], BATCH["label"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [{"mixup": 1.0}, {"cutmix": 1.0}, {"mixup": 1.0, "cutmix": 1.0}])
 def test_mixed_targets_are_probabilities_of_both_labels(flags):
     mixed = jax.jit(make_augmentation(AugmentationConfig(**flags), CLASSES))(
@@ -126,6 +127,7 @@ def test_two_keys_give_two_views_of_a_batch_without_labels():
         np.testing.assert_array_equal(whole, parts.reshape(whole.shape))
 
 
+@pytest.mark.slow
 def test_views_in_evaluation_depend_on_the_position_in_the_split():
     augment = jax.jit(make_augmentation(replace(ALL, mixup=0.0, cutmix=0.0), white=16.0))
     key, positions = jax.random.key(0), jnp.array([7, 0, 11, 7])
@@ -190,6 +192,7 @@ def test_training_is_augmented_and_evaluation_is_not():
     assert objective.summarize(sums)["accuracy"] == pytest.approx(float(hits))
 
 
+@pytest.mark.slow
 def test_accumulated_parts_have_their_targets():
     network = create_model("mlp", classes=CLASSES, hidden=(8,), batch_norm=False)
     spec = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), BATCH)

@@ -164,6 +164,7 @@ def test_evaluation_equals_sklearn_over_padded_batches(size):
     assert 0 < scores["ece"] < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sgd", "momentum", "adam", "adamw", "lion", "muon"])
 def test_every_optimizer_fits_a_batch(name):
     rate = {"sgd": 0.1, "momentum": 0.1, "lion": 3e-3, "muon": 0.05}.get(name, 1e-2)

@@ -137,6 +137,7 @@ def test_losses_are_those_of_plain_loops(class_loss):
         assert float(found.count[row]) == len(real)
 
 
+@pytest.mark.slow
 def test_padding_changes_nothing_and_a_crowd_rejects_nothing():
     outputs = outputs_of()
     expected = losses_of(outputs, batch_of())
@@ -149,6 +150,7 @@ def test_padding_changes_nothing_and_a_crowd_rejects_nothing():
     jax.tree.map(lambda column: np.testing.assert_array_equal(column, 0), found)
 
 
+@pytest.mark.slow
 def test_noise_is_near_or_farther_off_and_each_objects_own():
     def made(truth, labels, **options):
         objects = objects_of(jnp.array(truth), jnp.array(labels), None)

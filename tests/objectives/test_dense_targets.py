@@ -56,6 +56,7 @@ def plainly_aligned(logits, boxes, truth, labels, most):
     return owners, quality
 
 
+@pytest.mark.slow
 def test_objects_go_to_the_places_that_find_them_best():
     logits, boxes, truth, labels = example(0)
     owners, quality = plainly_aligned(logits, boxes, truth, labels, 5)

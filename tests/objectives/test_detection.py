@@ -98,6 +98,7 @@ def assert_same(a, b, **tolerance):
         np.testing.assert_allclose(one, other, **tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dense", slow("set"), slow("denoised")])
 def test_positives_are_counted_over_all_parts_and_devices(kind):
     objective, batch = objective_of(kind, ema=0.9), batch_of()
@@ -127,6 +128,7 @@ def test_losses_of_pictures_are_those_of_the_step(kind):
     assert float(jax.jit(losses)(params).mean()) == pytest.approx(objective.summarize(sums)["loss"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [slow("dense"), "set", slow("denoised")])
 def test_an_evaluation_is_the_same_however_the_split_is_divided(kind):
     objective, batch = objective_of(kind), batch_of()

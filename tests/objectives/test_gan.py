@@ -111,6 +111,7 @@ def test_updates_that_share_passes_run_fewer():
     assert counts["simultaneous"] < counts["shared"] < counts["alternating"]
 
 
+@pytest.mark.slow
 def test_critic_steps_split_the_batch_and_update_in_turn():
     objective = toy_gan(critic_steps=3, ema=0.0, **SGD)
     state, batch = _start(objective, 24), _batch(24)
@@ -142,6 +143,7 @@ def test_critic_steps_split_the_batch_and_update_in_turn():
     assert sums["generator_loss"].count == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("updates", ["alternating", "shared", "simultaneous"])
 def test_accumulation_runs_and_counts_every_image_once(updates):
     objective = toy_gan(updates=updates, accumulate=4, critic_steps=2, r1=1.0)
@@ -160,6 +162,7 @@ ALIKE_IN_PARTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags", ALIKE_IN_PARTS, ids=lambda flags: flags.get("updates", "alternating")
 )
@@ -173,6 +176,7 @@ def test_accumulation_gives_what_the_whole_batch_gives(flags):
     _close(accumulated_sums, sums)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(jax.device_count() != 8, reason="needs 8 simulated devices")
 @pytest.mark.parametrize(
     "flags", ALIKE_IN_PARTS, ids=lambda flags: flags.get("updates", "alternating")
@@ -219,6 +223,7 @@ def test_its_methods_are_an_objective_and_every_score_is_declared():
     assert protocol.hyperparameters == objective.hyperparameters
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags, weight",
     [
@@ -250,6 +255,7 @@ def test_penalties_are_linear_in_their_traced_weight(flags, weight):
     assert any(not np.allclose(a, b) for a, b in zip(*map(jax.tree.leaves, (none, once))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but("hinge", LOSSES))
 def test_any_loss_goes_with_all_regularisers_at_once(name):
     penalties = {"r1": 0.5, "r2": 0.5, "gradient_penalty": 1.0, "lazy": 2}
@@ -264,6 +270,7 @@ def test_any_loss_goes_with_all_regularisers_at_once(name):
     assert all(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((state, sums)))
 
 
+@pytest.mark.slow
 def test_lazy_penalties_come_every_so_many_updates_and_weigh_as_much():
     penalties = {}
     for lazy in (1, 3):
@@ -322,6 +329,7 @@ def test_bad_numbers_and_names(flags, message):
         AdversarialConfig(**flags).validate()
 
 
+@pytest.mark.slow
 def test_average_and_its_batch_statistics():
     """Samples come from the average of the parameters, normalised by statistics of its own."""
     objective = toy_gan(batch_norm=True, ema=0.9, learning_rate=0.05)
@@ -347,6 +355,7 @@ def test_average_and_its_batch_statistics():
     assert np.abs(direct(state["ema"]) - stale).mean() > 2 * error
 
 
+@pytest.mark.slow
 def test_samples():
     objective = toy_gan(classes=3, batch_norm=True)
     run = program(objective)
@@ -429,6 +438,7 @@ EVERYTHING = [
 IDS = ["batch norm", "spectral", "relativistic", "wasserstein"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(jax.device_count() != 8, reason="needs 8 simulated devices")
 @pytest.mark.parametrize("flags", slow_but(EVERYTHING[0], EVERYTHING), ids=IDS)
 def test_eight_devices_give_what_one_gives(flags):
@@ -467,6 +477,7 @@ def test_noise_is_keyed_by_the_position_in_the_batch():
     np.testing.assert_array_equal(whole[3], jax.random.normal(keys[3], (5,)))
 
 
+@pytest.mark.slow
 def test_each_network_has_its_own_optimizer_and_rate():
     objective = toy_gan(optimizer="adam", learning_rate=1e-3, ema=0.0,
                                 discriminator_learning_rate=4e-3)  # fmt: skip

@@ -29,6 +29,7 @@ def test_bytes():
     assert jax.eval_shape(to_uint8, images).dtype == jnp.uint8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 3, 4, 7, 9])
 def test_chunks_of_keys_give_what_the_whole_gives(count, monkeypatch):
     """Trees with keys and with parts that are absent; the last chunk is filled up and cut."""

@@ -130,6 +130,7 @@ def test_both_ways_to_the_gradient_agree(parts):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [1, 2, 4])
 @pytest.mark.parametrize("parallel", ["jit", "pmap"])
 @needs_8

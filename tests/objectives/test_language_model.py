@@ -120,6 +120,7 @@ def test_losses_of_examples_have_the_loss_as_their_mean(accumulate):
     assert losses(params)[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("devices", "parallel", "accumulate"),
     [(8, "jit", 1), pytest.param(8, "pmap", 1, marks=pytest.mark.slow), (1, "jit", 4)],

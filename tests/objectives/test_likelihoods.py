@@ -23,6 +23,7 @@ def _images(count=5, channels=2):
     return jnp.asarray(levels / (LEVELS - 1), jnp.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_all_have_the_same_interface(name):
     likelihood = make_likelihood(name, 2, LEVELS, mixtures=3)

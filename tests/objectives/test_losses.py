@@ -37,6 +37,7 @@ def _descends_on_the_mean(objective, state, batch):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_classifier_with_batch_norm_dropout_and_augmentation(accumulate):
     generator = np.random.default_rng(0)

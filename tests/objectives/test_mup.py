@@ -116,6 +116,7 @@ def _exponents(widths, *given):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("widths", "block", "optimizer", "rate", "least"),
     [

@@ -55,6 +55,7 @@ def started(vocoding):
     return vocoding.init(jax.random.key(0), spec, vocoding.hyperparameters)
 
 
+@pytest.mark.slow
 def test_a_step_is_the_gradient_step_of_both_losses():
     vocoding, data = objective(mel_weight=3.0, feature_weight=2.0), batch()
     state = started(vocoding)
@@ -115,6 +116,7 @@ def test_parts_of_a_batch_give_what_the_whole_gives():
     close(states[0]["params"], states[1]["params"])
 
 
+@pytest.mark.slow
 def test_an_evaluation_weighs_frames_and_leaves_out_what_is_not_valid():
     vocoding, data = objective(ema=0.5), batch()
     state, key = started(vocoding), jax.random.key(0)

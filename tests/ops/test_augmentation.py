@@ -142,6 +142,7 @@ def test_histograms_count_every_pixel():
     np.testing.assert_array_equal(counts, expected)
 
 
+@pytest.mark.slow
 def test_shares_of_mixing_are_beta_distributed():
     def share(key, **alphas):
         targets = jnp.eye(2)
@@ -177,6 +178,7 @@ def recipe():
     return quick_jit(_recipe)
 
 
+@pytest.mark.slow
 @needs_8
 def test_eight_devices_of_a_mesh_give_what_one_gives(recipe):
     """Mixing with the neighbour's last example included."""

@@ -103,6 +103,7 @@ def test_values_and_gradients_equal_lax(case):
     _compare(case, _first_order)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @sweep(max_examples=5)
 @given(cases(largest_kernel=3))
@@ -142,6 +143,7 @@ def test_native_forms_equal_lax(case):
     jax.tree.map(close, *both(x, kernel))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @sweep(max_examples=10)
 @given(cases(largest_kernel=3, transpose=False), st.sampled_from([1, 2]))
@@ -238,6 +240,7 @@ def test_one_dimension_equals_lax(function, options):
     jax.tree.map(close, *both(x, kernel))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(
     ("case", "axes"),
@@ -322,6 +325,7 @@ def test_int_and_lower_case_arguments(function):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", SMALL + GROUPED + [Case(False, (4, 4), (3, 3), 2, "SAME", (1, 8))])
 def test_half_precision_keeps_its_type_and_rounds_once(case):
     case = case._replace(strides=(2, 2))

@@ -52,6 +52,7 @@ def test_the_mixture_is_the_reference_and_sums_to_one():
     np.testing.assert_allclose(losses, np.log(each), rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1.0, 60.0])
 def test_gradients_are_those_of_finite_differences_and_finite(scale):
     def total(*parts):

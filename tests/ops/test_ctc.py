@@ -5,6 +5,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxmodels.ops.ctc import ctc_loss, frames_needed, possible
 
@@ -37,6 +38,7 @@ def test_the_loss_is_the_sum_over_all_alignments():
         np.testing.assert_allclose(found[row], -total, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_gradient_is_that_of_the_loss_and_nothing_behind_the_end_has_any():
     logits, frames, texts, lengths = case(4, 6, 4, 2)
     weights = jnp.arange(1.0, 5.0)
@@ -54,6 +56,7 @@ def test_the_gradient_is_that_of_the_loss_and_nothing_behind_the_end_has_any():
     np.testing.assert_allclose(gradient.sum(-1), 0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_text_that_does_not_fit_has_no_gradient():
     texts, lengths = jnp.array([[1, 1, 2], [1, 2, 3]]), jnp.array([3, 3])
     frames = jnp.array([3, 3])

@@ -59,6 +59,7 @@ def test_color_keeps_edges_and_changes_levels():
         assert np.corrcoef(image.ravel(), changed.ravel())[0, 1] > 0.9999
 
 
+@pytest.mark.slow
 def test_an_image_does_not_depend_on_the_others():
     policy = tuple(AUGMENTATIONS)
     whole = augment(IMAGES, KEYS, policy)
@@ -66,6 +67,7 @@ def test_an_image_does_not_depend_on_the_others():
     np.testing.assert_allclose(whole[5:6], alone, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_gradients_are_those_of_differences():
     images, keys = jnp.asarray(IMAGES[:2], jnp.float64), KEYS[:2]

@@ -136,6 +136,7 @@ def _of_bytes(parameters, x):
     return jax.value_and_grad(lambda p: logistic_mixture_log_likelihood(p, x, 256))(parameters)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("x", [-1.0, 17 / 255 * 2 - 1, 1.0])
 @pytest.mark.parametrize("changes", EXTREMES, ids=str)
 def test_mixture_at_extreme_parameters(changes, x):

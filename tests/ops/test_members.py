@@ -14,6 +14,7 @@ def _step(weights, x):
     return {"kernel": weights["kernel"] - 0.1 * gradient}, x.mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [3, 9])
 def test_members_equal_vmap_and_lower_to_it_off_the_cpu(count):
     generator = np.random.default_rng(0)

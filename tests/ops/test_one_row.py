@@ -21,6 +21,7 @@ def four_cores(monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1, 2, 3}, raising=False)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("four_cores")
 @pytest.mark.parametrize(("inputs", "parts"), [(24, 4), (6, 2), (7, 1)])
 def test_one_row_equals_the_product_and_its_gradients(inputs, parts):

@@ -22,6 +22,7 @@ def _distinct(shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).permutation(np.prod(shape)).reshape(shape) / 7)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @settings(
     max_examples=20,
@@ -147,6 +148,7 @@ def test_padding_alone_is_no_window():
         max_pool(jnp.zeros((1, 4, 4, 1)), 2, padding=2)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("shape", [(2, 6, 4, 3), (1, 2, 8, 1), (1, 2, 2, 2)])
 @pytest.mark.parametrize("resize, factor", [(upsample_bilinear, 2), (downsample_bilinear, 0.5)])

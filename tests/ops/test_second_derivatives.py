@@ -45,6 +45,7 @@ def test_value_and_gradient_are_those_of_the_fast_function():
         np.testing.assert_allclose(got, jax.grad(loss(plain), argument)(X, Y), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outer", [jax.jacrev, jax.jacfwd])
 def test_second_derivatives_are_those_of_the_plain_function(outer):
     with pytest.raises(ValueError, match="callback"):

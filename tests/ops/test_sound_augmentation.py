@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxmodels.ops.augmentation.sounds import (
     Masks,
@@ -44,6 +45,7 @@ def test_speed_changes_pitch_and_duration_about_the_middle():
         assert abs(length - 2000 / speed) < 20
 
 
+@pytest.mark.slow
 def test_noise_has_the_ratio_that_was_drawn_and_gain_the_level():
     noise = np.asarray(white_noise(keys(4), 10_000))
     np.testing.assert_allclose(noise.mean(1), 0, atol=0.05)
@@ -63,6 +65,7 @@ def test_noise_has_the_ratio_that_was_drawn_and_gain_the_level():
     assert -6.01 < louder.min() < -4 and 4 < louder.max() < 6.01
 
 
+@pytest.mark.slow
 def test_masks_are_stretches_of_at_most_their_width():
     hidden = np.asarray(random_masks(keys(300), 50, 40, Masks(1, 10, 1, 5)))
     frames, bands = hidden.all(2).sum(1), hidden.all(1).sum(1)

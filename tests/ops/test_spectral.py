@@ -72,6 +72,7 @@ def test_the_inverse_is_nearest_in_squares_to_any_spectrum():
     np.testing.assert_allclose(found[:, 1:], expected[:, 1:], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_magnitudes_of_silence_have_a_gradient():
     gradient = jax.grad(lambda x: power_spectrum(stft(x, Transform(8, 4)), 1).sum())
     assert np.isfinite(gradient(jnp.zeros((1, 32)))).all()
@@ -85,6 +86,7 @@ def test_a_tone_lies_in_the_band_around_its_frequency():
     assert edges[band] < 1000 < edges[band + 2]
 
 
+@pytest.mark.slow
 def test_whisper_has_3000_frames_of_half_a_minute_in_its_range():
     assert WHISPER.frames(480_000) == 3000
     values = np.asarray(log_mel(noise(16_000), WHISPER))
@@ -121,6 +123,7 @@ def test_impossible_filters_name_the_numbers():
         split_frames(noise(10), 16, 4)
 
 
+@pytest.mark.slow
 def test_phases_are_found_that_give_the_magnitudes():
     transform = Transform(64, 16)
     seconds = np.arange(1200) / 4000
@@ -137,6 +140,7 @@ def test_phases_are_found_that_give_the_magnitudes():
     assert not np.asarray(quiet).any()
 
 
+@pytest.mark.slow
 def test_magnitudes_have_the_sums_of_their_filters():
     mel = Mel(rate=8000, window=256, hop=64, bands=20, log="none")
     values = log_mel(noise(), mel)

@@ -50,6 +50,7 @@ def test_distances_of_spectra_are_those_of_the_paper():
     np.testing.assert_allclose(stft_distances(one, other, LENGTH, transforms), expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distance", slow_but("stft", ["mel", "stft"]))
 def test_equal_sounds_have_no_distance_and_a_finite_gradient(distance):
     def total(other):

@@ -45,6 +45,7 @@ def _fails_at(step, split="test", error=ValueError):
     return experiment(regression(), after_evaluation=after_evaluation)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("step", "split"), [(40, "validation"), slow(60, "test")])
 def test_an_evaluation_that_fails_loses_no_step_and_is_made_again(tmp_path, whole, step, split):
     for _ in range(2):
@@ -138,6 +139,7 @@ def _poisoned(bad):
 ROOT = jax.random.split(jax.random.key(0), 4)[1]
 
 
+@pytest.mark.slow
 def test_a_rollback_leaves_out_the_batches_since_the_checkpoint(tmp_path, capsys):
     toy = _poisoned([33])
     with pytest.raises(RunError, match=r"not finite by step \d+.*--on-nonfinite rollback"):
@@ -156,6 +158,7 @@ def test_a_rollback_leaves_out_the_batches_since_the_checkpoint(tmp_path, capsys
     assert _metrics(tmp_path / "killed") == _metrics(tmp_path / "back")
 
 
+@pytest.mark.slow
 def test_rollbacks_end_where_nothing_helps(tmp_path):
     objective = regression()
 

@@ -55,7 +55,7 @@ def _trained(devices, parallel, batch_norm):
     ("devices", "parallel", "batch_norm"),
     [
         (8, "jit", True),
-        (8, "pmap", True),
+        slow(8, "pmap", True),
         slow(8, "jit", False),
         slow(8, "pmap", False),
         slow(1, "pmap", False),
@@ -79,6 +79,7 @@ def _shapes(text):
     return {int(size) for size in re.findall(r"f32\[(\d+),(?:8,8|4,4),\d+\]", text)}
 
 
+@pytest.mark.slow
 @needs_8
 @pytest.mark.parametrize("parallel", ["jit", "pmap"])
 def test_each_device_runs_its_share_and_no_batch_is_gathered(parallel):

@@ -73,6 +73,7 @@ def test_a_function_is_compiled_once():
     assert len(traced) <= 2  # its shapes, and its program
 
 
+@pytest.mark.slow
 def test_draws_are_the_same_on_any_number_of_devices(tmp_path):
     drawn = []
 

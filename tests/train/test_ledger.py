@@ -55,6 +55,7 @@ def test_steps_beyond_the_checkpoint_are_lost():
     assert lost_steps([{"step": 50}], 50) == 0
 
 
+@pytest.mark.slow
 def test_a_run_keeps_the_sessions_of_all_its_processes(tmp_path):
     toy = experiment(regression())
     train_toy(tmp_path, toy, configure(CONFIG, steps=30))

@@ -165,6 +165,7 @@ def test_chunks_end_where_the_periods_say_whatever_the_start():
         assert list(chunk_ends(CONFIG, start, longest=6)) == [end for end in whole if end > start]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps_per_dispatch", [1, slow(7), slow(1000)])
 def test_the_length_of_a_dispatch_changes_no_bit(tmp_path, steps_per_dispatch):
     toy = experiment(regression(noise=0.1))
@@ -173,6 +174,7 @@ def test_the_length_of_a_dispatch_changes_no_bit(tmp_path, steps_per_dispatch):
     assert _same(a.state, train_toy(tmp_path / "b", toy, config).state)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_left_alone_and_a_longer_one_extends_it(tmp_path):
     toy = experiment(regression())
     train_toy(tmp_path / "a", toy)
@@ -268,6 +270,7 @@ def test_evaluate_gives_the_scores_of_the_run_and_writes_nothing(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_debug_names_what_is_not_finite(tmp_path):
     objective = regression()
 

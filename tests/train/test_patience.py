@@ -89,6 +89,7 @@ def test_a_killed_run_ends_at_the_same_step_with_the_same_bits(tmp_path, whole, 
         assert (tmp_path / name).read_bytes() == (whole[0] / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_more_patience_goes_on(tmp_path, whole):
     train_toy(tmp_path / "parts", toy(), PATIENT)
     longer = configure(PATIENT, patience=4)

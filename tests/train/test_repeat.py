@@ -66,6 +66,7 @@ def test_the_last_scores_are_printed_once(tmp_path, capsys):
     assert out.count("step=24 test/loss=") == 1 and out.splitlines()[-1].startswith("step=24 test/")
 
 
+@pytest.mark.slow
 def test_a_stopped_repeat_goes_on_where_it_was(tmp_path, whole, capsys):
     def stops(config):
         made = build(config)

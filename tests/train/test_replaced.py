@@ -58,6 +58,7 @@ def _metrics(folder):
     return (folder / "metrics.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_killed_at_any_change_of_a_name_the_same_command_goes_on(tmp_path, runs, monkeypatch):
     """Before each renaming, removing and making of a file in turn the process dies."""
 

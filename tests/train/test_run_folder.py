@@ -55,6 +55,7 @@ def test_data_known_by_an_older_fingerprint_are_the_same(tmp_path):
         folder._check_facts({}, {"data": now})
 
 
+@pytest.mark.slow
 def test_overwrite_leaves_what_no_run_wrote(tmp_path):
     train_toy(tmp_path / "run", experiment(regression()))
     (tmp_path / "run" / "notes.txt").write_text("mine")
@@ -70,6 +71,7 @@ def test_overwrite_leaves_what_no_run_wrote(tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_overwrite_clears_the_report_and_the_events_of_the_run_before(tmp_path):
     train_toy(tmp_path, experiment(regression()))
     written = [tmp_path / "report.html", tmp_path / "tensorboard" / "old" / EVENTS]
@@ -103,6 +105,7 @@ def test_two_processes_cannot_share_a_folder(tmp_path):
         train_toy(tmp_path, experiment(regression()))
 
 
+@pytest.mark.slow
 def test_reading_checkpoints_touches_nothing_that_another_process_is_saving(tmp_path):
     toy = experiment(regression())
     train_toy(tmp_path, toy)
@@ -132,6 +135,7 @@ def test_a_folder_with_another_config_json_is_left_alone(tmp_path):
     assert (tmp_path / "checkpoints").is_dir()
 
 
+@pytest.mark.slow
 def test_overwrite_keeps_what_others_put_into_the_folders(tmp_path):
     train_toy(tmp_path, experiment(regression()))
     (tmp_path / "samples").mkdir()
