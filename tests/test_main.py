@@ -7,6 +7,7 @@ import pytest
 from jaxmodels import __main__ as listing
 from jaxmodels.roles import Role
 from jaxmodels.train.config import flags_of
+from tests.marks import slow_but
 
 
 def test_scripts_are_listed_with_their_first_line(tmp_path, monkeypatch, capsys):
@@ -27,7 +28,7 @@ RUN += " accept_code_change data data_dir model learning_rate optimizer schedule
 RUN += " ema freeze remat precision accumulate repeat mirror profile patience keep on_nonfinite"
 
 
-@pytest.mark.parametrize("name", [name for name, _ in listing.experiments()])
+@pytest.mark.parametrize("name", slow_but("table", [name for name, _ in listing.experiments()]))
 def test_every_experiment_has_the_flags_of_all(name):
     script = importlib.import_module(f"experiments.{name}")
     configs = [each for each in vars(script).values() if getattr(each, "experiment", "") == name]

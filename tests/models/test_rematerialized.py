@@ -69,7 +69,7 @@ NETWORKS = {
 
 @pytest.mark.parametrize(
     ("name", "remat"),
-    [("kwt", "full"), *(slow(name, "full") for name in NETWORKS if name != "kwt")]
+    [("vocos", "full"), *(slow(name, "full") for name in NETWORKS if name != "vocos")]
     + [slow(name, "block") for name in ("resnet", "vit", "conformer", "cnn")],
 )
 def test_blocks_are_computed_again_and_gradients_are_the_same(name, remat, optimized):
