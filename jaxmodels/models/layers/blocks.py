@@ -3,18 +3,18 @@
 from typing import Any
 
 from flax import linen as nn
-from jaxtyping import Array
 
 from jaxmodels.ops.rematerialize import rematerialized
+from jaxmodels.protocol import PyTree
 
 
-def again(block: nn.Module, *inputs: Array, **named: Any) -> Any:
+def again(block: nn.Module, *inputs: PyTree, **named: Any) -> Any:
     """Calls block(*inputs, **named); its gradient computes parts of it again, by `--remat`.
 
-    named: what is not differentiated, as `train` and a rate of dropout.
+    inputs: trees of arrays. named: what is no array, as `train`, or is kept, as a rate of dropout.
     """
 
-    def run(block: nn.Module, *inputs: Array) -> Any:
+    def run(block: nn.Module, *inputs: PyTree) -> Any:
         return block(*inputs, **named)
 
     return rematerialized(run, nn.remat)(block, *inputs)
