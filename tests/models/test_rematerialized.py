@@ -15,6 +15,7 @@ from jaxmodels.models.options import with_options
 from jaxmodels.models.sound_models import SoundModels
 from jaxmodels.models.vit import ViTConfig
 from jaxmodels.models.vocos import VocosConfig
+from jaxmodels.models.whisper import WhisperConfig
 from jaxmodels.ops.rematerialize import rematerialized_whole, use_remat
 from jaxmodels.ops.spectral import Transform
 from tests.marks import slow
@@ -41,6 +42,12 @@ def _conformer():
     return model, (_normal(2, 16, 8), jnp.array([16, 9]))
 
 
+def _whisper():
+    sizes = {"layers": 1, "decoder_layers": 2, "width": 8, "heads": 2, "sounds": 6, "bands": 4}
+    model = WhisperConfig(**sizes, context=8).create(9)
+    return model, (_normal(2, 12, 4), jnp.array([[1, 2, 3], [4, 5, 6]]))
+
+
 def _vocos():
     transform = Transform(window=16, hop=4)
     return VocosConfig(width=8, depth=2).create(transform), (_normal(2, 9, 5), 32)
@@ -58,6 +65,7 @@ NETWORKS = {
     "kwt": (partial(_sound, "kwt", width=8, depth=2, heads=2), 2),
     "bcresnet": (partial(_sound, "bcresnet"), 12),
     "conformer": (_conformer, 2),
+    "whisper": (_whisper, 3),
     "vocos": (_vocos, 2),
     "sngan": (partial(_player, 0, "sngan"), 2),
     "sngan discriminator": (partial(_player, 1, "sngan"), 4),
