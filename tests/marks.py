@@ -1,8 +1,16 @@
-"""Marks of single cases."""
+"""Cases of several tests, and marks of single ones."""
 
 from collections.abc import Iterable
 
 import pytest
+
+# Every mesh of eight devices.
+MESHES = [
+    f"data={data},fsdp={fsdp},model={8 // data // fsdp}"
+    for data in (1, 2, 4, 8)
+    for fsdp in (1, 2, 4, 8)
+    if data * fsdp <= 8
+]
 
 
 def slow(*values):

@@ -58,7 +58,13 @@ def jobset(job: Job) -> dict[str, Any]:
             },
             "failurePolicy": {
                 "maxRestarts": int(job.engine.get("restarts", "1000")),
-                "rules": [{"action": "FailJobSet", "onJobFailureReasons": ["PodFailurePolicy"]}],
+                "rules": [
+                    {
+                        "name": "badInput",
+                        "action": "FailJobSet",
+                        "onJobFailureReasons": ["PodFailurePolicy"],
+                    }
+                ],
             },
             "replicatedJobs": [{"name": _GROUP, "replicas": 1, "template": {"spec": work}}],
         },

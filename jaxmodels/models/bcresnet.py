@@ -8,6 +8,7 @@ from jaxtyping import Array, DTypeLike, Float
 
 from jaxmodels.errors import InputError
 from jaxmodels.models.layers import BatchNorm, Conv, Dropout, Rate
+from jaxmodels.models.layers.blocks import again
 from jaxmodels.models.layers.sub_spectral_norm import SubSpectralNorm
 
 BLOCKS = (2, 2, 4, 4)  # of each stage
@@ -77,7 +78,7 @@ class BCResNet(nn.Module):
             for place in range(count):
                 strides = 2 if stage in STRIDED and place == 0 else 1
                 block = Block(channels[stage + 1], stage, strides, self.dtype)
-                x = block(x, train=train, dropout_rate=dropout_rate)
+                x = again(block, x, train=train, dropout_rate=dropout_rate)
         x = _conv(
             channels[-2], (5, 5), padding=((0, 0), (2, 2)), depthwise=True, dtype=self.dtype,
             name="frequencies",

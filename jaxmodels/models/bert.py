@@ -103,11 +103,10 @@ class BertConfig:
         vocabulary: int,
         dtype: DTypeLike = jnp.float32,
         *,
-        remat: str = "none",
         scan_layers: str = "auto",
         pooler: bool = True,
     ) -> "Bert":
-        """Creates the encoder. remat, scan_layers: as in `run_blocks`.
+        """Creates the encoder. scan_layers: as in `run_blocks`.
 
         Raises:
           InputError: fewer rows of tokens than the tokenizer has.
@@ -116,7 +115,7 @@ class BertConfig:
         rows = self.token_rows or vocabulary
         if rows < vocabulary:
             raise InputError(f"token_rows = {rows}; expected the tokenizer's {vocabulary}, or more")
-        options: dict[str, Any] = {**self.sizes(), "remat": remat, "scan_layers": scan_layers}
+        options: dict[str, Any] = {**self.sizes(), "scan_layers": scan_layers}
         return Bert(
             vocabulary=rows,
             positions=self.positions,
@@ -136,11 +135,10 @@ class BertConfig:
         vocabulary: int,
         dtype: DTypeLike = jnp.float32,
         *,
-        remat: str = "none",
         scan_layers: str = "auto",
     ) -> "BertClassifier":
         """Creates the classifier; the keywords are those of `TextModels`."""
-        options = {"remat": remat, "scan_layers": scan_layers, "pooler": self.pool == "first"}
+        options = {"scan_layers": scan_layers, "pooler": self.pool == "first"}
         encoder = self.encoder(vocabulary, dtype, **options)
         return BertClassifier(classes=classes, bert=encoder, dtype=dtype)
 
@@ -169,7 +167,6 @@ class Bert(nn.Module):
     attention_dropout: bool = True
     pooler: bool = True
     dtype: DTypeLike = jnp.float32
-    remat: str = "none"
     scan_layers: str = "auto"
 
     def setup(self):
@@ -218,7 +215,7 @@ class Bert(nn.Module):
         x = inputs._replace(layer=self.layers).dropped(self.norm(x), 0)
         own = [{"layer": jnp.int32(index)} for index in range(self.layers)]
         blocks = [self._block()] * self.layers
-        how: dict[str, Any] = {"scan": is_scanned(self.scan_layers), "remat": self.remat}
+        how: dict[str, Any] = {"scan": is_scanned(self.scan_layers)}
         x, _ = run_blocks(blocks, self.block_params, own, x, inputs, **how)
         if self.pooler and self.is_initializing():
             self.pooled(x)

@@ -27,7 +27,7 @@ class CausalModel(nn.Module):
     block.
 
     causal: a token sees itself and those before; otherwise all, and there is no cache.
-    remat, scan_layers: as in `run_blocks`; attention: a kind of `layers.attention`, or auto.
+    scan_layers: as in `run_blocks`; attention: a kind of `layers.attention`, or auto.
     logit_cap: of `soft_cap`; 0: none.
     output_scale: multiplies the input of the head, as muP does for a width.
     tied: the head's kernel is the transposed table of embeddings.
@@ -36,7 +36,6 @@ class CausalModel(nn.Module):
     vocabulary: int
     context: int
     dtype: DTypeLike = jnp.float32
-    remat: str = "none"
     scan_layers: str = "auto"
     attention: str = "auto"
     logit_cap: float = 0.0
@@ -85,7 +84,6 @@ class CausalModel(nn.Module):
             x,
             inputs,
             scan=is_scanned(self.scan_layers),
-            remat=self.remat,
         )
         self.sow("intermediates", "activation_norm", norms)
         return self._scaled(self.finish(x)), self.head_kernel()

@@ -12,6 +12,7 @@ from jaxmodels import across
 from jaxmodels.errors import InputError
 from jaxmodels.models.layers import Conv, Dense, LayerNorm, Rate
 from jaxmodels.models.layers.attention import attention
+from jaxmodels.models.layers.blocks import again
 from jaxmodels.models.layers.rotary import rotary_angles, rotate
 from jaxmodels.models.layers.stack import BlockInputs
 from jaxmodels.models.options import require_at_least
@@ -97,7 +98,8 @@ class Conformer(nn.Module):
         inputs = inputs._replace(angles=angles)
         for layer in range(self.layers):
             sizes = self.heads, self.hidden, self.kernel, self.dtype
-            x = Block(*sizes, name=f"block_{layer}")(x, inputs._replace(layer=layer))
+            block = Block(*sizes, name=f"block_{layer}")
+            x = again(block, x, inputs=inputs._replace(layer=layer))
         x = LayerNorm(dtype=self.dtype, name="norm")(x)
         logits = Dense(self.labels, dtype=self.dtype, name="head")(x)
         return logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), places

@@ -15,6 +15,7 @@ from jaxmodels.errors import InputError, require_known
 from jaxmodels.models.fcos import BACKBONES, make_backbone
 from jaxmodels.models.layers import Conv, Dense, Dropout, LayerNorm
 from jaxmodels.models.layers.attention import attention
+from jaxmodels.models.layers.blocks import again
 from jaxmodels.models.options import require_at_least
 
 STRIDES = (8, 16, 32)
@@ -135,7 +136,7 @@ class DETR(nn.Module):
         )
         memory = Dropout()(memory, rate=self.dropout or None, train=train)
         for number in range(self.encoder_layers):
-            memory = layer(name=f"encoder_{number}")(memory, places, train=train)
+            memory = again(layer(name=f"encoder_{number}"), memory, places, train=train)
         queries = self.param(
             "queries", nn.initializers.normal(1.0), (self.queries, self.width), jnp.float32
         )
@@ -147,7 +148,7 @@ class DETR(nn.Module):
         layers = []
         for number in range(self.decoder_layers):
             decode = layer(name=f"decoder_{number}")
-            found = decode(found, queries, memory, places, train=train)
+            found = again(decode, found, queries, memory, places, train=train)
             layers.append(norm(found))
         logits, boxes = self.heads_of(jnp.stack(layers))
         return SetOutputs(logits, boxes, jnp.array([width, height], jnp.float32))

@@ -12,6 +12,7 @@ from jaxtyping import Array, DTypeLike, Float
 
 from jaxmodels.errors import require_known
 from jaxmodels.models.layers import BatchNorm, Conv, Dropout, Rate
+from jaxmodels.models.layers.blocks import again
 
 # Multiples of the channels and of the blocks, by efficientnet_lite_builder.py.
 VARIANTS = {
@@ -135,7 +136,7 @@ class EfficientNet(nn.Module):
             if reduction > most:
                 return
             block = Block(stage.width, stage.size, strides, stage.expansion, self.dtype, name=name)
-            x = block(x, train=train)
+            x = again(block, x, train=train)
             yield reduction, x
 
     def features(

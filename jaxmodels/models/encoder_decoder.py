@@ -75,7 +75,6 @@ class EncoderDecoderConfig:
         lengths: tuple[int, int],
         dtype: DTypeLike = jnp.float32,
         *,
-        remat: str = "none",
         scan_layers: str = "auto",
     ) -> "EncoderDecoder":
         """Creates the model. lengths: the most tokens of a source and of a target, for learned
@@ -84,7 +83,7 @@ class EncoderDecoderConfig:
         own: dict[str, Any] = asdict(self)
         own["normalises_first"] = own.pop("norm") == "first"
         own["hidden"] = self.hidden or 4 * self.width
-        how: dict[str, Any] = {"remat": remat, "scan_layers": scan_layers}
+        how: dict[str, Any] = {"scan_layers": scan_layers}
         return EncoderDecoder(vocabulary, lengths, dtype=dtype, **own, **how)
 
 
@@ -110,7 +109,6 @@ class EncoderDecoder(TextToText):
     tied: str = "all"
     attention_dropout: bool = False
     dtype: DTypeLike = jnp.float32
-    remat: str = "none"
     scan_layers: str = "auto"
 
     def setup(self):

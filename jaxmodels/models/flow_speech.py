@@ -1,14 +1,16 @@
 """A network that makes spectrograms of texts by flow matching, in several voices."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, DTypeLike, Float, Int
 
 from jaxmodels.models.layers import Conv, Dense, LayerNorm
+from jaxmodels.models.layers.blocks import again
 from jaxmodels.models.options import require_at_least
+from jaxmodels.roles import Role
 
 _PERIODS = 16  # of the waves that tell a place or a time
 _FRAMES = 40.0  # of a word, before anything is learned
@@ -29,6 +31,8 @@ class Spoken(NamedTuple):
 class FlowSpeechConfig:
     """Options of the network."""
 
+    model: Annotated[Literal["flow"], Role.HOW] = "flow"
+    """Architecture: flow, blocks over frames that move noise to spectrograms."""
     width: int = 128
     """Channels of the residual stream."""
     depth: int = 6
@@ -104,7 +108,7 @@ class FlowSpeech(nn.Module):
         condition = self.time(waves(time)) + self.voice(spoken.speaker)
         condition = nn.silu(condition + self.whole(self._mean(spoken)))
         for block in self.blocks:
-            x = block(x * inside, condition)
+            x = again(block, x * inside, condition)
         return (self.exit(self.norm(x)) * inside).astype(jnp.float32)
 
     def duration(self, spoken: Spoken) -> Float[Array, " batch"]:

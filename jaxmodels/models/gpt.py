@@ -118,7 +118,6 @@ class GPTConfig:
         context: int,
         dtype: DTypeLike = jnp.float32,
         *,
-        remat: str = "none",
         scan_layers: str = "auto",
         attention: str = "auto",
         causal: bool = True,
@@ -140,7 +139,7 @@ class GPTConfig:
             "key_value_heads": self.key_value_heads or heads,
             "attention_scale": self.attention_scale or (_SHARPNESS if self.qk_norm else 1.0),
         }
-        how: dict[str, Any] = {"remat": remat, "scan_layers": scan_layers, "attention": attention}
+        how: dict[str, Any] = {"scan_layers": scan_layers, "attention": attention}
         return GPT(
             vocabulary=vocabulary,
             context=context,

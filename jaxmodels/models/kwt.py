@@ -9,6 +9,7 @@ from jaxtyping import Array, DTypeLike, Float
 
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.models.layers import Dense, Dropout, Rate
+from jaxmodels.models.layers.blocks import again
 from jaxmodels.models.options import require_at_least
 
 # Width and heads; all have 12 blocks and MLPs of four times the width.
@@ -80,7 +81,7 @@ class KWT(nn.Module):
         x = jnp.concatenate([token, x], axis=1) + table.astype(self.dtype)
         for index in range(self.depth):
             block = Block(self.heads, self.dtype, name=f"block_{index}")
-            x = block(x, train=train, dropout_rate=dropout_rate)
+            x = again(block, x, train=train, dropout_rate=dropout_rate)
         x = x[:, 0]
         if head:
             x = nn.Dense(self.classes, dtype=self.dtype, kernel_init=_init, name="head")(x)

@@ -12,7 +12,7 @@ from jaxmodels.models import gpt2_names, llama_names
 from jaxmodels.models.gpt import GPTConfig
 from jaxmodels.models.gpt2 import GPT2Config
 from jaxmodels.models.layers.attention import KINDS
-from jaxmodels.models.layers.stack import REMATS, SCANS
+from jaxmodels.models.layers.stack import SCANS
 from jaxmodels.models.llama import LlamaConfig
 from jaxmodels.models.options import chosen_options, with_options
 from jaxmodels.pretrained import Published, Weights
@@ -29,9 +29,6 @@ class LanguageModels:
     gpt2: GPT2Config = field(default_factory=GPT2Config)
     gpt: GPTConfig = field(default_factory=GPTConfig)
     llama: LlamaConfig = field(default_factory=LlamaConfig)
-    remat: Annotated[str, Role.BITS] = "none"
-    """What the gradient computes again to save memory: none; block, all but the products with
-    kernels; full, all of each block but its input."""
     scan_layers: Annotated[str, Role.BITS] = "auto"
     """Whether equal blocks run as a loop, which compiles faster and runs slower on a CPU: on, off,
     or auto, which means off on a CPU and on elsewhere. Parameters do not depend on it."""
@@ -41,7 +38,6 @@ class LanguageModels:
 
     def validate(self) -> None:
         """Raises InputError for an unknown model, or options that it cannot have."""
-        require_known("remat", self.remat, REMATS)
         require_known("scan_layers", self.scan_layers, SCANS)
         require_known("attention", self.attention, ("auto", *KINDS))
         chosen_options(self).validate()
@@ -83,7 +79,6 @@ class LanguageModels:
             vocabulary,
             context,
             dtype,
-            remat=self.remat,
             scan_layers=self.scan_layers,
             attention=self.attention,
             causal=causal,

@@ -131,7 +131,6 @@ class LlamaConfig:
         context: int,
         dtype: DTypeLike = jnp.float32,
         *,
-        remat: str = "none",
         scan_layers: str = "auto",
         attention: str = "auto",
         causal: bool = True,
@@ -142,7 +141,7 @@ class LlamaConfig:
         factor, before = sizes.pop("rotary_factor"), sizes.pop("rotary_context")
         stretch = Stretch(factor, before) if factor > 1 else None
         own = {**sizes, "head_size": sizes["head_size"] or sizes["width"] // sizes["heads"]}
-        how: dict[str, Any] = {"remat": remat, "scan_layers": scan_layers, "attention": attention}
+        how: dict[str, Any] = {"scan_layers": scan_layers, "attention": attention}
         return Llama(
             vocabulary=vocabulary,
             context=context,

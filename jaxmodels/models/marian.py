@@ -60,7 +60,6 @@ class MarianConfig:
         lengths: tuple[int, int] = (0, 0),
         dtype: DTypeLike = jnp.float32,
         *,
-        remat: str = "none",
         scan_layers: str = "auto",
     ) -> "Marian":
         """Creates the model; the keywords are those of `TextToTextModels`. Lengths do not matter:
@@ -68,7 +67,7 @@ class MarianConfig:
         self.validate()
         sizes = self.sizes()
         how: dict[str, Any] = {"encoder_layers": sizes.pop("layers"), **sizes}
-        how |= {"remat": remat, "scan_layers": scan_layers, "activation": self.activation}
+        how |= {"scan_layers": scan_layers, "activation": self.activation}
         return Marian(vocabulary, lengths, dtype=dtype, normalises_first=False, **how)
 
     def sizes(self) -> dict[str, int]:

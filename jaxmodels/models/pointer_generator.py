@@ -126,10 +126,9 @@ def pointer_generator(
     lengths: tuple[int, int],
     dtype: DTypeLike = jnp.float32,
     *,
-    remat: str = "none",
     scan_layers: str = "auto",
 ) -> PointerGenerator:
     """Creates the model of a vocabulary with the options of an encoder and a decoder."""
-    plain = config.create(vocabulary, lengths, dtype, remat=remat, scan_layers=scan_layers)
+    plain = config.create(vocabulary, lengths, dtype, scan_layers=scan_layers)
     names = [field.name for field in fields(plain) if field.name not in ("parent", "name")]
     return PointerGenerator(**{name: getattr(plain, name) for name in names})

@@ -9,6 +9,7 @@ from jaxtyping import Array, DTypeLike, Float, Int
 
 from jaxmodels.models.gan_layers import Projection, Shape, stages
 from jaxmodels.models.layers import Conv, Dense
+from jaxmodels.models.layers.blocks import again
 from jaxmodels.ops import downsample_bilinear, upsample_bilinear
 
 BLOCKS = 2  # per resolution
@@ -81,7 +82,7 @@ class R3GANGenerator(nn.Module):
                 if _channels(self.width, left) != x.shape[-1]:
                     x = self._one_by_one(_channels(self.width, left))(x)
             for _ in range(BLOCKS):
-                x = _Block(depth, self.dtype)(x)
+                x = again(_Block(depth, self.dtype), x)
         return jnp.tanh(self._one_by_one(self.shape[2])(x).astype(jnp.float32))
 
     def _one_by_one(self, features: int) -> Conv:
@@ -116,7 +117,7 @@ class R3GANDiscriminator(nn.Module):
                 if _channels(self.width, halved) != x.shape[-1]:
                     x = Conv(_channels(self.width, halved), (1, 1), **options)(x)
             for _ in range(BLOCKS):
-                x = _Block(depth, self.dtype)(x)
+                x = again(_Block(depth, self.dtype), x)
         # The weighted sum is a depthwise convolution as large as the image.
         area = x.shape[1] * x.shape[2]
         init = nn.initializers.normal(area**-0.5)

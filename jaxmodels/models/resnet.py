@@ -10,6 +10,7 @@ from jaxtyping import Array, DTypeLike, Float
 
 from jaxmodels.errors import require_known
 from jaxmodels.models.layers import BatchNorm, Conv, Dropout, Rate
+from jaxmodels.models.layers.blocks import again
 from jaxmodels.models.options import require_at_least
 from jaxmodels.ops import max_pool
 
@@ -117,13 +118,14 @@ class ResNet(nn.Module):
             if strides * 2**stage > most:
                 return
             for block in range(depth):
-                x = kind(
+                made = kind(
                     self.width * 2**stage,
                     strides=2 if stage and not block else 1,
                     zero_residual=self.zero_residual,
                     dtype=self.dtype,
                     name=f"layer{stage + 1}_{block}",
-                )(x, train=train)
+                )
+                x = again(made, x, train=train)
             yield strides * 2**stage, x
 
     def features(

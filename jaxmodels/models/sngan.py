@@ -8,6 +8,7 @@ from jaxtyping import Array, DTypeLike, Float, Int
 
 from jaxmodels.models.gan_layers import Normalization, Projection, Shape, stages
 from jaxmodels.models.layers import BatchNorm, Conv, Dense
+from jaxmodels.models.layers.blocks import again
 from jaxmodels.ops import average_pool, upsample
 
 kernel_init = nn.initializers.xavier_uniform()
@@ -95,7 +96,7 @@ class SNGANGenerator(nn.Module):
         x = Dense(rows * columns * channels, **options)(latents)
         x = x.reshape(-1, rows, columns, channels)
         for _ in range(doublings):
-            x = _Up(channels, self.classes, self.dtype)(x, labels, train=train)
+            x = again(_Up(channels, self.classes, self.dtype), x, labels=labels, train=train)
         x = nn.relu(BatchNorm(dtype=self.dtype)(x, train=train))
         return jnp.tanh(Conv(self.shape[2], **options)(x).astype(jnp.float32))
 
@@ -128,9 +129,8 @@ class SNGANDiscriminator(nn.Module):
         for block in range(max(4, halvings)):
             halve = halved < halvings and (halved < 2 or min(x.shape[1:3]) > 8)
             halved += halve
-            x = _Down(channels, self.norm, self.dtype, first=block == 0, halve=halve)(
-                x, train=train
-            )
+            down = _Down(channels, self.norm, self.dtype, first=block == 0, halve=halve)
+            x = again(down, x, train=train)
         x = jnp.sum(nn.relu(x), axis=(1, 2))
         options = {
             "kernel_init": kernel_init,

@@ -1,7 +1,7 @@
 """The models that write summaries, and the options of each."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -13,7 +13,7 @@ from jaxmodels.models.gpt import GPTConfig
 from jaxmodels.models.gpt2 import GPT2Config
 from jaxmodels.models.language_models import LanguageModels
 from jaxmodels.models.layers.attention import KINDS
-from jaxmodels.models.layers.stack import REMATS, SCANS
+from jaxmodels.models.layers.stack import SCANS
 from jaxmodels.models.llama import LlamaConfig
 from jaxmodels.models.options import chosen_options
 from jaxmodels.models.pointer_generator import pointer_generator
@@ -31,9 +31,6 @@ class Summarizers:
     gpt2: GPT2Config = field(default_factory=GPT2Config)
     gpt: GPTConfig = field(default_factory=GPTConfig)
     llama: LlamaConfig = field(default_factory=LlamaConfig)
-    remat: Annotated[str, Role.BITS] = "none"
-    """What the gradient computes again to save memory: none; block, all but the products with
-    kernels; full, all of each block but its input."""
     scan_layers: Annotated[str, Role.BITS] = "auto"
     """Whether equal blocks run as a loop, which compiles faster and runs slower on a CPU: on, off,
     or auto, which means off on a CPU and on elsewhere. Parameters do not depend on it."""
@@ -43,7 +40,6 @@ class Summarizers:
 
     def validate(self) -> None:
         """Raises InputError for an unknown model, or options that it cannot have."""
-        require_known("remat", self.remat, REMATS)
         require_known("scan_layers", self.scan_layers, SCANS)
         require_known("attention", self.attention, ("auto", *KINDS))
         chosen_options(self).validate()
@@ -56,7 +52,7 @@ class Summarizers:
     @property
     def language_models(self) -> LanguageModels:
         """The chosen model of the next token, among those of its kind."""
-        names = ("model", "gpt2", "gpt", "llama", "remat", "scan_layers", "attention")
+        names = ("model", "gpt2", "gpt", "llama", "scan_layers", "attention")
         return LanguageModels(**{name: getattr(self, name) for name in names})
 
     def create(
@@ -72,5 +68,5 @@ class Summarizers:
         self.validate()
         if self.model != "copy":
             return self.language_models.create(vocabulary, sum(lengths), dtype)
-        how: dict[str, Any] = {"remat": self.remat, "scan_layers": self.scan_layers}
+        how = {"scan_layers": self.scan_layers}
         return pointer_generator(self.copy, vocabulary, lengths, dtype, **how)

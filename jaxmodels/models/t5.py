@@ -83,13 +83,12 @@ class T5Config:
         lengths: tuple[int, int] = (0, 0),
         dtype: DTypeLike = jnp.float32,
         *,
-        remat: str = "none",
         scan_layers: str = "auto",
     ) -> "T5":
         """Creates the model; the keywords are those of `TextToTextModels`. Lengths do not matter:
         relative positions have no end."""
         self.validate()
-        how: dict[str, Any] = {"remat": remat, "scan_layers": scan_layers, **self.sizes()}
+        how: dict[str, Any] = {"scan_layers": scan_layers, **self.sizes()}
         return T5(max(vocabulary, self.rows), dtype=dtype, **how)
 
     def sizes(self) -> dict[str, Any]:
@@ -115,7 +114,6 @@ class T5(TextToText):
     position_buckets: int = 32
     farthest: int = 128
     dtype: DTypeLike = jnp.float32
-    remat: str = "none"
     scan_layers: str = "auto"
 
     def setup(self):

@@ -10,7 +10,7 @@ from jaxtyping import Array, DTypeLike, Float
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.models.bert import BertClassifier, BertConfig
 from jaxmodels.models.bilstm import EACH, BiLSTM, BiLSTMConfig
-from jaxmodels.models.layers.stack import REMATS, SCANS
+from jaxmodels.models.layers.stack import SCANS
 from jaxmodels.models.options import chosen_options
 from jaxmodels.models.text_inputs import TextInput
 from jaxmodels.roles import Role
@@ -26,16 +26,12 @@ class TaggerModels:
     lstm: BiLSTMConfig = field(default_factory=BiLSTMConfig)
     transformer: BertConfig = field(default_factory=lambda: BertConfig(deviation=0.08))
     bert: BertConfig = field(default_factory=lambda: BertConfig(variant="base"))
-    remat: Annotated[str, Role.BITS] = "none"
-    """What the gradient of a transformer computes again to save memory: none; block, all but the
-    products with kernels; full, all of each block but its input."""
     scan_layers: Annotated[str, Role.BITS] = "auto"
     """Whether the blocks of a transformer run as a loop, which compiles faster and runs slower on a
     CPU: on, off, or auto, which means off on a CPU and on elsewhere."""
 
     def validate(self) -> None:
         """Raises InputError for an unknown model, or options that it cannot have."""
-        require_known("remat", self.remat, REMATS)
         require_known("scan_layers", self.scan_layers, SCANS)
         options = chosen_options(self)
         options.validate()
@@ -61,7 +57,7 @@ class TaggerModels:
         if isinstance(options, BiLSTMConfig):
             sizes = options.width, options.hidden, options.layers
             return BiLSTM(tags, vocabulary, *sizes, EACH, dtype)
-        how: dict[str, Any] = {"remat": self.remat, "scan_layers": self.scan_layers}
+        how: dict[str, Any] = {"scan_layers": self.scan_layers}
         encoder = options.encoder(vocabulary, dtype, pooler=False, **how)
         return BertTagger(classes=tags, bert=encoder, dtype=dtype)
 

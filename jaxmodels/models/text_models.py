@@ -11,7 +11,7 @@ from jaxmodels.errors import require_known
 from jaxmodels.models.bag import BagConfig, Ratios
 from jaxmodels.models.bert import BertConfig
 from jaxmodels.models.bilstm import BiLSTMConfig
-from jaxmodels.models.layers.stack import REMATS, SCANS
+from jaxmodels.models.layers.stack import SCANS
 from jaxmodels.models.options import chosen_options
 from jaxmodels.models.word_average import WordAverageConfig
 from jaxmodels.models.word_cnn import WordCNNConfig
@@ -32,16 +32,12 @@ class TextModels:
     lstm: BiLSTMConfig = field(default_factory=BiLSTMConfig)
     transformer: BertConfig = field(default_factory=lambda: BertConfig(pool="mean", deviation=0.08))
     bert: BertConfig = field(default_factory=lambda: BertConfig(variant="base"))
-    remat: Annotated[str, Role.BITS] = "none"
-    """What the gradient of a transformer computes again to save memory: none; block, all but the
-    products with kernels; full, all of each block but its input."""
     scan_layers: Annotated[str, Role.BITS] = "auto"
     """Whether the blocks of a transformer run as a loop, which compiles faster and runs slower on a
     CPU: on, off, or auto, which means off on a CPU and on elsewhere."""
 
     def validate(self) -> None:
         """Raises InputError for an unknown model, or options that it cannot have."""
-        require_known("remat", self.remat, REMATS)
         require_known("scan_layers", self.scan_layers, SCANS)
         chosen_options(self).validate()
 
@@ -67,8 +63,7 @@ class TextModels:
         self.validate()
         options = chosen_options(self)
         if isinstance(options, BertConfig):
-            how = {"remat": self.remat, "scan_layers": self.scan_layers}
-            return options.create(classes, vocabulary, dtype, **how)
+            return options.create(classes, vocabulary, dtype, scan_layers=self.scan_layers)
         if isinstance(options, BagConfig):
             return options.create(classes, vocabulary, dtype, ratios)
         return options.create(classes, vocabulary, dtype)

@@ -49,7 +49,7 @@ class TextToText(nn.Module):
     """A model whose decoder writes a target for what its encoder has read. Tokens that are no
     padding stand first in their rows; padding may be any number. Logits are float32.
 
-    A model has the fields dtype, remat and scan_layers, after its setup `encoder_params` and
+    A model has the fields dtype and scan_layers, after its setup `encoder_params` and
     `decoder_params`, those of each block, and the methods and the property without a body here. Its
     blocks name their kernels as `SHARDING` does.
     """
@@ -200,7 +200,7 @@ class TextToText(nn.Module):
         # The decoder's blocks have other numbers than the encoder's, for dropout.
         first = 0 if is_encoder else len(self.encoder_params)
         own = [{"layer": jnp.int32(first + index)} for index in range(len(params))]
-        how: dict[str, Any] = {"scan": is_scanned(self.scan_layers), "remat": self.remat}
+        how: dict[str, Any] = {"scan": is_scanned(self.scan_layers)}
         block = self._block(side, trained, inputs.seeds is not None)
         return run_blocks([block] * len(params), params, own, x, inputs, **how)[0]
 

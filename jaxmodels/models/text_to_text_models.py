@@ -10,7 +10,7 @@ from jaxtyping import DTypeLike
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.models import marian_names, t5_names
 from jaxmodels.models.encoder_decoder import EncoderDecoderConfig
-from jaxmodels.models.layers.stack import REMATS, SCANS
+from jaxmodels.models.layers.stack import SCANS
 from jaxmodels.models.marian import MarianConfig
 from jaxmodels.models.options import chosen_options
 from jaxmodels.models.t5 import T5Config
@@ -28,16 +28,12 @@ class TextToTextModels:
     transformer: EncoderDecoderConfig = field(default_factory=EncoderDecoderConfig)
     marian: MarianConfig = field(default_factory=MarianConfig)
     t5: T5Config = field(default_factory=T5Config)
-    remat: Annotated[str, Role.BITS] = "none"
-    """What the gradient computes again to save memory: none; block, all but the products with
-    kernels; full, all of each block but its input."""
     scan_layers: Annotated[str, Role.BITS] = "auto"
     """Whether equal blocks run as a loop, which compiles faster and runs slower on a CPU: on, off,
     or auto, which means off on a CPU and on elsewhere. Parameters do not depend on it."""
 
     def validate(self) -> None:
         """Raises InputError for an unknown model, or options that it cannot have."""
-        require_known("remat", self.remat, REMATS)
         require_known("scan_layers", self.scan_layers, SCANS)
         chosen_options(self).validate()
 
@@ -52,8 +48,8 @@ class TextToTextModels:
           InputError: an unknown model, or options that it cannot have.
         """
         self.validate()
-        how = {"remat": self.remat, "scan_layers": self.scan_layers}
-        return chosen_options(self).create(vocabulary, lengths, dtype, **how)
+        options = chosen_options(self)
+        return options.create(vocabulary, lengths, dtype, scan_layers=self.scan_layers)
 
 
 PUBLISHED = {"marian": marian_names, "t5": t5_names}  # tables of names, by model

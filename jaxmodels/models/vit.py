@@ -1,8 +1,7 @@
 """Vision transformers."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +12,9 @@ from jaxmodels import across
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.models.layers import Dense, Dropout, Rate
 from jaxmodels.models.layers.attention import by_heads
-from jaxmodels.models.layers.stack import REMATS
+from jaxmodels.models.layers.blocks import again
 from jaxmodels.models.options import require_at_least
 from jaxmodels.protocol import MODEL_AXIS, Sharding, ShardingRule
-from jaxmodels.roles import Role
 
 POOLS = ("mean", "token")
 POSITIONS = ("sincos", "learned")
@@ -71,16 +69,12 @@ class ViTConfig:
     """Attention heads; 0: the variant's own."""
     mlp_ratio: int = 4
     """Width of the MLP over that of the residual stream."""
-    remat: Annotated[str, Role.BITS] = "none"
-    """What the gradient computes again to save memory: none; block, all but the products with
-    kernels; full, all of each block but its input."""
     norm_epsilon: float = _EPSILON
     """Added to the variance by layer norms; transformers publishes 1e-12."""
 
     def validate(self) -> None:
         """Raises InputError for an unknown variant, pool or positions, or a negative size."""
         require_known("variant", self.variant, VARIANTS)
-        require_known("remat", self.remat, REMATS)
         require_at_least(0, self, "patch", "width", "depth", "heads", "norm_epsilon")
         require_at_least(1, self, "mlp_ratio")
         require_known("pool", self.pool, ("", *POOLS))
@@ -89,7 +83,7 @@ class ViTConfig:
     def create(self, classes: int, dtype: DTypeLike = jnp.float32) -> "ViT":
         """Creates the classifier."""
         self.validate()
-        return ViT(classes=classes, dtype=dtype, remat=self.remat, **self.sizes())
+        return ViT(classes=classes, dtype=dtype, **self.sizes())
 
     def sizes(self) -> dict[str, Any]:
         """Returns the fields of the module but classes and dtype."""
@@ -131,7 +125,6 @@ class ViT(nn.Module):
     positions: str = "sincos"
     epsilon: float = _EPSILON
     dtype: DTypeLike = jnp.float32
-    remat: str = "none"
 
     @nn.compact
     def __call__(
@@ -151,24 +144,13 @@ class ViT(nn.Module):
         for index in range(self.depth):
             options = {"epsilon": self.epsilon, "dtype": self.dtype}
             block = Block(self.heads, self.mlp_ratio, name=f"block_{index}", **options)
-            x = self._rematerialized(block, train, dropout_rate)(block, x)
+            x = again(block, x, train=train, dropout_rate=dropout_rate)
         x = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="norm")(x)
         x = x[:, 0] if self.pool == "token" else jnp.mean(x, axis=1)
         if head:
             zeros = nn.initializers.zeros
             x = nn.Dense(self.classes, dtype=self.dtype, kernel_init=zeros, name="head")(x)
         return x.astype(jnp.float32)
-
-    def _rematerialized(self, block: nn.Module, train: bool, rate: Rate) -> Callable:
-        """Makes the pass of a block, of which the gradient computes parts again."""
-
-        def run(block, x):
-            return block(x, train=train, dropout_rate=rate)
-
-        if self.remat == "none":
-            return run
-        policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
-        return nn.remat(run, policy=policy if self.remat == "block" else None)
 
     def features(
         self, x: Float[Array, "batch height width channels"]

@@ -1,6 +1,7 @@
 """A vocoder: a network that makes sounds of mel spectrograms by an inverse Fourier transform."""
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +10,10 @@ from flax import linen as nn
 from jaxtyping import Array, DTypeLike, Float
 
 from jaxmodels.models.layers import Conv, Dense, LayerNorm
+from jaxmodels.models.layers.blocks import again
 from jaxmodels.models.options import require_at_least
 from jaxmodels.ops.spectral import Transform, inverse_stft
+from jaxmodels.roles import Role
 
 _KERNEL = 7  # frames that a convolution sees
 _LARGEST = 100.0  # magnitude
@@ -21,6 +24,8 @@ _DEVIATION = 0.02  # of initial kernels
 class VocosConfig:
     """Options of the network that makes sounds."""
 
+    model: Annotated[Literal["vocos"], Role.HOW] = "vocos"
+    """Architecture: vocos (Siuzdak 2023), of which alone there are options here."""
     width: int = 128
     """Channels of the residual stream (Vocos: 512)."""
     depth: int = 4
@@ -59,7 +64,7 @@ class Vocos(nn.Module):
         x = Conv(self.width, (_KERNEL,), dtype=self.dtype, kernel_init=init, name="entry")(x)
         x = LayerNorm(dtype=self.dtype, name="entry_norm")(x)
         for number in range(self.depth):
-            x = Block(1 / self.depth, self.dtype, name=f"block_{number}")(x)
+            x = again(Block(1 / self.depth, self.dtype, name=f"block_{number}"), x)
         x = LayerNorm(dtype=self.dtype, name="norm")(x)
         frequencies = self.transform.samples // 2 + 1
         both = Dense(2 * frequencies, dtype=self.dtype, kernel_init=init, name="exit")(x)

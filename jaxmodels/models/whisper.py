@@ -19,6 +19,7 @@ from jaxmodels.decoding import Step
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.models.layers import Conv, LayerNorm, Rate
 from jaxmodels.models.layers.attention import AnyCache, Cache
+from jaxmodels.models.layers.blocks import again
 from jaxmodels.models.options import require_at_least
 from jaxmodels.models.whisper_block import DecoderBlock, EncoderBlock, Sounds, drop_of
 from jaxmodels.protocol import PyTree
@@ -176,7 +177,7 @@ class Whisper(nn.Module):
         positions = jax.lax.stop_gradient(self.sound_positions)[: x.shape[1]]
         x = (x + positions).astype(self.dtype)
         for number, block in enumerate(self.encoder_block):
-            x = block(x, drop and partial(drop, 3 * number))
+            x = again(block, x, drop=drop and partial(drop, 3 * number))
         return self.encoder_norm(x)
 
     def encode(self, features: Float[Array, "batch frames bands"]) -> Memory:
@@ -226,7 +227,8 @@ class Whisper(nn.Module):
             raise InputError(f"{tokens.shape[1]} tokens; expected at most {self.context}")
         x = self._embedded(tokens, places)
         for number, (block, sounds) in enumerate(zip(self.decoder_block, memory.blocks)):
-            x = block(x, sounds, drop and partial(drop, 3 * (self.layers + number)))
+            dropped = drop and partial(drop, 3 * (self.layers + number))
+            x = again(block, x, sounds, drop=dropped)
         return self._logits(self.decoder_norm(x))
 
     def _logits(self, x: Float[Array, "rows length width"]) -> Float[Array, "..."]:

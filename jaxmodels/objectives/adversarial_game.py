@@ -18,6 +18,7 @@ from jaxmodels.objectives.gradient_penalties import Images
 from jaxmodels.objectives.gradients import Differentiated
 from jaxmodels.objectives.kept_statistics import Modules, statistics_kept
 from jaxmodels.ops import diff_augment
+from jaxmodels.ops.rematerialize import rematerialized_whole
 from jaxmodels.protocol import Batch, Mean, PyTree, example_keys, mean_over
 
 Sums = dict[str, Mean]
@@ -217,5 +218,9 @@ def _apply(
     module: nn.Module, params: PyTree, collections: PyTree, *inputs: Array | None
 ) -> tuple[Array, PyTree]:
     """Applies a network in training mode; gives its output and its new collections."""
-    variables = {"params": params, **collections}
-    return module.apply(variables, *inputs, train=True, mutable=list(collections))
+
+    def run(params, collections, *inputs):
+        variables = {"params": params, **collections}
+        return module.apply(variables, *inputs, train=True, mutable=list(collections))
+
+    return rematerialized_whole(run)(params, collections, *inputs)

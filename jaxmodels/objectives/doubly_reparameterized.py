@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxmodels.ops.latents import Inference
+from jaxmodels.ops.rematerialize import rematerialized_whole
 from jaxmodels.protocol import PyTree
 
 Latents = Float[Array, "samples batch size"]
@@ -40,10 +41,10 @@ def doubly_reparameterized(
     weigh: (inference, parameters, samples) -> the log-weights of the samples, and log p(x|z). The
       posterior's density is that of `inference`, through which no gradient goes.
     """
-    latents, pull_latents, inference = jax.vjp(draw, params, has_aux=True)
+    latents, pull_latents, inference = jax.vjp(rematerialized_whole(draw), params, has_aux=True)
     inference = jax.lax.stop_gradient(inference)
     log_weights, pull, log_likelihood = jax.vjp(
-        partial(weigh, inference), params, latents, has_aux=True
+        rematerialized_whole(partial(weigh, inference)), params, latents, has_aux=True
     )
     shares = jax.nn.softmax(log_weights, axis=0)
     gradients, latent_gradients = pull(-shares)

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from jaxmodels import across
 from jaxmodels.errors import InputError
+from jaxmodels.ops.rematerialize import rematerialized_whole
 from jaxmodels.protocol import Batch, Mean, Metrics, PyTree
 
 
@@ -54,6 +55,7 @@ def gradients_of(
 
 def _total_of(loss: Loss, carried: PyTree, batch: Batch, key: Key[Array, ""]) -> Callable:
     """Makes the function of the parameters whose first output is differentiated."""
+    loss = rematerialized_whole(loss)
 
     def total(params):
         mean, after, metrics = loss(params, carried, batch, key)

@@ -242,6 +242,10 @@ def _gradient_of_kernel(x, g, kernel, geometry):
     return _kernel_gradient.bind(x, g, geometry=geometry, kernel_size=kernel.shape[1:3])
 
 
+# Where each primitive, by name, has the output image [member, batch, height, width, outputs] and
+# the kernel [member, height, width, group_inputs, outputs] among its operands and its result.
+OPERANDS = {"convolve": (2, 1), "input_gradient": (0, 1), "kernel_gradient": (1, 2)}
+
 # For each primitive, its transposes in the first and in the second operand. The cotangent comes
 # first; the operand to transpose in is known only by its shape, `.aval`.
 ad.defbilinear(

@@ -73,7 +73,8 @@ def plan(
     presets = getattr(sys.modules[build.__module__], "PRESETS", {})
     config = parse_with_implied(config_class, presets, flags, f"python -m jaxmodels.plan {name}")
     config.validate()
-    use_compilation_cache()
+    if devices[0].platform == "cpu":  # programs for absent devices cannot be read back
+        use_compilation_cache()
 
     def compiled_with(tried: Any) -> Any:
         return compile_step(build(tried), tried, topology, devices)

@@ -81,6 +81,7 @@ def compile_step(
             run.on_nonfinite == "skip",
             experiment.sharding,
             run.shard,
+            config.remat,
         )
         compiled = program.compile()
         batch_size = run.batch_size * config.batches_per_step

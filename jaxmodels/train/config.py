@@ -100,6 +100,12 @@ class Config:
         return 1
 
     @property
+    def remat(self) -> str:
+        """What gradients compute again: the flag, where there is one."""
+        flags = flags_of(self)
+        return flags["remat"].value if "remat" in flags else "none"
+
+    @property
     def schedule_ends(self) -> bool:
         """Whether a schedule ends at `steps`, so that a run cannot be extended."""
         return any(getattr(section, "schedule_ends", False) for section in sections_of(self))

@@ -56,8 +56,8 @@ def _folder_of(config: Config, named: dict[str, Any], seed: str) -> Path:
         # The absolute path, so that every way to write a folder gives the same hash.
         named["data"] = str(path) if is_path(data) else data
         parts.append(path.name if is_path(data) else data.replace(os.sep, "_"))
-    if "model" in flags:
-        parts.append(str(flags["model"].value))
+    if "model" in named:  # elsewhere there is one only
+        parts.append(str(named["model"]))
     if config.run.init_from is None:
         named.pop("init_from")  # as the folder's name was before there was such a flag
     else:

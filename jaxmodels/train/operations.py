@@ -6,6 +6,8 @@ XLA's own count has each loop once, whatever its length, and none of a custom ca
 import math
 from typing import Any
 
+from jaxmodels.ops.convolution import OPERANDS
+
 
 def count_operations(jaxpr: Any) -> int:
     """Counts those of products and convolutions; a multiplication and an addition are two.
@@ -19,6 +21,8 @@ def count_operations(jaxpr: Any) -> int:
             total += _of_product(equation)
         elif name == "conv_general_dilated":
             total += _of_convolution(equation)
+        elif name in OPERANDS:
+            total += _of_own_convolution(equation)
         elif name == "cond":
             total += max(count_operations(branch.jaxpr) for branch in params["branches"])
         else:
@@ -56,3 +60,11 @@ def _of_convolution(equation: Any) -> int:
     skipped = math.prod(equation.params["lhs_dilation"])
     per_output = math.prod(kernel.shape) // outputs
     return 2 * per_output * math.prod(equation.outvars[0].aval.shape) // skipped
+
+
+def _of_own_convolution(equation: Any) -> int:
+    """Counts those of a convolution of `ops.convolution`, or of one of its gradients: all three
+    multiply each number of the output image by the kernel."""
+    arrays = [variable.aval for variable in (*equation.invars, *equation.outvars)]
+    image, kernel = (arrays[place] for place in OPERANDS[equation.primitive.name])
+    return 2 * math.prod(image.shape) * math.prod(kernel.shape[1:-1])

@@ -1,7 +1,8 @@
 """The compiled program of a run: its initial state, and many steps in one call."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from jaxtyping import Array, Int, Key
 
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.ops import cpu_compiler_options
+from jaxmodels.ops.rematerialize import use_remat
 from jaxmodels.order import Order
 from jaxmodels.protocol import (
     BY_SIZE,
@@ -83,6 +85,7 @@ class TrainProgram:
       `jaxmodels.across`). State and results are the same.
     length: most steps of a chunk; `self.length` is less where the data of so many is too large.
     sharding: how the model lies on a mesh with axes besides data. shard: rules that come first.
+    remat: what gradients compute again (`ops.rematerialize`).
 
     Raises:
       InputError: a batch that the devices do not divide or the data does not fill, an unknown
@@ -103,6 +106,7 @@ class TrainProgram:
         skips_nonfinite: bool = False,
         sharding: Sharding = BY_SIZE,
         shard: Iterable[str] = (),
+        remat: str = "none",
     ):
         require_known("parallel", parallel, PARALLEL)
         if parallel == "pmap" and jax.process_count() > 1:
@@ -141,7 +145,8 @@ class TrainProgram:
         self._places = self.layout.shardings(state)
         like = jax.tree.map(abstract, state, self._places)
         batch = abstract(spec, self.shardings.whole)
-        with self.layout.traced():
+        self._remat = remat
+        with self._traced():
             _, sums = jax.eval_shape(self._step, like, batch, self.keys.step)
         self.like = {"state": like, "window": abstract(sums, self.shardings.whole)}
         self._arrays = self._placed(dict(source.arrays))
@@ -149,6 +154,12 @@ class TrainProgram:
         # One output of each call that may still be running.
         self._running: deque[Array] = deque()
         self._refused: list[Array] = []
+
+    @contextmanager
+    def _traced(self) -> Iterator[None]:
+        """Makes a step that is traced inside heed the mesh and what is computed again."""
+        with self.layout.traced(), use_remat(self._remat):
+            yield
 
     def _placed(self, tree: PyTree) -> PyTree:
         """Puts arrays on every device."""
@@ -160,7 +171,7 @@ class TrainProgram:
         return refused
 
     def _chunk(self, to_batch: Callable[[PyTree], PyTree], to_sums: Callable[[Metrics], Metrics]):
-        source, step, layout = self._source, self._step, self.layout
+        source, step, layout, traced = self._source, self._step, self.layout, self._traced
 
         # The key is an argument, so that runs of all seeds share one program.
         def chunk(state, window, arrays, root, sent, count, skipped):
@@ -168,7 +179,7 @@ class TrainProgram:
                 state, window, refused = carry
                 batch = source.batch(arrays, to_batch(pick(sent, at)))
                 key = jax.random.fold_in(root, state["step"] + skipped)
-                with layout.traced():
+                with traced():
                     new, sums = step(layout.in_use(state, updated=True), batch, key)
                 new, sums = self._at_rest(new), to_sums(sums)
                 if self._skips_nonfinite:
@@ -233,7 +244,8 @@ class TrainProgram:
         """Counts the floating-point operations of one step over all devices, including those that
         the gradient computes again, without those of fused kernels."""
         spec = self._source.spec(self._order.batch_size)
-        jaxpr = jax.make_jaxpr(self._step)(self.like["state"], spec, self.keys.step)
+        with self._traced():
+            jaxpr = jax.make_jaxpr(self._step)(self.like["state"], spec, self.keys.step)
         return count_operations(jaxpr.jaxpr)
 
     def _options(self) -> dict[str, str]:

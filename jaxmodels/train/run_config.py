@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
 from jaxmodels.errors import InputError, require_known
+from jaxmodels.ops.rematerialize import REMATS
 from jaxmodels.roles import Role
 
 Mode = Literal["train", "evaluate", "sample", "predict", "export"]
@@ -135,9 +136,14 @@ class ComputeConfig:
     """Type of activations; parameters stay float32."""
     accumulate: int = 1
     """Compute a batch's gradient in this many parts, to save memory; BatchNorm sees each alone."""
+    remat: Annotated[str, Role.BITS] = "none"
+    """What the gradient computes again to save memory: none; block, all but the products with
+    kernels and the convolutions; full, all of each block but its input. A network without blocks is
+    one."""
 
     def validate(self) -> None:
         """Raises InputError for a number out of range."""
         require_known("precision", self.precision, get_args(Precision))
+        require_known("remat", self.remat, REMATS)
         if self.accumulate < 1:
             raise InputError(f"accumulate = {self.accumulate}; expected at least 1")

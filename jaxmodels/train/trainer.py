@@ -75,6 +75,7 @@ class Trainer:
             run.on_nonfinite == "skip",
             experiment.sharding,
             run.shard,
+            config.remat,
         )
         key = self.program.keys.evaluate
         self.splits = {

@@ -125,7 +125,7 @@ def test_logits_of_classifiers_equal_transformers_and_go_back(kind, tmp_path):
     network = network_of(f"{kind}ForSequenceClassification")
     weights = written(network, tmp_path)
     config = config_of(weights)
-    model = config.create(CLASSES, WORDS, jnp.float64, scan_layers="on", remat="full")
+    model = config.create(CLASSES, WORDS, jnp.float64, scan_layers="on")
     tokens, segments = inputs()
     text = TextInput(jnp.where(VALID, tokens, -1), jnp.asarray(segments))
     shapes = jax.eval_shape(model.init, jax.random.key(0), text)

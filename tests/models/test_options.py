@@ -26,7 +26,6 @@ DEFAULTS = {
         "depth": 0,
         "heads": 0,
         "mlp_ratio": 4,
-        "remat": "none",
         "norm_epsilon": 1e-6,
     },
     "efficientnet": {"variant": "lite0"},

@@ -27,12 +27,12 @@ from jaxmodels.train.layout import make_mesh, part_of_host
 from jaxmodels.train.outputs import on_one_device
 from jaxmodels.train.program import TrainProgram
 from jaxmodels.train.sharding import StateLayout, rule_of
-from tests.marks import slow
+from tests.marks import MESHES, slow
 
 needs_8 = pytest.mark.skipif(jax.device_count() != 8, reason="needs 8 simulated devices")
 KINDS = "all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute"
 WORDS, LENGTH, BATCH, STEPS = 48, 8, 8, 2
-SIZES = {"layers": 1, "width": 64, "heads": 4}
+SIZES = {"layers": 1, "width": 64}
 # SGD: Adam would amplify the noise of gradients that are zero in truth.
 SGD = OptimizerConfig(optimizer="momentum", learning_rate=0.1, schedule="constant")
 
@@ -42,10 +42,12 @@ def _small_arrays_are_divided(monkeypatch):
     monkeypatch.setattr("jaxmodels.train.sharding.LEAST_DIVIDED", 1 << 11)
 
 
-def _objective(model="gpt2", **options):
+def _objective(model="gpt2", heads=4, **options):
     if model in PAIRED:
-        return _paired(model, **options)
-    sizes = SIZES if model != "gpt" else {"depth": 1, "width": 64, "head_size": 16}
+        return _paired(model, heads, **options)
+    sizes = SIZES | {"heads": heads}
+    if model == "gpt":
+        sizes = {"depth": 1, "width": 64, "head_size": 64 // heads}
     chosen = replace(with_options(LanguageModels(model=model), **sizes), **options)
     return LanguageModel(chosen.create(WORDS, LENGTH), SGD, STEPS)
 
@@ -58,9 +60,11 @@ PAIRED = {
 }
 
 
-def _paired(model, **options):
-    positions = {"positions": "relative"} if model == "transformer" else {}
-    chosen = with_options(TextToTextModels(model=model), heads=4, **PAIRED[model], **positions)
+def _paired(model, heads, **options):
+    sizes = PAIRED[model] | {"heads": heads}
+    if model == "transformer":
+        sizes["positions"] = "relative"
+    chosen = with_options(TextToTextModels(model=model), **sizes)
     made = replace(chosen, **options).create(WORDS, (LENGTH, LENGTH + 1))
     return SequenceToSequence(made, SGD, STEPS, start=0, end=1, most=3)
 
@@ -84,9 +88,9 @@ def _program(mesh, objective=None, **how):
 
 
 @cache
-def _trained(mesh, model="gpt2", remat="none", scan_layers="off"):
-    objective = _objective(model, remat=remat, scan_layers=scan_layers)
-    program = _program(mesh, objective)
+def _trained(mesh, model="gpt2", remat="none", scan_layers="off", heads=4):
+    objective = _objective(model, heads, scan_layers=scan_layers)
+    program = _program(mesh, objective, remat=remat)
     state, window = program.advance(program.create(), program.zeros(), 0, STEPS)
     source = _source(5, model in PAIRED)
     split = SplitProgram(source, 8, program.keys.evaluate, make_mesh(mesh), program.layout)
@@ -115,6 +119,16 @@ def test_every_mesh_gives_what_one_device_gives(mesh, model, remat, scan_layers)
     """And so do evaluations of the result."""
     one, other = _trained("data=1", model), _trained(mesh, model, remat, scan_layers)
     for a, b in zip(*map(jax.tree.leaves, (one[1:], other[1:])), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+@needs_8
+@pytest.mark.slow
+@pytest.mark.parametrize("mesh", MESHES)
+@pytest.mark.parametrize("model", ["gpt2", "transformer"])
+def test_every_mesh_of_eight_devices_trains_as_one_device(model, mesh):
+    one, other = (_trained(name, model, heads=8)[1:4] for name in ("data=1", mesh))
+    for a, b in zip(*map(jax.tree.leaves, (one, other)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
 

@@ -14,7 +14,7 @@ from jaxmodels.protocol import BY_SIZE
 from jaxmodels.train.evaluation import SplitProgram
 from jaxmodels.train.layout import make_mesh
 from jaxmodels.train.program import TrainProgram
-from tests.marks import slow
+from tests.marks import MESHES, slow
 from tests.objectives.gan_toys import images, toy_gan
 from tests.objectives.test_vae import small_vae, source
 
@@ -47,7 +47,7 @@ def _classifier(model, **options):
 MAKERS = {
     "cnn": lambda: _classifier("cnn", batch_norm=True),
     "vit": lambda: _classifier("vit"),
-    "vit again": lambda: _classifier("vit", remat="full"),
+    "vit again": lambda: _classifier("vit"),
     "gan": lambda: (toy_gan(True, "spectral", ema=0.9, r1=1.0, **SGD), Resident(images())),
     "vae": lambda: (small_vae("mlp", "gaussian", ema=0.9, **SGD), source(37)),
 }
@@ -58,7 +58,8 @@ def _trained(kind, mesh):
     made = make_mesh(mesh)
     updates = objective.config.critic_steps if kind == "gan" else 1
     sharding = sharding_of(getattr(objective, "model", None)) if "vit" in kind else BY_SIZE
-    program = TrainProgram(objective, data, BATCH, STEPS, 3, made, updates, sharding=sharding)
+    how = {"sharding": sharding, "remat": "full" if "again" in kind else "none"}
+    program = TrainProgram(objective, data, BATCH, STEPS, 3, made, updates, **how)
     state, window = program.advance(program.create(), program.zeros(), 0, STEPS)
     split = SplitProgram(data, BATCH, program.keys.evaluate, made, program.layout)
     return state, window, split.sum(objective.evaluate, state)
@@ -68,19 +69,20 @@ def _trained(kind, mesh):
 @pytest.mark.parametrize(
     ("kind", "mesh"),
     [
-        slow("gan", "data=2,fsdp=4"),
-        slow("cnn", "fsdp=8"),
+        *(slow(kind, mesh) for kind in ("cnn", "gan", "vae") for mesh in MESHES),
         slow("vit", "data=2,fsdp=2,model=2"),
         slow("vit again", "data=2,fsdp=2,model=2"),
-        slow("vae", "data=2,fsdp=4"),
-        slow("gan", "data=4,model=2"),
     ],
 )
-def test_every_objective_gives_on_a_mesh_what_it_gives_on_one_device(kind, mesh):
+def test_every_objective_gives_on_a_mesh_what_it_gives_on_one_device(kind, mesh, request):
+    if kind == "cnn":
+        # Hardly optimised, XLA rounds the input of its maximum in two ways, and the gradient, which
+        # looks for where they are equal, is another one.
+        request.getfixturevalue("optimized")
     one, other = _trained(kind, "data=1"), _trained(kind, mesh)
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-4)
     parts = [leaf for leaf in jax.tree.leaves(other[0]) if not leaf.sharding.is_fully_replicated]
-    assert bool(parts) is ("fsdp" in mesh or kind == "vit")
+    assert bool(parts) is ("vit" in kind or "fsdp=1" not in mesh)
     for leaf in parts:
         assert leaf.addressable_shards[0].data.size < leaf.size

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
+from jaxmodels import ops
 from jaxmodels.train import configure
 from jaxmodels.train.chips import CHIPS, chip_of
 from jaxmodels.train.operations import count_operations
@@ -37,7 +38,18 @@ def test_products_convolutions_and_loops_are_counted():
     convolve = lambda x, w: lax.conv_general_dilated(  # noqa: E731
         x, w, (2, 2), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
-    assert _count(convolve, images, filters) == 2 * (2 * 4 * 4 * 5) * (3 * 3 * 3)
+    of_one = 2 * (2 * 4 * 4 * 5) * (3 * 3 * 3)
+    assert _count(convolve, images, filters) == of_one
+    # Of the networks here, also for each of several members, and in groups.
+    own = lambda x, w: jnp.sum(jnp.square(ops.conv(x, w, 2, "VALID")))  # noqa: E731
+    assert _count(own, images, filters) == of_one
+    assert _count(jax.grad(own, (0, 1)), images, filters) == 3 * of_one
+    members = jax.vmap(own)
+    assert _count(members, jnp.stack([images] * 3), jnp.stack([filters] * 3)) == 3 * of_one
+    grouped = lambda x, w: ops.conv(x, w, 2, "VALID", groups=3)  # noqa: E731
+    assert _count(grouped, images, filters[:, :, :1, :3]) == 2 * (2 * 4 * 4 * 3) * (3 * 3 * 1)
+    doubled = lambda x, w: ops.conv_transpose(x, w, 2)  # noqa: E731
+    assert _count(doubled, images, filters) == 2 * (2 * 9 * 9 * 3) * (3 * 3 * 5)
 
 
 def test_only_known_chips_have_a_peak():

@@ -122,12 +122,21 @@ def test_a_request_to_any_process_stops_all_at_one_step_and_they_go_on(tmp_path)
     assert max(_lines(tmp_path, "train")) == stopped + 4
 
 
+def _kept(folder):
+    """Returns the steps of the checkpoints that are complete."""
+    return [int(path.name) for path in folder.glob("checkpoints/*") if path.name.isdigit()]
+
+
 @pytest.mark.hosts
 @pytest.mark.parametrize("killed", [0, 1])
-def test_the_death_of_one_process_ends_the_others_with_a_line(tmp_path, killed):
+def test_the_death_of_one_process_ends_the_others_with_a_line_and_they_go_on(tmp_path, killed):
+    folder = tmp_path / "run"
     flags = ["--steps", "1000000", "--steps-per-dispatch", "4", "--checkpoint-every", "8"]
-    processes = _together(tmp_path, *flags, "--eval-every", "1000000")
-    _wait_for(tmp_path, 4)
+    flags += ["--eval-every", "1000000"]
+    processes = _together(folder, *flags)
+    _wait_for(folder, 4)
+    while not _kept(folder):
+        time.sleep(0.1)
     processes[killed].kill()
     processes[killed].communicate()
     begin = time.monotonic()
@@ -135,6 +144,11 @@ def test_the_death_of_one_process_ends_the_others_with_a_line(tmp_path, killed):
     assert processes[1 - killed].returncode not in (0, 75)
     assert time.monotonic() - begin < 3 * hosts._ALIVE
     assert re.search("another process is gone|JAX distributed service detected fatal", error), error
+    flags[1] = str(max(_kept(folder)) + 8)
+    _ended(_together(folder, *flags), 0)
+    _ended(_together(tmp_path / "whole", *flags), 0)
+    lines = [(path / "metrics.jsonl").read_bytes() for path in (folder, tmp_path / "whole")]
+    assert lines[0] == lines[1]
 
 
 def test_other_processes_than_asked_for_are_refused():

@@ -44,6 +44,8 @@ class TableDataConfig:
     data: str = "breast_cancer"
     """Table: a file .csv, .tsv (.gz) or .parquet, or breast_cancer, diabetes, iris or wine, which
     are embedded."""
+    data_dir: Annotated[str | None, Role.HOW] = None
+    """Folder of tfds, as other experiments have it; tables are files, so that any is refused."""
     target: str = ""
     """Column to predict."""
     task: Literal["auto", "regression", "classification", "multilabel"] = "auto"
@@ -69,6 +71,11 @@ class TableDataConfig:
     def validate(self) -> None:
         """Raises InputError for a number out of range."""
         require_known("task", self.task, ("auto", *get_args(Task)))
+        if self.data_dir is not None:
+            raise InputError(
+                f"data_dir = {self.data_dir}; tables are not read from tfds: leave it out, and give"
+                f" --data a file ({', '.join(ENDINGS)})"
+            )
         if self.skip_bad_records < 0:
             raise InputError(f"skip_bad_records = {self.skip_bad_records}; expected at least 0")
         fractions = self.validation_fraction, self.test_fraction

@@ -20,9 +20,9 @@ from jaxmodels.models.layers.attention import AnyCache
 from jaxmodels.models.layers.beam_attention import Remembered
 from jaxmodels.ops import hash_dropout, seeds_for
 from jaxmodels.ops.portable import target_backend
+from jaxmodels.ops.rematerialize import rematerialized
 from jaxmodels.protocol import FSDP_AXIS, MODEL_AXIS, PyTree, ShardingRule
 
-REMATS = ("none", "block", "full")
 SCANS = ("auto", "on", "off")
 BLOCK = "block_0"  # the path of a block's parameters; rules do not tell one block from another
 LATE = r"(^|[/_])block_\d+/"  # what `run_blocks` gathers, for `Sharding.late`
@@ -72,7 +72,6 @@ def run_blocks(
     inputs: BlockInputs,
     *,
     scan: bool = False,
-    remat: str = "none",
 ) -> tuple[Float[Array, "batch length width"], Float[Array, " layers"]]:
     """Applies blocks (x, inputs) -> (x, cache) without a cache. Gives the stream after the last,
     and the root mean square of the stream after each.
@@ -80,25 +79,18 @@ def run_blocks(
     own: the inputs that each block has for itself, by their names in `BlockInputs`.
     scan: equal blocks, or equal groups of them where they alternate, run as one loop, which
       compiles faster. On a CPU, loops within the loop over steps are slow.
-    remat: none keeps all that the gradient reads; block keeps a block's input and what its products
-      with kernels give, and computes the rest again; full keeps nothing but the input.
 
     Parameters that a mesh divides are gathered block by block, and again for the gradient where it
     computes the block again.
     """
-    require_known("remat", remat, REMATS)
 
     def apply(block, x, params, own):
         def run(x, params, own):
             params = across.gathered(params, BLOCK, x.dtype)
             return block.apply({"params": params}, x, inputs._replace(**own))[0]
 
-        if remat == "full":
-            run = jax.checkpoint(run)
-        elif remat == "block":
-            policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
-            run = jax.checkpoint(run, policy=policy)
-        elif across.has_mesh():
+        plain, run = run, rematerialized(run)
+        if run is plain and across.has_mesh():
             # Otherwise the gathered parameters of all blocks would be kept for the gradient.
             policy = jax.checkpoint_policies.save_anything_except_these_names(across.GATHERED)
             run = jax.checkpoint(run, policy=policy)
