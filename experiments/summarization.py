@@ -5,17 +5,20 @@
     python -m experiments.summarization --data news.jsonl                 # document, summary
     python -m experiments.summarization --preset scitldr-smollm2 --data-dir DIR \\
         --init-from SmolLM2.gguf                                          # with adapters
+    python -m experiments.summarization --init-from t5-small --mode predict \\
+        --input new.txt --output new.jsonl                                # T5, Marian as published
     python -m experiments.summarization --workdir RUN --mode predict --input new.txt \\
         --output new.jsonl --beams 4                                      # a document a line
 
-From scratch it learns an encoder and a decoder that can copy words of the document; from published
-weights of a model of the next token it goes on with these. The run folder then holds config.json,
-metrics.jsonl, speed.jsonl, curves.png, evaluation.json (ROUGE beside that of the first sentences,
-of an extractive classifier and of the best sentence), checkpoints/ and samples/ (summaries beside
-their references, the worst first).
+From scratch it learns an encoder and a decoder that can copy words of the document; it goes on with
+published weights of an encoder and a decoder, or of a model of the next token. The run folder then
+holds config.json, metrics.jsonl, speed.jsonl, curves.png, evaluation.json (ROUGE beside that of the
+first sentences, of an extractive classifier and of the best sentence), checkpoints/ and samples/
+(summaries beside their references, the worst first).
 """
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, ClassVar
@@ -24,23 +27,26 @@ import jax.numpy as jnp
 
 from experiments.exports.common import Exports
 from experiments.exports.language_model import export_language_model
-from experiments.exports.summarization import summary_programs
+from experiments.exports.summarization import Summarizer, summary_programs
+from experiments.exports.text_to_text import export_text_to_text
 from experiments.presets.summarization import PRESETS
 from experiments.reports.summarization import SCORES, Shown, report
 from jaxmodels.data.dataset import evaluation_splits
 from jaxmodels.data.documents import DocumentConfig, DocumentData, load_documents
 from jaxmodels.data.documents.document_data import DocumentReader
 from jaxmodels.data.documents.loading import documents_elsewhere
-from jaxmodels.data.documents.rows import CopyRows, PromptRows
+from jaxmodels.data.documents.rows import CopyRows, PromptRows, Rows, SequenceRows
 from jaxmodels.data.documents.words import END, PADDING, START, UNKNOWN
+from jaxmodels.data.pairs.published import with_tokenizer
 from jaxmodels.data.text.keeping import keep_tokenizer
 from jaxmodels.errors import InputError
-from jaxmodels.models.language_models import flags_from_published, published_names
 from jaxmodels.models.options import sharding_of
-from jaxmodels.models.summarizers import Summarizers
+from jaxmodels.models.summarizers import Summarizers, flags_from_published, published_names
+from jaxmodels.models.text_to_text_models import PUBLISHED as TEXT_TO_TEXT
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.pointer_summarizer import PointerSummarizer
 from jaxmodels.objectives.prompted_summarizer import PromptedSummarizer
+from jaxmodels.objectives.sequence_summarizer import SequenceSummarizer
 from jaxmodels.objectives.summaries import SummarySearch
 from jaxmodels.pretrained.weights import Weights
 from jaxmodels.protocol import Objective, Source
@@ -58,6 +64,14 @@ from jaxmodels.train import (
     require_range,
 )
 
+_PUBLISHED_DOCUMENT, _PUBLISHED_SUMMARY, _PUBLISHED_BEAMS = 512, 128, 4
+# Options of the search of published weights, and what they are here.
+_SEARCH = {
+    "beams": "num_beams",
+    "length_penalty": "length_penalty",
+    "no_repeat": "no_repeat_ngram_size",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class WritingConfig:
@@ -67,6 +81,8 @@ class WritingConfig:
     """Ways to go on that the search keeps; 1: the likeliest word each time."""
     length_penalty: Annotated[float, Role.HOW] = 1.0
     """Power of the length that divides the score of a summary; higher: longer ones."""
+    shortest: Annotated[int, Role.HOW] = 0
+    """Least tokens of a summary."""
     no_repeat: Annotated[int, Role.HOW] = 0
     """No run of so many tokens comes twice in a summary; 0: it may."""
     written: Annotated[int, Role.HOW] = 64
@@ -75,7 +91,7 @@ class WritingConfig:
 
     def validate(self) -> None:
         """Raises InputError for numbers out of range."""
-        for name, least in (("beams", 1), ("no_repeat", 0), ("written", 1)):
+        for name, least in (("beams", 1), ("shortest", 0), ("no_repeat", 0), ("written", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} = {getattr(self, name)}; expected at least {least}")
         require_range(self, ("length_penalty",))
@@ -92,6 +108,9 @@ class SummarizationConfig(Config):
     )
     compute: Section[ComputeConfig] = ComputeConfig()
     data: Section[DocumentConfig] = DocumentConfig()
+    # It stands before the options of models: Marian has one of this name, which then counts.
+    context: int = 0
+    """Places of a table of positions, as GPT-2 has one; 0: as many as a row has tokens."""
     model: ModelSection[Summarizers] = Summarizers()
     optimizer: Section[OptimizerConfig] = OptimizerConfig(
         optimizer="adamw",
@@ -106,8 +125,6 @@ class SummarizationConfig(Config):
     """Share of numbers left out in training."""
     ema: float = 0.0
     """Decay of the average of parameters for evaluation; 0: no average."""
-    context: int = 0
-    """Places of a table of positions, as GPT-2 has one; 0: as many as a row has tokens."""
 
     def validate(self) -> None:
         super().validate()
@@ -116,16 +133,35 @@ class SummarizationConfig(Config):
     @classmethod
     def flags_of_weights(cls, weights: Weights) -> dict[str, Any]:
         flags = flags_from_published(weights)
-        if flags["model"] == "llama":
-            del flags["context"]  # rotary positions have no table
+        if flags["model"] in TEXT_TO_TEXT:
+            flags["prefix"] = _published_search(weights).get("prefix", "")
+            return with_tokenizer(flags, weights)
         tokenizer = keep_tokenizer(weights.path)
         return flags if tokenizer is None else {**flags, "tokenizer": tokenizer}
+
+    def agrees(self, name: str, given: Any, implied: Any) -> bool:
+        # Weights may learn another task.
+        return name == "prefix" or super().agrees(name, given, implied)
+
+    @classmethod
+    def flags_of_weights_alone(cls, weights: Weights) -> dict[str, Any]:
+        if flags_from_published(weights)["model"] not in TEXT_TO_TEXT:
+            return {}
+        found = _published_search(weights)
+        flags = {"document_length": _PUBLISHED_DOCUMENT, "beams": _PUBLISHED_BEAMS, "batch_size": 1}
+        given = {ours: found[theirs] for ours, theirs in _SEARCH.items() if theirs in found}
+        # Theirs count the start token, and the longest the end as well.
+        lengths = {
+            "shortest": max(found.get("min_length", 0) - 1, 0),
+            "summary_length": max(found.get("max_length", _PUBLISHED_SUMMARY) - 2, 1),
+        }
+        return {**flags, **given, **lengths}
 
 
 def build(config: SummarizationConfig, data: Any = None) -> Experiment:
     """Makes the experiment of a config, on the documents that it names or on those in memory:
     {"train": [(document, summary), ...], "test": [...]}, where each may be a list of texts."""
-    data = load_documents(config.data, data, config.model.tokens)
+    data = load_documents(config.data, data, config.model.rows)
     sources = {split: data.source(split) for split in evaluation_splits(data.sizes)}
     objective = _objective(config, data)
     shown, reader = Shown(data), DocumentReader(data)
@@ -145,17 +181,31 @@ def build(config: SummarizationConfig, data: Any = None) -> Experiment:
     )
 
 
-def _published(
-    config: SummarizationConfig, data: DocumentData, programs: Exports
-) -> dict[str, Any]:
+def _published_search(weights: Weights) -> dict[str, Any]:
+    """Reads what published weights say of summaries: the options of the search, and the prefix."""
+    config: Mapping[str, Any] = weights.config
+    tasks = config.get("task_specific_params")
+    own = tasks.get("summarization") if isinstance(tasks, Mapping) else None
+    known = {**config, **own} if isinstance(own, Mapping) else config
+    kinds = dict.fromkeys((*_SEARCH.values(), "min_length", "max_length"), int | float)
+    kinds["prefix"] = str
+    return {name: known[name] for name, kind in kinds.items() if isinstance(known.get(name), kind)}
+
+
+def _published(config: SummarizationConfig, data: DocumentData, programs: Exports) -> dict:
     """Makes the table of published names of an experiment, and its exports."""
-    if not isinstance(data.rows, PromptRows):
+    rows, models, naming = data.rows, config.model, config.run.naming
+    if isinstance(rows, CopyRows):
         return {"exports": programs}
-    models = config.model.language_models
-    given = models, data.rows.tokenizer, sum(_places(config, data.rows)), "next", config.run.naming
+    if isinstance(rows, SequenceRows):
+        given = models.text_to_text, rows.tokenizer, (rows.pairs.start, rows.end), naming
+        export = partial(export_text_to_text, *given)
+    else:
+        given = models.language_models, rows.tokenizer, sum(_places(config, rows)), "next", naming
+        export = partial(export_language_model, *given)
     return {
         "published": partial(published_names, models),
-        "exports": {"safetensors": partial(export_language_model, *given), **programs},
+        "exports": {"safetensors": export, **programs},
     }
 
 
@@ -167,33 +217,47 @@ def elsewhere(shown: Shown, objective: Any, writing: Any, config: SummarizationC
     return Elsewhere(other.name, other.fingerprint, sources, after)
 
 
-def _objective(
-    config: SummarizationConfig, data: DocumentData
-) -> PointerSummarizer | PromptedSummarizer:
-    dtype, rows = jnp.dtype(config.compute.precision), data.rows
-    writing = config.writing
+def _objective(config: SummarizationConfig, data: DocumentData) -> Summarizer:
+    """Makes the objective of rows.
+
+    Raises:
+      InputError: options of the search that do not go together, or a row that is too long.
+    """
+    rows, writing = data.rows, config.writing
+    if writing.shortest > rows.summary:
+        raise InputError(
+            f"shortest = {writing.shortest}; expected at most the tokens of a summary,"
+            f" --summary-length {rows.summary}"
+        )
     common: dict[str, Any] = {
+        "model": _model(config, rows),
         "optimizer": config.optimizer,
         "steps": config.run.steps,
         "dropout": config.dropout,
         "ema": config.ema,
         "accumulate": config.compute.accumulate,
     }
-    search = SummarySearch(
-        most=rows.summary + 1,
-        end=END if isinstance(rows, CopyRows) else rows.end,
-        beams=writing.beams,
-        length_penalty=writing.length_penalty,
-        no_repeat=writing.no_repeat,
-        barred=(PADDING, UNKNOWN, START) if isinstance(rows, CopyRows) else (),
-    )
-    vocabulary = rows.tokenizer.size
+    search: dict[str, Any] = {
+        "most": rows.summary + 1,
+        "beams": writing.beams,
+        "length_penalty": writing.length_penalty,
+        "shortest": writing.shortest,
+        "no_repeat": writing.no_repeat,
+    }
+    if isinstance(rows, SequenceRows):
+        around = {"start": rows.pairs.start, "end": rows.end}
+        return SequenceSummarizer(buckets=data.buckets, **around, **search, **common)
     if isinstance(rows, CopyRows):
-        lengths = rows.document, rows.summary + 2
-        model = config.model.create(vocabulary, lengths, dtype)
-        return PointerSummarizer(model=model, search=search, buckets=data.buckets, **common)
-    model = config.model.create(vocabulary, _places(config, rows), dtype)
-    return PromptedSummarizer(model=model, search=search, **common)
+        found = SummarySearch(end=END, barred=(PADDING, UNKNOWN, START), **search)
+        return PointerSummarizer(search=found, buckets=data.buckets, **common)
+    return PromptedSummarizer(search=SummarySearch(end=rows.end, **search), **common)
+
+
+def _model(config: SummarizationConfig, rows: Rows) -> Any:
+    prompts = isinstance(rows, PromptRows)
+    lengths = _places(config, rows) if prompts else (rows.document, rows.summary + 2)
+    dtype = jnp.dtype(config.compute.precision)
+    return config.model.create(rows.tokenizer.size, lengths, dtype)
 
 
 def _places(config: SummarizationConfig, rows: PromptRows) -> tuple[int, int]:

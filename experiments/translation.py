@@ -9,6 +9,8 @@
         --output new.jsonl --beams 5                               # a line for each line
     python -m experiments.translation --init-from opus-mt-de-en --mode predict \\
         --input new.txt --output new.jsonl                         # Marian or T5 as published
+    python -m experiments.translation --init-from t5-small --mode predict \\
+        --prefix "translate English to German: " --input new.txt --output new.jsonl
 
 The run folder then holds config.json, metrics.jsonl, speed.jsonl, curves.png, evaluation.json
 (scores with sacrebleu's signatures), checkpoints/ and samples/ (all translations beside their
@@ -33,7 +35,7 @@ from jaxmodels.data.pairs import (
     pairs_elsewhere,
     read_sources,
 )
-from jaxmodels.data.text.keeping import keep_tokenizer
+from jaxmodels.data.pairs.published import with_tokenizer
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.models.encoder_decoder import EncoderDecoderConfig
 from jaxmodels.models.options import sharding_of
@@ -108,9 +110,7 @@ class TranslationConfig(Config):
 
     @classmethod
     def flags_of_weights(cls, weights: Weights) -> dict[str, Any]:
-        flags = flags_from_published(weights)
-        tokenizer = keep_tokenizer(weights.path)
-        return flags if tokenizer is None else {**flags, "tokenizer": tokenizer}
+        return with_tokenizer(flags_from_published(weights), weights)
 
     @classmethod
     def flags_of_weights_alone(cls, weights: Weights) -> dict[str, Any]:
@@ -127,8 +127,8 @@ def build(config: TranslationConfig, data: Any = None) -> Experiment:
         ),
         optimizer=config.optimizer,
         steps=config.run.steps,
-        start=data.start,
-        end=data.end,
+        start=data.rows.start,
+        end=data.rows.end,
         most=2 * data.lengths[1],
         buckets=data.buckets,
         label_smoothing=config.label_smoothing,
@@ -151,7 +151,7 @@ def build(config: TranslationConfig, data: Any = None) -> Experiment:
         prediction=Prediction(
             read=partial(read_sources, data=data),
             predict=objective.translate,
-            write=lambda outputs: {"output": data.text_of(outputs["tokens"])},
+            write=lambda outputs: {"output": data.rows.text(outputs["tokens"])},
         ),
         elsewhere=partial(elsewhere, data, objective),
         introduction=data.summary(),
@@ -162,7 +162,7 @@ def build(config: TranslationConfig, data: Any = None) -> Experiment:
                 export_text_to_text,
                 config.model,
                 data.tokenizer,
-                (data.start, data.end),
+                (data.rows.start, data.rows.end),
                 config.run.naming,
             ),
             **text_to_text_programs(objective, data.tokenizer, data.longest[0]),

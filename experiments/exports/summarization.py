@@ -1,30 +1,35 @@
 """A summarizer as a program of documents' tokens."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from experiments.exports.common import Exports, prediction_programs
+from experiments.exports.text_to_text import save_tokenizer
 from jaxmodels.data.documents.document_data import DocumentData
-from jaxmodels.data.documents.rows import CopyRows, PromptRows
+from jaxmodels.data.documents.rows import CopyRows, PromptRows, SequenceRows
 from jaxmodels.data.documents.words import END, PADDING, START, UNKNOWN, WORD
 from jaxmodels.objectives.pointer_summarizer import PointerSummarizer
 from jaxmodels.objectives.prompted_summarizer import PromptedSummarizer
+from jaxmodels.objectives.sequence_summarizer import SequenceSummarizer
+
+Summarizer = PointerSummarizer | SequenceSummarizer | PromptedSummarizer
 
 
-def summary_programs(
-    objective: PointerSummarizer | PromptedSummarizer, data: DocumentData
-) -> Exports:
+def summary_programs(objective: Summarizer, data: DocumentData) -> Exports:
     """Exports `write`: tokens of documents -> tokens of summaries, by the search of the run."""
     rows, most = data.rows, objective.search.most
     if isinstance(rows, CopyRows):
         inputs, prepare = _copied(rows)
         facts, beside = _words(rows), None
     else:
-        inputs, prepare = _prompted(rows, most)
-        facts, beside = {"tokenizer": rows.tokenizer.name, "end": rows.end}, rows.tokenizer.save
+        prompts = isinstance(rows, PromptRows)
+        inputs, prepare = _prompted(rows, most) if prompts else _read(rows)
+        facts = {"tokenizer": rows.tokenizer.name, "end": rows.end}
+        beside = partial(save_tokenizer, rows.tokenizer)
 
     def write(state: Any, batch: Any, key: Any) -> dict[str, jax.Array]:
         found = objective.write(state, batch, key)
@@ -36,8 +41,8 @@ def summary_programs(
 Preparation = tuple[dict[str, jax.ShapeDtypeStruct], Callable[..., Any]]
 
 _MEANINGS = {
-    "source": "numbers of the words of a document, those that the vocabulary lacks as unknown,"
-    " with padding behind them",
+    "source": "numbers of the words of a document, those that the vocabulary lacks as unknown, or"
+    " of its tokens with the end behind them; then padding, as in the run's rows",
     "copied": "the same, but for such a word the vocabulary's size + the place of its first"
     " occurrence in the document",
     "prompt": "how many tokens there are before those of the summary",
@@ -72,6 +77,15 @@ def _words(rows: CopyRows) -> dict[str, Any]:
         "first_token": words.size - len(words.words),
         **own,
     }
+
+
+def _read(rows: SequenceRows) -> Preparation:
+    """Makes rows of a document for a model of an encoder and a decoder."""
+
+    def prepare(given: Mapping[str, jax.Array], key: Any) -> dict[str, jax.Array]:
+        return {**given, "row": jnp.zeros(given["source"].shape[0], jnp.int32)}
+
+    return {"source": jax.ShapeDtypeStruct((rows.document,), jnp.int32)}, prepare
 
 
 def _prompted(rows: PromptRows, most: int) -> Preparation:

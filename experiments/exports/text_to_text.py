@@ -39,7 +39,7 @@ def export_text_to_text(
     require_known("naming", naming, ("", "transformers"))
     options, (begin, end) = chosen_options(models), around
     config = names.published_config(options, tokenizer.size, begin, end, begin)
-    beside = partial(_save_tokenizer, tokenizer)
+    beside = partial(save_tokenizer, tokenizer)
     save(output, learned_of(state), names.published(options), config, beside=beside)
 
 
@@ -66,11 +66,12 @@ def text_to_text_programs(
         inputs,
         meanings,
         facts,
-        beside=partial(_save_tokenizer, tokenizer),
+        beside=partial(save_tokenizer, tokenizer),
     )
 
 
-def _save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """Writes the files of a tokenizer; those that transformers reads of a published one."""
     if isinstance(tokenizer, SentencePieces):
         tokenizer.save_published(folder)
     else:

@@ -40,7 +40,7 @@ def report(
     written = evaluation.map(objective.translate)["tokens"]
     columns = evaluation.examples(np.arange(len(written)))
     sources, references = data.texts(evaluation.split)
-    outputs = [data.text_of(tokens) for tokens in written]
+    outputs = [data.rows.text(tokens) for tokens in written]
     found = translation_scores(outputs, [references])
     scores = {name: getattr(found, name) for name in SCORES}
     if evaluation.occasion == "due":

@@ -1,19 +1,18 @@
 """The classifiers of images, and the options of each."""
 
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import DTypeLike
 
-from jaxmodels.errors import InputError
 from jaxmodels.models import cnn_names, efficientnet_names, resnet_names, vit_names
 from jaxmodels.models.cnn import CNNConfig
 from jaxmodels.models.efficientnet import EfficientNetConfig
 from jaxmodels.models.mlp import MLPConfig
 from jaxmodels.models.options import chosen_options, with_options
+from jaxmodels.models.published import names_of_chosen, table_of
 from jaxmodels.models.resnet import ResNetConfig
 from jaxmodels.models.vit import ViTConfig
 from jaxmodels.pretrained.images import Expected, class_names, expected_images
@@ -53,6 +52,7 @@ PUBLISHED = {
     "efficientnet": efficientnet_names,
     "vit": vit_names,
 }
+_EXPECTED = "transformers, torchvision, timm, efficientnet_lite_pytorch or Keras"
 
 
 def flags_from_published(weights: Weights) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def flags_from_published(weights: Weights) -> dict[str, Any]:
     Raises:
       InputError: they are of no classifier here, or of one with other parts.
     """
-    return _table_of(weights).flags_from_published(weights)
+    return table_of(PUBLISHED, weights, _EXPECTED).flags_from_published(weights)
 
 
 def images_of_published(weights: Weights) -> Expected:
@@ -70,7 +70,7 @@ def images_of_published(weights: Weights) -> Expected:
     Raises:
       InputError: as `flags_from_published`.
     """
-    usual = getattr(_table_of(weights), "usual_images", lambda _: Expected())
+    usual = getattr(table_of(PUBLISHED, weights, _EXPECTED), "usual_images", lambda _: Expected())
     return expected_images(weights, usual(weights))
 
 
@@ -79,25 +79,13 @@ def classes_of_published(models: ClassifierModels, weights: Weights) -> tuple[st
     return class_names(weights, published_names(models, weights))
 
 
-def _table_of(weights: Weights) -> ModuleType:
-    for names in PUBLISHED.values():
-        if names.is_published(weights):
-            return names
-    raise InputError(
-        f"{weights.path} holds weights of another model than {', '.join(PUBLISHED)}: expected those"
-        " of transformers, torchvision, timm, efficientnet_lite_pytorch or Keras"
-    )
-
-
 def published_names(models: ClassifierModels, weights: Weights) -> Published:
     """Makes the table of names of the chosen model for the weights of a file.
 
     Raises:
       InputError: a model that nobody publishes.
     """
-    if models.model not in PUBLISHED:
-        raise InputError(f"model = {models.model}; expected {' or '.join(PUBLISHED)}")
-    return PUBLISHED[models.model].published(chosen_options(models), weights)
+    return names_of_chosen(PUBLISHED, models, weights)
 
 
 def create_model(

@@ -15,6 +15,7 @@ from jaxmodels.models.layers.attention import KINDS
 from jaxmodels.models.layers.stack import SCANS
 from jaxmodels.models.llama import LlamaConfig
 from jaxmodels.models.options import chosen_options, with_options
+from jaxmodels.models.published import names_of_chosen, table_of
 from jaxmodels.pretrained import Published, Weights
 from jaxmodels.roles import Role
 
@@ -86,6 +87,7 @@ class LanguageModels:
 
 
 PUBLISHED = {"gpt2": gpt2_names, "llama": llama_names}  # tables of names, by model
+EXPECTED = "transformers, or a GGUF file of Llama or Qwen2"
 
 
 def flags_from_published(weights: Weights) -> dict[str, Any]:
@@ -95,13 +97,7 @@ def flags_from_published(weights: Weights) -> dict[str, Any]:
     Raises:
       InputError: they are of no language model here, or of one with other parts.
     """
-    for names in PUBLISHED.values():
-        if names.is_published(weights):
-            return names.flags_from_published(weights)
-    raise InputError(
-        f"{weights.path} holds weights of another model than {' and '.join(PUBLISHED)}: expected"
-        " those of transformers, or a GGUF file of Llama or Qwen2"
-    )
+    return table_of(PUBLISHED, weights, EXPECTED).flags_from_published(weights)
 
 
 def published_names(models: LanguageModels, weights: Weights) -> Published:
@@ -110,9 +106,7 @@ def published_names(models: LanguageModels, weights: Weights) -> Published:
     Raises:
       InputError: a model that nobody publishes.
     """
-    if models.model not in PUBLISHED:
-        raise InputError(f"model = {models.model}; expected {' or '.join(PUBLISHED)}")
-    return PUBLISHED[models.model].published(chosen_options(models), weights)
+    return names_of_chosen(PUBLISHED, models, weights)
 
 
 def create_language_model(

@@ -7,12 +7,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import DTypeLike
 
-from jaxmodels.errors import InputError, require_known
+from jaxmodels.errors import require_known
 from jaxmodels.models import marian_names, t5_names
 from jaxmodels.models.encoder_decoder import EncoderDecoderConfig
 from jaxmodels.models.layers.stack import SCANS
 from jaxmodels.models.marian import MarianConfig
 from jaxmodels.models.options import chosen_options
+from jaxmodels.models.published import names_of_chosen, table_of
 from jaxmodels.models.t5 import T5Config
 from jaxmodels.pretrained import Published, Weights
 from jaxmodels.roles import Role
@@ -61,13 +62,7 @@ def flags_from_published(weights: Weights) -> dict[str, Any]:
     Raises:
       InputError: they are of no model of texts to texts here, or of one with other parts.
     """
-    for names in PUBLISHED.values():
-        if names.is_published(weights):
-            return names.flags_from_published(weights)
-    raise InputError(
-        f"{weights.path} holds weights of another model than {' and '.join(PUBLISHED)}: expected"
-        " those of transformers"
-    )
+    return table_of(PUBLISHED, weights, "transformers").flags_from_published(weights)
 
 
 def published_names(models: TextToTextModels, weights: Weights) -> Published:
@@ -76,6 +71,4 @@ def published_names(models: TextToTextModels, weights: Weights) -> Published:
     Raises:
       InputError: a model that nobody publishes.
     """
-    if models.model not in PUBLISHED:
-        raise InputError(f"model = {models.model}; expected {' or '.join(PUBLISHED)}")
-    return PUBLISHED[models.model].published(chosen_options(models), weights)
+    return names_of_chosen(PUBLISHED, models, weights)

@@ -184,23 +184,33 @@ class SequenceToSequence:
         params = learned_of(state)["params"]
 
         def written(part):
-            source, room = part["source"], min(self.most, part["room"])
-            apply = partial(self.model.apply, {"params": params}, method="encode")
+            room = min(self.most, part["room"])
             found = decoding.search(
-                self.model.step_of(params, apply(source, source != PADDING)),
-                jnp.full((source.shape[0], 1), self.start, jnp.int32),
+                *self.begun(params, part["source"]),
                 beams=self.beams,
                 most=room,
                 end=self.end,
                 length_penalty=self.length_penalty,
-                # The start token is never written again; in published models it is padding.
-                rules=() if self.start == self.end else (decoding.without([self.start]),),
+                rules=[decoding.without(self.never_written)] if self.never_written else (),
             )
             rest = ((0, 0), (0, self.most - room))
             tokens = jnp.pad(found.tokens[:, 0, 1:], rest, constant_values=self.end)
             return {"tokens": tokens, "score": found.score[:, 0]}
 
         return self._by_length(written, {"source": batch["source"]})
+
+    @property
+    def never_written(self) -> tuple[int, ...]:
+        """The start token, which is padding in published models, unless it ends a target too."""
+        return () if self.start == self.end else (self.start,)
+
+    def begun(
+        self, params: PyTree, source: Int[Array, "batch source"]
+    ) -> tuple[decoding.Step, Int[Array, "batch 1"]]:
+        """Reads sources; returns the step that writes their targets, and how these begin."""
+        memory = self.model.apply({"params": params}, source, source != PADDING, method="encode")
+        begin = jnp.full((source.shape[0], 1), self.start, jnp.int32)
+        return self.model.step_of(params, memory), begin
 
     def attend(
         self, state: State, batch: Batch, key: Key[Array, ""]

@@ -5,13 +5,14 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxmodels.decoding import Found, Rule, Step, no_repeats, search, without
+from jaxmodels.decoding import Found, Rule, Step, at_least, no_repeats, search, without
 
 
 class SummarySearch(NamedTuple):
     """Options of the search.
 
     most: tokens of a summary, its end included. beams, length_penalty: as in `decoding.search`.
+    shortest: a summary does not end before it has so many tokens.
     no_repeat: no run of so many tokens comes twice in a summary; 0: it may.
     """
 
@@ -19,6 +20,7 @@ class SummarySearch(NamedTuple):
     end: int
     beams: int = 1
     length_penalty: float = 1.0
+    shortest: int = 0
     no_repeat: int = 0
     barred: tuple[int, ...] = ()  # tokens that are never written
 
@@ -28,10 +30,9 @@ class SummarySearch(NamedTuple):
         prompt: how many tokens at the start of each row are not of the summary.
         """
         found = [without(self.barred)] if self.barred else []
-        if self.no_repeat:
-            rule = no_repeats(self.no_repeat)
-            found.append(rule if prompt is None else _behind(rule, prompt))
-        return found
+        own = [at_least(self.shortest, self.end)] if self.shortest else []
+        own += [no_repeats(self.no_repeat)] if self.no_repeat else []
+        return found + [rule if prompt is None else _behind(rule, prompt) for rule in own]
 
 
 def searched(

@@ -62,11 +62,13 @@ class Graph:
         return made
 
     def name(self, value: Value) -> str:
-        """Returns the name of a value; a constant gets one."""
+        """Returns the name of a value; a constant gets one, and complex ones become pairs."""
         from onnx import numpy_helper
 
         if isinstance(value, str):
             return value
+        if np.iscomplexobj(value):
+            value = np.stack([value.real, value.imag], axis=-1)
         name = self.fresh()
         self.constants.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name
@@ -159,8 +161,7 @@ def converted(name: str, program: Program, variables: PyTree) -> Any:
 
 def interpret(graph: Graph, jaxpr: Any, constants: list[Value], inputs: list[Value]) -> list[Value]:
     """Adds the operations of a jaxpr to a graph; returns its outputs."""
-    from jaxmodels.pretrained.onnx_fourier import COMPLEX
-    from jaxmodels.pretrained.onnx_operators import OPERATORS
+    from jaxmodels.pretrained.onnx_operators import OPERATORS, OPERATORS_OF_PAIRS
 
     values: dict[Any, Value] = {}
 
@@ -181,19 +182,17 @@ def interpret(graph: Graph, jaxpr: Any, constants: list[Value], inputs: list[Val
             results = [
                 np.asarray(each) for each in (found if primitive.multiple_results else [found])
             ]
-        elif _has_pairs(equation) and primitive.name not in COMPLEX:
-            raise InputError(
-                f"format = onnx; the model has the operation '{primitive.name}' of complex numbers,"
-                " which the conversion does not know: export it as --format stablehlo"
-            )
-        elif primitive.name in OPERATORS:
-            made = OPERATORS[primitive.name](graph, equation, given)
-            results = made if isinstance(made, list) else [made]
         else:
-            raise InputError(
-                f"format = onnx; the model has the operation '{primitive.name}', which the"
-                " conversion does not know: export it as --format stablehlo"
-            )
+            pairs = _has_pairs(equation)
+            table = OPERATORS_OF_PAIRS if pairs else OPERATORS
+            if primitive.name not in table:
+                named = f"'{primitive.name}'{' of complex numbers' if pairs else ''}"
+                raise InputError(
+                    f"format = onnx; the model has the operation {named}, which the conversion does"
+                    " not know: export it as --format stablehlo"
+                )
+            made = table[primitive.name](graph, equation, given)
+            results = made if isinstance(made, list) else [made]
         values.update(zip(equation.outvars, results, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
 
@@ -207,8 +206,9 @@ def is_constant(graph: Graph, equation: Any, given: list[Value]) -> bool:
 
 
 def _has_pairs(equation: Any) -> bool:
-    """Whether an input is of complex numbers."""
-    return any(jnp.issubdtype(atom.aval.dtype, jnp.complexfloating) for atom in equation.invars)
+    """Whether an input or output is of complex numbers."""
+    atoms = (*equation.invars, *equation.outvars)
+    return any(jnp.issubdtype(atom.aval.dtype, jnp.complexfloating) for atom in atoms)
 
 
 def inner_of(equation: Any) -> Any:

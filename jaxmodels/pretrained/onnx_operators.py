@@ -7,14 +7,15 @@ import numpy as np
 from jax import lax
 
 from jaxmodels.errors import InputError
+from jaxmodels.pretrained.onnx_complex import COMPLEX, OF_PAIRS, SAME_OF_PAIRS
 from jaxmodels.pretrained.onnx_control import CONTROL
-from jaxmodels.pretrained.onnx_fourier import FOURIER
 from jaxmodels.pretrained.onnx_graph import Graph, Operator, Value
 from jaxmodels.pretrained.onnx_indexing import INDEXING
 from jaxmodels.pretrained.onnx_shapes import (
     clamped,
     code_of,
     dtype_of,
+    expanded,
     integers,
     numbered,
     reshaped,
@@ -39,15 +40,8 @@ def _reshape(graph: Graph, equation: Any, given: list[Value]) -> Value:
 
 
 def _broadcast(graph: Graph, equation: Any, given: list[Value]) -> Value:
-    shape, axes = shape_of(equation.outvars[0]), equation.params["broadcast_dimensions"]
-    own = shape_of(equation.invars[0])
-    thin = [1] * len(shape)
-    for axis, size in zip(axes, own, strict=True):
-        thin[axis] = size
-    value = given[0]
-    if tuple(thin) != own:
-        value = reshaped(graph, value, tuple(thin))
-    return value if tuple(thin) == shape else graph.add("Expand", value, graph.shape(shape))
+    own, shape = shape_of(equation.invars[0]), shape_of(equation.outvars[0])
+    return expanded(graph, given[0], own, equation.params["broadcast_dimensions"], shape)
 
 
 def _transpose(graph: Graph, equation: Any, given: list[Value]) -> Value:
@@ -299,7 +293,7 @@ _PLAIN = {
 OPERATORS: dict[str, Operator] = {
     **{name: _plain(operator) for name, operator in _PLAIN.items()},
     **CONTROL,
-    **FOURIER,
+    **COMPLEX,
     **INDEXING,
     **dict.fromkeys(("copy", "copy_p", "stop_gradient", "optimization_barrier"), _same),
     **dict.fromkeys(("sharding_constraint", "pvary"), _same),
@@ -340,4 +334,8 @@ OPERATORS: dict[str, Operator] = {
     "squeeze": _reshape,
     "stack": _stack,
     "transpose": _transpose,
+}
+OPERATORS_OF_PAIRS: dict[str, Operator] = {
+    **{name: OPERATORS[name] for name in SAME_OF_PAIRS},
+    **OF_PAIRS,
 }

@@ -1,6 +1,6 @@
 """Shapes and types of a jaxpr's arrays, as ONNX writes them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,10 @@ def dtype_of(atom: Any) -> np.dtype:
 
 
 def code_of(dtype: Any) -> int:
-    """Returns ONNX's number of a type."""
+    """Returns ONNX's number of a type; of complex numbers, which are pairs, that of their parts."""
     from onnx import helper
 
-    return helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    return helper.np_dtype_to_tensor_dtype(np.zeros((), dtype).real.dtype)
 
 
 def integers(*numbers: int) -> np.ndarray:
@@ -38,6 +38,22 @@ def reshaped(graph: Graph, value: Value, shape: tuple[int, ...]) -> Value:
     else:
         target = graph.shape(shape)
     return graph.add("Reshape", value, target)
+
+
+def expanded(
+    graph: Graph,
+    value: Value,
+    own: tuple[int, ...],
+    axes: Sequence[int],
+    shape: tuple[int, ...],
+) -> Value:
+    """Repeats a value of the shape `own`, whose axes are these of `shape`, along all others."""
+    thin = [1] * len(shape)
+    for axis, size in zip(axes, own, strict=True):
+        thin[axis] = size
+    if tuple(thin) != own:
+        value = reshaped(graph, value, tuple(thin))
+    return value if tuple(thin) == shape else graph.add("Expand", value, graph.shape(shape))
 
 
 def transposed(graph: Graph, value: Value, axes: Iterable[Any]) -> Value:

@@ -6,6 +6,7 @@ torchvision computes in float64, so that a difference is our rounding alone.
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxmodels.models.resnet import ResNetConfig
@@ -70,7 +71,7 @@ def as_torch(images):
 
 
 @pytest.mark.parametrize("kind", ["BasicBlock", "Bottleneck"])
-def test_logits_statistics_and_gradients_equal_torchvision(kind):
+def test_logits_statistics_gradients_and_a_step_of_adamw_equal_torchvision(kind):
     network = random_network(kind)
     config = ResNetConfig(variant=VARIANT[kind], depths=(1, 1, 1, 1))
     model = config.create(CLASSES)
@@ -138,3 +139,15 @@ def test_logits_statistics_and_gradients_equal_torchvision(kind):
         tolerance = 2e-5 if name in exact else 0.03
         error = np.linalg.norm(actual - expected) / np.linalg.norm(expected)
         assert error < tolerance, name
+
+    # An epsilon above the rounding of gradients, which a step would otherwise bring to size 1.
+    rule, params = optax.adamw(0.01, eps=1e-3, weight_decay=0.1), variables["params"]
+    updates, _ = rule.update(gradients, rule.init(params), params)
+    after = optax.apply_updates(params, updates)
+    torch.optim.AdamW(network.parameters(), 0.01, eps=1e-3, weight_decay=0.1).step()
+    stepped = variables_of(network, table, model, jnp.asarray(images))["params"]
+    for name in exact:
+        for actual, expected in zip(
+            *(jax.tree.leaves(at(t, names[name])) for t in (after, stepped))
+        ):
+            np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5, err_msg=name)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxmodels.models.vit import ViT, ViTConfig
@@ -44,7 +45,7 @@ def params_of(network, of=lambda parameter: parameter):
     return variables_of(network, table, MODEL, jnp.zeros((1, 16, 16, 3)), of)["params"]
 
 
-def test_logits_and_gradients_equal_torchvision():
+def test_logits_gradients_and_a_step_of_adamw_equal_torchvision():
     network = random_network()
     params = params_of(network)
     generator = np.random.default_rng(0)
@@ -64,4 +65,13 @@ def test_logits_and_gradients_equal_torchvision():
     theirs = params_of(network, lambda parameter: parameter.grad)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), gradients, theirs
+    )
+    # An epsilon above the rounding of gradients, which a step would otherwise bring to size 1.
+    rule = optax.adamw(0.01, eps=1e-3, weight_decay=0.1)
+    updates, _ = rule.update(gradients, rule.init(params), params)
+    torch.optim.AdamW(network.parameters(), 0.01, eps=1e-3, weight_decay=0.1).step()
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
+        optax.apply_updates(params, updates),
+        params_of(network),
     )

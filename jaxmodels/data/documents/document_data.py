@@ -19,7 +19,7 @@ from jaxmodels.data.dataset import (
     found_facts,
     told_of,
 )
-from jaxmodels.data.documents.rows import CopyRows, PromptRows
+from jaxmodels.data.documents.rows import Rows
 from jaxmodels.data.pairs.buckets import Bucket, BucketedPairs, choose_buckets
 from jaxmodels.data.resident import Resident
 from jaxmodels.data.text.framing import tokenizer_facts
@@ -66,7 +66,7 @@ class DocumentData:
     version: str
     fingerprint: str  # of the content
     splits: Mapping[str, Documents]
-    rows: CopyRows | PromptRows
+    rows: Rows
     most_buckets: int = 1
     cleaning: Mapping[str, Any] = field(default_factory=dict)
     skipped: tuple[BadRow, ...] = ()

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,10 +17,19 @@ from jaxmodels.data.documents.checking import MENDS, examine
 from jaxmodels.data.documents.document_data import DocumentData, Documents
 from jaxmodels.data.documents.reading import Wanted, in_memory, open_files, open_tfds, texts_in
 from jaxmodels.data.documents.reports import NAME, reports
-from jaxmodels.data.documents.rows import CopyRows, PromptRows
+from jaxmodels.data.documents.rows import (
+    COPY,
+    PROMPT,
+    SEQUENCE,
+    CopyRows,
+    PromptRows,
+    Rows,
+    SequenceRows,
+)
 from jaxmodels.data.documents.sentence_splitting import split_sentences
 from jaxmodels.data.documents.words import copy_vocabulary
 from jaxmodels.data.kept import kept
+from jaxmodels.data.pairs.rows import PairRows
 from jaxmodels.data.sentences.folding import held_out
 from jaxmodels.data.text.framing import rounded_up
 from jaxmodels.data.text.tokenizers import load_tokenizer
@@ -27,6 +37,7 @@ from jaxmodels.errors import InputError
 from jaxmodels.files import is_path
 from jaxmodels.roles import Role
 
+_WORDS = "words"  # the tokenizer of a model with copy
 _VERSION = 1  # of what is kept in the cache of documents
 _SHARE = 0.1  # of the training split, for a validation or test split that is not there
 _MULTIPLE = 8  # of the lengths of rows
@@ -69,14 +80,17 @@ class DocumentConfig:
     """Words of fewer training documents are not in the vocabulary: they can only be copied."""
     lower: bool = False
     """Words in small letters, of which a small training split has fewer."""
+    prefix: str = ""
+    """Text before each document, as T5 is told its task ('summarize: ')."""
     document_length: int = 0
     """Tokens of a document that are read; the rest is cut off. 0: those of the longest training
     document, at most 384."""
     summary_length: int = 0
     """Most tokens of a summary. 0: those of the longest training summary, at most 64."""
     buckets: int = 1
-    """Shapes of training batches of a model with copy, at most: documents of similar lengths go
-    together, more of them where they are short, as many tokens as --batch-size of the longest."""
+    """Shapes of training batches of a model with an encoder, at most: documents of similar lengths
+    go together, more of them where they are short, as many tokens as --batch-size of the longest.
+    """
 
     def validate(self) -> None:
         """Raises InputError for values out of range."""
@@ -89,11 +103,11 @@ class DocumentConfig:
         check_shares(self.validation_fraction, self.test_fraction)
 
 
-def load_documents(config: DocumentConfig, given: Any = None, kind: str = "words") -> DocumentData:
+def load_documents(config: DocumentConfig, given: Any = None, kind: str = COPY) -> DocumentData:
     """Loads the documents that a config describes.
 
     given: documents in memory to read in its place (see `in_memory`), or a `DocumentData`.
-    kind: "words" for a model with copy, or "file": the tokenizer must be a published one.
+    kind: of the rows: "copy" has words, "sequence" and "prompt" need a published tokenizer.
 
     Raises:
       InputError: no such data or column, more bad documents than allowed, or a tokenizer that
@@ -105,8 +119,13 @@ def load_documents(config: DocumentConfig, given: Any = None, kind: str = "words
     dataset, findings = _checked(config, given)
     splits = _divided(config, dataset.name, findings.splits)
     rows, cut = _rows(config, splits, kind)
-    if config.buckets > 1 and not isinstance(rows, CopyRows):
-        raise InputError(f"buckets = {config.buckets}; expected 1 but with --model copy")
+    if config.buckets > 1 and kind == PROMPT:
+        raise InputError(
+            f"buckets = {config.buckets}; expected 1 with a model of the next token, which has one"
+            " shape"
+        )
+    if config.prefix and kind != SEQUENCE:
+        raise InputError(f"prefix = {config.prefix!r}; expected none but with --model t5 or marian")
     cleaning = {name: value for name, value in findings.facts.items() if value}
     return DocumentData(
         name=dataset.name,
@@ -225,29 +244,11 @@ def _read(some: Selection, rows: np.ndarray | None = None) -> Documents:
 
 def _rows(
     config: DocumentConfig, splits: Mapping[str, Documents], kind: str
-) -> tuple[CopyRows | PromptRows, dict[str, dict[str, int]]]:
+) -> tuple[Rows, dict[str, dict[str, int]]]:
     """Chooses the tokens and lengths of rows; counts what is longer."""
     train = splits[TRAIN]
-    name = config.tokenizer or kind
-    if (name == "words") != (kind == "words"):
-        raise InputError(
-            f"tokenizer = {name}; expected {'words' if kind == 'words' else 'a published one'} with"
-            " this model"
-        )
-    make: Callable[[Any, int, int], CopyRows | PromptRows]
-    tokenizer: Any
-    if kind == "words":
-        texts = ([text, *own] for text, own in zip(train.texts, train.summaries))
-        words = copy_vocabulary(texts, config.vocabulary, config.rare, config.lower)
-        make, tokenizer = CopyRows, words
-    elif name == "file":
-        raise InputError(
-            "tokenizer is empty; expected --init-from with published weights and their tokenizer,"
-            " or --tokenizer with a tokenizer.json"
-        )
-    else:
-        make, tokenizer = PromptRows, load_tokenizer(Path(name).expanduser())
-    free = make(tokenizer, 0, 0)
+    make = _rows_of(config, train, kind)
+    free = make(0, 0)
     lengths = {
         split: free.lengths(*some.pairs(every=split == TRAIN)[:2]) for split, some in splits.items()
     }
@@ -262,4 +263,24 @@ def _rows(
         }
         for split, found in lengths.items()
     }
-    return make(tokenizer, document, summary), {split: some for split, some in cut.items() if some}
+    return make(document, summary), {split: some for split, some in cut.items() if some}
+
+
+def _rows_of(config: DocumentConfig, train: Documents, kind: str) -> Callable[[int, int], Rows]:
+    """Makes what makes rows of the lengths of a document and of a summary."""
+    own, name = config.tokenizer in ("", _WORDS), config.tokenizer
+    if kind == COPY:
+        if not own:
+            raise InputError(f"tokenizer = {name}; expected {_WORDS} with this model")
+        texts = ([text, *some] for text, some in zip(train.texts, train.summaries))
+        words = copy_vocabulary(texts, config.vocabulary, config.rare, config.lower)
+        return partial(CopyRows, words)
+    if own:
+        raise InputError(
+            f"tokenizer = {name or 'none'}; expected --init-from with published weights and their"
+            " tokenizer, or --tokenizer with a tokenizer.json"
+        )
+    tokenizer: Any = load_tokenizer(Path(name).expanduser())
+    if kind == PROMPT:
+        return partial(PromptRows, tokenizer)
+    return partial(SequenceRows, PairRows.of(tokenizer, config.prefix))

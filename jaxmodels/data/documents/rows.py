@@ -1,5 +1,5 @@
-"""Rows of tokens: for a model that reads a document and writes a summary, and for a model of the
-next token, to which both are one text."""
+"""Rows of tokens: for a model that reads a document and writes a summary, with words that it copies
+or without, and for a model of the next token, to which both are one text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +11,13 @@ from jaxtyping import Int
 
 from jaxmodels.data.dataset import Columns
 from jaxmodels.data.documents.words import END, PADDING, START, CopyVocabulary
+from jaxmodels.data.pairs.rows import PairRows
 from jaxmodels.data.text.bpe import PublishedTokenizer
 from jaxmodels.data.text.chat import Turn, chat_of
 from jaxmodels.data.text.tokenizers import Tokens
 from jaxmodels.errors import InputError
 
+COPY, SEQUENCE, PROMPT = "copy", "sequence", "prompt"  # kinds of rows, as models need them
 INSTRUCTION = "Summarize the text in one short sentence."
 SEPARATOR = "\n\nTL;DR:"  # Radford et al. 2019, section 3.6
 
@@ -58,6 +60,45 @@ class CopyRows:
     def text(self, tokens: Int[np.ndarray, " token"], document: str) -> str:
         """Returns the text that tokens say of a document."""
         return self.tokenizer.text(tokens.tolist(), self.words(document))
+
+
+@dataclass(frozen=True)
+class SequenceRows:
+    """Rows of a document and of a summary as sources and targets.
+
+    Columns: "source", int32 [n, document], and "target", int32 [n, summary + 2], are those of
+    `PairRows`. Of the tokens of a document, its end is one, and the prefix has some.
+    """
+
+    pairs: PairRows
+    document: int
+    summary: int
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokens of both."""
+        return self.pairs.tokenizer
+
+    @property
+    def end(self) -> int:
+        """The token that ends a summary."""
+        return self.pairs.end
+
+    def columns(self, documents: Sequence[str], summaries: Sequence[str]) -> Columns:
+        """Makes the columns of pairs; what is too long is cut off."""
+        return {
+            "source": self.pairs.sources(documents, self.document),
+            "target": self.pairs.targets(summaries, self.summary + 2),
+        }
+
+    def lengths(self, documents: Sequence[str], summaries: Sequence[str]) -> tuple[list, list]:
+        """Counts the tokens of documents and summaries, uncut."""
+        sources, targets = self.pairs.read(documents), self.pairs.written(summaries)
+        return [len(one) + 1 for one in sources], [len(one) for one in targets]
+
+    def text(self, tokens: Int[np.ndarray, " token"], document: str) -> str:
+        """Returns the text of tokens up to the end of a summary."""
+        return self.pairs.text(tokens)
 
 
 @dataclass(frozen=True)
@@ -149,3 +190,6 @@ class PromptRows:
             )
         between = self.tokenizer.encode([SEPARATOR])[0]
         return np.array([end], np.int32), between, end
+
+
+Rows = CopyRows | SequenceRows | PromptRows

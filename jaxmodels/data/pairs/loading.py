@@ -31,8 +31,9 @@ from jaxmodels.data.pairs.checking import (
     load_examined,
 )
 from jaxmodels.data.pairs.dates import NAME, dates
-from jaxmodels.data.pairs.pair_data import PairData, Pairs, encoded_targets
+from jaxmodels.data.pairs.pair_data import PairData, Pairs
 from jaxmodels.data.pairs.reading import Pair, in_memory, is_files, open_files, open_tfds
+from jaxmodels.data.pairs.rows import PairRows
 from jaxmodels.data.sentences.folding import held_out
 from jaxmodels.data.text.choosing import require_tokenizer
 from jaxmodels.data.text.corpus import Texts
@@ -81,6 +82,8 @@ class PairConfig:
     dates, otherwise bpe."""
     vocabulary: int = 8000
     """Tokens of bpe."""
+    prefix: str = ""
+    """Text before each source, as T5 is told its task ('translate English to German: ')."""
     length: int = 0
     """Most tokens of a text that is trained on; others may have four times as many. 0: what 99.9%
     of the training pairs fit."""
@@ -138,10 +141,8 @@ def load_pairs(config: PairConfig, given: Any = None) -> PairData:
         cleaning["dropped"] = int(shared.sum())
         splits[TRAIN] = _chosen(splits[TRAIN], ~shared)
     texts = {split: _read(some) for split, some in _divided(config, dataset.name, splits).items()}
-    tokenizer = _tokenizer(config, checked, texts)
-    if tokenizer.end is None:
-        raise InputError(f"tokenizer = {config.tokenizer}; it has no token that ends a text")
-    sizes = {split: _token_counts(tokenizer, some) for split, some in texts.items()}
+    rows = PairRows.of(_tokenizer(config, checked, texts), config.prefix)
+    sizes = {split: _token_counts(rows, some) for split, some in texts.items()}
     lengths = _lengths(config, sizes[TRAIN])
     fits = (sizes[TRAIN] <= lengths).all(axis=1)
     if not fits.all():
@@ -151,17 +152,13 @@ def load_pairs(config: PairConfig, given: Any = None) -> PairData:
     texts[TRAIN] = _Texts(*(_of(side, np.flatnonzero(fits)) for side in texts[TRAIN]))
     sizes[TRAIN] = sizes[TRAIN][fits]
     buckets = choose_buckets(sizes[TRAIN], lengths, config.buckets)
-    padding = getattr(tokenizer, "padding", None)
     data = PairData(
         name=dataset.name,
         version=dataset.version,
         fingerprint=dataset.fingerprint,
         pair=config.pair,
         splits={},
-        tokenizer=tokenizer,
-        # What Marian and T5 begin with.
-        start=tokenizer.end if padding is None else padding,
-        end=tokenizer.end,
+        rows=rows,
         lengths=lengths,
         buckets=buckets,
         cleaning=cleaning,
@@ -180,7 +177,7 @@ def pairs_elsewhere(data: PairData, config: PairConfig) -> PairData:
     config.validate()
     checked = _checked(config, None)
     texts = {split: _read(some) for split, some in checked.examined.splits.items()}
-    sizes = {split: _token_counts(data.tokenizer, some) for split, some in texts.items()}
+    sizes = {split: _token_counts(data.rows, some) for split, some in texts.items()}
     other = replace(
         data,
         name=checked.dataset.name,
@@ -281,14 +278,11 @@ def _of(values: Sequence, rows: np.ndarray) -> list:
     return [values[row] for row in rows.tolist()]
 
 
-def _token_counts(tokenizer: Tokenizer, texts: _Texts) -> np.ndarray:
+def _token_counts(rows: PairRows, texts: _Texts) -> np.ndarray:
     """Counts the tokens of each pair, with the end of a source and both frames of a target."""
     source, target = (
         np.array([len(one) for one in tokens], np.int64) + framing
-        for tokens, framing in (
-            (tokenizer.encode(texts.sources), 1),
-            (encoded_targets(tokenizer, texts.targets), 2),
-        )
+        for tokens, framing in ((rows.read(texts.sources), 1), (rows.written(texts.targets), 2))
     )
     return np.stack([source, target], axis=1)
 

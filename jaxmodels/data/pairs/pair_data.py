@@ -19,10 +19,11 @@ from jaxmodels.data.dataset import (
     told_of,
 )
 from jaxmodels.data.pairs.buckets import Bucket, BucketedPairs, Lengths
+from jaxmodels.data.pairs.rows import PairRows
 from jaxmodels.data.resident import Resident
-from jaxmodels.data.text.framing import PADDING, tokenizer_facts
+from jaxmodels.data.text.framing import tokenizer_facts
 from jaxmodels.data.text.given import given_texts
-from jaxmodels.data.text.tokenizers import Tokenizer, Tokens
+from jaxmodels.data.text.tokenizers import Tokenizer
 
 _READ = 512  # lines that become tokens at once
 _LONGER = 4  # times the length of training pairs, which others may have
@@ -42,8 +43,7 @@ class Pairs(NamedTuple):
 class PairData:
     """Pairs of a training split and of others ("validation", "test", ...) that are evaluated.
 
-    A split has the columns "source" and "target", int32 [pair, length], filled up with -1. A source
-    ends with the end token, a target begins with the start token and ends with the end token.
+    A split has the columns "source" and "target", which are those of `rows`.
 
     lengths: the most tokens of a training pair. Others have up to `longest`.
     """
@@ -53,9 +53,7 @@ class PairData:
     fingerprint: str  # of the content
     pair: str
     splits: Mapping[str, Pairs]
-    tokenizer: Tokenizer
-    start: int
-    end: int
+    rows: PairRows
     lengths: tuple[int, int]
     buckets: tuple[Bucket, ...]
     cleaning: Mapping[str, Any] = field(default_factory=dict)
@@ -71,40 +69,19 @@ class PairData:
         """The most tokens of any source and target; of longer ones the ends are cut off."""
         return _LONGER * self.lengths[0], _LONGER * self.lengths[1]
 
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokens of both sides."""
+        return self.rows.tokenizer
+
     def columns(self, split: str) -> Columns:
         """Makes the columns of a split, as long as its longest texts, or those of training."""
         some = self.splits[split]
         source, target = self.lengths if split == TRAIN else some.lengths.max(axis=0).tolist()
         return {
-            "source": self.sources_of(some.sources, source),
-            "target": self.targets_of(some.targets, target),
+            "source": self.rows.sources(some.sources, source),
+            "target": self.rows.targets(some.targets, target),
         }
-
-    def sources_of(
-        self, texts: Sequence[str], length: int | None = None
-    ) -> Int[np.ndarray, "text length"]:
-        """Makes rows of sources, of the longest length if None is given."""
-        return self._rows(self.tokenizer.encode(texts), length or self.longest[0], [])
-
-    def targets_of(
-        self, texts: Sequence[str], length: int | None = None
-    ) -> Int[np.ndarray, "text length"]:
-        """Makes rows of targets, of the longest length if None is given."""
-        tokens = encoded_targets(self.tokenizer, texts)
-        return self._rows(tokens, length or self.longest[1], [self.start])
-
-    def _rows(self, texts, length: int, before: Sequence[int]) -> Int[np.ndarray, "text length"]:
-        rows = np.full((len(texts), length), PADDING, np.int32)
-        for row, tokens in zip(rows, texts):
-            framed = np.concatenate([before, tokens[: length - 1 - len(before)], [self.end]])
-            row[: len(framed)] = framed
-        return rows
-
-    def text_of(self, tokens: Int[np.ndarray, " token"]) -> str:
-        """Returns the text of what was written behind the start token."""
-        tokens = tokens[tokens != PADDING]
-        ends = np.flatnonzero(tokens == self.end)
-        return self.tokenizer.decode(tokens[: ends[0]] if len(ends) else tokens)
 
     def training(self) -> BucketedPairs:
         """Makes the source of training batches."""
@@ -167,11 +144,6 @@ class PairData:
         return "\n".join(lines)
 
 
-def encoded_targets(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Tokens]:
-    """Returns the tokens of texts that are written: some tokenizers have others for these."""
-    return getattr(tokenizer, "encode_targets", tokenizer.encode)(texts)
-
-
 def read_sources(
     given: Path | Sequence[Any], data: PairData
 ) -> Iterator[tuple[str, Columns | BadRecord]]:
@@ -184,7 +156,7 @@ def read_sources(
     lines = given_texts(given, "a text")
     while some := list(islice(lines, _READ)):
         texts = [text for text, error in some if error is None]
-        rows, counts = data.sources_of(texts), map(len, data.tokenizer.encode(texts))
+        rows, counts = data.rows.sources(texts, data.longest[0]), map(len, data.rows.read(texts))
         good = zip(rows, counts)
         for text, error in some:
             if error is None:

@@ -104,14 +104,16 @@ def test_rows_are_framed_and_are_texts_again():
     given = {"train": GOOD, "test": [("Satz 7 ist neu", "a sentence with zß"), ("x", "y" * 200)]}
     data = load_pairs(PairConfig(tokenizer="chars", validation_fraction=0.0), given)
     columns, some = data.columns("test"), data.splits["test"]
-    assert columns["target"].shape[1] <= data.longest[1] and columns["target"][0, 0] == data.start
+    assert (
+        columns["target"].shape[1] <= data.longest[1] and columns["target"][0, 0] == data.rows.start
+    )
     assert list(some.places) == [1, 0] or list(some.places) == [0, 1]
     sources, targets = data.texts("test")
     assert targets == list(some.targets) and sources == list(some.sources)
     for row, text in zip(columns["target"], some.targets):
         there = row[row >= 0]
         if len(text) + 2 <= data.longest[1]:
-            assert there[-1] == data.end and data.text_of(row[1:]) == text
+            assert there[-1] == data.rows.end and data.rows.text(row[1:]) == text
     assert data.cleaning["cut"] == {"test": 1}
     # Training pairs beyond the length are left out, not cut.
     short = load_pairs(PairConfig(tokenizer="chars", length=20, **NONE_TO_CARVE), given)
@@ -142,15 +144,15 @@ def test_lines_to_translate_and_those_that_cannot_be(tmp_path):
     assert told[1] == "has no visible character" and told[2].startswith("is no UTF-8")
     assert re.match(r"has 500 tokens; expected fewer than \d+: divide it", told[3])
     assert found[0]["source"].shape == found[4]["source"].shape == (data.longest[0],)
-    assert data.text_of(found[4]["source"]) == "Satz 2"
+    assert data.rows.text(found[4]["source"]) == "Satz 2"
 
 
 def test_bpe_is_of_both_sides_and_reads_other_data(tmp_path):
     data = load(tsv(tmp_path / "a.tsv", GOOD), tokenizer="bpe", vocabulary=300, test_fraction=0.2)
-    assert data.tokenizer.size == 300 and data.tokenizer.end == data.start
+    assert data.tokenizer.size == 300 and data.tokenizer.end == data.rows.start
     text = "Sätze — sentences\u2009!"
-    row = data.sources_of([text])[0]
-    assert data.text_of(row) == text
+    row = data.rows.sources([text], data.longest[0])[0]
+    assert data.rows.text(row) == text
     other = pairs_elsewhere(data, PairConfig(data=str(tsv(tmp_path / "b.tsv", GOOD[:4]))))
     assert other.sizes == {"train": 4} and other.tokenizer is data.tokenizer
 

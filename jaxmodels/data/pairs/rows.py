@@ -1,0 +1,70 @@
+"""Rows of tokens for a model that reads one text and writes another."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+
+from jaxmodels.data.text.framing import PADDING
+from jaxmodels.data.text.tokenizers import Tokenizer, Tokens
+from jaxmodels.errors import InputError
+
+
+@dataclass(frozen=True)
+class PairRows:
+    """Rows of sources and of targets, int32 [text, length], filled up with -1. A source ends with
+    the end token; a target begins with the start token and ends with the end token.
+
+    prefix: stands before each source, as T5 is told its task.
+    """
+
+    tokenizer: Tokenizer
+    start: int
+    end: int
+    prefix: str = ""
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, prefix: str = "") -> "PairRows":
+        """Makes the rows of a tokenizer. Targets begin with its padding, as those of Marian and T5
+        do, or with the end token where it has none.
+
+        Raises:
+          InputError: it has no token that ends a text.
+        """
+        if tokenizer.end is None:
+            raise InputError(
+                f"tokenizer = {tokenizer.name}; it has no token that ends a text: expected another"
+            )
+        padding = getattr(tokenizer, "padding", None)
+        start = tokenizer.end if padding is None else padding
+        return cls(tokenizer, start, tokenizer.end, prefix)
+
+    def sources(self, texts: Sequence[str], length: int) -> Int[np.ndarray, "text length"]:
+        """Makes the rows of texts that are read; what is too long is cut off."""
+        return self._filled(self.read(texts), length, [])
+
+    def targets(self, texts: Sequence[str], length: int) -> Int[np.ndarray, "text length"]:
+        """Makes the rows of texts that are written; what is too long is cut off."""
+        return self._filled(self.written(texts), length, [self.start])
+
+    def read(self, texts: Sequence[str]) -> list[Tokens]:
+        """Returns the tokens of texts that are read, with the prefix and without the end."""
+        return self.tokenizer.encode([self.prefix + text for text in texts])
+
+    def written(self, texts: Sequence[str]) -> list[Tokens]:
+        """Returns the tokens of texts that are written: some tokenizers have others for these."""
+        return getattr(self.tokenizer, "encode_targets", self.tokenizer.encode)(texts)
+
+    def _filled(self, texts, length: int, before: Sequence[int]) -> Int[np.ndarray, "text length"]:
+        rows = np.full((len(texts), length), PADDING, np.int32)
+        for row, tokens in zip(rows, texts):
+            framed = np.concatenate([before, tokens[: length - 1 - len(before)], [self.end]])
+            row[: len(framed)] = framed
+        return rows
+
+    def text(self, tokens: Int[np.ndarray, " token"]) -> str:
+        """Returns the text of what was written behind the start token."""
+        tokens = tokens[tokens != PADDING]
+        ends = np.flatnonzero(tokens == self.end)
+        return self.tokenizer.decode(tokens[: ends[0]] if len(ends) else tokens)
