@@ -25,6 +25,7 @@ from experiments.parts.judges import JudgeConfig, Judges
 from experiments.parts.sampling import SamplingConfig, conditions_of
 from experiments.presets.gan import PRESETS
 from experiments.reports.gan import GANReport, scores_of
+from jaxmodels.data.absent import Absent
 from jaxmodels.data.images import (
     DataConfig,
     ImageData,
@@ -40,6 +41,7 @@ from jaxmodels.objectives.gan import GAN
 from jaxmodels.objectives.generation import draw_latents
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import with_preprocessing
+from jaxmodels.protocol import Metadata
 from jaxmodels.train import (
     ComputeConfig,
     Config,
@@ -97,7 +99,7 @@ class GANConfig(Config):
             )
 
 
-def build(config: GANConfig, data: ImageData | None = None) -> Experiment:
+def build(config: GANConfig, data: ImageData | Metadata | None = None) -> Experiment:
     """Makes the experiment of a config, on the given data or on the data that the config names."""
     flags = config.data if data is None else None
     data = load(config.data, varying=config.resize.image_size > 0, given=data)
@@ -128,7 +130,7 @@ def build(config: GANConfig, data: ImageData | None = None) -> Experiment:
 
     _require_enough(config, {split: source.size for split, source in sources.items()})
     judges = Judges(config.judges, data, shape, flags)
-    if config.run.mode != "sample":
+    if config.run.mode != "sample" and not isinstance(data, Absent):
         judges.require()
     report = GANReport(config, data.class_names, train, judges, white)
     return Experiment(
@@ -148,6 +150,7 @@ def build(config: GANConfig, data: ImageData | None = None) -> Experiment:
         ),
         elsewhere=partial(elsewhere, images_elsewhere(resized, bool(classes))),
         exports=gan_programs(gan, data.class_names),
+        metadata=data.metadata(),
     )
 
 

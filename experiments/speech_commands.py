@@ -22,6 +22,7 @@ from experiments.exports.classifier import classifier_programs
 from experiments.parts.class_predictions import prediction_line
 from experiments.presets.speech_commands import PRESETS
 from experiments.reports.speech_commands import report
+from jaxmodels.data.absent import Absent
 from jaxmodels.data.audio import (
     AudioConfig,
     SoundData,
@@ -182,6 +183,7 @@ def build(config: SpeechCommandsConfig, data: Any = None) -> Experiment:
             classifier, prepare, sources[TRAIN], data.class_names, {"rate": data.rate}
         ),
         introduction=data.summary(),
+        metadata=data.metadata(),
     )
 
 
@@ -215,7 +217,7 @@ def elsewhere(data: SoundData, config: SpeechCommandsConfig) -> Elsewhere:
 
 
 def _class_weights(config: SpeechCommandsConfig, data: SoundData) -> tuple[float, ...]:
-    if config.class_weights == "none":
+    if config.class_weights == "none" or isinstance(data, Absent):
         return ()
     return balanced_weights(data.labels(TRAIN), len(data.class_names))
 

@@ -1,7 +1,7 @@
 """Rows of tokens: for a model that reads a document and writes a summary, and for a model of the
 next token, to which both are one text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,7 @@ from jaxmodels.data.dataset import Columns
 from jaxmodels.data.documents.words import END, PADDING, START, CopyVocabulary
 from jaxmodels.data.text.bpe import PublishedTokenizer
 from jaxmodels.data.text.chat import Turn, chat_of
-from jaxmodels.data.text.tokenizers import Tokens
+from jaxmodels.data.text.tokenizers import Tokens, tokenizer_from, tokenizer_values
 from jaxmodels.errors import InputError
 
 INSTRUCTION = "Summarize the text in one short sentence."
@@ -149,3 +149,21 @@ class PromptRows:
             )
         between = self.tokenizer.encode([SEPARATOR])[0]
         return np.array([end], np.int32), between, end
+
+
+def rows_values(rows: CopyRows | PromptRows) -> dict[str, Any]:
+    """Returns what `rows_from` makes the same rows of, as JSON values."""
+    sizes = {"document": rows.document, "summary": rows.summary}
+    if isinstance(rows, CopyRows):
+        words = {"words": list(rows.tokenizer.words), "lower": rows.tokenizer.lower}
+        return {**sizes, "vocabulary": words}
+    return {**sizes, "tokenizer": tokenizer_values(rows.tokenizer)}
+
+
+def rows_from(values: Mapping[str, Any]) -> CopyRows | PromptRows:
+    """Inverts `rows_values`."""
+    sizes = values["document"], values["summary"]
+    if "vocabulary" in values:
+        own = values["vocabulary"]
+        return CopyRows(CopyVocabulary(tuple(own["words"]), own["lower"]), *sizes)
+    return PromptRows(tokenizer_from(values["tokenizer"]), *sizes)
