@@ -191,7 +191,10 @@ def _evaluated_elsewhere(
     try:
         experiment = modes.rebuilt(build, own, folder, record)
     except InputError:
-        return None  # the run's data are not where they were; the flags may say where they are
+        # The run's data are not where they were; the flags may say where they are.
+        experiment = modes.without_examples(build, own, folder, record)
+        if experiment is None:
+            return None
     lenient = configure(own, accept_code_change=True)
     folder.check(record, lenient, source_hash(build), experiment.facts)
     return elsewhere.evaluate_elsewhere(experiment, own, config, folder)

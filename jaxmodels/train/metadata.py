@@ -11,7 +11,7 @@ import numpy as np
 from jaxmodels.errors import InputError
 from jaxmodels.files import read_json, write_json
 from jaxmodels.protocol import BatchSpec, Metadata, Source
-from jaxmodels.run_record import is_step, seal_record
+from jaxmodels.run_record import is_shallow, is_step, seal_record
 from jaxmodels.train.experiment import Experiment
 from jaxmodels.train.hosts import by_first
 from jaxmodels.train.run_folder import RunFolder
@@ -82,8 +82,8 @@ def _spec(columns: Mapping[str, Any]) -> BatchSpec:
 
 def _problem(content: Any, record: Mapping[str, Any]) -> str | None:
     """Says what is wrong with the content of the file; None for a good one."""
-    if not isinstance(content, dict):
-        return "it cannot be read, or holds no JSON object"
+    if not isinstance(content, dict) or not is_shallow(content):
+        return "it cannot be read, or holds no object of JSON"
     if is_step(content.get("format")) and content["format"] > FORMAT:
         return f"its format is {content['format']}; this version reads up to {FORMAT}"
     if content != seal_record(content):

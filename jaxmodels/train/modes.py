@@ -196,11 +196,11 @@ def without_examples(
     Raises:
       InputError: as `build`, or what was kept is damaged.
     """
-    kept = read_metadata(folder, record)
     try:
-        inspect.signature(build).bind(config, kept)
+        inspect.signature(build).bind(config, None)
     except TypeError:
         return None
+    kept = read_metadata(folder, record)
     return None if kept is None else build(config, kept)
 
 
