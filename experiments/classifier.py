@@ -185,7 +185,7 @@ def build(config: ClassifierConfig, data: ImageData | Metadata | None = None) ->
         elsewhere=partial(elsewhere, data),
         exports=_exports(config, data, normalization, classifier, prepare, train),
         introduction=f"classes: {class_balance(data)}",
-        metadata=data.metadata(),
+        metadata={**data.metadata(), "class_weights": list(classifier.class_weights)},
         published=partial(published_names, config.model),
     )
 
@@ -219,8 +219,10 @@ def elsewhere(data: ImageData, config: ClassifierConfig) -> Elsewhere:
 
 
 def _class_weights(config: ClassifierConfig, data: ImageData) -> tuple[float, ...]:
-    if config.class_weights == "none" or isinstance(data, Absent):
+    if config.class_weights == "none":
         return ()
+    if isinstance(data, Absent):
+        return tuple(data.kept.values["class_weights"])
     return balanced_weights(np.asarray(data.labels("train")), len(data.class_names))
 
 

@@ -154,7 +154,7 @@ def build(config: SentimentConfig, data: Any = None) -> Experiment:
         ),
         elsewhere=partial(elsewhere, data),
         introduction=data.summary(),
-        metadata=data.metadata(),
+        metadata={**data.metadata(), "class_weights": list(classifier.class_weights)},
         **_published(config, data, classifier, programs),
     )
 
@@ -201,8 +201,10 @@ def _model(config: SentimentConfig, data: SentenceData, train: Source) -> nn.Mod
 
 
 def _class_weights(config: SentimentConfig, data: SentenceData) -> tuple[float, ...]:
-    if config.class_weights == "none" or isinstance(data, Absent):
+    if config.class_weights == "none":
         return ()
+    if isinstance(data, Absent):
+        return tuple(data.kept.values["class_weights"])
     return balanced_weights(np.asarray(data.splits[TRAIN].labels), len(data.class_names))
 
 

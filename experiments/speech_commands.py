@@ -183,7 +183,7 @@ def build(config: SpeechCommandsConfig, data: Any = None) -> Experiment:
             classifier, prepare, sources[TRAIN], data.class_names, {"rate": data.rate}
         ),
         introduction=data.summary(),
-        metadata=data.metadata(),
+        metadata={**data.metadata(), "class_weights": list(classifier.class_weights)},
     )
 
 
@@ -217,8 +217,10 @@ def elsewhere(data: SoundData, config: SpeechCommandsConfig) -> Elsewhere:
 
 
 def _class_weights(config: SpeechCommandsConfig, data: SoundData) -> tuple[float, ...]:
-    if config.class_weights == "none" or isinstance(data, Absent):
+    if config.class_weights == "none":
         return ()
+    if isinstance(data, Absent):
+        return tuple(data.kept.values["class_weights"])
     return balanced_weights(data.labels(TRAIN), len(data.class_names))
 
 

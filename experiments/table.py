@@ -115,7 +115,10 @@ def build(config: TableConfig, data: Any = None) -> Experiment:
         elsewhere=partial(elsewhere, data),
         exports=_exports(objective, prepare, data),
         introduction=data.summary(),
-        metadata=data.metadata(),
+        metadata={
+            **data.metadata(),
+            "class_weights": list(getattr(objective, "class_weights", ())),
+        },
     )
 
 
@@ -145,8 +148,11 @@ def objective_of(config: TableConfig, data: TableData) -> tuple[Any, dict[str, S
     if target.task == "multilabel":
         return MultiLabel(**shared, outputs=outputs), dict(MultiLabel.scores)
     weights = ()
-    if config.class_weights == "balanced" and not isinstance(data, Absent):
-        weights = balanced_weights(np.asarray(data.splits[TRAIN]["target"]), outputs)
+    if config.class_weights == "balanced":
+        if isinstance(data, Absent):
+            weights = tuple(data.kept.values["class_weights"])
+        else:
+            weights = balanced_weights(np.asarray(data.splits[TRAIN]["target"]), outputs)
     smoothing = config.label_smoothing
     classifier = Classifier(
         **shared, classes=outputs, label_smoothing=smoothing, class_weights=weights
