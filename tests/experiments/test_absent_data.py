@@ -229,7 +229,8 @@ def _plain(lines):
 
 def test_what_was_kept_is_checked(tmp_path, capsys):
     run = tmp_path / "run"
-    flags = {"model": "mlp", "steps": 1, "batch_size": 8, "mesh": "data=1", "workdir": str(run)}
+    flags = {"model": "mlp", "steps": 1, "batch_size": 8, "schedule": "constant"}
+    flags |= {"mesh": "data=1", "workdir": str(run)}
     config = configure(classifier.ClassifierConfig(), **flags)
     data = _images(True)
     train(classifier.build, config, data)
