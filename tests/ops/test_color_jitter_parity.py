@@ -104,7 +104,7 @@ def test_every_order_is_drawn():
 
 @pytest.mark.parametrize(
     ("number", "enhance"),
-    enumerate((ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)),
+    list(enumerate((ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color))),
 )
 def test_transparency_stays_as_pillow_leaves_it(number, enhance):
     images = _images(4)
