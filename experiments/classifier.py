@@ -33,6 +33,7 @@ from experiments.parts.published_images import (
 )
 from experiments.presets.classifier import PRESETS
 from experiments.reports.classifier import class_balance, report
+from jaxmodels.data.absent import Absent
 from jaxmodels.data.dataset import evaluation_splits
 from jaxmodels.data.images import (
     CropConfig,
@@ -57,7 +58,7 @@ from jaxmodels.objectives.classifier import Classifier, balanced_weights
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import Change, prepared, with_preprocessing
 from jaxmodels.pretrained.weights import Weights
-from jaxmodels.protocol import Source
+from jaxmodels.protocol import Metadata, Source
 from jaxmodels.train import (
     ComputeConfig,
     Config,
@@ -125,7 +126,7 @@ class ClassifierConfig(Config):
         return dict.fromkeys(("train", "evaluate"), f"{reason}, --data NAME")
 
 
-def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment:
+def build(config: ClassifierConfig, data: ImageData | Metadata | None = None) -> Experiment:
     """Makes the experiment of a config, on the given data or on the data that the config names."""
     named, crop = data is None, config.crop
     has_images = not (named and config.data.data == NONE)
@@ -191,6 +192,7 @@ def build(config: ClassifierConfig, data: ImageData | None = None) -> Experiment
         elsewhere=partial(elsewhere, data),
         exports=_exports(config, data, normalization, classifier, prepare, train),
         introduction=f"classes: {class_balance(data)}",
+        metadata={**data.metadata(), "class_weights": list(classifier.class_weights)},
         published=partial(published_names, config.model),
     )
 
@@ -224,10 +226,11 @@ def elsewhere(data: ImageData, config: ClassifierConfig) -> Elsewhere:
 
 
 def _class_weights(config: ClassifierConfig, data: ImageData) -> tuple[float, ...]:
-    labels = data.labels("train")
-    if config.class_weights == "none" or labels is None:
+    if config.class_weights == "none":
         return ()
-    return balanced_weights(np.asarray(labels), len(data.class_names))
+    if isinstance(data, Absent):
+        return tuple(data.kept.values["class_weights"])
+    return balanced_weights(np.asarray(data.labels("train")), len(data.class_names))
 
 
 def _epoch_line(config: ClassifierConfig, data: ImageData):

@@ -135,6 +135,7 @@ def build(config: DetectionConfig, data: Any = None) -> Experiment:
             **detection_programs(detector, prepare, data),
         },
         introduction=data.summary(),
+        metadata=data.metadata(),
         published=partial(published_names, config.model),
     )
 

@@ -38,6 +38,7 @@ from jaxmodels.objectives.gan import GAN
 from jaxmodels.objectives.generation import draw_latents
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import with_preprocessing
+from jaxmodels.protocol import Metadata
 from jaxmodels.train import (
     ComputeConfig,
     Config,
@@ -94,7 +95,7 @@ class GANConfig(Config):
             )
 
 
-def build(config: GANConfig, data: ImageData | None = None) -> Experiment:
+def build(config: GANConfig, data: ImageData | Metadata | None = None) -> Experiment:
     """Makes the experiment of a config, on the given data or on the data that the config names."""
     flags = config.data if data is None else None
     data = load(config.data, varying=config.resize.image_size > 0, given=data)
@@ -143,6 +144,7 @@ def build(config: GANConfig, data: ImageData | None = None) -> Experiment:
         ),
         elsewhere=images_elsewhere(resized, bool(classes)),
         exports=gan_programs(gan, data.class_names),
+        metadata=data.metadata(),
     )
 
 

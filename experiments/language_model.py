@@ -43,7 +43,7 @@ from jaxmodels.objectives.language_model import LanguageModel
 from jaxmodels.objectives.masked_language_model import MaskedLanguageModel
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.pretrained.weights import Weights
-from jaxmodels.protocol import Objective
+from jaxmodels.protocol import Metadata, Objective
 from jaxmodels.train import (
     ComputeConfig,
     Config,
@@ -135,12 +135,12 @@ class LanguageModelConfig(Config):
         return refused
 
 
-def build(config: LanguageModelConfig, data: TextData | None = None) -> Experiment:
+def build(config: LanguageModelConfig, data: TextData | Metadata | None = None) -> Experiment:
     """Makes the experiment of a config, on the given text or on the text that the config names."""
     data = load_text(config.data, data)
     is_masked = config.objective == "masked"
     objective = _masked_tokens(config, data) if is_masked else _next_token(config, data)
-    sources = {split: data.source(split, config.within_documents) for split in data.columns}
+    sources = {split: data.source(split, config.within_documents) for split in data.sizes}
     train = sources.pop("train")
     attention = partial(objective.model.attention_kind, data.context)
     trained = attention(dropout=bool(config.dropout))
@@ -153,6 +153,7 @@ def build(config: LanguageModelConfig, data: TextData | None = None) -> Experime
         facts={"data": data.facts()},
         sharding=sharding_of(objective.model),
         introduction=_introduction(data),
+        metadata=data.metadata(),
         published=partial(published_names, config.model),
         exports={
             "safetensors": partial(

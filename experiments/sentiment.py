@@ -26,6 +26,7 @@ from experiments.exports.common import Exports
 from experiments.parts.class_predictions import prediction_line
 from experiments.presets.sentiment import PRESETS
 from experiments.reports.sentiment import report
+from jaxmodels.data.absent import Absent
 from jaxmodels.data.dataset import TRAIN, evaluation_splits
 from jaxmodels.data.sentences import (
     SentenceConfig,
@@ -153,6 +154,7 @@ def build(config: SentimentConfig, data: Any = None) -> Experiment:
         ),
         elsewhere=partial(elsewhere, data),
         introduction=data.summary(),
+        metadata={**data.metadata(), "class_weights": list(classifier.class_weights)},
         **_published(config, data, classifier, programs),
     )
 
@@ -190,7 +192,8 @@ def elsewhere(data: SentenceData, config: SentimentConfig) -> Elsewhere:
 def _model(config: SentimentConfig, data: SentenceData, train: Source) -> nn.Module:
     classes, dtype = len(data.class_names), jnp.dtype(config.compute.precision)
     ratios = None
-    if config.model.model == "bag":
+    # The run's state has the ratios, where the sentences are absent.
+    if config.model.model == "bag" and not isinstance(data, Absent):
         columns, smoothing = train.examples(np.arange(train.size)), config.model.bag.smoothing
         arrays = columns["tokens"], columns["label"], data.tokenizer.size, classes, smoothing
         ratios = log_ratios(*arrays)
@@ -200,6 +203,8 @@ def _model(config: SentimentConfig, data: SentenceData, train: Source) -> nn.Mod
 def _class_weights(config: SentimentConfig, data: SentenceData) -> tuple[float, ...]:
     if config.class_weights == "none":
         return ()
+    if isinstance(data, Absent):
+        return tuple(data.kept.values["class_weights"])
     return balanced_weights(np.asarray(data.splits[TRAIN].labels), len(data.class_names))
 
 

@@ -22,6 +22,7 @@ from experiments.exports.classifier import classifier_programs
 from experiments.parts.class_predictions import prediction_line
 from experiments.presets.speech_commands import PRESETS
 from experiments.reports.speech_commands import report
+from jaxmodels.data.absent import Absent
 from jaxmodels.data.audio import (
     AudioConfig,
     SoundData,
@@ -182,6 +183,7 @@ def build(config: SpeechCommandsConfig, data: Any = None) -> Experiment:
             classifier, prepare, sources[TRAIN], data.class_names, {"rate": data.rate}
         ),
         introduction=data.summary(),
+        metadata={**data.metadata(), "class_weights": list(classifier.class_weights)},
     )
 
 
@@ -217,6 +219,8 @@ def elsewhere(data: SoundData, config: SpeechCommandsConfig) -> Elsewhere:
 def _class_weights(config: SpeechCommandsConfig, data: SoundData) -> tuple[float, ...]:
     if config.class_weights == "none":
         return ()
+    if isinstance(data, Absent):
+        return tuple(data.kept.values["class_weights"])
     return balanced_weights(data.labels(TRAIN), len(data.class_names))
 
 

@@ -32,7 +32,7 @@ from experiments.presets.speech_recognition import PRESETS
 from experiments.reports.speech_recognition import SCORES, report
 from jaxmodels.data.dataset import TRAIN, evaluation_splits
 from jaxmodels.data.text.keeping import keep_tokenizer
-from jaxmodels.data.text.tokenizers import load_tokenizer
+from jaxmodels.data.text.tokenizers import load_tokenizer, tokenizer_from, tokenizer_values
 from jaxmodels.data.transcripts import (
     TranscriptConfig,
     TranscriptData,
@@ -58,6 +58,7 @@ from jaxmodels.ops.augmentation.sounds import hide
 from jaxmodels.ops.spectral import WHISPER, Mel, as_float, log_mel
 from jaxmodels.pretrained.saving import save
 from jaxmodels.pretrained.weights import Weights
+from jaxmodels.protocol import Metadata
 from jaxmodels.train import (
     ComputeConfig,
     Config,
@@ -179,7 +180,7 @@ def build(config: SpeechRecognitionConfig, data: Any = None) -> Experiment:
     """Makes the experiment of a config, on the sounds that it names or on those in memory:
     {"train": [(samples, text), ...], "test": [...]}, at --rate."""
     if config.model.writes:
-        coder = _dictated(config)
+        coder = _dictated(config, data)
         data = load_transcripts(config.data, data, coder=coder)
         recogniser, mel = _dictation(config, coder, data), _whisper_mel(config.model.whisper)
     else:
@@ -217,8 +218,17 @@ def build(config: SpeechRecognitionConfig, data: Any = None) -> Experiment:
         ),
         elsewhere=partial(elsewhere, data, longest, predict, shown),
         introduction=data.summary(),
+        metadata=_metadata(config, data),
         **_published(config, data, recogniser_programs(recogniser, prepare, data)),
     )
+
+
+def _metadata(config: SpeechRecognitionConfig, data: TranscriptData) -> dict[str, Any]:
+    """Returns what the run keeps of the data: with Whisper's tokenizer, or the texts of n-grams."""
+    values = data.metadata(texts=config.decoding.grammar > 0)
+    if isinstance(data.coder, Dictated):
+        values["tokenizer"] = tokenizer_values(data.coder.tokenizer)
+    return values
 
 
 def spectrograms(mel: Mel, places: int, batch, key):
@@ -305,13 +315,17 @@ def _grammar(order: int, data: TranscriptData) -> Grammar | None:
     return ngrams(texts, data.coder.size, order)
 
 
-def _dictated(config: SpeechRecognitionConfig) -> Dictated:
-    if not config.tokenizer:
+def _dictated(config: SpeechRecognitionConfig, given: Any) -> Dictated:
+    """Makes the coder of Whisper's tokenizer, of which a run has kept the file."""
+    if isinstance(given, Metadata):
+        tokenizer = tokenizer_from(given.values["tokenizer"])
+    elif config.tokenizer:
+        tokenizer = load_tokenizer(Path(config.tokenizer).expanduser())
+    else:
         raise InputError(
             "tokenizer = ''; expected Whisper's: --init-from WEIGHTS with a tokenizer.json beside"
             " them, or --tokenizer FILE"
         )
-    tokenizer = load_tokenizer(Path(config.tokenizer).expanduser())
     rows = config.model.whisper.token_rows or tokenizer.size
     return Dictated(tokenizer, writing_of(config.model.whisper, tokenizer, rows))
 

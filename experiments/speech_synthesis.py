@@ -35,7 +35,8 @@ from experiments.parts.written_sounds import SoundWriter
 from experiments.presets.speech_synthesis import PRESETS
 from experiments.reports.speech_synthesis import SCORES, Voices, report
 from jaxmodels import across
-from jaxmodels.data.audio import AudioConfig, SoundData, load_sounds
+from jaxmodels.data.absent import Absent, AbsentExamples
+from jaxmodels.data.audio import AbsentSounds, AudioConfig, SoundData, load_sounds
 from jaxmodels.data.dataset import TRAIN, evaluation_splits
 from jaxmodels.data.resident import Resident
 from jaxmodels.errors import InputError
@@ -106,7 +107,7 @@ def build(config: SpeechSynthesisConfig, data: Any = None) -> Experiment:
     if config.voice and config.voice not in voices.names:
         raise InputError(f"voice = {config.voice}; expected one of {', '.join(voices.names)}")
     sources: dict[str, Any] = {s: _source(data, s, texts, voices) for s in data.sizes}
-    mean, deviation = statistics(sources[TRAIN], mel)
+    mean, deviation = _statistics(data, sources[TRAIN], mel)
     flow = _flow(config, (len(texts.units), len(voices.names), mel.bands))
     frames = mel.frames(data.samples)
 
@@ -137,9 +138,9 @@ def build(config: SpeechSynthesisConfig, data: Any = None) -> Experiment:
         within = jnp.arange(data.samples)[None] < length[:, None]
         return {"sound": jnp.where(within, sound, 0), "length": length}
 
-    listens = given is None or bool(config.judge.judge)
+    listens = given is None or isinstance(data, Absent) or bool(config.judge.judge)
     judge = Judge(config.judge, config.data, data.fingerprint) if listens else None
-    if judge:
+    if judge and not isinstance(data, Absent):
         judge.require(data.class_names)
     scores = {**FlowMatching.scores, **(SCORES if judge else {})}
     writer = SoundWriter(config.run.output, data.rate)
@@ -165,6 +166,7 @@ def build(config: SpeechSynthesisConfig, data: Any = None) -> Experiment:
             write=writer,
         ),
         exports=voice_programs(say_from, mel, data, texts, voices.names),
+        metadata={**data.metadata(), "speakers": list(voices.speakers)},
         introduction=f"{data.summary()}\nvoices: {', '.join(voices.names)}",
     )
 
@@ -180,6 +182,15 @@ def _flow(config: SpeechSynthesisConfig, sizes: tuple[int, int, int]) -> FlowMat
         config.temperature,
         config.compute.accumulate,
     )
+
+
+def _statistics(data: SoundData, train: Any, mel: Mel) -> tuple[float, float]:
+    """Returns mean and standard deviation of spectrograms, as the run has recorded them where the
+    sounds are absent."""
+    if isinstance(data, Absent):
+        found = data.kept.facts["normalization"]
+        return found["mean"], found["std"]
+    return statistics(train, mel)
 
 
 def statistics(source: Resident, mel: Mel) -> tuple[float, float]:
@@ -199,12 +210,17 @@ def statistics(source: Resident, mel: Mel) -> tuple[float, float]:
 
 def _voices(data: SoundData) -> Voices:
     """Finds the voices of all splits; one without a name where none is known."""
+    if isinstance(data, Absent):
+        speakers = tuple(data.kept.values["speakers"])
+        return Voices(tuple(name or "unknown" for name in speakers), speakers)
     known = {name for split in data.sizes for name in data.known(split, "speaker").tolist()}
     names = sorted(name.decode() for name in known)
     return Voices(tuple(name or "unknown" for name in names), tuple(names))
 
 
-def _source(data: SoundData, split: str, texts: Texts, voices: Voices) -> Resident:
+def _source(data: SoundData, split: str, texts: Texts, voices: Voices) -> Resident | AbsentExamples:
+    if isinstance(data, AbsentSounds):
+        return data.source(split)
     columns = dict(data.columns(split))
     rows = np.stack([texts.tokens(word) for word in texts.words])
     columns["tokens"] = rows[columns.pop("label")]

@@ -176,6 +176,7 @@ def build(config: SummarizationConfig, data: Any = None) -> Experiment:
         prediction=Prediction(reader.read, objective.write, reader.write),
         elsewhere=partial(elsewhere, shown, objective, config.writing),
         introduction=data.summary(),
+        metadata=data.metadata(),
         sharding=sharding_of(objective.model),
         **_published(config, data, summary_programs(objective, data)),
     )

@@ -23,6 +23,7 @@ from experiments.exports.common import Exports
 from experiments.exports.table import table_programs
 from experiments.presets.table import PRESETS
 from experiments.reports.table import Report, report_of, write_line
+from jaxmodels.data.absent import Absent
 from jaxmodels.data.dataset import ALL, TRAIN, evaluation_splits
 from jaxmodels.data.resident import Resident
 from jaxmodels.data.tables import (
@@ -103,7 +104,7 @@ def build(config: TableConfig, data: Any = None) -> Experiment:
     return Experiment(
         objective=with_preprocessing(objective, prepare),
         train=data.source(TRAIN),
-        evaluation={split: data.source(split) for split in evaluation_splits(data.splits)},
+        evaluation={split: data.source(split) for split in evaluation_splits(data.sizes)},
         monitor=MONITORS[target.task],
         scores=scores,
         facts={"data": data.facts(), "columns": data.encoder.facts()},
@@ -114,6 +115,10 @@ def build(config: TableConfig, data: Any = None) -> Experiment:
         elsewhere=partial(elsewhere, data),
         exports=_exports(objective, prepare, data),
         introduction=data.summary(),
+        metadata={
+            **data.metadata(),
+            "class_weights": list(getattr(objective, "class_weights", ())),
+        },
     )
 
 
@@ -144,7 +149,10 @@ def objective_of(config: TableConfig, data: TableData) -> tuple[Any, dict[str, S
         return MultiLabel(**shared, outputs=outputs), dict(MultiLabel.scores)
     weights = ()
     if config.class_weights == "balanced":
-        weights = balanced_weights(np.asarray(data.splits[TRAIN]["target"]), outputs)
+        if isinstance(data, Absent):
+            weights = tuple(data.kept.values["class_weights"])
+        else:
+            weights = balanced_weights(np.asarray(data.splits[TRAIN]["target"]), outputs)
     smoothing = config.label_smoothing
     classifier = Classifier(
         **shared, classes=outputs, label_smoothing=smoothing, class_weights=weights

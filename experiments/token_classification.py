@@ -143,6 +143,7 @@ def build(config: TokenClassificationConfig, data: Any = None) -> Experiment:
         ),
         elsewhere=partial(elsewhere, data, predict),
         introduction=data.summary(),
+        metadata=data.metadata(),
         **_published(config, data, tagger, programs),
     )
 

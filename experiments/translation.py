@@ -155,6 +155,7 @@ def build(config: TranslationConfig, data: Any = None) -> Experiment:
         ),
         elsewhere=partial(elsewhere, data, objective),
         introduction=data.summary(),
+        metadata=data.metadata(),
         sharding=sharding_of(objective.model),
         published=partial(published_names, config.model),
         exports={

@@ -47,7 +47,7 @@ from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import prepared, with_preprocessing
 from jaxmodels.objectives.vae import VariationalAutoencoder
 from jaxmodels.objectives.variational_config import VariationalConfig
-from jaxmodels.protocol import example_keys
+from jaxmodels.protocol import Metadata, example_keys
 from jaxmodels.train import (
     ComputeConfig,
     Config,
@@ -202,7 +202,7 @@ def pixels_of(config: VAEConfig, data: ImageData, channels: int) -> Pixels:
     return Pixels(likelihood, levels, white, binarized)
 
 
-def build(config: VAEConfig, data: ImageData | None = None) -> Experiment:
+def build(config: VAEConfig, data: ImageData | Metadata | None = None) -> Experiment:
     """Makes the experiment of a config, on the given data or on the data that the config names."""
     flags = config.data if data is None else None
     data = load(config.data, varying=config.resize.image_size > 0, given=data)
@@ -261,6 +261,7 @@ def build(config: VAEConfig, data: ImageData | None = None) -> Experiment:
         ),
         elsewhere=images_elsewhere(resized, bool(classes)),
         exports=vae_programs(vae, train.spec(1), pixels.without_noise, data.class_names),
+        metadata=data.metadata(),
     )
 
 

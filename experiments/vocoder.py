@@ -137,6 +137,7 @@ def build(config: VocoderConfig, data: Any = None) -> Experiment:
         ),
         exports=vocoder_programs(vocoding, data),
         introduction=data.summary(),
+        metadata=data.metadata(),
     )
 
 

@@ -132,6 +132,20 @@ class Source(Protocol):
         ...
 
 
+class Metadata(NamedTuple):
+    """What a run keeps of its data, for what reads none of their examples.
+
+    facts: those of the run's record. sizes: the number of examples of each split. specs: of each
+    split, the shapes and types of one example. values: what the package of the data has written, as
+    JSON values: names of classes, statistics, a tokenizer.
+    """
+
+    facts: Mapping[str, Any]
+    sizes: Mapping[str, int]
+    specs: Mapping[str, BatchSpec]
+    values: Mapping[str, Any]
+
+
 class Mean(NamedTuple):
     """A mean kept as a sum and a count, so that it adds exactly over batches and devices.
 

@@ -22,6 +22,7 @@ from jaxtyping import Num, UInt8
 
 from experiments import classifier
 from jaxmodels.cache import cache_folder
+from jaxmodels.data.absent import Absent
 from jaxmodels.data.images import DataConfig, ImageData, load
 from jaxmodels.errors import InputError, Stopped
 from jaxmodels.metrics.generative import Features
@@ -126,6 +127,11 @@ class Judges:
         if config.judge:
             judges.insert(0, _classifier(config.judge, *_load(config.judge), shape))
         elif self._data.class_names:
+            if isinstance(self._data, Absent):
+                raise InputError(
+                    f"judge = ''; it would be a classifier of data '{self._data.name}', which are"
+                    " not where they were: bring them back, or name its run, --judge RUN"
+                )
             folder = _train_classifier(self._data, self._flags, shape)
             judges.insert(0, _classifier(folder, *_load(folder, self._data), shape))
         return judges or [Judge("pixels", {"features": "pixels, 0..1"}, _pixels)]

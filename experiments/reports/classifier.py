@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from experiments.parts.class_predictions import probabilities_of
+from jaxmodels.data.absent import Absent
 from jaxmodels.data.images import ImageData
 from jaxmodels.metrics import classification_report, expected_calibration_error
 from jaxmodels.pictures import confusion_figure, image_grid
@@ -22,7 +23,9 @@ def class_counts(data: ImageData) -> Int[np.ndarray, " classes"]:
 
 def class_balance(data: ImageData, most: int = 10) -> str:
     """Lists how many training images each class has, most first; of many classes the commonest and
-    the range of the others."""
+    the range of the others. Nothing is known of images that are absent."""
+    if isinstance(data, Absent):
+        return ""
     counts = class_counts(data)
     order = np.argsort(-counts, kind="stable")
     listed = ", ".join(f"{data.class_names[row]} {counts[row]:,}" for row in order[:most])

@@ -30,10 +30,10 @@ SCORES = {
 
 class Shown:
     """The documents of evaluations, and their extracts. The classifier that chooses sentences
-    learns from the training split of the run."""
+    learns from the training split of the run, and is left out where that is absent."""
 
     def __init__(self, data: DocumentData, train: Documents | None = None):
-        self.data, self._train = data, train or data.splits[TRAIN]
+        self.data, self._train = data, train or data.splits.get(TRAIN)
         self._classifier: ExtractiveClassifier | None = None
 
     def of(self, other: DocumentData) -> "Shown":
@@ -44,17 +44,18 @@ class Shown:
         """Scores the first sentences of each document, the sentence that a classifier chooses, and
         the best one."""
         examples = _examples(self.data.splits[split])
-        if self._classifier is None:
+        if self._classifier is None and self._train:
             self._classifier = ExtractiveClassifier(_examples(self._train))
-        chosen = self._classifier.choose([example.sentences for example in examples])
         texts = {
             "first sentence": [lead(one.sentences, 1) for one in examples],
             "first three sentences": [lead(one.sentences, 3) for one in examples],
-            "extractive classifier": [
-                one.sentences[place] for one, place in zip(examples, chosen.tolist())
-            ],
-            "best sentence (oracle)": [one.sentences[oracle(one)] for one in examples],
         }
+        if self._classifier:
+            chosen = self._classifier.choose([example.sentences for example in examples])
+            texts["extractive classifier"] = [
+                one.sentences[place] for one, place in zip(examples, chosen.tolist())
+            ]
+        texts["best sentence (oracle)"] = [one.sentences[oracle(one)] for one in examples]
         references = [one.references for one in examples]
         return {name: mean_rouge(rouge_of_each(some, references)) for name, some in texts.items()}
 

@@ -29,7 +29,7 @@ class AugmentationConfig:
     color_jitter: tuple[float, ...] = ()
     """Change brightness, contrast and saturation by random factors of 1 +- this strength, in a
     random order; four strengths: of brightness, contrast, saturation and hue (at most 0.5, of the
-    circle), as torchvision's ColorJitter."""
+    circle), as torchvision's ColorJitter. Transparency stays as it is."""
     rand_augment_layers: int = 0
     """RandAugment: operations per image, of 14 (usually 2); 0: none."""
     rand_augment_magnitude: float = 9.0
@@ -100,16 +100,16 @@ def make_augmentation(
     channels: of the images, if they are known.
 
     Raises:
-      InputError: mixing without classes, or RandAugment or ColorJitter of images with transparency.
+      InputError: mixing without classes, or RandAugment of images with transparency, or
+        ColorJitter of more than four channels.
     """
     if any(config.jitter_strengths()) and channels not in (
         None,
         *augmentation.COLOR_JITTER_CHANNELS,
     ):
         raise InputError(
-            f"color_jitter = {config.color_jitter}; it takes grey or RGB images, and these have"
-            f" {channels} channels (the last one is transparency): leave out --color-jitter, or"
-            " store the images without transparency"
+            f"color_jitter = {config.color_jitter}; it takes grey or RGB images, with or without"
+            f" transparency, and these have {channels} channels: leave out --color-jitter"
         )
     if config.rand_augment_layers and channels not in (None, *augmentation.RAND_AUGMENT_CHANNELS):
         raise InputError(

@@ -161,7 +161,11 @@ def _run(config: Config, build: Callable, arguments: Sequence[str], program: str
     if record and (line := _evaluated_elsewhere(config, build, folder, record)):
         print(line)
         return FINISHED
-    experiment = modes.rebuilt(build, config, folder, record) if record else build(config)
+    experiment = None
+    if record and config.run.mode in ("predict", "sample", "export") and not config.run.debug:
+        experiment = modes.without_examples(build, config, folder, record)
+    if experiment is None:
+        experiment = modes.rebuilt(build, config, folder, record) if record else build(config)
     if is_untrained:
         experiment = with_start(experiment, config, None)
         require_all_taken(experiment, config)
@@ -187,7 +191,10 @@ def _evaluated_elsewhere(
     try:
         experiment = modes.rebuilt(build, own, folder, record)
     except InputError:
-        return None  # the run's data are not where they were; the flags may say where they are
+        # The run's data are not where they were; the flags may say where they are.
+        experiment = modes.without_examples(build, own, folder, record)
+        if experiment is None:
+            return None
     lenient = configure(own, accept_code_change=True)
     folder.check(record, lenient, source_hash(build), experiment.facts)
     return elsewhere.evaluate_elsewhere(experiment, own, config, folder)

@@ -40,7 +40,7 @@ class SplitProgram:
     ):
         devices = batch_parts(mesh)
         self._layout = layout or StateLayout(mesh)
-        batch_size = -(-min(batch_size, source.size) // devices) * devices
+        batch_size = -(-batch_size_for(source.size, batch_size) // devices) * devices
         self._order = Order(source.size, batch_size, part=part_of_host(mesh))
         self._length = min(self._order.batches, steps_at_once(source, batch_size))
         self._source, self._shardings, self._key = source, shardings_of(mesh), key
@@ -173,6 +173,18 @@ class SplitProgram:
             position = order.positions(start, start + length).astype(np.int32)
             marks = {"valid": position < order.size, "position": position}
             yield Chunk(start, stop, put({**sent, **marks}, self._shardings.steps))
+
+
+def batch_size_for(count: int, most: int) -> int:
+    """Returns the batch size for so many examples: the count in three binary digits, rounded up.
+
+    An evaluation and a prediction of as many examples then compile the same program, on which the
+    last bits of results depend, and other counts have few programs.
+
+    most: that of larger counts.
+    """
+    step = 1 << max(0, count.bit_length() - 3)
+    return min(most, -(-count // step) * step)
 
 
 def _identity(function: PerBatch) -> tuple:

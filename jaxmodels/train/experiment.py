@@ -146,6 +146,9 @@ class Experiment(NamedTuple):
     start: "Start | None" = None
     # Raises RunError if the compiled steps, given as text, lack something (a fused kernel, say).
     verify: Callable[[str], None] | None = None
+    # What --mode predict, sample and export need of the data, as JSON values: the run keeps it, and
+    # `build` is then given a `Metadata` with it in place of data. None: they read the data.
+    metadata: Mapping[str, Any] | None = None
     # How the model lies on a mesh with axes besides data; parameters without a rule are divided
     # by their size.
     sharding: Sharding = BY_SIZE

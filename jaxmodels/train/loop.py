@@ -10,6 +10,7 @@ from jaxmodels.train.environment import changed_bits, environment
 from jaxmodels.train.experiment import Experiment
 from jaxmodels.train.layout import make_mesh
 from jaxmodels.train.memory import require_memory
+from jaxmodels.train.metadata import write_metadata
 from jaxmodels.train.mirror import Mirror
 from jaxmodels.train.origin import UNKNOWN, Origin
 from jaxmodels.train.progress import Interruption
@@ -76,6 +77,7 @@ def _train_locked(
     def write_record() -> None:
         monitor, scores, command = trainer.monitor, experiment.scores, origin.command
         folder.write_record(config, source, experiment.facts, now, monitor, scores, command)
+        write_metadata(folder, experiment)
 
     if record and not config.run.overwrite:
         return trainer.train(write_record, interruption)

@@ -1,6 +1,7 @@
 """The modes besides training: evaluate, predict, debug, `sample` of sampling.py and `export` of
 exporting.py."""
 
+import inspect
 import json
 import os
 import sys
@@ -18,6 +19,7 @@ from jaxmodels.train.debug import all_finite, first_non_finite
 from jaxmodels.train.evaluation import map_examples
 from jaxmodels.train.experiment import Experiment, PerBatch, Prediction
 from jaxmodels.train.exporting import export as export  # a mode too, found by its name
+from jaxmodels.train.metadata import read_metadata
 from jaxmodels.train.origin import was_given_data
 from jaxmodels.train.outputs import on_one_device, output_of, restored_of
 from jaxmodels.train.predictions import WRITERS, predicted
@@ -127,7 +129,8 @@ def load_run(
     """Loads the run in a folder, with the state of its last checkpoint, on one device.
 
     config_class, build: None: those of experiments.NAME. data: what `train` was given besides the
-    config; as text the flag, where the data has moved. changes: other flags that replace recorded
+    config, or as text the flag, for an experiment with its examples; None: without them, as
+    predictions need none (an older run's are opened). changes: other flags that replace recorded
     ones, as checkpoint="best".
 
     Raises:
@@ -150,7 +153,11 @@ def load_run(
     }
     config = configure(from_record(config_class, record), **defaults | changes)
     config.validate()
-    experiment = rebuilt(build, config, folder, record, *([] if data is None else [data]))
+    experiment = None
+    if data is None and "data" not in changes:
+        experiment = without_examples(build, config, folder, record)
+    if experiment is None:
+        experiment = rebuilt(build, config, folder, record, *([] if data is None else [data]))
     folder.check(record, config, record["source"], experiment.facts)
     trainer = Trainer(experiment, config, folder)
     step, state = restored_of(trainer)
@@ -165,7 +172,7 @@ def rebuilt(
     record: dict,
     *data: object,
 ) -> Experiment:
-    """Builds the experiment of a recorded run.
+    """Builds the experiment of a recorded run, from its data.
 
     Raises:
       InputError: as `build`; it says so where the run's data came from a notebook.
@@ -179,6 +186,23 @@ def rebuilt(
             f"the run in {folder.path} was given its data by a notebook or script: give them again,"
             f" load_run('{folder.path}', data=data) ({error})"
         ) from None
+
+
+def without_examples(
+    build: Callable[..., Experiment], config: Config, folder: RunFolder, record: dict
+) -> Experiment | None:
+    """Builds the experiment of a recorded run from what that has kept of its data, wherever they
+    are by now; None where it has kept nothing, or `build` takes a config alone.
+
+    Raises:
+      InputError: as `build`, or what was kept is damaged.
+    """
+    try:
+        inspect.signature(build).bind(config, None)
+    except TypeError:
+        return None
+    kept = read_metadata(folder, record)
+    return None if kept is None else build(config, kept)
 
 
 def debug(experiment: Experiment, config: Config, folder: RunFolder) -> str:

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jaxmodels.protocol import PyTree, State
-from jaxmodels.train.evaluation import map_examples
+from jaxmodels.train.evaluation import batch_size_for, map_examples
 from jaxmodels.train.experiment import Prediction
 
 Line = dict[str, Any]
@@ -88,8 +88,10 @@ def _finite(line: Line) -> Line:
 def predicted(
     prediction: Prediction, state: State, inputs: Any, batch_size: int
 ) -> Iterator[dict[str, Any]]:
-    """Yields the lines of all examples; no more than a batch of them is in memory at once."""
+    """Yields the lines of all examples; no more than a batch of them is in memory at once. Batches
+    are those of an evaluation of these examples."""
     names: list[str] = []
+    good_ones, is_first = 0, True
     read: list[Mapping[str, np.ndarray] | Exception] = []
 
     def lines() -> Iterator[dict[str, Any]]:
@@ -97,7 +99,8 @@ def predicted(
         outputs: PyTree = None
         if good:
             batch = {name: np.stack([columns[name] for columns in good]) for name in good[0]}
-            outputs = map_examples(prediction.predict, state, batch, batch_size)
+            size = batch_size_for(len(good), batch_size) if is_first else batch_size
+            outputs = map_examples(prediction.predict, state, batch, size)
         at = 0
         for name, columns in zip(names, read):
             if isinstance(columns, Exception):
@@ -108,10 +111,15 @@ def predicted(
             at += 1
 
     for name, columns in prediction.read(inputs):
+        if isinstance(columns, Exception) and not names:
+            yield {"input": name, "error": str(columns)}
+            continue
         names.append(name)
         read.append(columns)
-        if len(names) == batch_size:
+        good_ones += not isinstance(columns, Exception)
+        if good_ones == batch_size:
             yield from lines()
+            good_ones, is_first = 0, False
             names.clear()
             read.clear()
     yield from lines()

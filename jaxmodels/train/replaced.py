@@ -11,6 +11,7 @@ from jaxmodels.train.tensorboard import FILE as EVENTS
 
 RECORD = "config.json"
 FILES = (
+    "data.json",
     "metrics.jsonl",
     "speed.jsonl",
     "goodput.json",

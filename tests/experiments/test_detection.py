@@ -120,7 +120,7 @@ def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path):
     many = same_on_other_devices(build, other, data, whole, 1e-3)
     assert many.scores["test"]["loss"] == pytest.approx(whole.scores["test"]["loss"], rel=0.01)
     # Predictions of a run are those of its evaluation, in pixels of each picture.
-    loaded = load_run(tmp_path / "whole", data=data)
+    loaded = load_run(tmp_path / "whole")
     lines = loaded.predict(data["test"]["image"])
     assert len(lines) == len(data["test"]["image"])
 

@@ -11,9 +11,14 @@ from PIL import Image
 
 from experiments import classifier, vae
 from jaxmodels.data.images import images_from_arrays
+from jaxmodels.data.resident import Resident
 from jaxmodels.errors import InputError
 from jaxmodels.train import configure, load_run, main, train
+from jaxmodels.train.evaluation import SplitProgram
+from jaxmodels.train.layout import make_mesh
 from jaxmodels.train.predictions import predicted, write_table
+from jaxmodels.train.program import keys_of
+from tests.marks import slow
 
 QUICK = {"model": "mlp", "hidden": [8], "steps": 2, "batch_size": 16}
 
@@ -137,6 +142,18 @@ def test_no_more_than_a_batch_is_read_ahead(digits):
     assert line == {"input": "0", "error": "the model's numbers for it are not finite"}
 
 
+@pytest.mark.parametrize("count", [8, *map(slow, (1, 21, 300))])
+def test_predictions_are_those_of_an_evaluation_to_the_bit(digits, count):
+    run = load_run(digits, data="digits")
+    columns = run.experiment.evaluation["test"].examples(np.arange(count))
+    prediction, size = run.experiment.prediction, run.config.run.eval_batch_size
+    split = SplitProgram(Resident(columns), size, keys_of(0).evaluate, make_mesh("data=1"))
+    outputs = split.map(prediction.predict, run.state)
+    shown = prediction._replace(write=lambda one: {"logits": one["logits"].tolist()})
+    lines = list(predicted(shown, run.state, columns["image"], size))
+    np.testing.assert_array_equal([line["logits"] for line in lines], outputs["logits"])
+
+
 def test_images_that_do_not_fit_are_named(digits):
     run = load_run(digits)
     good = np.zeros((8, 8, 1), np.uint8)
@@ -158,6 +175,7 @@ def test_data_from_a_notebook_are_given_again(tmp_path, capsys):
     data = images_from_arrays({"train": split, "test": split})
     config = configure(classifier.ClassifierConfig(), **QUICK, workdir=tmp_path / "run")
     train(classifier.build, config, data)
+    (tmp_path / "run/data.json").unlink()  # as of a run of before
     assert len(load_run(tmp_path / "run", data=data).predict(images)[0]["probabilities"]) == 3
     with pytest.raises(InputError, match=r"give them again, load_run\('.*', data=data\)"):
         load_run(tmp_path / "run")

@@ -134,7 +134,7 @@ def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path, model
     other = configure(config, workdir=str(tmp_path / "many"))
     same_on_other_devices(build, other, data, whole, 1e-4)
     # Predictions of a run are those of its evaluation, however many lines there are.
-    loaded = load_run(tmp_path / "whole", data=data)
+    loaded = load_run(tmp_path / "whole")
     lines = loaded.predict([text for text, _ in data["test"]])
     hits = [line["label"] == label for line, (_, label) in zip(lines, data["test"])]
     assert whole.scores["test"]["accuracy"] == pytest.approx(np.mean(hits))

@@ -119,7 +119,7 @@ def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path):
     whole = resumed_to_the_bit(build, config, data, tmp_path)
     config = configure(config, mesh="", workdir=str(tmp_path / "many"))
     same_on_other_devices(build, config, data, whole, 1e-3)
-    lines = load_run(tmp_path / "whole", data=data).predict([sound for sound, _ in data["test"]])
+    lines = load_run(tmp_path / "whole").predict([sound for sound, _ in data["test"]])
     hits = [line["label"] == label for line, (_, label) in zip(lines, data["test"])]
     assert whole.scores["test"]["accuracy"] == pytest.approx(np.mean(hits))
 

@@ -93,5 +93,5 @@ def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path):
     whole = resumed_to_the_bit(build, config, data, tmp_path, step=2)
     other = configure(config, mesh="", workdir=str(tmp_path / "many"))
     same_on_other_devices(build, other, data, whole, 1e-3)
-    [line] = load_run(tmp_path / "whole", data=data).predict(["low"])
+    [line] = load_run(tmp_path / "whole").predict(["low"])
     assert len(line["samples"]) == pytest.approx(line["seconds"] * RATE)

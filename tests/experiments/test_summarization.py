@@ -100,7 +100,7 @@ def test_a_model_of_the_next_token_writes_about_lines_what_its_evaluation_scores
     assert train(build, config, data).finished
     assert (tmp_path / "run/samples/step-00000002.txt").exists()
     texts = [" ".join(sentences) for sentences, _ in data["test"]]
-    lines = load_run(tmp_path / "run", data=data).predict(texts)
+    lines = load_run(tmp_path / "run").predict(texts)
     worst = json.loads((tmp_path / "run/evaluation.json").read_text())["test"]["worst"]
     outputs = {one["input"]: one["output"] for one in worst}
     assert outputs == {str(row): line["output"] for row, line in enumerate(lines)}

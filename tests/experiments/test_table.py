@@ -63,7 +63,8 @@ def _lines(path):
 
 def _rows_of(run, split):
     """The rows of the table that a split has."""
-    source = load_run(run).experiment.evaluation[split]
+    named = load_run(run).config.data.data
+    source = load_run(run, data=named).experiment.evaluation[split]
     return [int(source.key(row).split(":")[1]) - 1 for row in range(source.size)]
 
 
@@ -172,7 +173,7 @@ def test_rows_of_a_notebook(tmp_path):
     config = configure(TableConfig(), **flags, workdir=tmp_path)
     result = train(build, config, rows)
     assert result.step == 3 and not train(build, config, columns).trained
-    found = load_run(tmp_path, data=rows).predict(rows[:2])
+    found = load_run(tmp_path).predict(rows[:2])
     assert [line["input"] for line in found] == ["0", "1"]
     again = load_run(tmp_path, data=columns).predict({n: v[:2] for n, v in columns.items()})
     assert again == found

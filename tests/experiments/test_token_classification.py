@@ -79,7 +79,7 @@ def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path, model
     other = configure(config, workdir=str(tmp_path / "many"))
     same_on_other_devices(build, other, data, whole, 1e-4)
     # Predictions of a run are those of its evaluation.
-    loaded = load_run(tmp_path / "whole", data=data)
+    loaded = load_run(tmp_path / "whole")
     lines = loaded.predict([words for words, _ in data["test"]])
     hits = [
         a == b for line, (_, tags) in zip(lines, data["test"]) for a, b in zip(line["tags"], tags)

@@ -85,7 +85,7 @@ def test_the_task_is_learned_and_other_data_is_scored(tmp_path, capsys):
     given = {"train": pairs(400), "test": pairs(30, seed=1)}
     result = train(build, configure(config, workdir=str(tmp_path / "run")), given)
     assert result.scores["test"]["exact_match"] > 0.9
-    lines = load_run(tmp_path / "run", data=given).predict(["abca", "dd"])
+    lines = load_run(tmp_path / "run").predict(["abca", "dd"])
     assert [line["output"] for line in lines] == ["ABCA", "DD"]
     other = tmp_path / "other.tsv"
     other.write_text("ab\tAB\ncda\tCDA\n")

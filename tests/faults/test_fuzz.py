@@ -32,6 +32,7 @@ from jaxmodels.train.checkpoint import Checkpoints
 from jaxmodels.train.command import parse
 from jaxmodels.train.config import flags_of
 from jaxmodels.train.lines import Lines
+from jaxmodels.train.metadata import read_metadata
 from jaxmodels.train.run_folder import RunFolder
 from tests.faults import mutations
 from tests.faults.cases import HangError, limited
@@ -176,6 +177,19 @@ def test_files_of_a_run_that_goes_on(run, tmp_path, count):
         lines.holds(facts.lines, facts.lines_hash)
         lines.restore(facts.lines, facts.lines_hash)
         assert lines.holds(facts.lines, facts.lines_hash)
+
+    fuzz(count, attempt)
+
+
+@pytest.mark.parametrize("count", [50, _many(500)])
+def test_what_is_kept_of_data(run, tmp_path, count):
+    folder, damage = _damaging(run, tmp_path, "data.json")
+    record = RunFolder(run).record()
+    whole = read_metadata(RunFolder(run), record)
+
+    def attempt(chance):
+        damage(chance)
+        assert read_metadata(RunFolder(folder), record) == whole
 
     fuzz(count, attempt)
 

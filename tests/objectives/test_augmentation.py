@@ -64,10 +64,11 @@ def test_mixing_needs_classes():
         make_augmentation(ALL, 0)
     with pytest.raises(InputError, match=r"= 2; .* have 4 channels .*--rand-augment-layers 0"):
         make_augmentation(AugmentationConfig(rand_augment_layers=2), CLASSES, channels=4)
-    with pytest.raises(InputError, match=r"color_jitter = .* have 4 channels .*leave out"):
-        make_augmentation(AugmentationConfig(color_jitter=(0.4,)), CLASSES, channels=4)
+    with pytest.raises(InputError, match=r"color_jitter = .* have 5 channels: leave out"):
+        make_augmentation(AugmentationConfig(color_jitter=(0.4,)), CLASSES, channels=5)
     assert make_augmentation(AugmentationConfig(rand_augment_layers=2), CLASSES, channels=1)
-    assert make_augmentation(AugmentationConfig(flip=True), CLASSES, channels=4)
+    for flags in ({"flip": True}, {"color_jitter": (0.4,)}):
+        assert make_augmentation(AugmentationConfig(**flags), CLASSES, channels=4)
 
 
 @pytest.mark.parametrize("flag", ["flip", "crop", "color_jitter", "rand_augment_layers", "erasing"])

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image, ImageEnhance
 
 from jaxmodels.ops.augmentation import Strengths, color_jitter, tones
 from jaxmodels.ops.augmentation.color_jitter import jitter
@@ -99,3 +100,19 @@ def test_every_order_is_drawn():
     keys = jax.random.split(jax.random.key(1), 64)
     found = color_jitter(images, keys, Strengths(0.4, 0.4, 0.4, 0.1))
     assert found.dtype == jnp.uint8 and len(np.unique(np.asarray(found), axis=0)) == 64
+
+
+@pytest.mark.parametrize(
+    ("number", "enhance"),
+    list(enumerate((ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color))),
+)
+def test_transparency_stays_as_pillow_leaves_it(number, enhance):
+    images = _images(4)
+    keys = jax.random.split(jax.random.key(number), len(images))
+    strengths = Strengths()._replace(**{Strengths._fields[number]: 0.5})
+    found = np.asarray(color_jitter(jnp.asarray(images), keys, strengths), int)
+    for image, key, ours in zip(images, keys, found, strict=True):
+        amount = 0.5 + float(jax.random.uniform(jax.random.split(key)[1], (1,))[0])
+        theirs = np.asarray(enhance(Image.fromarray(image, "RGBA")).enhance(amount), int)
+        np.testing.assert_array_equal(ours[..., 3], theirs[..., 3])
+        assert np.abs(ours - theirs).max() <= 1  # torchvision rounds otherwise

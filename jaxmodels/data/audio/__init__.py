@@ -8,9 +8,10 @@ from jaxmodels.data.audio.loading import (
     speakers_of,
 )
 from jaxmodels.data.audio.reading import decode_sound, encode_wav
-from jaxmodels.data.audio.sound_data import SoundData, read_sounds
+from jaxmodels.data.audio.sound_data import AbsentSounds, SoundData, read_sounds
 
 __all__ = [
+    "AbsentSounds",
     "AudioConfig",
     "SoundData",
     "decode_sound",

@@ -12,7 +12,7 @@ import numpy as np
 from jaxmodels.cache import cache_folder
 from jaxmodels.data.audio.checking import MENDS, Examined, common_rate, examine, load_examined
 from jaxmodels.data.audio.dividing import divided, speakers_in, without_speaker
-from jaxmodels.data.audio.sound_data import SoundData
+from jaxmodels.data.audio.sound_data import SoundData, absent_sounds
 from jaxmodels.data.audio.stored import in_memory, open_sounds
 from jaxmodels.data.audio.tones import CLEAR, NAME, tones
 from jaxmodels.data.carving import check_shares
@@ -21,6 +21,7 @@ from jaxmodels.data.dataset import TRAIN, Dataset, parts_of
 from jaxmodels.data.kept import kept
 from jaxmodels.data.loading import fits_device
 from jaxmodels.errors import InputError, require_known
+from jaxmodels.protocol import Metadata
 from jaxmodels.roles import Role
 
 _VERSION = 1  # of what is kept in the cache of sounds
@@ -97,12 +98,15 @@ class _Checked(NamedTuple):
 def load_sounds(config: AudioConfig, given: Any = None, centred: bool = True) -> SoundData:
     """Loads the sounds that a config describes.
 
-    given: sounds in memory to read in its place (see `in_memory`), or a `SoundData`.
+    given: sounds in memory to read in its place (see `in_memory`), a `SoundData`, or what a
+      run has kept of some.
     centred: whether sounds lie in the middle of their rows, or at the beginning.
 
     Raises:
       InputError: no such data, more bad sounds than allowed, or no fold chosen.
     """
+    if isinstance(given, Metadata):
+        return absent_sounds(given)
     if isinstance(given, SoundData):
         return given
     config.validate()

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
+from jaxmodels.data.absent import NAMED, Absent, kept_identity
 from jaxmodels.data.audio.checking import sound_of
 from jaxmodels.data.audio.folder import read_sound, sound_paths
 from jaxmodels.data.audio.reading import EXTENSIONS, Samples, resampled
@@ -17,6 +18,7 @@ from jaxmodels.data.audio.stored_sounds import StoredSounds
 from jaxmodels.data.dataset import TRAIN, BadRecord, Columns, ColumnSpec, Draw, Record
 from jaxmodels.data.walking import walk
 from jaxmodels.errors import InputError
+from jaxmodels.protocol import Metadata
 
 
 class SoundDecoder(NamedTuple):
@@ -91,6 +93,16 @@ class SoundData(StoredSounds):
         """Returns the labels of a split."""
         return self.known(split, "label")
 
+    def metadata(self) -> dict[str, Any]:
+        """Returns what `absent_sounds` needs, as JSON values."""
+        return {
+            "class_names": list(self.class_names),
+            "declared": self.declared,
+            "rate": self.rate,
+            "samples": self.samples,
+            "centred": self.centred,
+        }
+
     def _own_facts(self) -> dict[str, Any]:
         left_out = {"left_out": self.speaker} if self.speaker else {}
         return {"classes": list(self.class_names), **left_out}
@@ -110,6 +122,24 @@ class SoundData(StoredSounds):
         if self.speaker:
             lines.append(f"speaker left out, to test with: {self.speaker}")
         return "\n".join([*lines, *self._told("repeated", "clipped", "cut")])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AbsentSounds(Absent, SoundData):
+    """Sounds with labels, without the sounds."""
+
+
+def absent_sounds(kept: Metadata) -> AbsentSounds:
+    """Makes sounds with labels, without the sounds, of what a run has kept of them."""
+    values = kept.values
+    return AbsentSounds(
+        **kept_identity(kept, *NAMED),
+        **{name: values[name] for name in ("declared", "rate", "samples", "centred")},
+        class_names=tuple(values["class_names"]),
+        checked={},
+        pieces={},
+        folder=Path(),
+    )
 
 
 def read_sounds(

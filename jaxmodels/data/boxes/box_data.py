@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from jaxmodels.data.absent import NAMED, Absent, kept_identity
 from jaxmodels.data.boxes.annotations import Annotation, Annotations
 from jaxmodels.data.boxes.decoder import BoxDecoder, box_spec
 from jaxmodels.data.boxes.records import CleanRecords
@@ -16,6 +17,7 @@ from jaxmodels.data.images.normalization import Normalization
 from jaxmodels.data.loading import fits_device
 from jaxmodels.data.resident import Resident, decode_once
 from jaxmodels.data.streamed import Streamed
+from jaxmodels.protocol import Metadata
 
 _VERSION = 1  # of the decoded columns in the cache
 
@@ -96,6 +98,15 @@ class BoxData:
         _, labels, crowd = self.annotations[split].all
         return np.bincount(labels[~crowd], minlength=len(self.class_names)).tolist()
 
+    def metadata(self) -> dict[str, Any]:
+        """Returns what `absent_boxes` needs, as JSON values."""
+        return {
+            "class_names": list(self.class_names),
+            "canvas": list(self.canvas),
+            "most": self.most,
+            "normalization": self.normalization._asdict(),
+        }
+
     def facts(self) -> DataFacts:
         """Returns what identifies the data, for the record of a run."""
         facts: dict[str, Any] = {
@@ -124,6 +135,28 @@ class BoxData:
         found = "".join(f"; {count:,} {what}" for what, count in self.cleaning.items())
         others = f" and {more:,} more classes" if more > 0 else ""
         return f"{pictures}; trained on {classes}{others}{found}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AbsentBoxes(Absent, BoxData):
+    """Pictures with boxes, without the pictures."""
+
+
+def absent_boxes(kept: Metadata) -> AbsentBoxes:
+    """Makes pictures with boxes, without the pictures, of what a run has kept of them."""
+    values = kept.values
+    height, width = values["canvas"]
+    found = {name: tuple(numbers) for name, numbers in values["normalization"].items()}
+    return AbsentBoxes(
+        **kept_identity(kept, *NAMED),
+        class_names=tuple(values["class_names"]),
+        canvas=(height, width),
+        most=values["most"],
+        normalization=Normalization(**found),
+        records={},
+        annotations={},
+        folder=Path(),
+    )
 
 
 def relabelled(data: BoxData, labels: tuple[int, ...], class_names: tuple[str, ...]) -> BoxData:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from jaxmodels.cache import cache_folder
 from jaxmodels.data.boxes.arrays import boxes_from_arrays
-from jaxmodels.data.boxes.box_data import BoxData
+from jaxmodels.data.boxes.box_data import BoxData, absent_boxes
 from jaxmodels.data.boxes.checking import MENDS, Examined, examine
 from jaxmodels.data.boxes.digits import NAME, scattered_digits
 from jaxmodels.data.boxes.files import open_box_files
@@ -20,6 +20,7 @@ from jaxmodels.data.dataset import TRAIN, Dataset
 from jaxmodels.data.images.normalization import Normalization
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.files import is_path
+from jaxmodels.protocol import Metadata
 from jaxmodels.roles import Role
 
 _VERSION = 1  # of the findings in the cache
@@ -84,12 +85,15 @@ def load_boxes(config: BoxConfig, given: Any = None) -> BoxData:
     findings are kept, and later loading reads no record.
 
     given: pictures to take in their place: a `BoxData`, {"train": {"image": [...], "boxes": [...],
-      "labels": [...]}, "test": ...}, or what `boxes_from_arrays` makes of these with class names.
+      "labels": [...]}, "test": ...}, what `boxes_from_arrays` makes of these with class names, or
+      what a run has kept of some.
 
     Raises:
       InputError: an unknown name, or data that is not prepared, in another format, without boxes or
         a training split, with more bad records, or with a validation split where one is to be made.
     """
+    if isinstance(given, Metadata):
+        return absent_boxes(given)
     if isinstance(given, BoxData):
         return given
     config.validate()

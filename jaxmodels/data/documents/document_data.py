@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+from jaxmodels.data.absent import NAMED, Absent, kept_identity
 from jaxmodels.data.dataset import (
     TRAIN,
     BadRecord,
@@ -19,11 +20,12 @@ from jaxmodels.data.dataset import (
     found_facts,
     told_of,
 )
-from jaxmodels.data.documents.rows import Rows
+from jaxmodels.data.documents.rows import Rows, rows_from, rows_values
 from jaxmodels.data.pairs.buckets import Bucket, BucketedPairs, choose_buckets
 from jaxmodels.data.resident import Resident
 from jaxmodels.data.text.framing import tokenizer_facts
 from jaxmodels.data.text.given import given_texts
+from jaxmodels.protocol import Metadata
 
 _READ = 256  # documents that become tokens at once
 
@@ -111,6 +113,13 @@ class DocumentData:
         columns["row"] = np.arange(len(keys), dtype=np.int32)
         return Resident(columns, keys.__getitem__)
 
+    def metadata(self) -> dict[str, Any]:
+        """Returns what `absent_documents` needs, as JSON values."""
+        return {
+            "rows": rows_values(self.rows),
+            "buckets": [list(bucket) for bucket in self.buckets],
+        }
+
     def facts(self) -> DataFacts:
         """Returns what identifies the data, for the record of a run."""
         facts: dict[str, Any] = {
@@ -142,6 +151,22 @@ class DocumentData:
             told = " and ".join(f"{count:,} {what}" for what, count in counts.items())
             lines.append(f"longer than a row in {split}: {told}, whose ends are cut off")
         return "\n".join(lines)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AbsentDocuments(Absent, DocumentData):
+    """Documents without the documents."""
+
+    @cached_property
+    def buckets(self) -> tuple[Bucket, ...]:
+        """The shapes of training batches."""
+        return tuple(Bucket(*bucket) for bucket in self.kept.values["buckets"])
+
+
+def absent_documents(kept: Metadata) -> AbsentDocuments:
+    """Makes documents without the documents of what a run has kept of them."""
+    rows = rows_from(kept.values["rows"])
+    return AbsentDocuments(**kept_identity(kept, *NAMED), splits={}, rows=rows)
 
 
 class DocumentReader:

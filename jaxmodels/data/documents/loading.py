@@ -14,7 +14,7 @@ from jaxmodels.data.carving import check_shares
 from jaxmodels.data.checking import Findings, check_policy, load_findings
 from jaxmodels.data.dataset import TEST, TRAIN, VALIDATION, Dataset, Selection, parts_of
 from jaxmodels.data.documents.checking import MENDS, examine
-from jaxmodels.data.documents.document_data import DocumentData, Documents
+from jaxmodels.data.documents.document_data import DocumentData, Documents, absent_documents
 from jaxmodels.data.documents.reading import Wanted, in_memory, open_files, open_tfds, texts_in
 from jaxmodels.data.documents.reports import NAME, reports
 from jaxmodels.data.documents.rows import (
@@ -35,6 +35,7 @@ from jaxmodels.data.text.framing import rounded_up
 from jaxmodels.data.text.tokenizers import load_tokenizer
 from jaxmodels.errors import InputError
 from jaxmodels.files import is_path
+from jaxmodels.protocol import Metadata
 from jaxmodels.roles import Role
 
 _WORDS = "words"  # the tokenizer of a model with copy
@@ -106,13 +107,16 @@ class DocumentConfig:
 def load_documents(config: DocumentConfig, given: Any = None, kind: str = COPY) -> DocumentData:
     """Loads the documents that a config describes.
 
-    given: documents in memory to read in its place (see `in_memory`), or a `DocumentData`.
+    given: documents in memory to read in its place (see `in_memory`), a `DocumentData`, or
+      what a run has kept of some.
     kind: of the rows: "copy" has words, "sequence" and "prompt" need a published tokenizer.
 
     Raises:
       InputError: no such data or column, more bad documents than allowed, or a tokenizer that
         cannot be read.
     """
+    if isinstance(given, Metadata):
+        return absent_documents(given)
     if isinstance(given, DocumentData):
         return given
     config.validate()

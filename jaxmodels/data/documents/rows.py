@@ -1,7 +1,7 @@
 """Rows of tokens: for a model that reads a document and writes a summary, with words that it copies
 or without, and for a model of the next token, to which both are one text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ from jaxmodels.data.documents.words import END, PADDING, START, CopyVocabulary
 from jaxmodels.data.pairs.rows import PairRows
 from jaxmodels.data.text.bpe import PublishedTokenizer
 from jaxmodels.data.text.chat import Turn, chat_of
-from jaxmodels.data.text.tokenizers import Tokens
+from jaxmodels.data.text.tokenizers import Tokens, tokenizer_from, tokenizer_values
 from jaxmodels.errors import InputError
 
 COPY, SEQUENCE, PROMPT = "copy", "sequence", "prompt"  # kinds of rows, as models need them
@@ -193,3 +193,25 @@ class PromptRows:
 
 
 Rows = CopyRows | SequenceRows | PromptRows
+
+
+def rows_values(rows: Rows) -> dict[str, Any]:
+    """Returns what `rows_from` makes the same rows of, as JSON values."""
+    sizes = {"document": rows.document, "summary": rows.summary}
+    if isinstance(rows, CopyRows):
+        words = {"words": list(rows.tokenizer.words), "lower": rows.tokenizer.lower}
+        return {**sizes, "vocabulary": words}
+    if isinstance(rows, SequenceRows):
+        return {**sizes, "pairs": rows.pairs.values()}
+    return {**sizes, "tokenizer": tokenizer_values(rows.tokenizer)}
+
+
+def rows_from(values: Mapping[str, Any]) -> Rows:
+    """Inverts `rows_values`."""
+    sizes = values["document"], values["summary"]
+    if "vocabulary" in values:
+        own = values["vocabulary"]
+        return CopyRows(CopyVocabulary(tuple(own["words"]), own["lower"]), *sizes)
+    if "pairs" in values:
+        return SequenceRows(PairRows.of_values(values["pairs"]), *sizes)
+    return PromptRows(tokenizer_from(values["tokenizer"]), *sizes)

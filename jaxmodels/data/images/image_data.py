@@ -10,14 +10,16 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
+from jaxmodels.data.absent import NAMED, Absent, kept_identity
 from jaxmodels.data.dataset import BadRow, Columns, ColumnSpec, DataFacts, Selection, found_facts
-from jaxmodels.data.images.checking import Pixels
+from jaxmodels.data.images.checking import Pixels, pixels_from_json
 from jaxmodels.data.images.crops import AREA
 from jaxmodels.data.images.decoder import ImageDecoder
 from jaxmodels.data.images.normalization import Normalization
 from jaxmodels.data.images.resize import resize_image
 from jaxmodels.data.resident import decode_once
 from jaxmodels.errors import InputError
+from jaxmodels.protocol import Metadata
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,6 +42,19 @@ class ImageData:
     skipped: tuple[BadRow, ...] = ()
     validation_fraction: float = 0.0
     image_size: int = 0  # side of the square that images are resized to; 0: as they are stored
+
+    @property
+    def is_encoded(self) -> bool:
+        """Whether images are stored as files of pictures; otherwise they are arrays."""
+        return bool(self.records)
+
+    def metadata(self) -> dict[str, Any]:
+        """Returns what `absent_images` needs, as JSON values."""
+        return {
+            "class_names": list(self.class_names),
+            "pixels": self.pixels.to_json(),
+            "is_encoded": self.is_encoded,
+        }
 
     def facts(self) -> DataFacts:
         """Returns what identifies the data, for the record of a run."""
@@ -154,6 +169,28 @@ class ImageData:
         image = {"image": jax.ShapeDtypeStruct(shape, self.dtype)}
         label = {"label": jax.ShapeDtypeStruct((), np.int32)}
         return image | label if self.class_names else image
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AbsentImages(Absent, ImageData):
+    """Images without the images."""
+
+    encoded: bool
+
+    @property
+    def is_encoded(self) -> bool:
+        """Whether images were stored as files of pictures."""
+        return self.encoded
+
+
+def absent_images(kept: Metadata) -> AbsentImages:
+    """Makes images without the images of what a run has kept of them."""
+    return AbsentImages(
+        **kept_identity(kept, *NAMED),
+        pixels=pixels_from_json(kept.values["pixels"]),
+        class_names=tuple(kept.values["class_names"]),
+        encoded=kept.values["is_encoded"],
+    )
 
 
 class _DecodedSplits(Mapping[str, Columns]):

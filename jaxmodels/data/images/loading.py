@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from jaxmodels.cache import cache_folder
+from jaxmodels.data.absent import AbsentExamples
 from jaxmodels.data.carving import carve, check_fraction
 from jaxmodels.data.checking import Findings, check_policy
 from jaxmodels.data.dataset import TRAIN, Dataset
@@ -14,12 +15,13 @@ from jaxmodels.data.images.arrays import data_of_arrays
 from jaxmodels.data.images.checking import Format, examine, pixels_from_json
 from jaxmodels.data.images.crops import AREA
 from jaxmodels.data.images.digits import load_digits
-from jaxmodels.data.images.image_data import ImageData
+from jaxmodels.data.images.image_data import AbsentImages, ImageData, absent_images
 from jaxmodels.data.images.stored import open_images
 from jaxmodels.data.loading import fits_device
 from jaxmodels.data.resident import Resident
 from jaxmodels.data.streamed import Streamed
 from jaxmodels.errors import InputError, require_known
+from jaxmodels.protocol import Metadata
 from jaxmodels.roles import Role
 
 _MENDS = {
@@ -116,11 +118,13 @@ class ResizeConfig:
 def load(config: DataConfig, varying: bool = False, given: object = None) -> ImageData:
     """Loads the images that a config describes (see `load_images`).
 
-    given: images to return in their place.
+    given: images to return in their place, or what a run has kept of some.
 
     Raises:
       InputError: as `load_images`, or what is given is not image data.
     """
+    if isinstance(given, Metadata):
+        return absent_images(given)
     if isinstance(given, ImageData):
         return given
     if given is not None:
@@ -253,7 +257,7 @@ def make_source(
     config: DataConfig,
     crop: int = 0,
     scale: tuple[float, float] = AREA,
-) -> Resident | Streamed:
+) -> Resident | Streamed | AbsentExamples:
     """Makes a source of batches of the examples of a split.
 
     crop: side of the square that images are cut to; 0: as they are. The central crops of
@@ -263,6 +267,8 @@ def make_source(
     Raises:
       InputError: as `is_streamed`; images of several sizes that are not brought to one.
     """
+    if isinstance(data, AbsentImages):
+        return data.source(split)
     if not is_streamed(data, config, crop):
         key = data.records[split].key if data.records else None
         return Resident(data.splits[split], key)

@@ -105,7 +105,7 @@ def _read(path: Path, data: ImageData, size: int) -> tuple[np.ndarray, str]:
 def _is_brighter(image: np.ndarray, data: ImageData) -> bool:
     """Whether a picture has the range of its type, and the arrays of the run only a small part of
     it, as the embedded digits, whose white is 16."""
-    if data.records or data.dtype.kind != "u" or image.max() <= data.white:
+    if data.is_encoded or data.dtype.kind != "u" or image.max() <= data.white:
         return False
     return data.white < np.iinfo(data.dtype).max / 2
 

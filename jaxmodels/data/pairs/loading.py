@@ -31,7 +31,7 @@ from jaxmodels.data.pairs.checking import (
     load_examined,
 )
 from jaxmodels.data.pairs.dates import NAME, dates
-from jaxmodels.data.pairs.pair_data import PairData, Pairs
+from jaxmodels.data.pairs.pair_data import PairData, Pairs, absent_pairs
 from jaxmodels.data.pairs.reading import Pair, in_memory, is_files, open_files, open_tfds
 from jaxmodels.data.pairs.rows import PairRows
 from jaxmodels.data.sentences.folding import held_out
@@ -40,6 +40,7 @@ from jaxmodels.data.text.corpus import Texts
 from jaxmodels.data.text.tokenizers import Tokenizer, characters_of, load_tokenizer
 from jaxmodels.errors import InputError
 from jaxmodels.files import is_path
+from jaxmodels.protocol import Metadata
 from jaxmodels.roles import Role
 
 _VERSION = 1  # of what is kept in the cache of pairs
@@ -122,12 +123,15 @@ class _Texts(NamedTuple):
 def load_pairs(config: PairConfig, given: Any = None) -> PairData:
     """Loads the pairs that a config describes.
 
-    given: pairs in memory to read in its place (see `in_memory`), or a `PairData`.
+    given: pairs in memory to read in its place (see `in_memory`), a `PairData`, or what
+      a run has kept of some.
 
     Raises:
       InputError: no such data or column, more bad pairs than allowed, too few to divide, or a
         tokenizer that cannot be read.
     """
+    if isinstance(given, Metadata):
+        return absent_pairs(given)
     if isinstance(given, PairData):
         return given
     config.validate()

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+from jaxmodels.data.absent import NAMED, Absent, kept_identity
 from jaxmodels.data.dataset import (
     TRAIN,
     BadRecord,
@@ -24,6 +25,7 @@ from jaxmodels.data.resident import Resident
 from jaxmodels.data.text.framing import tokenizer_facts
 from jaxmodels.data.text.given import given_texts
 from jaxmodels.data.text.tokenizers import Tokenizer
+from jaxmodels.protocol import Metadata
 
 _READ = 512  # lines that become tokens at once
 _LONGER = 4  # times the length of training pairs, which others may have
@@ -102,6 +104,14 @@ class PairData:
         """Returns the places of a split's pairs as they are stored."""
         return self.splits[split].places
 
+    def metadata(self) -> dict[str, Any]:
+        """Returns what `absent_pairs` needs, as JSON values."""
+        return {
+            "rows": self.rows.values(),
+            "lengths": list(self.lengths),
+            "buckets": [list(bucket) for bucket in self.buckets],
+        }
+
     def facts(self) -> DataFacts:
         """Returns what identifies the data, for the record of a run."""
         facts: dict[str, Any] = {
@@ -167,3 +177,21 @@ def read_sources(
                 told = f"has {count:,} tokens; expected fewer than {data.longest[0]}: divide it"
                 error = BadRecord(told, "overlong")
             yield text, error
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AbsentPairs(Absent, PairData):
+    """Pairs without the pairs."""
+
+
+def absent_pairs(kept: Metadata) -> AbsentPairs:
+    """Makes pairs without the pairs of what a run has kept of them."""
+    values = kept.values
+    source, target = values["lengths"]
+    return AbsentPairs(
+        **kept_identity(kept, *NAMED, "pair"),
+        splits={},
+        rows=PairRows.of_values(values["rows"]),
+        lengths=(source, target),
+        buckets=tuple(Bucket(*bucket) for bucket in values["buckets"]),
+    )

@@ -1,13 +1,14 @@
 """Rows of tokens for a model that reads one text and writes another."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
 from jaxmodels.data.text.framing import PADDING
-from jaxmodels.data.text.tokenizers import Tokenizer, Tokens
+from jaxmodels.data.text.tokenizers import Tokenizer, Tokens, tokenizer_from, tokenizer_values
 from jaxmodels.errors import InputError
 
 
@@ -39,6 +40,21 @@ class PairRows:
         padding = getattr(tokenizer, "padding", None)
         start = tokenizer.end if padding is None else padding
         return cls(tokenizer, start, tokenizer.end, prefix)
+
+    @classmethod
+    def of_values(cls, values: Mapping[str, Any]) -> "PairRows":
+        """Makes the rows of which these are the `values`."""
+        tokenizer = tokenizer_from(values["tokenizer"])
+        return cls(tokenizer, values["start"], values["end"], values["prefix"])
+
+    def values(self) -> dict[str, Any]:
+        """Returns what `of_values` makes the same rows of, as JSON values."""
+        return {
+            "tokenizer": tokenizer_values(self.tokenizer),
+            "start": self.start,
+            "end": self.end,
+            "prefix": self.prefix,
+        }
 
     def sources(self, texts: Sequence[str], length: int) -> Int[np.ndarray, "text length"]:
         """Makes the rows of texts that are read; what is too long is cut off."""

@@ -17,12 +17,17 @@ from jaxmodels.data.sentences.checking import MENDS, Examined, examine, load_exa
 from jaxmodels.data.sentences.dividing import divided, folded, read
 from jaxmodels.data.sentences.opinions import NAME, opinions
 from jaxmodels.data.sentences.reading import COLUMNS, Wanted, in_memory, open_files, open_tfds
-from jaxmodels.data.sentences.sentence_data import SentenceData, Sentences
+from jaxmodels.data.sentences.sentence_data import (
+    SentenceData,
+    Sentences,
+    absent_sentences,
+)
 from jaxmodels.data.sentences.vocabulary import piece_vocabulary, word_vocabulary
 from jaxmodels.data.text.framing import rounded_up
 from jaxmodels.data.text.tokenizers import load_tokenizer
 from jaxmodels.errors import InputError
 from jaxmodels.files import is_path
+from jaxmodels.protocol import Metadata
 from jaxmodels.roles import Role
 
 _VERSION = 1  # of what is kept in the cache of sentences
@@ -103,13 +108,16 @@ class _Checked(NamedTuple):
 def load_sentences(config: SentenceConfig, given: Any = None, kind: str = "words") -> SentenceData:
     """Loads the sentences that a config describes.
 
-    given: sentences in memory to read in its place (see `in_memory`), or a `SentenceData`.
+    given: sentences in memory to read in its place (see `in_memory`), a `SentenceData`, or
+      what a run has kept of some.
     kind: the tokenizer where the config names none.
 
     Raises:
       InputError: no such data or column, more bad sentences than allowed, no fold chosen, or a
         tokenizer that cannot be read.
     """
+    if isinstance(given, Metadata):
+        return absent_sentences(given)
     if isinstance(given, SentenceData):
         return given
     config.validate()

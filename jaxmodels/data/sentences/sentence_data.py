@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+from jaxmodels.data.absent import NAMED, Absent, kept_identity
 from jaxmodels.data.dataset import (
     TRAIN,
     BadRecord,
@@ -19,8 +20,10 @@ from jaxmodels.data.dataset import (
     told_of,
 )
 from jaxmodels.data.resident import Resident
+from jaxmodels.data.sentences.vocabulary import vocabulary_from, vocabulary_values
 from jaxmodels.data.text.framing import Framing, in_rows, tokenizer_facts
 from jaxmodels.data.text.given import given_lines
+from jaxmodels.protocol import Metadata
 
 Text = tuple[str, ...]  # one text, or a pair
 _READ = 512  # lines that become tokens at once
@@ -68,6 +71,15 @@ class SentenceData:
         """Makes the source of batches of a split."""
         return Resident(self.columns(split), self.splits[split].keys.__getitem__)
 
+    def metadata(self) -> dict[str, Any]:
+        """Returns what `absent_sentences` needs, as JSON values."""
+        return {
+            "class_names": list(self.class_names),
+            "tokenizer": vocabulary_values(self.tokenizer),
+            "length": self.length,
+            "texts": self.texts,
+        }
+
     def facts(self) -> DataFacts:
         """Returns what identifies the data, for the record of a run."""
         facts: dict[str, Any] = {
@@ -97,6 +109,24 @@ class SentenceData:
         for split, count in self.cleaning.get("cut", {}).items():
             lines.append(f"longer than a row in {split}: {count:,}, whose ends are cut off")
         return "\n".join(lines)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AbsentSentences(Absent, SentenceData):
+    """Sentences without the sentences."""
+
+
+def absent_sentences(kept: Metadata) -> AbsentSentences:
+    """Makes sentences without the sentences of what a run has kept of them."""
+    values = kept.values
+    return AbsentSentences(
+        **kept_identity(kept, *NAMED),
+        class_names=tuple(values["class_names"]),
+        splits={},
+        tokenizer=vocabulary_from(values["tokenizer"]),
+        length=values["length"],
+        texts=values["texts"],
+    )
 
 
 def columns_of(

@@ -3,13 +3,15 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from jaxmodels.data.text.framing import Framed
+from jaxmodels.data.text.tokenizers import tokenizer_from, tokenizer_values
 
 UNKNOWN, SEPARATOR = 0, 1  # tokens of a word that training did not have, and between two texts
 _WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
@@ -143,3 +145,22 @@ def _commonest(counts: Counter[str], most: int) -> tuple[str, ...]:
 def _hash(names: Sequence[str]) -> str:
     text = "\n".join(names).encode("utf-8", "surrogatepass")
     return hashlib.sha256(text).hexdigest()[:16]
+
+
+def vocabulary_values(tokenizer: Any) -> dict[str, Any]:
+    """Returns what `vocabulary_from` makes the same vocabulary of, or the same published tokenizer,
+    as JSON values."""
+    if isinstance(tokenizer, WordVocabulary):
+        return {"words": list(tokenizer.words)}
+    if isinstance(tokenizer, PieceVocabulary):
+        return {"features": list(tokenizer.features)}
+    return tokenizer_values(tokenizer)
+
+
+def vocabulary_from(values: Mapping[str, Any]) -> Any:
+    """Inverts `vocabulary_values`."""
+    if "words" in values:
+        return WordVocabulary(tuple(values["words"]))
+    if "features" in values:
+        return PieceVocabulary(tuple(values["features"]))
+    return tokenizer_from(values)

@@ -141,6 +141,17 @@ def _fact(column: NumberColumn | CategoryColumn) -> dict[str, Any]:
     return fact
 
 
+def encoder_of(facts: Mapping[str, Mapping[str, Any]]) -> Encoder:
+    """Inverts `Encoder.facts`."""
+    columns: dict[str, NumberColumn | CategoryColumn] = {}
+    for name, fact in facts.items():
+        if fact["kind"] == "category":
+            columns[name] = CategoryColumn(**{**fact, "values": tuple(fact["values"])})
+        else:
+            columns[name] = NumberColumn(**fact)
+    return Encoder(columns)
+
+
 def fit_encoder(table: "pyarrow.Table", kinds: Mapping[str, Kind]) -> Encoder:
     """Makes the encoder of the rows of a training split.
 

@@ -21,7 +21,7 @@ from jaxmodels.data.tables.splitting import (
     splits_by_column,
     splits_by_content,
 )
-from jaxmodels.data.tables.table_data import TableData
+from jaxmodels.data.tables.table_data import TableData, absent_table
 from jaxmodels.data.tables.targets import (
     Task,
     encode_target,
@@ -31,6 +31,7 @@ from jaxmodels.data.tables.targets import (
 )
 from jaxmodels.errors import InputError, closest, require_known
 from jaxmodels.files import is_path, write_text
+from jaxmodels.protocol import Metadata
 from jaxmodels.roles import Role
 
 if TYPE_CHECKING:
@@ -99,12 +100,15 @@ class _Chosen(NamedTuple):
 def load_table(config: TableDataConfig, given: Any = None) -> TableData:
     """Loads the table that a config describes.
 
-    given: rows in memory to read in its place (see `pieces_of_rows`).
+    given: rows in memory to read in its place (see `pieces_of_rows`), or what a run has kept of a
+      table.
 
     Raises:
       InputError: no such table or column, nothing to learn from or to predict, or more bad rows
         than may be skipped.
     """
+    if isinstance(given, Metadata):
+        return absent_table(given)
     if isinstance(given, TableData):
         return given
     name, table, errors = _opened(config, given)

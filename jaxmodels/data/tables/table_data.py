@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from jaxmodels.data.absent import Absent, kept_identity
 from jaxmodels.data.dataset import TRAIN, BadRecord, BadRow, Columns, DataFacts, found_facts
 from jaxmodels.data.resident import Resident
-from jaxmodels.data.tables.encoding import Encoder
+from jaxmodels.data.tables.encoding import Encoder, encoder_of
 from jaxmodels.data.tables.reading import pieces_of_rows, read_pieces
 from jaxmodels.data.tables.splitting import Split
 from jaxmodels.data.tables.targets import Target
 from jaxmodels.errors import listed
+from jaxmodels.protocol import Metadata
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,6 +38,10 @@ class TableData:
     def sizes(self) -> dict[str, int]:
         """The number of rows of each split."""
         return {split: len(rows) for split, rows in self.rows.items()}
+
+    def metadata(self) -> dict[str, Any]:
+        """Returns what `absent_table` needs, as JSON values."""
+        return {"columns": self.encoder.facts(), "target": self.target._asdict()}
 
     def facts(self) -> DataFacts:
         """Returns what identifies the data, for the record of a run."""
@@ -87,6 +93,27 @@ class TableData:
         """Lists the training rows of each class or label, most first."""
         counts = sorted(self.target_counts().items(), key=lambda pair: -pair[1])
         return listed([f"{name} {count:,}" for name, count in counts], 8)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AbsentTable(Absent, TableData):
+    """A table without the rows."""
+
+    def target_counts(self) -> dict[str, int]:
+        """Knows no rows."""
+        return {}
+
+
+def absent_table(kept: Metadata) -> AbsentTable:
+    """Makes a table without the rows of what a run has kept of it."""
+    target = Target(**kept.values["target"])
+    return AbsentTable(
+        **kept_identity(kept, "name", "fingerprint"),
+        encoder=encoder_of(kept.values["columns"]),
+        target=target._replace(names=tuple(target.names)),
+        splits={},
+        rows={},
+    )
 
 
 def row_name(name: str, row: int) -> str:

@@ -19,12 +19,13 @@ from jaxmodels.data.tagged.checking import MENDS, examine
 from jaxmodels.data.tagged.notes import NAME, notes
 from jaxmodels.data.tagged.pieces import Aligning, PieceTokens, word_tokens
 from jaxmodels.data.tagged.reading import OUTSIDE, in_memory, open_files, open_tfds
-from jaxmodels.data.tagged.tagged_data import Tagged, TaggedData
+from jaxmodels.data.tagged.tagged_data import Tagged, TaggedData, absent_tagged
 from jaxmodels.data.text.bpe import PublishedTokenizer
 from jaxmodels.data.text.framing import rounded_up
 from jaxmodels.data.text.tokenizers import load_tokenizer
 from jaxmodels.errors import InputError
 from jaxmodels.files import is_path
+from jaxmodels.protocol import Metadata
 from jaxmodels.roles import Role
 
 _VERSION = 1  # of what is kept in the cache of tagged sentences
@@ -91,13 +92,16 @@ def load_tagged(
 ) -> TaggedData:
     """Loads the sentences that a config describes.
 
-    given: sentences in memory to read in its place (see `in_memory`), or a `TaggedData`.
+    given: sentences in memory to read in its place (see `in_memory`), a `TaggedData`, or
+      what a run has kept of some.
     positions: the most tokens that the model takes.
 
     Raises:
       InputError: no such data or column, more bad sentences than allowed, or a tokenizer that
         cannot be read.
     """
+    if isinstance(given, Metadata):
+        return absent_tagged(given)
     if isinstance(given, TaggedData):
         return given
     config.validate()

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxmodels.data.text.bpe import PublishedTokenizer
+from jaxmodels.data.text.tokenizers import tokenizer_from, tokenizer_values
 
 UNKNOWN = 0  # the token of a word whose shape training did not have
 _FEWEST = 2  # times that training has a word with a token of its own
@@ -146,3 +147,17 @@ def _with_spaces(text: str) -> str:
         return text
     content["pre_tokenizer"]["add_prefix_space"] = True
     return json.dumps(content)
+
+
+def aligning_values(tokenizer: Any) -> dict[str, Any]:
+    """Returns what `aligning_from` makes the same tokenizer of words of, as JSON values."""
+    if isinstance(tokenizer, WordTokens):
+        return {"words": list(tokenizer.words)}
+    return tokenizer_values(tokenizer.tokenizer)
+
+
+def aligning_from(values: Mapping[str, Any]) -> Aligning:
+    """Inverts `aligning_values`."""
+    if "words" in values:
+        return WordTokens(tuple(values["words"]))
+    return PieceTokens(tokenizer_from(values))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+from jaxmodels.data.absent import NAMED, Absent, kept_identity
 from jaxmodels.data.dataset import (
     TRAIN,
     BadRecord,
@@ -21,7 +22,13 @@ from jaxmodels.data.dataset import (
 )
 from jaxmodels.data.resident import Resident
 from jaxmodels.data.tagged.checking import require_words
-from jaxmodels.data.tagged.pieces import Aligning, Pieces, Words
+from jaxmodels.data.tagged.pieces import (
+    Aligning,
+    Pieces,
+    Words,
+    aligning_from,
+    aligning_values,
+)
 from jaxmodels.data.tagged.reading import (
     ENDINGS,
     OUTSIDE,
@@ -31,6 +38,7 @@ from jaxmodels.data.tagged.reading import (
 from jaxmodels.data.text.framing import Framed, in_rows, rounded_up, tokenizer_facts
 from jaxmodels.data.text.given import given_lines
 from jaxmodels.errors import InputError
+from jaxmodels.protocol import Metadata
 
 UNTAGGED = -1  # the target of tokens that do not count
 _MULTIPLE = 8  # of the length of a row
@@ -97,6 +105,15 @@ class TaggedData:
         """Makes the source of batches of a split."""
         return Resident(self.columns(split), self.splits[split].keys.__getitem__)
 
+    def metadata(self) -> dict[str, Any]:
+        """Returns what `absent_tagged` needs, as JSON values."""
+        return {
+            "tags": list(self.tags),
+            "tokenizer": aligning_values(self.tokenizer),
+            "length": self.length,
+            "longest": self.longest,
+        }
+
     def facts(self) -> DataFacts:
         """Returns what identifies the data, for the record of a run."""
         facts: dict[str, Any] = {
@@ -124,6 +141,24 @@ class TaggedData:
         for split, count in self.cleaning.get("cut", {}).items():
             lines.append(f"longer than a row in {split}: {count:,}, whose ends count as {OUTSIDE}")
         return "\n".join(lines)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AbsentTagged(Absent, TaggedData):
+    """Tagged sentences without the sentences."""
+
+
+def absent_tagged(kept: Metadata) -> AbsentTagged:
+    """Makes tagged sentences without the sentences of what a run has kept of them."""
+    values = kept.values
+    return AbsentTagged(
+        **kept_identity(kept, *NAMED),
+        tags=tuple(values["tags"]),
+        splits={},
+        tokenizer=aligning_from(values["tokenizer"]),
+        length=values["length"],
+        longest=values["longest"],
+    )
 
 
 def rows_of(

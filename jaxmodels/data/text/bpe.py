@@ -11,9 +11,9 @@ import numpy as np
 from jaxmodels.data.text.corpus import Texts
 from jaxmodels.data.text.framing import Framed
 from jaxmodels.data.text.gguf_tokenizer import tokenizer_files
-from jaxmodels.data.text.tokenizers import FILE, AnyTokens, Tokens, hash_of
+from jaxmodels.data.text.tokenizers import CONFIG, FILE, AnyTokens, Tokens, hash_of
 from jaxmodels.errors import InputError
-from jaxmodels.files import read_json, write_text
+from jaxmodels.files import write_text
 from jaxmodels.pretrained.opening import open_weights
 
 END = "<|endoftext|>"
@@ -22,7 +22,6 @@ MOST_LEARNED = 1 << 30  # bytes of training text, evenly spread, that a vocabula
 _ENDS = (END, "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[SEP]", "<sep>")
 # Instruct models name these as their end, but they end a turn, not a document.
 _TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|end|>")
-CONFIG = "tokenizer_config.json"
 
 
 class PublishedTokenizer:
@@ -139,16 +138,6 @@ def _learned_from(texts: Texts) -> Iterator[list[str]]:
         if due >= 1 - 1e-9:
             due -= 1
             yield [text for _, text, _ in batch]
-
-
-def published(file: Path, text: str) -> PublishedTokenizer:
-    """Makes the tokenizer of a published file, beside which its `tokenizer_config.json` may lie.
-
-    Raises:
-      InputError: the library does not read it.
-    """
-    config = read_json(file.with_name(CONFIG))
-    return published_of(file, text, config if isinstance(config, dict) else {})
 
 
 def from_gguf(file: Path) -> PublishedTokenizer:

@@ -19,8 +19,9 @@ from jaxmodels.data.text.pydoc import fingerprint_of_texts
 from jaxmodels.data.text.records import texts_in_memory
 from jaxmodels.data.text.splitting import fractions_of
 from jaxmodels.data.text.stored import in_order_of_keys, open_text
-from jaxmodels.data.text.text_data import TextData
+from jaxmodels.data.text.text_data import TextData, absent_text
 from jaxmodels.errors import InputError, require_known
+from jaxmodels.protocol import Metadata
 from jaxmodels.roles import Role
 
 _VERSION = 1  # of what is kept in the cache of a text
@@ -103,12 +104,15 @@ def load_text(config: TextConfig, given: object = None) -> TextData:
     """Loads the text that a config describes. What is made of it is kept in the cache, so that only
     the first call reads the text.
 
-    given: text to return in its place, from `text_from_strings` with the same config.
+    given: text to return in its place, from `text_from_strings` with the same config, or what a run
+      has kept of some.
 
     Raises:
       InputError: an unknown name, data that is no text or too short, more bad records than allowed,
         a tokenizer that cannot be made or read, or what is given is no text.
     """
+    if isinstance(given, Metadata):
+        return absent_text(given)
     if isinstance(given, TextData):
         return given
     if given is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxmodels.data.text.tokenizers import FILE, AnyTokens, Tokens, hash_of, kept_text
+from jaxmodels.data.text.tokenizers import CONFIG, FILE, AnyTokens, Tokens, hash_of, kept_text
 from jaxmodels.errors import InputError
 from jaxmodels.files import read_json, write_json, write_text
 from jaxmodels.pretrained.weights import readable
@@ -18,7 +18,6 @@ from jaxmodels.pretrained.weights import readable
 KIND = "sentencepiece"
 SUFFIXES = (".model", ".spm")
 SOURCE, TARGET, VOCABULARY, ALONE = "source.spm", "target.spm", "vocab.json", "spiece.model"
-CONFIG = "tokenizer_config.json"
 END, PADDING, UNKNOWN = "</s>", "<pad>", "<unk>"
 _SENTINELS = 100  # of T5: its models have so many tokens for spans that were left out
 _LANGUAGE = re.compile(r">>.+?<<")  # of the target, at the start of a source

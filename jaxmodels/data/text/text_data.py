@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from jaxmodels.data.absent import NAMED, Absent, kept_identity
 from jaxmodels.data.dataset import TRAIN, BadRow, DataFacts, found_facts
 from jaxmodels.data.loading import fits_device
 from jaxmodels.data.text.checking import Counts
@@ -14,8 +15,9 @@ from jaxmodels.data.text.sources import (
     StreamedWindows,
     WindowSource,
 )
-from jaxmodels.data.text.tokenizers import Tokenizer
+from jaxmodels.data.text.tokenizers import Tokenizer, tokenizer_from, tokenizer_values
 from jaxmodels.data.text.windows import SlidingWindows, training_windows
+from jaxmodels.protocol import Metadata
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,6 +40,20 @@ class TextData:
     stride: int
     windows: Literal["random", "contiguous"] = "random"
     loading: Literal["auto", "resident", "streamed"] = "auto"
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The number of tokens of each split."""
+        return {split: len(column) for split, column in self.columns.items()}
+
+    def metadata(self) -> dict[str, Any]:
+        """Returns what `absent_text` needs, as JSON values."""
+        return {
+            "tokenizer": tokenizer_values(self.tokenizer),
+            "documents": self.documents,
+            "context": self.context,
+            "stride": self.stride,
+        }
 
     def facts(self) -> DataFacts:
         """Returns what identifies the data, for the record of a run."""
@@ -89,3 +105,20 @@ class TextData:
             windows = SlidingWindows(len(column), self.context, self.stride)
         kind = StreamedWindows if self.is_streamed else ResidentWindows
         return kind(column, windows, documents)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AbsentText(Absent, TextData):
+    """Text without the text."""
+
+
+def absent_text(kept: Metadata) -> AbsentText:
+    """Makes text without the text of what a run has kept of it."""
+    values = kept.values
+    return AbsentText(
+        **kept_identity(kept, *NAMED),
+        **{name: values[name] for name in ("documents", "context", "stride")},
+        tokenizer=tokenizer_from(values["tokenizer"]),
+        columns={},
+        counts={},
+    )

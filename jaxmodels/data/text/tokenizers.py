@@ -7,7 +7,7 @@ which transformers reads; those of the others begin with their kind.
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +17,9 @@ import numpy as np
 from jaxtyping import Bool, Int, Integer
 
 from jaxmodels.errors import InputError
-from jaxmodels.files import write_text
+from jaxmodels.files import read_json, write_text
 
-FILE = "tokenizer.json"
+FILE, CONFIG = "tokenizer.json", "tokenizer_config.json"
 _KIND = "jaxmodels_tokenizer"
 _BYTES = 256
 
@@ -293,14 +293,27 @@ def load_tokenizer(path: Path) -> Tokenizer:
         return from_gguf(file)
     try:
         text = file.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise _unreadable(file, error) from None
+    return tokenizer_of(text, read_json(file.with_name(CONFIG)), file)
+
+
+def tokenizer_of(text: str, config: Any, file: Path) -> Tokenizer:
+    """Makes the tokenizer of the content of a tokenizer.json.
+
+    config: the content of the tokenizer_config.json beside it, or what is none. file: for errors.
+
+    Raises:
+      InputError: it cannot be read.
+    """
+    from jaxmodels.data.text import sentencepieces
+
+    try:
         content = json.loads(text)
         if not isinstance(content, dict):
             raise ValueError("it holds no object")
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"tokenizer = {path}; {file} cannot be read: {error}; expected a {FILE} or a folder"
-            " with one"
-        ) from None
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(file, error) from None
     kind = content.pop(_KIND, None)
     try:
         if kind == "bytes":
@@ -312,10 +325,26 @@ def load_tokenizer(path: Path) -> Tokenizer:
         if kind == sentencepieces.KIND:
             return sentencepieces.kept_sentencepiece(file, content)
     except (TypeError, KeyError) as error:
-        raise InputError(f"tokenizer = {path}; {file} is damaged: {error}; copy it anew") from None
-    from jaxmodels.data.text.bpe import published
+        raise InputError(f"tokenizer = {file}; it is damaged: {error}; copy it anew") from None
+    from jaxmodels.data.text.bpe import published_of
 
-    return published(file, text)
+    return published_of(file, text, config if isinstance(config, dict) else {})
+
+
+def tokenizer_values(tokenizer: Any) -> dict[str, Any]:
+    """Returns what `tokenizer_from` makes the same tokenizer of, as JSON values."""
+    return {"text": tokenizer.text, "config": getattr(tokenizer, "config", {})}
+
+
+def tokenizer_from(values: Mapping[str, Any]) -> Any:
+    """Inverts `tokenizer_values`."""
+    return tokenizer_of(values["text"], values["config"], Path(FILE))
+
+
+def _unreadable(file: Path, error: Exception) -> InputError:
+    return InputError(
+        f"tokenizer = {file}; it cannot be read: {error}; expected a {FILE} or a folder with one"
+    )
 
 
 def kept_text(kind: str, **values: Any) -> str:

@@ -30,10 +30,11 @@ from jaxmodels.data.transcripts.checking import MENDS, Examined, examine, load_e
 from jaxmodels.data.transcripts.generated import DIGITS, KEYS, connected_digits, dialled_keys
 from jaxmodels.data.transcripts.labels import FORMS, UNITS, in_form, labels_of
 from jaxmodels.data.transcripts.layouts import open_folder
-from jaxmodels.data.transcripts.transcript_data import Coder, TranscriptData
+from jaxmodels.data.transcripts.transcript_data import Coder, TranscriptData, absent_transcripts
 from jaxmodels.errors import InputError, closest, require_known
 from jaxmodels.files import is_path
 from jaxmodels.ops.ctc import frames_needed
+from jaxmodels.protocol import Metadata
 from jaxmodels.roles import Role
 
 _VERSION = 1  # of what is kept in the cache of sounds with texts
@@ -108,7 +109,7 @@ def load_transcripts(
     """Loads the sounds with texts that a config describes.
 
     given: sounds in memory to read in its place, {"train": [(samples, text), ...], "test": [...]}
-      at --rate, or a `TranscriptData`.
+      at --rate, a `TranscriptData`, or what a run has kept of some.
     coder: makes tokens of texts; None: labels of the training texts.
     frames: gives, for a rate, the function from samples to the frames in which a model can say
       labels. Texts that need more are bad. None: any length is good.
@@ -116,6 +117,8 @@ def load_transcripts(
     Raises:
       InputError: no such data, or more bad sounds than allowed.
     """
+    if isinstance(given, Metadata):
+        return absent_transcripts(given, coder)
     if isinstance(given, TranscriptData):
         return given
     config.validate()

@@ -9,13 +9,17 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
+from jaxmodels.data.absent import NAMED, Absent, kept_identity
 from jaxmodels.data.audio.checking import sound_of
 from jaxmodels.data.audio.reading import Samples, resampled
 from jaxmodels.data.audio.sound_data import samples_at
 from jaxmodels.data.audio.stored_sounds import StoredSounds
-from jaxmodels.data.dataset import BadRecord, Columns, ColumnSpec, Draw, Record
+from jaxmodels.data.dataset import TRAIN, BadRecord, Columns, ColumnSpec, Draw, Record
 from jaxmodels.data.transcripts.checking import text_of
-from jaxmodels.data.transcripts.labels import in_form
+from jaxmodels.data.transcripts.labels import Labels, in_form
+from jaxmodels.protocol import Metadata
+
+_KEPT = ("declared", "rate", "samples", "room", "form")  # in the metadata
 
 
 @runtime_checkable
@@ -113,6 +117,17 @@ class TranscriptData(StoredSounds):
         """Returns the texts of a split, in the form that is learned."""
         return [self.stored_texts[p.stored][row] for p in self.pieces[split] for row in p.rows]
 
+    def metadata(self, texts: bool = False) -> dict[str, Any]:
+        """Returns what `absent_transcripts` needs, as JSON values; the tokens only where they are
+        labels of the training texts.
+
+        texts: whether the training texts are kept too.
+        """
+        values = {name: getattr(self, name) for name in _KEPT}
+        if isinstance(self.coder, Labels):
+            values["labels"] = {"unit": self.coder.unit, "known": list(self.coder.known)}
+        return values | ({"texts": self.texts(TRAIN)} if texts else {})
+
     def _own_facts(self) -> dict[str, Any]:
         tokens = {
             "name": self.coder.name,
@@ -132,6 +147,32 @@ class TranscriptData(StoredSounds):
             f"tokens: {self.coder.name}, {self.coder.size:,} of them; {self.room} a row",
         ]
         return "\n".join([*lines, *self._told("repeated", "clipped", "unknown")])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AbsentTranscripts(Absent, TranscriptData):
+    """Sounds with texts, without the sounds."""
+
+    def texts(self, split: str) -> list[str]:
+        """Returns the training texts, where the run has kept them."""
+        return list(self.kept.values["texts"])
+
+
+def absent_transcripts(kept: Metadata, coder: Coder | None = None) -> AbsentTranscripts:
+    """Makes sounds with texts, without the sounds, of what a run has kept of them.
+
+    coder: of the tokens, where they are no labels of the training texts.
+    """
+    labels = kept.values.get("labels", {})
+    return AbsentTranscripts(
+        **kept_identity(kept, *NAMED),
+        **{name: kept.values[name] for name in _KEPT},
+        coder=coder or Labels(labels["unit"], tuple(labels["known"])),
+        stored_texts={},
+        checked={},
+        pieces={},
+        folder=Path(),
+    )
 
 
 def read_recordings(

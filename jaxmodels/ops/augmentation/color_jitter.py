@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, Key
 from jaxmodels.ops.augmentation import tones
 from jaxmodels.ops.augmentation.crops import Images, Number
 
-CHANNELS = (1, 3)
+CHANNELS = (1, 2, 3, 4)  # of grey or RGB, without and with transparency
 
 
 class Strengths(NamedTuple):
@@ -73,15 +73,18 @@ def color_jitter(
     images: Images, keys: Key[Array, " batch"], strengths: Strengths, white: Number = 255
 ) -> Images:
     """Changes each image as torchvision's ColorJitter: the properties with a strength above zero,
-    each by its own random amount, in a random order.
+    each by its own random amount, in a random order. Transparency stays as it is, as Pillow's
+    enhancements leave it; the colours below it count.
 
     white: the images are in 0..white; see `rand_augment`.
 
     Raises:
-      ValueError: images that have neither one nor three channels.
+      ValueError: images of more than four channels.
     """
     if images.shape[-1] not in CHANNELS:
-        raise ValueError(f"images have {images.shape[-1]} channels; ColorJitter needs 1 or 3")
+        raise ValueError(f"images have {images.shape[-1]} channels; ColorJitter needs 1 to 4")
+    colours = 1 if images.shape[-1] < 3 else 3
+    images, transparency = images[..., :colours], images[..., colours:]
     changed = [number for number, strength in enumerate(strengths) if strength]
     reach = jnp.array([strengths[number] for number in changed], jnp.float32)
     hue = jnp.array([number == 3 for number in changed])
@@ -96,4 +99,7 @@ def color_jitter(
 
     properties, amounts = jax.vmap(draw)(keys)
     levels = jitter(tones.to_levels(images, white), properties, amounts, bool(strengths.hue))
-    return tones.from_levels(levels, images.dtype, white)
+    changed_images = tones.from_levels(levels, images.dtype, white)
+    if not transparency.shape[-1]:
+        return changed_images
+    return jnp.concatenate([changed_images, transparency], axis=-1)
