@@ -7,8 +7,9 @@ from jaxmodels.__main__ import experiments
 from jaxmodels.train.config import configure, sections_of
 from jaxmodels.train.script import find_script
 
-# Whisper does not look at the front end, whose bands its own replace.
-KNOWN = {("speech_recognition", "whisper"): {"bands"}}
+# Whisper does not look at the front end, whose bands its own replace; and the places of models of
+# the next token are not Marian's.
+KNOWN = {("speech_recognition", "whisper"): {"bands"}, ("summarization", "marian"): {"context"}}
 
 
 def _names(config):
