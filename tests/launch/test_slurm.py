@@ -14,7 +14,7 @@ from jaxmodels.launch.slurm import sbatch_script
 from tests.launch.slurm_cluster import Cluster
 from tests.train.test_processes import _wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.hosts]
+pytestmark = [pytest.mark.slow, pytest.mark.hosts, pytest.mark.campaign]
 ROOT = Path(__file__).parents[2]
 STEPS = 160
 FLAGS = f"""--steps {STEPS} --eval-every {STEPS} --checkpoint-every {STEPS} --log-every 4
