@@ -52,11 +52,11 @@ class Config:
         parts = flags["accumulate"].value if "accumulate" in flags else 1
         if parts > 0 and size % parts:
             raise InputError(f"accumulate = {parts}; expected a divisor of batch_size = {size}")
+        if reason := self.refused_modes().get(self.run.mode):
+            raise InputError(f"mode = {self.run.mode}; {reason}")
         for section in sections_of(self):
             if hasattr(section, "validate"):
                 section.validate()
-        if reason := self.refused_modes().get(self.run.mode):
-            raise InputError(f"mode = {self.run.mode}; {reason}")
 
     def refused_modes(self) -> Mapping[str, str]:
         """Returns the values of --mode that do not go with the other flags, each with the reason

@@ -73,7 +73,7 @@ def test_a_classifier_gives_the_same_elsewhere(trained, kind):
     assert facts["labels"] == list("0123456789")
     images = facts["programs"]["classify"]["inputs"]["image"]
     assert (images["shape"], images["type"]) == (["batch", 8, 8, 1], "uint8")
-    run = load_run(trained / "run")
+    run = load_run(trained / "run", data="digits")
     # Other numbers of images than the run knows.
     inputs = {"image": np.asarray(run.experiment.train.arrays["image"][:5])}
     assert inputs["image"].dtype == np.uint8
@@ -96,7 +96,7 @@ def test_a_folder_that_exists_is_refused(trained, capsys):
 def test_a_vae_leaves_as_encoder_and_decoder(tmp_path):
     words = f"{RUN} --model mlp --hidden 8 --latent-size 3 --scored 0 --samples 1"
     assert _main(vae, words, tmp_path / "run") == 0
-    run = load_run(tmp_path / "run")
+    run = load_run(tmp_path / "run", data="digits")
     images = {"image": np.asarray(run.experiment.train.arrays["image"][:3])}
     latents = {"latent": np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32)}
     drawn = run.experiment.objective.sample(
@@ -136,7 +136,7 @@ def test_a_gan_leaves_as_its_generator(judge, tmp_path):
 @pytest.mark.slow
 def test_a_classifier_of_rows_takes_encoded_columns(tmp_path):
     assert _main(table, f"{RUN} --data iris", tmp_path / "run") == 0
-    run = load_run(tmp_path / "run")
+    run = load_run(tmp_path / "run", data="iris")
     output = tmp_path / "exported"
     assert (
         _main(table, "--mode export --format stablehlo", tmp_path / "run", "--output", output) == 0
