@@ -41,7 +41,7 @@ from tests.experiments import (
     test_translation,
     test_vocoder,
 )
-from tests.marks import slow_but
+from tests.marks import campaign, slow
 
 _IMAGES = np.random.default_rng(0).integers(0, 255, (20, 8, 8, 1), np.uint8)
 _LABELS = {"train": np.arange(16) % 3, "test": np.arange(4) % 3}
@@ -179,7 +179,17 @@ _CASES = {
 }
 
 
-@pytest.mark.parametrize("name", slow_but("sentiment", _CASES))
+_IN_THE_GATE = ("sentiment", "vae", "prompted", "speech_synthesis")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sentiment",
+        *(slow(name) for name in _CASES if name in _IN_THE_GATE[1:]),
+        *(campaign(name) for name in _CASES if name not in _IN_THE_GATE),
+    ],
+)
 def test_a_run_is_used_without_its_data_as_with_them(tmp_path, name):
     script, data_of, flags, inputs = _CASES[name]
     [config_class] = [c for c in vars(script).values() if _is_config(c, script)]

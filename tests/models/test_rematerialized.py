@@ -18,7 +18,7 @@ from jaxmodels.models.vocos import VocosConfig
 from jaxmodels.models.whisper import WhisperConfig
 from jaxmodels.ops.rematerialize import rematerialized_whole, use_remat
 from jaxmodels.ops.spectral import Transform
-from tests.marks import slow
+from tests.marks import campaign, slow
 
 
 def _normal(*shape):
@@ -77,8 +77,9 @@ NETWORKS = {
 
 @pytest.mark.parametrize(
     ("name", "remat"),
-    [("vocos", "full"), *(slow(name, "full") for name in NETWORKS if name != "vocos")]
-    + [slow(name, "block") for name in ("resnet", "vit", "conformer", "cnn")],
+    [("vocos", "full"), slow("vit", "block"), slow("cnn", "full")]
+    + [campaign(name, "full") for name in NETWORKS if name not in ("vocos", "cnn")]
+    + [campaign(name, "block") for name in ("resnet", "conformer", "cnn")],
 )
 def test_blocks_are_computed_again_and_gradients_are_the_same(name, remat, optimized):
     make, blocks = NETWORKS[name]

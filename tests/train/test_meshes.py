@@ -123,7 +123,7 @@ def test_every_mesh_gives_what_one_device_gives(mesh, model, remat, scan_layers)
 
 
 @needs_8
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.parametrize("mesh", MESHES)
 @pytest.mark.parametrize("model", ["gpt2", "transformer"])
 def test_every_mesh_of_eight_devices_trains_as_one_device(model, mesh):
