@@ -17,13 +17,13 @@ from functools import partial
 from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
-import numpy as np
 
 from experiments.exports.classifier import classifier_programs as program_exports
 from experiments.exports.common import Exports
 from experiments.exports.images import export_classifier
 from experiments.exports.keras import export_keras
 from experiments.parts.class_predictions import prediction_line
+from experiments.parts.class_weights import CHOICES, class_weights_of
 from experiments.parts.published_images import (
     NONE,
     classes_without_images,
@@ -33,7 +33,6 @@ from experiments.parts.published_images import (
 )
 from experiments.presets.classifier import PRESETS
 from experiments.reports.classifier import class_balance, report
-from jaxmodels.data.absent import Absent
 from jaxmodels.data.dataset import evaluation_splits
 from jaxmodels.data.images import (
     CropConfig,
@@ -54,7 +53,7 @@ from jaxmodels.models.classifiers import (
 )
 from jaxmodels.models.options import sharding_of
 from jaxmodels.objectives.augmentation import AugmentationConfig, make_augmentation
-from jaxmodels.objectives.classifier import Classifier, balanced_weights
+from jaxmodels.objectives.classifier import Classifier
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import Change, prepared, with_preprocessing
 from jaxmodels.pretrained.weights import Weights
@@ -117,7 +116,7 @@ class ClassifierConfig(Config):
         if self.dropout is not None:
             require_range(self, ("dropout",), 0, 1)
         require_range(self, ("pad",))
-        require_known("class_weights", self.class_weights, ("none", "balanced"))
+        require_known("class_weights", self.class_weights, CHOICES)
 
     def refused_modes(self) -> Mapping[str, str]:
         if self.data.data != NONE:
@@ -156,7 +155,9 @@ def build(config: ClassifierConfig, data: ImageData | Metadata | None = None) ->
         dropout=dropout,
         ema=config.ema,
         accumulate=config.compute.accumulate,
-        class_weights=_class_weights(config, data),
+        class_weights=class_weights_of(
+            config.class_weights, data, lambda: data.labels("train"), len(data.class_names)
+        ),
     )
 
     margins = ((0, 0), (config.pad, config.pad), (config.pad, config.pad), (0, 0))
@@ -223,14 +224,6 @@ def elsewhere(data: ImageData, config: ClassifierConfig) -> Elsewhere:
     other = resize_images(load(flags, varying=crop.varying), crop.resize)
     sources = sources_elsewhere(data, other, crop.image_size)
     return Elsewhere(other.name, other.fingerprint, sources)
-
-
-def _class_weights(config: ClassifierConfig, data: ImageData) -> tuple[float, ...]:
-    if config.class_weights == "none":
-        return ()
-    if isinstance(data, Absent):
-        return tuple(data.kept.values["class_weights"])
-    return balanced_weights(np.asarray(data.labels("train")), len(data.class_names))
 
 
 def _epoch_line(config: ClassifierConfig, data: ImageData):

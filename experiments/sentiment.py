@@ -24,6 +24,7 @@ from flax import linen as nn
 from experiments.exports.classifier import text_programs
 from experiments.exports.common import Exports
 from experiments.parts.class_predictions import prediction_line
+from experiments.parts.class_weights import CHOICES, class_weights_of
 from experiments.presets.sentiment import PRESETS
 from experiments.reports.sentiment import report
 from jaxmodels.data.absent import Absent
@@ -42,7 +43,7 @@ from jaxmodels.models.bag import log_ratios
 from jaxmodels.models.options import sharding_of
 from jaxmodels.models.text_inputs import TextInput
 from jaxmodels.models.text_models import TextModels
-from jaxmodels.objectives.classifier import Classifier, balanced_weights
+from jaxmodels.objectives.classifier import Classifier
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import prepared, with_preprocessing
 from jaxmodels.pretrained.saving import save
@@ -88,7 +89,7 @@ class SentimentConfig(Config):
     def validate(self) -> None:
         super().validate()
         require_range(self, ("label_smoothing", "ema", "dropout"), 0, 1)
-        require_known("class_weights", self.class_weights, ("none", "balanced"))
+        require_known("class_weights", self.class_weights, CHOICES)
         if self.data.folds and self.run.repeat > 1:
             raise InputError(
                 f"repeat = {self.run.repeat} with folds = {self.data.folds}; expected one of them:"
@@ -133,7 +134,9 @@ def build(config: SentimentConfig, data: Any = None) -> Experiment:
         dropout=config.dropout,
         ema=config.ema,
         accumulate=config.compute.accumulate,
-        class_weights=_class_weights(config, data),
+        class_weights=class_weights_of(
+            config.class_weights, data, lambda: data.splits[TRAIN].labels, len(data.class_names)
+        ),
         input_name="text",
     )
     predict = prepared(classifier.predict, prepare)
@@ -198,14 +201,6 @@ def _model(config: SentimentConfig, data: SentenceData, train: Source) -> nn.Mod
         arrays = columns["tokens"], columns["label"], data.tokenizer.size, classes, smoothing
         ratios = log_ratios(*arrays)
     return config.model.create(classes, data.tokenizer.size, dtype, ratios)
-
-
-def _class_weights(config: SentimentConfig, data: SentenceData) -> tuple[float, ...]:
-    if config.class_weights == "none":
-        return ()
-    if isinstance(data, Absent):
-        return tuple(data.kept.values["class_weights"])
-    return balanced_weights(np.asarray(data.splits[TRAIN].labels), len(data.class_names))
 
 
 if __name__ == "__main__":

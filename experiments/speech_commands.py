@@ -20,9 +20,9 @@ import jax.numpy as jnp
 
 from experiments.exports.classifier import classifier_programs
 from experiments.parts.class_predictions import prediction_line
+from experiments.parts.class_weights import CHOICES, class_weights_of
 from experiments.presets.speech_commands import PRESETS
 from experiments.reports.speech_commands import report
-from jaxmodels.data.absent import Absent
 from jaxmodels.data.audio import (
     AudioConfig,
     SoundData,
@@ -35,7 +35,7 @@ from jaxmodels.data.audio import (
 from jaxmodels.data.dataset import TRAIN, evaluation_splits
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.models.sound_models import SoundModels
-from jaxmodels.objectives.classifier import Classifier, balanced_weights
+from jaxmodels.objectives.classifier import Classifier
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import prepared, with_preprocessing
 from jaxmodels.objectives.sound_augmentation import (
@@ -124,7 +124,7 @@ class SpeechCommandsConfig(Config):
     def validate(self) -> None:
         super().validate()
         require_range(self, ("label_smoothing", "ema", "dropout"), 0, 1)
-        require_known("class_weights", self.class_weights, ("none", "balanced"))
+        require_known("class_weights", self.class_weights, CHOICES)
         if self.data.folds and self.run.repeat > 1:
             raise InputError(
                 f"repeat = {self.run.repeat} with folds = {self.data.folds}; expected one of them:"
@@ -157,7 +157,9 @@ def build(config: SpeechCommandsConfig, data: Any = None) -> Experiment:
         dropout=config.dropout,
         ema=config.ema,
         accumulate=config.compute.accumulate,
-        class_weights=_class_weights(config, data),
+        class_weights=class_weights_of(
+            config.class_weights, data, lambda: data.labels(TRAIN), len(data.class_names)
+        ),
         input_name="spectrogram",
     )
     prepare = partial(spectrograms, config.spectrogram, mel)
@@ -214,14 +216,6 @@ def elsewhere(data: SoundData, config: SpeechCommandsConfig) -> Elsewhere:
     other = sounds_elsewhere(data, replace(config.data, folds="", fold=None))
     sources: dict[str, Any] = {split: other.source(split) for split in other.sizes}
     return Elsewhere(other.name, other.fingerprint, sources)
-
-
-def _class_weights(config: SpeechCommandsConfig, data: SoundData) -> tuple[float, ...]:
-    if config.class_weights == "none":
-        return ()
-    if isinstance(data, Absent):
-        return tuple(data.kept.values["class_weights"])
-    return balanced_weights(data.labels(TRAIN), len(data.class_names))
 
 
 if __name__ == "__main__":

@@ -16,14 +16,13 @@ from functools import partial
 from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
-import numpy as np
 
 from experiments.exports.classifier import classifier_programs
 from experiments.exports.common import Exports
 from experiments.exports.table import table_programs
+from experiments.parts.class_weights import CHOICES, class_weights_of
 from experiments.presets.table import PRESETS
 from experiments.reports.table import Report, report_of, write_line
-from jaxmodels.data.absent import Absent
 from jaxmodels.data.dataset import ALL, TRAIN, evaluation_splits
 from jaxmodels.data.resident import Resident
 from jaxmodels.data.tables import (
@@ -35,7 +34,7 @@ from jaxmodels.data.tables import (
 )
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.models.tables import TableModels
-from jaxmodels.objectives.classifier import Classifier, balanced_weights
+from jaxmodels.objectives.classifier import Classifier
 from jaxmodels.objectives.multilabel import MultiLabel
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import prepared, with_preprocessing
@@ -81,7 +80,7 @@ class TableConfig(Config):
     def validate(self) -> None:
         super().validate()
         require_range(self, ("label_smoothing", "ema", "dropout"), 0, 1)
-        require_known("class_weights", self.class_weights, ("none", "balanced"))
+        require_known("class_weights", self.class_weights, CHOICES)
 
 
 def build(config: TableConfig, data: Any = None) -> Experiment:
@@ -147,12 +146,9 @@ def objective_of(config: TableConfig, data: TableData) -> tuple[Any, dict[str, S
         return Regression(**shared, outputs=1, scale=target.std), dict(scores_in(target.column))
     if target.task == "multilabel":
         return MultiLabel(**shared, outputs=outputs), dict(MultiLabel.scores)
-    weights = ()
-    if config.class_weights == "balanced":
-        if isinstance(data, Absent):
-            weights = tuple(data.kept.values["class_weights"])
-        else:
-            weights = balanced_weights(np.asarray(data.splits[TRAIN]["target"]), outputs)
+    weights = class_weights_of(
+        config.class_weights, data, lambda: data.splits[TRAIN]["target"], outputs
+    )
     smoothing = config.label_smoothing
     classifier = Classifier(
         **shared, classes=outputs, label_smoothing=smoothing, class_weights=weights
