@@ -123,10 +123,9 @@ def build(config: SentimentConfig, data: Any = None) -> Experiment:
     data = load_sentences(config.data, data, config.model.tokens)
     if len(data.class_names) < 2:
         raise InputError(f"data '{data.name}' has one class; a classifier needs two or more")
-    sources = {split: data.source(split) for split in data.sizes}
-    classes = len(data.class_names)
+    train, classes = data.training(), len(data.class_names)
     classifier = Classifier(
-        model=_model(config, data, sources[TRAIN]),
+        model=_model(config, data, train),
         classes=classes,
         optimizer=config.optimizer,
         steps=config.run.steps,
@@ -138,13 +137,14 @@ def build(config: SentimentConfig, data: Any = None) -> Experiment:
             config.class_weights, data, lambda: data.splits[TRAIN].labels, len(data.class_names)
         ),
         input_name="text",
+        buckets=data.buckets,
     )
     predict = prepared(classifier.predict, prepare)
-    programs = text_programs(classifier, prepare, sources[TRAIN], data.class_names, data.tokenizer)
+    programs = text_programs(classifier, prepare, train, data.class_names, data.tokenizer)
     return Experiment(
         objective=with_preprocessing(classifier, prepare),
-        train=sources[TRAIN],
-        evaluation={split: sources[split] for split in evaluation_splits(sources)},
+        train=train,
+        evaluation={split: data.source(split) for split in evaluation_splits(data.sizes)},
         monitor="accuracy",
         scores=Classifier.scores,
         facts={"data": data.facts()},

@@ -104,7 +104,10 @@ class Source(Protocol):
     """Where batches come from: arrays on the device, and data that the host sends for each step.
 
     A source may have a method `key(row) -> str`, the name of an example, and, where that depends on
-    more than the row, `keys(order, step) -> list[str]`, the names of the batch of a step.
+    more than the row, `keys(order, step) -> list[str]`, the names of the batch of a step; where the
+    rows of a batch are not those of the order, `rows(order, step)`; and where batches are of
+    several kinds, whose steps differ in work, `kinds(batch_size)`: of each, its share of the steps,
+    and columns that are the same in all of its batches.
     """
 
     arrays: Mapping[str, np.ndarray]  # what lies on the device

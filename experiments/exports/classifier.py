@@ -42,7 +42,7 @@ def classifier_programs(
     spec = {
         name: one_of(leaf)
         for name, leaf in train.spec(1).items()
-        if name not in ("label", "target")
+        if name not in ("label", "target", "bucket")
     }
 
     no_key: Any = None

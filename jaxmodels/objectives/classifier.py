@@ -1,6 +1,6 @@
 """Classification: cross-entropy over any module that maps an input to logits."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, Key
 from jaxmodels import metrics
 from jaxmodels.errors import InputError
 from jaxmodels.metrics import CalibrationBins
+from jaxmodels.objectives.bucketed import Bucket, in_bucket
 from jaxmodels.objectives.descent import (
     descend,
     initial_state,
@@ -77,6 +78,8 @@ class Classifier:
       loss of a batch is the sum of the weighted losses over the sum of the weights, as in torch's
       `cross_entropy(weight=...)`; a smoothed target weighs as its label.
     accumulate: the number of parts of a batch, which are computed one after another.
+    buckets: the lengths that training batches with a column "bucket" are cut to, where inputs are
+      rows of tokens (see `in_bucket`).
     """
 
     model: nn.Module
@@ -89,6 +92,7 @@ class Classifier:
     accumulate: int = 1
     class_weights: tuple[float, ...] = ()
     input_name: str = "image"
+    buckets: Sequence[Bucket] = ()
 
     scores: ClassVar[Mapping[str, Score]] = MappingProxyType(SCORES)
 
@@ -124,9 +128,12 @@ class Classifier:
     ) -> tuple[State, dict[str, Mean]]:
         """Takes one step of descent on the mean loss of a batch."""
         loss = of_trained(partial(self.loss, state["hyperparameters"]), state)
-        gradients, batch_stats, sums = gradients_of(
-            loss, state["params"], state["batch_stats"], batch, key, self.accumulate
-        )
+
+        def differentiated(part):
+            given = state["params"], state["batch_stats"], part, key, self.accumulate
+            return gradients_of(loss, *given)
+
+        gradients, batch_stats, sums = self._in_bucket(differentiated, batch)
         state = descend(self.optimizer, self.steps, state, gradients, batch_stats=batch_stats)
         return state, sums
 
@@ -157,14 +164,11 @@ class Classifier:
             return losses, batch_stats
 
         def compute(params: PyTree) -> Float[Array, " batch"]:
-            losses = losses_in_parts(
-                of_trained(of_part, state),
-                params,
-                state["batch_stats"],
-                batch,
-                key,
-                self.accumulate,
-            )
+            def of_bucket(part):
+                given = params, state["batch_stats"], part, key, self.accumulate
+                return losses_in_parts(of_trained(of_part, state), *given)
+
+            losses = self._in_bucket(of_bucket, batch)
             if not self.class_weights:
                 return losses
             # Scaled so that their mean is the loss of the batch.
@@ -172,6 +176,10 @@ class Classifier:
             return losses * weights / jnp.mean(weights)
 
         return state["params"], compute
+
+    def _in_bucket(self, function: Callable[[Batch], PyTree], batch: Batch) -> PyTree:
+        """Applies a function to a training batch in its shape."""
+        return in_bucket(function, batch, self.buckets, {self.input_name: 0})
 
     def _weights(self, batch: Batch) -> Float[Array, " batch"]:
         weights = jnp.asarray(self.class_weights, jnp.float32)

@@ -63,10 +63,10 @@ class PointerSummarizer:
 
     Batches of training may be of one of several shapes: each column [row, pair, length], and in
     every row "bucket", the number of the shape, whose pairs are cut out of each row (see
-    `data.pairs.BucketedPairs`). The program of each shape is compiled once.
+    `data.buckets.Bucketed`). The program of each shape is compiled once.
 
     model: has the methods of `models.pointer_generator.PointerGenerator`.
-    buckets: the shapes (pairs in a row, length of source, length of target), the smallest first;
+    buckets: the shapes ((length of source, length of target), pairs in a row), the smallest first;
       none: that of the columns.
     steps: the length of the run, over which the learning rate may be laid out.
     dropout, ema: enter the state as hyperparameters. Zero leaves the term out of the program.
@@ -152,7 +152,7 @@ class PointerSummarizer:
 
     def _by_bucket(self, function: Callable[[Batch], PyTree], batch: Batch) -> PyTree:
         """Applies a function to the pairs of a training batch in their shape."""
-        columns = {"source": False, "copied": False, "target": True}
+        columns = {"source": 0, "copied": 0, "target": 1}
         return in_bucket(function, batch, self.buckets, columns)
 
     def _losses(

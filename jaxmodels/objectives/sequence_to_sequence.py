@@ -57,7 +57,7 @@ class SequenceToSequence:
 
     Batches of training may be of one of several shapes: "source" and "target" [row, pair, length],
     and "bucket" in every row the number of the shape, whose pairs are cut out of each row (see
-    `data.pairs.BucketedPairs`). Evaluations take the smallest shape that their pairs fit. The
+    `data.buckets.Bucketed`). Evaluations take the smallest shape that their pairs fit. The
     program of each shape is compiled once. A pair's padding changes nothing.
 
     model: has the methods hidden_and_head, encode and step_of of
@@ -66,7 +66,7 @@ class SequenceToSequence:
     start, end: tokens before and after a target.
     most: how many tokens are written for a target at most, the end included. In a smaller shape it
       is twice the length of its targets.
-    buckets: the shapes (pairs in a row, length of source, length of target), the smallest first;
+    buckets: the shapes ((length of source, length of target), pairs in a row), the smallest first;
       none: that of the columns.
     label_smoothing: share of the target that all tokens have in what is minimised; the score `loss`
       is without it. Like dropout and ema it enters the state, and zero leaves it out of the
@@ -268,13 +268,13 @@ class SequenceToSequence:
 
     def _by_bucket(self, function: Callable[[Batch], PyTree], batch: Batch) -> PyTree:
         """Applies a function to the pairs of a training batch in their shape."""
-        return in_bucket(function, batch, self.buckets, {"source": False, "target": True})
+        return in_bucket(function, batch, self.buckets, {"source": 0, "target": 1})
 
     def _by_length(self, function: Callable[[dict], PyTree], batch: Batch) -> PyTree:
         """Applies a function to a batch that is cut to the smallest shape that all of it fits, with
         the "room" for what is written. The last shape is that of the batch."""
         sides = [name for name in ("source", "target") if name in batch]
-        shapes = [{"source": s, "target": t} for _, s, t in self.buckets[:-1]]
+        shapes = [{"source": s, "target": t} for (s, t), _ in self.buckets[:-1]]
         longest = {name: _longest(batch[name]) for name in sides}
 
         def cut(shape):

@@ -241,12 +241,23 @@ class TrainProgram:
         return lowered.compile(compiler_options=options)
 
     def operations(self) -> int:
-        """Counts the floating-point operations of one step over all devices, including those that
-        the gradient computes again, without those of fused kernels."""
-        spec = self._source.spec(self._order.batch_size)
-        with self._traced():
-            jaxpr = jax.make_jaxpr(self._step)(self.like["state"], spec, self.keys.step)
-        return count_operations(jaxpr.jaxpr)
+        """Counts the floating-point operations of one step over all devices, the mean where batches
+        are of several kinds, including those that the gradient computes again, without those of
+        fused kernels."""
+        size = self._order.batch_size
+        spec, kinds = self._source.spec(size), getattr(self._source, "kinds", None)
+
+        def counted(step: Callable) -> int:
+            with self._traced():
+                jaxpr = jax.make_jaxpr(step)(self.like["state"], spec, self.keys.step)
+            return count_operations(jaxpr.jaxpr)
+
+        def known(columns: Batch) -> Callable:
+            return lambda state, batch, key: self._objective.step(state, {**batch, **columns}, key)
+
+        if kinds is None:
+            return counted(self._step)
+        return round(sum(share * counted(known(columns)) for share, columns in kinds(size)))
 
     def _options(self) -> dict[str, str]:
         return cpu_compiler_options()
@@ -356,6 +367,9 @@ class TrainProgram:
 
     def rows(self, step: int) -> Int[np.ndarray, " batch"]:
         """Returns the rows, in the training split, of the batch of one step."""
+        rows = getattr(self._source, "rows", None)
+        if rows:
+            return rows(self._order, step)
         return self._order.rows(step, step + 1)[0]
 
     def names(self, step: int) -> list[str]:

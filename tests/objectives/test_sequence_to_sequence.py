@@ -16,7 +16,7 @@ from jaxmodels.ops import softmax_cross_entropy
 from jaxmodels.ops.label_smoothing import smoothing_difference
 
 VOCABULARY, START = 9, 8
-BUCKETS = ((3, 4, 3), (1, 8, 7))
+BUCKETS = (((4, 3), 3), ((8, 7), 1))
 KEY = jax.random.key(5)
 
 
@@ -41,7 +41,7 @@ def rows(count, longest, width, seed, start=False):
 
 def batch_of(bucket, count=8):
     """A training batch of 8 rows, of a bucket."""
-    source, target = BUCKETS[bucket][1:]
+    source, target = BUCKETS[bucket][0]
     room = count * 3
     columns = {
         "source": rows(room, source, 8, 1).reshape(count, 3, 8),
@@ -58,7 +58,7 @@ def state_of(objective):
 
 def one_by_one(objective, params, batch):
     """The mean loss of the pairs of a training batch, without padding, pair by pair."""
-    pairs = BUCKETS[int(batch["bucket"][0])][0]
+    pairs = BUCKETS[int(batch["bucket"][0])][1]
 
     @jax.jit
     def logits_of(source, target, valid):

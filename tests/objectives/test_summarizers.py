@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmodels.data.pairs.buckets import Bucket
+from jaxmodels.data.buckets import Bucket
 from jaxmodels.models.encoder_decoder import EncoderDecoderConfig
 from jaxmodels.models.language_models import create_language_model
 from jaxmodels.models.pointer_generator import pointer_generator
@@ -155,7 +155,7 @@ def _mean_loss(objective, params, batch):
 
 @pytest.mark.slow
 def test_a_batch_in_a_bucket_is_the_batch_in_the_longest_rows():
-    buckets = (Bucket(2, 2, 3), Bucket(1, 4, 4))
+    buckets = (Bucket((2, 3), 2), Bucket((4, 4), 1))
     pairs = {name: BATCH[name][:, None] for name in ("source", "copied", "target")}
     # The second pair alone, cut to the smaller shape, beside one that has nothing.
     short = {

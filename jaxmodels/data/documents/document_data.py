@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxmodels.data.absent import NAMED, Absent, kept_identity
+from jaxmodels.data.buckets import Bucket, Bucketed, choose_buckets, filled
 from jaxmodels.data.dataset import (
     TRAIN,
     BadRecord,
@@ -21,7 +22,6 @@ from jaxmodels.data.dataset import (
     told_of,
 )
 from jaxmodels.data.documents.rows import Rows, rows_from, rows_values
-from jaxmodels.data.pairs.buckets import Bucket, BucketedPairs, choose_buckets
 from jaxmodels.data.resident import Resident
 from jaxmodels.data.text.framing import tokenizer_facts
 from jaxmodels.data.text.given import given_texts
@@ -78,21 +78,21 @@ class DocumentData:
         """The number of documents of each split."""
         return {split: len(some.keys) for split, some in self.splits.items()}
 
-    def training(self) -> Resident | BucketedPairs:
+    def training(self) -> Resident | Bucketed:
         """Makes the source of training batches; with several buckets without the column "row"."""
         if len(self.buckets) == 1:
             return self.source(TRAIN)
         documents, summaries, keys = self.splits[TRAIN].pairs(every=True)
         columns = self.rows.columns(documents, summaries)
-        return BucketedPairs(columns, self._lengths, self.buckets, keys.__getitem__)
+        return Bucketed(columns, self._lengths, self.buckets, keys.__getitem__)
 
     @cached_property
     def buckets(self) -> tuple[Bucket, ...]:
         """The shapes of training batches."""
         most = self.rows.document, self.rows.summary + 2
         if self.most_buckets == 1:
-            return (Bucket(1, *most),)
-        return choose_buckets(self._lengths, most, self.most_buckets)
+            return (Bucket(most, 1),)
+        return filled(choose_buckets(self._lengths, most, self.most_buckets))
 
     @cached_property
     def _lengths(self) -> Int[np.ndarray, "pair 2"]:
@@ -117,7 +117,7 @@ class DocumentData:
         """Returns what `absent_documents` needs, as JSON values."""
         return {
             "rows": rows_values(self.rows),
-            "buckets": [list(bucket) for bucket in self.buckets],
+            "buckets": [bucket.values() for bucket in self.buckets],
         }
 
     def facts(self) -> DataFacts:
@@ -128,7 +128,7 @@ class DocumentData:
             "fingerprint": self.fingerprint,
             "splits": self.sizes,
             "lengths": {"document": self.rows.document, "summary": self.rows.summary},
-            "buckets": [list(bucket) for bucket in self.buckets],
+            "buckets": [bucket.values() for bucket in self.buckets],
             "tokenizer": tokenizer_facts(self.rows.tokenizer),
         }
         facts |= found_facts(self.cleaning, self.skipped)
@@ -144,7 +144,7 @@ class DocumentData:
             f" {rows.summary} of a summary",
         ]
         if len(self.buckets) > 1:
-            shapes = ", ".join(f"{b.pairs} of {b.source} + {b.target}" for b in self.buckets)
+            shapes = ", ".join(map(str, self.buckets))
             lines.append(f"buckets, in a row of a batch: {shapes} tokens")
         lines += told_of("repeated", self.cleaning)
         for split, counts in self.cleaning.get("cut", {}).items():
@@ -160,7 +160,7 @@ class AbsentDocuments(Absent, DocumentData):
     @cached_property
     def buckets(self) -> tuple[Bucket, ...]:
         """The shapes of training batches."""
-        return tuple(Bucket(*bucket) for bucket in self.kept.values["buckets"])
+        return tuple(Bucket.of_values(bucket) for bucket in self.kept.values["buckets"])
 
 
 def absent_documents(kept: Metadata) -> AbsentDocuments:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 
 from jaxmodels.cache import cache_folder
+from jaxmodels.data.buckets import bucket_of, choose_buckets, filled
 from jaxmodels.data.carving import check_shares
 from jaxmodels.data.checking import check_policy
 from jaxmodels.data.dataset import (
@@ -21,7 +22,6 @@ from jaxmodels.data.dataset import (
     parts_of,
 )
 from jaxmodels.data.kept import kept
-from jaxmodels.data.pairs.buckets import bucket_of, choose_buckets
 from jaxmodels.data.pairs.checking import (
     MENDS,
     SIDES,
@@ -155,7 +155,7 @@ def load_pairs(config: PairConfig, given: Any = None) -> PairData:
         raise InputError(f"length = {config.length}; no training pair has so few tokens")
     texts[TRAIN] = _Texts(*(_of(side, np.flatnonzero(fits)) for side in texts[TRAIN]))
     sizes[TRAIN] = sizes[TRAIN][fits]
-    buckets = choose_buckets(sizes[TRAIN], lengths, config.buckets)
+    buckets = filled(choose_buckets(sizes[TRAIN], lengths, config.buckets))
     data = PairData(
         name=dataset.name,
         version=dataset.version,

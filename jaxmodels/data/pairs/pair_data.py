@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxmodels.data.absent import NAMED, Absent, kept_identity
+from jaxmodels.data.buckets import Bucket, Bucketed, Lengths
 from jaxmodels.data.dataset import (
     TRAIN,
     BadRecord,
@@ -19,7 +20,6 @@ from jaxmodels.data.dataset import (
     found_facts,
     told_of,
 )
-from jaxmodels.data.pairs.buckets import Bucket, BucketedPairs, Lengths
 from jaxmodels.data.pairs.rows import PairRows
 from jaxmodels.data.resident import Resident
 from jaxmodels.data.text.framing import tokenizer_facts
@@ -85,11 +85,11 @@ class PairData:
             "target": self.rows.targets(some.targets, target),
         }
 
-    def training(self) -> BucketedPairs:
+    def training(self) -> Bucketed:
         """Makes the source of training batches."""
         some = self.splits[TRAIN]
         key = some.keys.__getitem__
-        return BucketedPairs(self.columns(TRAIN), some.lengths, self.buckets, key)
+        return Bucketed(self.columns(TRAIN), some.lengths, self.buckets, key)
 
     def source(self, split: str) -> Resident:
         """Makes the source of batches of an evaluation, whose pairs have similar lengths."""
@@ -109,7 +109,7 @@ class PairData:
         return {
             "rows": self.rows.values(),
             "lengths": list(self.lengths),
-            "buckets": [list(bucket) for bucket in self.buckets],
+            "buckets": [bucket.values() for bucket in self.buckets],
         }
 
     def facts(self) -> DataFacts:
@@ -121,7 +121,7 @@ class PairData:
             "pair": self.pair,
             "splits": self.sizes,
             "lengths": list(self.lengths),
-            "buckets": [list(bucket) for bucket in self.buckets],
+            "buckets": [bucket.values() for bucket in self.buckets],
             "tokenizer": tokenizer_facts(self.tokenizer),
         }
         facts |= found_facts(self.cleaning, self.skipped)
@@ -130,7 +130,7 @@ class PairData:
     def summary(self) -> str:
         """Says in a few lines what is learned from."""
         sizes = ", ".join(f"{split} {size:,}" for split, size in self.sizes.items())
-        shapes = ", ".join(f"{b.pairs} of {b.source} + {b.target}" for b in self.buckets)
+        shapes = ", ".join(map(str, self.buckets))
         lengths = self.splits[TRAIN].lengths
         lines = [
             f"pairs: {sizes}; {lengths[:, 0].mean():.1f} + {lengths[:, 1].mean():.1f} tokens each",
@@ -193,5 +193,5 @@ def absent_pairs(kept: Metadata) -> AbsentPairs:
         splits={},
         rows=PairRows.of_values(values["rows"]),
         lengths=(source, target),
-        buckets=tuple(Bucket(*bucket) for bucket in values["buckets"]),
+        buckets=tuple(Bucket.of_values(bucket) for bucket in values["buckets"]),
     )

@@ -9,6 +9,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 
 from jaxmodels.cache import cache_folder
+from jaxmodels.data.buckets import Bucket, choose_buckets
 from jaxmodels.data.carving import check_shares
 from jaxmodels.data.checking import check_policy
 from jaxmodels.data.dataset import TRAIN, Dataset, parts_of
@@ -73,12 +74,16 @@ class SentenceConfig:
     length: int = 0
     """Tokens of a row; the end of a longer text is cut off. 0: those of the longest training text,
     at most 512 (words) or 8,192 (pieces)."""
+    buckets: int = 1
+    """Lengths of training batches, at most, of which --length is the longest: sentences of similar
+    lengths go together, with less padding. Each is compiled once."""
 
     def validate(self) -> None:
         """Raises InputError for values out of range."""
-        for name, least in (("folds", 0), ("skip_bad_records", 0), ("longest", 1), ("length", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} = {getattr(self, name)}; expected at least {least}")
+        least = {"folds": 0, "skip_bad_records": 0, "longest": 1, "length": 0, "buckets": 1}
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise InputError(f"{name} = {getattr(self, name)}; expected at least {value}")
         if self.vocabulary < 3:
             raise InputError(f"vocabulary = {self.vocabulary}; expected at least 3")
         if self.folds == 1 or (self.fold is not None and not 0 <= self.fold < self.folds):
@@ -150,10 +155,17 @@ def load_sentences(config: SentenceConfig, given: Any = None, kind: str = "words
         tokenizer=tokenizer,
         length=length,
         texts=len(splits[TRAIN].texts[0]),
+        buckets=_buckets(config, [size for size, _ in lengths[TRAIN]], length),
         fold=(int(config.fold or 0), config.folds) if config.folds else None,
         cleaning=cleaning,
         skipped=checked.examined.bad,
     )
+
+
+def _buckets(config: SentenceConfig, sizes: Sequence[int], length: int) -> tuple[Bucket, ...]:
+    """Chooses the lengths of training batches; none where one is as good."""
+    found = choose_buckets(np.minimum(sizes, length)[:, None], (length,), config.buckets)
+    return found if len(found) > 1 else ()
 
 
 def sentences_elsewhere(data: SentenceData, config: SentenceConfig) -> SentenceData:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxmodels.data.absent import NAMED, Absent, kept_identity
+from jaxmodels.data.buckets import Bucket, Bucketed
 from jaxmodels.data.dataset import (
     TRAIN,
     BadRecord,
@@ -21,7 +22,7 @@ from jaxmodels.data.dataset import (
 )
 from jaxmodels.data.resident import Resident
 from jaxmodels.data.sentences.vocabulary import vocabulary_from, vocabulary_values
-from jaxmodels.data.text.framing import Framing, in_rows, tokenizer_facts
+from jaxmodels.data.text.framing import PADDING, Framing, in_rows, tokenizer_facts
 from jaxmodels.data.text.given import given_lines
 from jaxmodels.protocol import Metadata
 
@@ -43,6 +44,8 @@ class SentenceData:
 
     A split has the columns "tokens" and "segments" (see `in_rows`), int32 [sentence, length], and
     "label", int32.
+
+    buckets: the shapes of training batches; none: that of the columns.
     """
 
     name: str
@@ -53,6 +56,7 @@ class SentenceData:
     tokenizer: Any  # a `Framing` with name, size and fingerprint
     length: int
     texts: int = 1  # 2: of pairs
+    buckets: tuple[Bucket, ...] = ()
     fold: tuple[int, int] | None = None  # its number, and how many there are
     cleaning: Mapping[str, Any] = field(default_factory=dict)
     skipped: tuple[BadRow, ...] = ()
@@ -67,8 +71,16 @@ class SentenceData:
         some = self.splits[split]
         return {**columns_of(self.tokenizer, self.length, some.texts), "label": some.labels}
 
+    def training(self) -> Resident | Bucketed:
+        """Makes the source of training batches."""
+        if not self.buckets:
+            return self.source(TRAIN)
+        columns, key = self.columns(TRAIN), self.splits[TRAIN].keys.__getitem__
+        lengths = np.sum(columns["tokens"] != PADDING, axis=1, keepdims=True)
+        return Bucketed(columns, lengths, self.buckets, key)
+
     def source(self, split: str) -> Resident:
-        """Makes the source of batches of a split."""
+        """Makes the source of batches of a split, all of one length."""
         return Resident(self.columns(split), self.splits[split].keys.__getitem__)
 
     def metadata(self) -> dict[str, Any]:
@@ -91,6 +103,8 @@ class SentenceData:
             "length": self.length,
             "tokenizer": tokenizer_facts(self.tokenizer),
         }
+        if self.buckets:
+            facts["buckets"] = [bucket.lengths[0] for bucket in self.buckets]
         if self.fold:
             facts["fold"] = {"number": self.fold[0], "of": self.fold[1]}
         facts |= found_facts(self.cleaning, self.skipped)
@@ -105,6 +119,8 @@ class SentenceData:
             f"sentences: {sizes}; of the training split {balance}",
             f"tokens: {self.tokenizer.name}, {self.tokenizer.size:,} of them; {self.length} a row",
         ]
+        if self.buckets:
+            lines.append(f"buckets: {', '.join(map(str, self.buckets))} tokens")
         lines += told_of("repeated", self.cleaning)
         for split, count in self.cleaning.get("cut", {}).items():
             lines.append(f"longer than a row in {split}: {count:,}, whose ends are cut off")
@@ -126,6 +142,7 @@ def absent_sentences(kept: Metadata) -> AbsentSentences:
         tokenizer=vocabulary_from(values["tokenizer"]),
         length=values["length"],
         texts=values["texts"],
+        buckets=tuple(Bucket((length,)) for length in kept.facts["data"].get("buckets", ())),
     )
 
 

@@ -1,4 +1,4 @@
-"""Buckets: the least padding, every pair once an epoch, a function of seed and step."""
+"""Buckets: the least padding, every example once an epoch, a function of seed and step."""
 
 from collections import Counter
 from itertools import combinations
@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from jaxmodels.data.pairs.buckets import Bucket, BucketedPairs, bucket_of, choose_buckets
+from jaxmodels.data.buckets import Bucket, Bucketed, bucket_of, choose_buckets, filled
 from jaxmodels.order import Order
 
 MOST = (64, 48)
@@ -21,26 +21,27 @@ def lengths_of(count=500, seed=0):
 
 def padded(lengths, sizes):
     """Tokens with padding, where each pair is in the smallest of these shapes that it fits."""
-    numbers = bucket_of(lengths, [Bucket(1, *size) for size in sizes])
+    numbers = bucket_of(lengths, [Bucket(tuple(size)) for size in sizes])
     return sum(sum(sizes[number]) for number in numbers)
 
 
 def test_three_buckets_have_the_least_padding_of_all_choices():
     lengths = lengths_of()
-    found = choose_buckets(lengths, MOST, 3)
+    found = filled(choose_buckets(lengths, MOST, 3))
     levels = [(4 * step, min(48, -(-3 * step // 4) * 4)) for step in range(1, 17)]
     best = min(
         padded(lengths, [*map(levels.__getitem__, ends), MOST])
         for ends in combinations(range(15), 2)
     )
-    assert padded(lengths, [bucket[1:] for bucket in found]) == best
-    assert found[-1] == Bucket(1, *MOST)
+    assert padded(lengths, [bucket.lengths for bucket in found]) == best
+    assert found[-1] == Bucket(MOST, 1)
     for bucket in found:
-        assert bucket.pairs == round(sum(MOST) / (bucket.source + bucket.target))
+        assert bucket.examples == round(sum(MOST) / sum(bucket.lengths))
+        assert Bucket.of_values(bucket.values()) == bucket
 
 
 def test_pairs_of_one_length_have_one_bucket():
-    assert choose_buckets(np.full((50, 2), 48), (48, 48), 4) == (Bucket(1, 48, 48),)
+    assert choose_buckets(np.full((50, 2), 48), (48, 48), 4) == (Bucket((48, 48)),)
 
 
 def source_of(lengths, buckets):
@@ -48,27 +49,27 @@ def source_of(lengths, buckets):
         name: np.arange(len(lengths) * most, dtype=np.int32).reshape(len(lengths), most)
         for name, most in zip(("source", "target"), MOST)
     }
-    return BucketedPairs(columns, lengths, buckets, str)
+    return Bucketed(columns, lengths, buckets, str)
 
 
 def pairs_of(source, order, start, stop):
     """The bucket and the pairs of each step."""
     (sent,) = source.send(order, [(start, stop)], stop - start)
-    for bucket, pairs in zip(sent["bucket"], sent["pair"]):
+    for bucket, pairs in zip(sent["bucket"], sent["example"]):
         assert len(set(bucket.tolist())) == 1
-        yield int(bucket[0]), pairs[:, : source.buckets[bucket[0]].pairs].reshape(-1)
+        yield int(bucket[0]), pairs[:, : source.buckets[bucket[0]].examples].reshape(-1)
 
 
 def test_an_epoch_shows_every_pair_once_in_batches_of_one_bucket():
     lengths = lengths_of()
-    buckets = choose_buckets(lengths, MOST, 4)
+    buckets = filled(choose_buckets(lengths, MOST, 4))
     source, of_pair = source_of(lengths, buckets), bucket_of(lengths, buckets)
     order = Order(source.size, 4, seed=3)
     shown = [Counter() for _ in buckets]
     steps = list(pairs_of(source, order, 0, 700))
     for bucket, pairs in steps:
         assert (of_pair[pairs] == bucket).all()
-        assert len(pairs) == 4 * buckets[bucket].pairs
+        assert len(pairs) == 4 * buckets[bucket].examples
         shown[bucket].update(pairs.tolist())
     for bucket, counts in enumerate(shown):
         members = np.flatnonzero(of_pair == bucket)
@@ -81,7 +82,7 @@ def test_an_epoch_shows_every_pair_once_in_batches_of_one_bucket():
 
 def test_batches_are_functions_of_seed_and_step_whatever_part_is_asked_for():
     lengths = lengths_of()
-    source = source_of(lengths, choose_buckets(lengths, MOST, 4))
+    source = source_of(lengths, filled(choose_buckets(lengths, MOST, 4)))
     order = Order(source.size, 4, seed=3)
     whole = list(pairs_of(source, order, 0, 60))
     for start, stop in ((0, 7), (23, 24), (41, 60)):
@@ -102,7 +103,7 @@ def test_batches_are_functions_of_seed_and_step_whatever_part_is_asked_for():
 
 def test_a_bucket_smaller_than_a_batch_is_repeated():
     lengths = np.array([[4, 4]] * 3 + [[64, 48]] * 40)
-    source = source_of(lengths, (Bucket(14, 4, 4), Bucket(1, *MOST)))
+    source = source_of(lengths, (Bucket((4, 4), 14), Bucket(MOST, 1)))
     steps = list(pairs_of(source, Order(source.size, 8, seed=0), 0, 2000))
     counts = Counter(pair for _, pairs in steps for pair in pairs.tolist())
     assert set(counts) == set(range(43))
