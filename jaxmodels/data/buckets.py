@@ -52,7 +52,7 @@ def choose_buckets(lengths: Lengths, most: tuple[int, ...], count: int) -> tuple
     sizes = [[min(side, _up(side * step / _LEVELS)) for side in most] for step in steps]
     levels = _smallest(lengths, sizes)
     numbers = np.bincount(levels, minlength=_LEVELS)
-    # costs[k][j]: least tokens of examples up to level j in k + 1 buckets, of which j ends the last.
+    # costs[k][j]: least tokens of examples up to level j in k + 1 buckets; j ends the last.
     tokens = np.array([sum(size) for size in sizes])
     before = np.concatenate([[0], np.cumsum(numbers)])
     costs = [before[1:] * tokens]

@@ -38,8 +38,12 @@ def in_bucket(
             for name, column in columns.items()
         }
 
+    numbers = batch["bucket"]
+    if not isinstance(numbers, jax.core.Tracer):
+        # The number is known, as where the work of one shape is counted.
+        return function(cut(buckets[int(np.asarray(numbers)[0])]))
     branches = [partial(lambda bucket, _: function(cut(bucket)), bucket) for bucket in buckets]
-    return switch(batch["bucket"][0], branches)
+    return switch(numbers[0], branches)
 
 
 def _cut(
@@ -52,12 +56,6 @@ def _cut(
     return column if side is None else column[:, : lengths[side]]
 
 
-def switch(
-    number: Int[Array, ""] | np.integer | int, branches: Sequence[Callable[[None], Any]]
-) -> Any:
-    """Calls the branch of a number: one alone, or one that is known, without the others."""
-    if len(branches) == 1:
-        return branches[0](None)
-    if isinstance(number, (int, np.integer)):
-        return branches[int(number)](None)
-    return jax.lax.switch(number, branches, None)
+def switch(number: Int[Array, ""] | int, branches: Sequence[Callable[[None], Any]]) -> Any:
+    """Calls the branch of a number; one branch alone needs no number."""
+    return branches[0](None) if len(branches) == 1 else jax.lax.switch(number, branches, None)

@@ -252,12 +252,14 @@ class TrainProgram:
                 jaxpr = jax.make_jaxpr(step)(self.like["state"], spec, self.keys.step)
             return count_operations(jaxpr.jaxpr)
 
+        # Columns that are no arguments are known to the step, which has the work of their kind.
         def known(columns: Batch) -> Callable:
             return lambda state, batch, key: self._objective.step(state, {**batch, **columns}, key)
 
         if kinds is None:
             return counted(self._step)
-        return round(sum(share * counted(known(columns)) for share, columns in kinds(size)))
+        kinds = [(share, jax.tree.map(jnp.asarray, columns)) for share, columns in kinds(size)]
+        return round(sum(share * counted(known(columns)) for share, columns in kinds))
 
     def _options(self) -> dict[str, str]:
         return cpu_compiler_options()

@@ -3,11 +3,17 @@
 from collections import Counter
 from itertools import combinations
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxmodels.data.buckets import Bucket, Bucketed, bucket_of, choose_buckets, filled
+from jaxmodels.objectives.bucketed import in_bucket
 from jaxmodels.order import Order
+from jaxmodels.protocol import mean_over
+from jaxmodels.train.program import TrainProgram
+from tests.train.toys import regression
 
 MOST = (64, 48)
 
@@ -109,3 +115,58 @@ def test_a_bucket_smaller_than_a_batch_is_repeated():
     assert set(counts) == set(range(43))
     few, many = (np.mean([counts[p] for p in some]) for some in (range(3), range(3, 43)))
     assert few == pytest.approx(many, rel=0.15)
+
+
+def test_rows_that_are_examples_have_their_names_their_labels_and_one_length():
+    lengths = lengths_of(300)[:, :1]
+    buckets = choose_buckets(lengths, MOST[:1], 4)
+    assert [bucket.examples for bucket in buckets] == [None] * 4
+    of_text = bucket_of(lengths, buckets)
+    tokens = np.where(np.arange(MOST[0]) < lengths, np.arange(300)[:, None], -1).astype(np.int32)
+    columns = {"tokens": tokens, "label": np.arange(300, dtype=np.int64)}
+    source, order = Bucketed(columns, lengths, buckets, lambda row: f"text:{row}"), Order(300, 8, 3)
+    assert source.size == 300
+    spec = source.spec(8)
+    assert (spec["tokens"].shape, spec["label"].shape) == ((8, MOST[0]), (8,))
+    (sent,) = source.send(order, [(0, 600)], 601)
+    assert sent["example"].shape == sent["bucket"].shape == (601, 8)
+    shown = Counter(sent["example"][:600].ravel().tolist())
+    # 16 epochs, whose last is not over.
+    assert set(shown.values()) <= {15, 16, 17}
+    # A run that is resumed at a step goes on with what the whole run has there.
+    (later,) = source.send(order, [(217, 230)], 13)
+    for name, values in later.items():
+        np.testing.assert_array_equal(values, sent[name][217:230])
+    at = {name: jnp.asarray(values[0]) for name, values in later.items()}
+    batch = source.batch({name: jnp.asarray(column) for name, column in columns.items()}, at)
+    rows = np.asarray(batch["label"])
+    assert (of_text[rows] == np.asarray(batch["bucket"])).all()
+    np.testing.assert_array_equal(source.rows(order, 217), rows)
+    assert source.keys(order, 217) == [f"text:{row}" for row in rows]
+    np.testing.assert_array_equal(batch["tokens"], tokens[rows])
+
+
+def test_operations_of_a_step_are_the_mean_over_buckets():
+    """The shares of two buckets, whose products have 4 and 12 rows, are 3/4 and 1/4."""
+    buckets = (Bucket((4,)), Bucket((12,)))
+    lengths = np.array([[3]] * 30 + [[9]] * 10)
+    source = Bucketed({"tokens": np.zeros((40, 12), np.int32)}, lengths, buckets, str)
+    assert [share for share, _ in source.kinds(8)] == [0.75, 0.25]
+
+    def step(state, batch, key):
+        total = in_bucket(
+            lambda part: jnp.sum(
+                part["tokens"].astype(jnp.float32) @ jnp.ones((part["tokens"].shape[1], 5))
+            ),
+            batch,
+            buckets,
+            {"tokens": 0},
+        )
+        return {**state, "step": state["step"] + 1}, {"loss": mean_over(total[None])}
+
+    objective = regression()._replace(
+        init=lambda *_: {"step": jnp.int32(0)}, step=step, hyperparameters={}
+    )
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    program = TrainProgram(objective, source, 8, 4, 0, mesh)
+    assert program.operations() == 2 * 8 * 5 * (0.75 * 4 + 0.25 * 12)

@@ -100,7 +100,7 @@ _CASES = {
     "sentiment": (
         sentiment,
         lambda: _split(test_sentiment.sentences()),
-        {**test_sentiment.SMALL, "class_weights": "balanced"},
+        {**test_sentiment.SMALL, "class_weights": "balanced", "buckets": 2},
         ["a good one", "bad"],
     ),
     "bag": (

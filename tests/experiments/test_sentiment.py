@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.sentiment import PRESETS, SentimentConfig, build
+from jaxmodels import replay
 from jaxmodels.train import configure, load_run, main, train
 from tests.experiments.resuming import resumed_to_the_bit, same_on_other_devices
 from tests.marks import slow
@@ -78,6 +79,25 @@ def test_a_file_of_sentences_to_a_file_of_labels(tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_replay_shows_the_sentences_of_a_bucket(tmp_path, capsys):
+    rows = sentences()
+    data, workdir, output = tmp_path / "all.tsv", tmp_path / "run", tmp_path / "step.jsonl"
+    flags = {**SMALL, "steps": 4, "eval_every": 4, "buckets": 2, "class_weights": "balanced"}
+    assert run(data=write(data, rows), workdir=workdir, **flags) == 0
+    record = json.loads((workdir / "config.json").read_text())
+    small, large = record["facts"]["data"]["buckets"]
+    assert f"buckets: {small}, {large} tokens" in capsys.readouterr().err
+    assert replay.main([str(workdir), "--step", "3", "--output", str(output)]) == 0
+    lines = [json.loads(line) for line in output.read_text().splitlines()]
+    assert len({line["name"] for line in lines}) == SMALL["batch_size"]
+    [bucket] = {line["bucket"] for line in lines}
+    for line in lines:
+        text, label = rows[int(line["name"].split(":")[1]) - 1]
+        assert ("bad", "good")[line["label"]] == label
+        assert (len(text.split()) > small) == bucket
+
+
+@pytest.mark.slow
 def test_the_worst_mistakes_are_shown_with_their_text(tmp_path):
     rows = sentences()
     wrong = [(text.replace("lovely", "awful"), label) for text, label in rows[:12]]
@@ -125,7 +145,7 @@ def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path, model
     flags = {"model": model, "steps": 12, "batch_size": 16, "log_every": 2, "eval_every": 6}
     # Adam would amplify the rounding of gradients that are truly zero, as those of keys' biases.
     flags |= {"dropout": 0.2, "steps_per_dispatch": 2, "optimizer": "momentum"}
-    flags |= {"learning_rate": 0.01, "weight_decay": 0.0}
+    flags |= {"learning_rate": 0.01, "weight_decay": 0.0, "buckets": 3}
     small = {"average": {"width": 8}, "lstm": {"width": 8, "hidden": 8}}
     small["transformer"] = {"layers": 1, "width": 16, "hidden": 32}
     config = configure(SentimentConfig(), **flags, **small.get(model, {}))

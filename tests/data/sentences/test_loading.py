@@ -6,10 +6,13 @@ import json
 import numpy as np
 import pytest
 
+from jaxmodels.data.buckets import Bucketed
 from jaxmodels.data.dataset import BadRecord
+from jaxmodels.data.resident import Resident
 from jaxmodels.data.sentences import SentenceConfig, load_sentences, read_sentences
 from jaxmodels.data.sentences.opinions import opinions
 from jaxmodels.errors import InputError
+from jaxmodels.order import Order
 
 GOOD = [
     (f"a fine film , number {n}" if n % 2 else f"a dull film , number {n}", n % 2)
@@ -192,6 +195,28 @@ def test_sentences_in_memory_and_generated_ones():
             load_sentences(SentenceConfig(), given)
 
 
+def test_training_sentences_are_in_buckets_of_their_lengths_and_others_in_one():
+    rows = [(" ".join(["fine"] * (2 + n % 29)) + f" {n}", n % 2) for n in range(90)]
+    data = load_sentences(SentenceConfig(buckets=3), {"train": rows[:80], "test": rows[80:]})
+    lengths = data.facts()["buckets"]
+    assert len(lengths) == 3 and lengths[-1] == data.length == 32
+    assert f"buckets: {lengths[0]}, {lengths[1]}, 32 tokens" in data.summary()
+    source, order = data.training(), Order(data.sizes["train"], 8, seed=0)
+    assert isinstance(source, Bucketed) and source.size == data.sizes["train"]
+    columns = source.examples(np.arange(source.size))
+    for step in range(12):
+        (sent,) = source.send(order, [(step, step + 1)], 1)
+        bucket, found = sent["bucket"][0, 0], sent["example"][0]
+        sizes = (columns["tokens"][found] >= 0).sum(axis=1)
+        assert sizes.max() <= lengths[bucket] and sizes.min() > (0, *lengths)[bucket]
+    assert isinstance(data.source("test"), Resident)
+    # Where one length is as good, rows have it, as without the flag.
+    alike = [("fine " * 7 + str(n), n % 2) for n in range(60)]
+    for flags, given in (({}, rows), ({"buckets": 3}, alike)):
+        plain = load_sentences(SentenceConfig(**flags), {"train": given})
+        assert isinstance(plain.training(), Resident) and "buckets" not in plain.facts()
+
+
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
@@ -201,6 +226,7 @@ def test_sentences_in_memory_and_generated_ones():
         ({"validation_fraction": 0.7, "test_fraction": 0.5}, "less than 1 together"),
         ({"text_columns": ("a", "b", "c")}, "expected one text, or two"),
         ({"longest": 0}, "longest = 0; expected at least 1"),
+        ({"buckets": 0}, "buckets = 0; expected at least 1"),
         ({"validation_fraction": 0.1}, "has this split"),
         ({"tokenizer": "bytes"}, "cannot be read"),
     ],
