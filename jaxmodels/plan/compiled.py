@@ -51,7 +51,9 @@ class Compiled:
     temporary_bytes: int
     peak_bytes: int
     accessed_bytes: float  # of the memory; a loop counts once
-    operations: int  # total, of one step
+    operations: int  # total, of one step as it is computed
+    needed: int  # of them (see `Operations`)
+    tokens: int  # of text in a batch; 0: it has none
     collectives: list[Collective]
     text: str
 
@@ -103,7 +105,9 @@ def compile_step(
         temporary_bytes=memory.temp_size_in_bytes,
         peak_bytes=fixed + memory.temp_size_in_bytes,
         accessed_bytes=float(cost.get("bytes accessed", 0.0)),
-        operations=operations,
+        operations=operations.computed,
+        needed=round(operations.needed),
+        tokens=experiment.tokens * batch_size,
         collectives=collectives_of(text, mesh),
         text=text,
     )

@@ -39,7 +39,7 @@ from jaxmodels.train.layout import (
     shardings_of,
     shown,
 )
-from jaxmodels.train.operations import count_operations
+from jaxmodels.train.operations import Operations, count_operations
 from jaxmodels.train.sharding import StateLayout
 from jaxmodels.train.start import started
 
@@ -240,13 +240,19 @@ class TrainProgram:
         options: Any = self._options()
         return lowered.compile(compiler_options=options)
 
-    def operations(self) -> int:
-        """Counts the floating-point operations of one step over all devices, including those that
-        the gradient computes again, without those of fused kernels."""
-        spec = self._source.spec(self._order.batch_size)
+    def operations(self) -> Operations:
+        """Counts the floating-point operations of one step over all devices. What the gradient
+        computes again is not needed."""
+        arguments = self.like["state"], self._source.spec(self._order.batch_size), self.keys.step
         with self._traced():
-            jaxpr = jax.make_jaxpr(self._step)(self.like["state"], spec, self.keys.step)
-        return count_operations(jaxpr.jaxpr)
+            counted = count_operations(jax.make_jaxpr(self._step)(*arguments).jaxpr)
+        if self._remat == "none":
+            return counted
+        step = self._objective.step
+        with self.layout.traced(), use_remat("none"):
+            # A function of its own, so that the trace that computes again is not found.
+            once = jax.make_jaxpr(lambda *arguments: step(*arguments))(*arguments)
+        return counted._replace(needed=count_operations(once.jaxpr).needed)
 
     def _options(self) -> dict[str, str]:
         return cpu_compiler_options()
