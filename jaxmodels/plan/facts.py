@@ -6,8 +6,8 @@ from typing import NamedTuple
 from jaxmodels.plan.compiled import Compiled
 from jaxmodels.plan.roofline import Roofline, roofline_of
 from jaxmodels.plan.topology import Topology
+from jaxmodels.run_record import MFU_COUNTS
 from jaxmodels.train.config import Config
-from jaxmodels.train.operations import COUNTED
 
 _DAY = 86400  # seconds
 _FREE = 0.92  # the share of a chip's memory that programs get; the rest is the runtime's
@@ -104,7 +104,7 @@ def outcomes(plan: Plan, roofline: Roofline) -> list[str]:
     return [
         f"step {duration(roofline.fastest)} (all overlaps) to {duration(roofline.slowest)} (links"
         " do not)",
-        f"MFU {low:.1%} to {high:.1%} of the chip's peak ({COUNTED})",
+        f"MFU {low:.1%} to {high:.1%} of the chip's peak ({MFU_COUNTS})",
         *(f"{name} {slow} to {fast}" for name, slow, fast in rates(plan, roofline)),
         f"{plan.config.run.steps:,} steps: {', '.join(course(plan, roofline))} at most, without"
         " evaluations",
@@ -115,7 +115,7 @@ def work(plan: Plan) -> str:
     """Says how many operations a step has, and how many of them count in the MFU."""
     computed, needed = plan.compiled.operations, plan.compiled.needed
     each = computed / plan.topology.count
-    return f"{computed:.4g} FLOP in all, {each:.4g} on a device; {needed:.4g} needed ({COUNTED})"
+    return f"{computed:.4g} FLOP in all, {each:.4g} on a device; {needed:.4g} needed ({MFU_COUNTS})"
 
 
 def rates(plan: Plan, roofline: Roofline) -> list[tuple[str, str, str]]:

@@ -16,8 +16,8 @@ from jaxmodels.plan.facts import duration as written
 from jaxmodels.plan.roofline import Roofline, crosses_no_host
 from jaxmodels.report.html import Html, cell_of, document, element, table
 from jaxmodels.report.layout import Section, Tile, command, footer, heading, navigated, tiles
+from jaxmodels.run_record import MFU_COUNTS
 from jaxmodels.train.identity import command_of
-from jaxmodels.train.operations import COUNTED
 
 # Tiles of more than a short number.
 _LONG = {
@@ -68,7 +68,7 @@ def _tiles(plan: Plan, roofline: Roofline | None) -> Html:
         whole, hours = course(plan, roofline)
         made += [
             ("time of a step", written(slow), f"at most; {written(fast)} if links overlap"),
-            ("MFU", f"{low} to {high}", f"of the chip's peak; {COUNTED}"),
+            ("MFU", f"{low} to {high}", f"of the chip's peak; {MFU_COUNTS}"),
             *((name, low, f"to {high}") for name, low, high in rates(plan, roofline)),
             ("the whole run", whole, f"at most; {hours}, without evaluations"),
         ]

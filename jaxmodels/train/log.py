@@ -13,11 +13,11 @@ from jaxtyping import Array
 
 from jaxmodels.errors import RunError
 from jaxmodels.protocol import Metrics, State
+from jaxmodels.run_record import MFU_COUNTS
 from jaxmodels.train.config import Config
 from jaxmodels.train.digest import written
 from jaxmodels.train.experiment import Experiment
 from jaxmodels.train.layout import on_host
-from jaxmodels.train.operations import COUNTED
 from jaxmodels.train.progress import Progress
 from jaxmodels.train.run_folder import RunFolder, score_fields
 
@@ -148,7 +148,7 @@ class Log:
         self._progress.show(scores, rate)
 
     def _utilization(self, rate: float) -> dict[str, float | str]:
-        return {} if self.share is None else {"mfu": self.share * rate, "mfu_counts": COUNTED}
+        return {} if self.share is None else {"mfu": self.share * rate, "mfu_counts": MFU_COUNTS}
 
 
 def not_finite(what: str, step: int, advice: str = ADVICE) -> str:

@@ -12,9 +12,6 @@ import jax.numpy as jnp
 from jaxmodels.ops.convolution import OPERANDS
 from jaxmodels.ops.needed_share import share_in
 
-# What `needed` is, in a few words for those who read the number.
-COUNTED = "causal attention half, nothing that is computed again"
-
 # Products over pairs of a query and a key of the fused kernels of attention, by the beginnings of
 # their names: all, and those that are needed. Backward, they compute the scores again.
 _KERNELS = {

@@ -269,11 +269,11 @@ def _block_attention(query, key, value, window, scale, documents):
         if documents is not None:
             own, others = documents[:, start:stop, None], documents[:, None, first:stop]
             mask = mask & (own == others)[:, None, None]
-        of_block = query[..., start:stop, :]
-        keys, values = key[:, :, first:stop], value[:, :, first:stop]
+        of_block, keys = query[..., start:stop, :], key[:, :, first:stop]
         with marked(needed_pairs(length, window) / pairs):
             scores = jnp.einsum("bghqd,bgkd->bghqk", of_block, keys, preferred_element_type=wide)
             weights, total = attention_weights(scale * scores, mask)
+            values = value[:, :, first:stop]
             out = jnp.einsum("bghqk,bgkd->bghqd", weights.astype(value.dtype), values)
         outputs.append(out / total.astype(value.dtype))
     out = jnp.concatenate(outputs, axis=3).reshape(batch, heads, length, size)
