@@ -166,6 +166,26 @@ def test_other_processes_than_asked_for_are_refused():
 
 
 @pytest.mark.parametrize(
+    ("variables", "asks"),
+    [
+        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, False),
+        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1", "SLURM_NTASKS": "1"}, True),
+        ({}, True),
+    ],
+)
+def test_a_pod_that_is_told_all_asks_the_cluster_nothing(variables, asks, monkeypatch):
+    for name in ("KUBERNETES_SERVICE_HOST", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    given = {}
+    monkeypatch.setattr("jax.distributed.initialize", lambda **how: given.update(how))
+    hosts.connect("localhost:1234", 1, 0)
+    assert (given["num_processes"], given["process_id"]) == (1, 0)
+    assert (given.get("cluster_detection_method") != "deactivate") is asks
+
+
+@pytest.mark.parametrize(
     ("variables", "launched"),
     [
         ({}, False),
