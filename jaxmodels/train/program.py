@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -144,10 +145,10 @@ class TrainProgram:
         self.layout = StateLayout(mesh, sharding, shard)
         self._places = self.layout.shardings(state)
         like = jax.tree.map(abstract, state, self._places)
-        batch = abstract(spec, self.shardings.whole)
+        self._batch = abstract(spec, self.shardings.whole)
         self._remat = remat
         with self._traced():
-            _, sums = jax.eval_shape(self._step, like, batch, self.keys.step)
+            _, sums = jax.eval_shape(self._step, like, self._batch, self.keys.step)
         self.like = {"state": like, "window": abstract(sums, self.shardings.whole)}
         self._arrays = self._placed(dict(source.arrays))
         self._objective = objective
@@ -226,13 +227,15 @@ class TrainProgram:
                 out_shardings=(self._places, whole, whole),
             )
         like = self.like
+        # Of each host one example tells the shapes; a whole batch may take seconds to decode.
+        few = replace(self._order, batch_size=self._order.part[1])
         sent = {
             name: jax.ShapeDtypeStruct(
                 (self.length, *self._batch_axes(self._order.batch_size), *part.shape[2:]),
                 part.dtype,
                 sharding=steps,
             )
-            for name, part in next(self._source.send(self._order, [(0, 1)], 1)).items()
+            for name, part in next(self._source.send(few, [(0, 1)], 1)).items()
         }
         lowered = program.lower(
             like["state"], like["window"], self._arrays, self.keys.step, sent, 0, 0
@@ -243,7 +246,7 @@ class TrainProgram:
     def operations(self) -> Operations:
         """Counts the floating-point operations of one step over all devices. What the gradient
         computes again is not needed."""
-        arguments = self.like["state"], self._source.spec(self._order.batch_size), self.keys.step
+        arguments = self.like["state"], self._batch, self.keys.step
         with self._traced():
             counted = count_operations(jax.make_jaxpr(self._step)(*arguments).jaxpr)
         if self._remat == "none":

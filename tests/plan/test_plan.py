@@ -65,7 +65,6 @@ def _compiled(**changes):
         "needed": 4 * 98_500_000_000,
         "argument_bytes": 810_000_000,
         "collectives": [gather],
-        "text": "",
     }
     return Compiled(**numbers | given | changes)
 

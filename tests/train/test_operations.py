@@ -156,6 +156,22 @@ def test_a_step_needs_what_the_closed_form_says(model, options, kind, remat):
         assert counts.computed - counts.needed == over + twice
 
 
+@pytest.mark.parametrize(("remat", "most"), [("none", 1), ("full", 2)])
+def test_a_step_is_traced_once_for_its_shapes_its_program_and_its_count(remat, most):
+    toy = experiment(regression())
+    traced = []
+
+    def step(*arguments):
+        traced.append(arguments)
+        return toy.objective.step(*arguments)
+
+    objective = toy.objective._replace(step=step)
+    program = TrainProgram(objective, toy.train, 16, 1, 0, make_mesh("data=1"), remat=remat)
+    program.compile()
+    program.operations()
+    assert len(traced) == most
+
+
 def test_only_known_chips_have_a_peak():
     assert chip_of("NVIDIA H100 80GB HBM3") is CHIPS["h100"]
     assert chip_of("TPU v5 lite") is CHIPS["v5e"]
