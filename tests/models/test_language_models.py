@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 from jaxmodels.errors import InputError
 from jaxmodels.models.language_models import LanguageModels, create_language_model
 from jaxmodels.ops.rematerialize import use_remat
-from tests.marks import slow
+from tests.marks import campaign, slow
 from tests.models.test_gpt import CONTEXT, MIXED, WORDS, random_params, tokens_and_documents
 from tests.models.test_gpt import made as made_gpt
 from tests.ops.compiling import quick_jit
@@ -114,8 +114,8 @@ def gradients_of(model, params, tokens):
     ("name", "options"),
     [
         ("gpt2", {"scan_layers": "on", "remat": "full"}),
-        slow("gpt2", {"scan_layers": "on"}),
-        slow("gpt2", {"remat": "full"}),
+        campaign("gpt2", {"scan_layers": "on"}),
+        campaign("gpt2", {"remat": "full"}),
         slow("gpt2", {"remat": "block"}),
         slow("alternating", {"scan_layers": "on", "remat": "block"}),
         slow("mixed", {"scan_layers": "on"}),

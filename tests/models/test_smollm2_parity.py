@@ -50,7 +50,7 @@ def ours():
     weights = open_weights(FILE)
     flags = flags_from_published(weights)
     models = with_options(
-        LanguageModels(model=flags["model"]),
+        LanguageModels(model=flags["model"], scan_layers="on"),  # compiles one block of 30
         **{name: value for name, value in flags.items() if name not in ("model", "context")},
     )
     tokenizer = load_tokenizer(FILE)

@@ -128,7 +128,7 @@ def _kept(folder):
 
 
 @pytest.mark.hosts
-@pytest.mark.parametrize("killed", [0, 1])
+@pytest.mark.parametrize("killed", [campaign(0), 1])
 def test_the_death_of_one_process_ends_the_others_with_a_line_and_they_go_on(tmp_path, killed):
     folder = tmp_path / "run"
     flags = ["--steps", "1000000", "--steps-per-dispatch", "4", "--checkpoint-every", "8"]
