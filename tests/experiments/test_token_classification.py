@@ -67,6 +67,7 @@ def test_a_file_of_tagged_words_to_a_file_of_tags(tmp_path, capsys):
     assert "token_classification exports stablehlo, onnx" in capsys.readouterr().err
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("model", [slow("transformer")])
 def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path, model):
     data = {"train": sentences(60), "test": sentences(20, seed=1)}
