@@ -85,9 +85,9 @@ def _scored_by_transformers(folder: Path, tokens: np.ndarray, context: int, stri
         with torch.inference_mode():
             logits = network(windows[:, :-1]).logits
             nats = torch.nn.functional.cross_entropy(
-                logits.transpose(1, 2).double(), windows[:, 1:], reduction="none"
+                logits.flatten(0, 1), windows[:, 1:].flatten(), reduction="none"
             )
-        for row, losses in zip(rows, nats.numpy(), strict=True):
+        for row, losses in zip(rows, nats.double().numpy().reshape(len(rows), -1), strict=True):
             fresh = losses[max(0, scored - row) :]
             total, scored = total + float(fresh.sum()), scored + len(fresh)
     assert scored == len(tokens) - 1
