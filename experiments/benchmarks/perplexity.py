@@ -1,6 +1,7 @@
 """Scores a text by published weights, by ours and by transformers, and says how far they differ.
 
-    python -m experiments.benchmarks.perplexity --init-from FILE.gguf --data wikitext2 --data-dir DIR
+    python -m experiments.benchmarks.perplexity --init-from FILE.gguf --data wikitext2 \\
+        --data-dir DIR --context 512 --stride 512
 
 The flags are those of experiments.language_model. We read the weights as they are published;
 transformers (extra `parity`) reads what --mode export writes of them. Both score every token of the
