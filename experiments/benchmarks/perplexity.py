@@ -1,6 +1,7 @@
 """Scores a text by published weights, by ours and by transformers, and says how far they differ.
 
-    python -m experiments.benchmarks.perplexity --init-from FILE.gguf --data wikitext2 --data-dir DIR
+    python -m experiments.benchmarks.perplexity --init-from FILE.gguf --data wikitext2 \\
+        --data-dir DIR --context 512 --stride 512
 
 The flags are those of experiments.language_model. We read the weights as they are published;
 transformers (extra `parity`) reads what --mode export writes of them. Both score every token of the
@@ -85,9 +86,9 @@ def _scored_by_transformers(folder: Path, tokens: np.ndarray, context: int, stri
         with torch.inference_mode():
             logits = network(windows[:, :-1]).logits
             nats = torch.nn.functional.cross_entropy(
-                logits.transpose(1, 2).double(), windows[:, 1:], reduction="none"
+                logits.flatten(0, 1), windows[:, 1:].flatten(), reduction="none"
             )
-        for row, losses in zip(rows, nats.numpy(), strict=True):
+        for row, losses in zip(rows, nats.double().numpy().reshape(len(rows), -1), strict=True):
             fresh = losses[max(0, scored - row) :]
             total, scored = total + float(fresh.sum()), scored + len(fresh)
     assert scored == len(tokens) - 1

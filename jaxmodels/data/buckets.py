@@ -132,6 +132,13 @@ class Bucketed:
         }
         return {**columns, "bucket": jax.ShapeDtypeStruct((batch_size,), np.int32)}
 
+    @property
+    def tokens(self) -> int:
+        """The places for tokens in a row, as a mean over the steps."""
+        places = [count * sum(b.lengths) for count, b in zip(self._counts, self.buckets)]
+        shares = (share for share, _ in self.kinds(1))
+        return round(sum(share * each for share, each in zip(shares, places)))
+
     def kinds(self, batch_size: int) -> list[tuple[float, dict[str, np.ndarray]]]:
         """Returns the share of the steps that each bucket has, and what all its batches have."""
         steps = np.array([len(some) / count for some, count in zip(self._members, self._counts)])

@@ -169,4 +169,6 @@ def test_operations_of_a_step_are_the_mean_over_buckets():
     )
     mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     program = TrainProgram(objective, source, 8, 4, 0, mesh)
-    assert program.operations() == 2 * 8 * 5 * (0.75 * 4 + 0.25 * 12)
+    expected = 2 * 8 * 5 * (0.75 * 4 + 0.25 * 12)
+    assert program.operations() == (expected, expected)
+    assert source.tokens == 0.75 * 4 + 0.25 * 12
