@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import tyro
 
 from experiments.benchmarks.alternate import Timing, time_in_turns
-from experiments.benchmarks.detection_quality import RECIPES, QualityConfig, quality
+from experiments.benchmarks.detection_quality import QualityConfig, quality
 from experiments.benchmarks.step_table import Row, matrix_product_pace, step_table
 from jaxmodels.errors import InputError, RunError, require_known
 from jaxmodels.train import Section, require_range
@@ -66,6 +66,9 @@ class BenchmarkConfig:
         """Raises InputError for an unknown name, a number out of range or a missing package."""
         for part in self.parts:
             require_known("part", part, PARTS)
+            if not titles_of(self, part) and part in PEERS:
+                known = ", ".join(PEERS[part])
+                raise InputError(f"peers = {' '.join(self.peers)}; expected, for {part}, {known}")
         for peer in self.peers:
             require_known("peer", peer, PEERS["fcos"])
         require_range(self, ("turns",), 1)
@@ -79,10 +82,15 @@ class BenchmarkConfig:
                 )
 
 
+def titles_of(config: BenchmarkConfig, part: str) -> dict[str, str]:
+    """Returns the titles of the peers of a part that a config asks for."""
+    titles = PEERS.get(part, {})
+    return {peer: title for peer, title in titles.items() if peer in config.peers}
+
+
 def time_steps(config: BenchmarkConfig, part: str, pace: float) -> None:
     """Prints the table of a part, and the sizes of its networks."""
-    titles = {peer: title for peer, title in PEERS[part].items() if peer in config.peers}
-    given = list(titles), part, config.turns, config.seconds, config.all_cores
+    given = list(titles_of(config, part)), part, config.turns, config.seconds, config.all_cores
     timings = time_in_turns(MODULE, *given)
     print(steps_table(part, timings, pace), flush=True)
 

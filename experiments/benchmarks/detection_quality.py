@@ -3,9 +3,10 @@
 They see the pictures that `experiments.detection` sees, in the same splits and of the same size.
 Their losses are their own; torchvision's transforms augment: both flips, scales of 0.7 to 1.4 and a
 crop, as the preset bccd does. AdamW updates, with the rate and decay of each recipe, a short
-warm-up, and a cosine over the time. The time is that of the training loop, with its transforms, and
-without reading the data and without the scoring after it. The AP of the test split is that of
-pycocotools, on up to 100 detections of a picture, in pixels of the pictures as they are stored.
+warm-up, and a cosine over the time; parameters are not averaged, as ours are. The time is that of
+the training loop, with its transforms, and without reading the data and without the scoring after
+it. The AP of the test split is that of pycocotools, on up to 100 detections of a picture, in pixels
+of the pictures as they are stored.
 
 `--output` has the results so far, rewritten every minute.
 """
@@ -21,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.benchmarks.torch_detectors import (
+    DETRSizes,
     Pixels,
     count_parameters,
     detr_labels,
@@ -93,7 +95,7 @@ def detr(classes: int, size: tuple[int, int], pixels: Pixels) -> Detector:
     """Makes transformers' DETR on a ResNet-18."""
     import torch
 
-    model = transformers_detr(classes)
+    model = transformers_detr(classes, DETRSizes())
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in pixels)
     height, width = size
     sides = torch.tensor([width, height, width, height], dtype=torch.float32)
@@ -174,8 +176,10 @@ class Progress:
     log: list[dict[str, float]] = field(default_factory=list)
 
 
-def quality(config: QualityConfig) -> dict[str, Any]:
+def quality(config: QualityConfig, given: Any = None) -> dict[str, Any]:
     """Trains and scores the detectors, prints a table, and returns what `--output` has.
+
+    given: pictures to take in place of those that the config names (see `load_boxes`).
 
     Raises:
       InputError: data that cannot be read, or that has no test split.
@@ -184,7 +188,7 @@ def quality(config: QualityConfig) -> dict[str, Any]:
     import torch
 
     boxes = BoxConfig(data=config.data, data_dir=config.data_dir, image_size=config.image_size)
-    data = load_boxes(boxes)
+    data = load_boxes(boxes, given)
     if "test" not in data.sizes:
         raise InputError(f"data '{config.data}' has no test split; name other --data")
     if config.threads:

@@ -1,7 +1,7 @@
 """Detectors of torchvision and transformers with random weights, in the sizes of ours.
 
-`torchvision_fcos` is torchvision's FCOS on the network of `--model fcos --backbone tiny`, as near to
-it as its API allows. What differs:
+`torchvision_fcos` is torchvision's FCOS on the network of `--model fcos --backbone tiny`, as near
+to it as its API allows. What differs:
 
 - Its convolutions in the pyramid and in the head have biases, and those of the pyramid no
   normalisation and no ReLU; ours have GroupNorm in place of the biases.
@@ -143,7 +143,7 @@ def torchvision_ssdlite(classes: int) -> Any:
     )
 
 
-def transformers_detr(classes: int, sizes: DETRSizes = DETRSizes()) -> Any:
+def transformers_detr(classes: int, sizes: DETRSizes) -> Any:
     """Makes transformers' DETR on a ResNet-18, all of which is trained."""
     allow_torchvision()
     from transformers import DetrConfig, DetrForObjectDetection, ResNetConfig
