@@ -64,13 +64,13 @@ class BenchmarkConfig:
 
     def validate(self) -> None:
         """Raises InputError for an unknown name, a number out of range or a missing package."""
+        for peer in self.peers:
+            require_known("peer", peer, PEERS["fcos"])
         for part in self.parts:
             require_known("part", part, PARTS)
             if not titles_of(self, part) and part in PEERS:
                 known = ", ".join(PEERS[part])
                 raise InputError(f"peers = {' '.join(self.peers)}; expected, for {part}, {known}")
-        for peer in self.peers:
-            require_known("peer", peer, PEERS["fcos"])
         require_range(self, ("turns",), 1)
         require_range(self, ("seconds",), 1e-6)
         self.quality.validate()
