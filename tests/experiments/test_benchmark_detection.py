@@ -136,7 +136,7 @@ def test_a_detector_that_fails_does_not_end_the_others(tmp_path, monkeypatch, ca
     recipe = detection_quality.RECIPES["fcos"]
     recipes = {"fcos": recipe._replace(make=broken), "detr": recipe._replace(make=make)}
     monkeypatch.setattr(detection_quality, "RECIPES", recipes)
-    monkeypatch.setattr(detection_quality, "_PATIENCE", 2)
+    monkeypatch.setattr(detection_quality, "_PATIENCE", 1)
     monkeypatch.setenv("JAXMODELS_CACHE", str(tmp_path / "cache"))
     output = tmp_path / "quality.json"
     config = QualityConfig(
@@ -145,7 +145,7 @@ def test_a_detector_that_fails_does_not_end_the_others(tmp_path, monkeypatch, ca
     with pytest.raises(RunError, match="fcos failed"):
         detection_quality.quality(config, dataset())
     results = read_json(output)["results"]
-    assert results["fcos"]["status"].startswith("failed: RunError: 2 losses in a row")
+    assert results["fcos"]["status"].startswith("failed: RunError: 1 losses in a row")
     good = results["detr"]
     assert good["status"] == "finished" and good["test"]["ap"] == 0 and good["parameters"] == 2
     assert good["steps"] * 2 == good["pictures"] and good["seconds"] >= 0.3
