@@ -152,6 +152,7 @@ def build(config: LanguageModelConfig, data: TextData | Metadata | None = None) 
         scores=objective.scores,
         facts={"data": data.facts()},
         sharding=sharding_of(objective.model),
+        tokens=data.context,
         introduction=_introduction(data),
         metadata=data.metadata(),
         published=partial(published_names, config.model),

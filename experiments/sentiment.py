@@ -149,6 +149,7 @@ def build(config: SentimentConfig, data: Any = None) -> Experiment:
         scores=Classifier.scores,
         facts={"data": data.facts()},
         sharding=sharding_of(classifier.model),
+        tokens=data.length,
         after_evaluation=partial(report, data, predict),
         prediction=Prediction(
             read=partial(read_sentences, data=data),

@@ -178,6 +178,7 @@ def build(config: SummarizationConfig, data: Any = None) -> Experiment:
         introduction=data.summary(),
         metadata=data.metadata(),
         sharding=sharding_of(objective.model),
+        tokens=data.rows.document + data.rows.summary,
         **_published(config, data, summary_programs(objective, data)),
     )
 

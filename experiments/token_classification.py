@@ -135,6 +135,7 @@ def build(config: TokenClassificationConfig, data: Any = None) -> Experiment:
         scores=SCORES,
         facts={"data": data.facts()},
         sharding=sharding_of(tagger.model),
+        tokens=data.length,
         after_evaluation=partial(report, data, predict),
         prediction=Prediction(
             read=partial(read_words, data=data),

@@ -157,6 +157,7 @@ def build(config: TranslationConfig, data: Any = None) -> Experiment:
         introduction=data.summary(),
         metadata=data.metadata(),
         sharding=sharding_of(objective.model),
+        tokens=sum(data.lengths),
         published=partial(published_names, config.model),
         exports={
             "safetensors": partial(

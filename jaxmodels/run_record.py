@@ -22,6 +22,9 @@ _FIRST_SEALED = 3
 # {"step", "last_step" of the run, "monitor", "scores"}.
 BEST_TEST = "best/test"
 
+# What the numbers "mfu" of speed.jsonl and of plans count (see `train.operations`).
+MFU_COUNTS = "causal attention half, nothing that is computed again"
+
 _DEEPEST = 32
 _TEXT, _OBJECT = (str,), (dict,)
 _REQUIRED = {

@@ -72,7 +72,9 @@ def _run(flags: Sequence[str], seconds: float | None = None) -> tuple[dict[str, 
         lines = said.read().splitlines()
     if process.returncode not in (0, 75):
         raise SystemExit("\n".join(lines[-20:]))
-    return json.loads(lines[-1]), looks
+    found = json.loads(lines[-1])
+    # The end of a run reads all of its lines and draws them, once.
+    return found, [look for look in looks if look.seconds < found["last_step"]]
 
 
 def _worker(flags: Sequence[str]) -> None:
@@ -100,6 +102,7 @@ def _worker(flags: Sequence[str]) -> None:
         state = run(self, *arguments)
         found.setdefault("first_step", time.time() - started)
         found.setdefault("first_step_cpu", time.process_time())
+        found["last_step"] = time.time() - started
         return state
 
     Checkpoints.save, Course.go, TrainProgram.run = timed_save, timed_go, timed_run
@@ -118,7 +121,8 @@ def _slope(looks: Sequence[Look], name: str) -> float:
 
 
 def _describe(title: str, found: dict[str, Any], looks: Sequence[Look]) -> None:
-    print(f"{title}: {found['seconds']:.0f} s of training")
+    reached = found["saves"][-1][0]
+    print(f"{title}: {reached:,} steps in {found['seconds']:.0f} s")
     for name in ("megabytes", "files", "threads"):
         values = [getattr(look, name) for look in looks]
         middle, end = values[len(values) // 2], values[-1]
@@ -140,7 +144,7 @@ def soak_steps(folder: Path, steps: int) -> None:
         f"--steps {steps} --eval-every {steps // 10} --checkpoint-every {max(steps // 100, 1)}"
     )
     found, looks = _run([*_NET.split(), *periods.split(), "--workdir", str(folder / "steps")])
-    _describe(f"{steps:,} steps", found, looks)
+    _describe("the small net", found, looks)
 
 
 def soak_streamed(folder: Path, seconds: float, data: Sequence[str]) -> None:

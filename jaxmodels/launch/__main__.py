@@ -4,6 +4,7 @@
     python -m jaxmodels.launch jobset --hosts 4 --chips 8 --image IMAGE --claim runs \\
         classifier --steps 9000 > run.yaml
     python -m jaxmodels.launch skypilot --chips 8 --accelerator H100 gan > run.yaml
+    python -m jaxmodels.launch rights --user NAME > rights.yaml   # what NAME needs for a JobSet
     python -m jaxmodels.launch health RUN --within 3600
 """
 
@@ -12,19 +13,20 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from jaxmodels.commands import BAD, GOOD, exit_code_of
 from jaxmodels.errors import InputError
 from jaxmodels.launch.health import health
 from jaxmodels.launch.job import Job, require_name
-from jaxmodels.launch.jobset import jobset
+from jaxmodels.launch.jobset import manifests
+from jaxmodels.launch.rights import submitter_rights
 from jaxmodels.launch.skypilot import skypilot_task
 from jaxmodels.launch.slurm import sbatch_script
 
 _OPTIONS = {
     "slurm": ("time", "partition", "account"),
-    "jobset": ("image", "claim", "tpu", "tpu_topology", "restarts"),
+    "jobset": ("image", "claim", "tpu", "tpu_topology", "restarts", "service_account"),
     "skypilot": ("accelerator", "bucket"),
 }
 _HELP = {
@@ -36,6 +38,7 @@ _HELP = {
     "tpu": "kind of GKE, as tpu-v5-lite-podslice; without it chips are GPUs",
     "tpu_topology": "of GKE, as 4x4",
     "restarts": "most restarts",
+    "service_account": "of the pods, which has to be there; without it one without rights is made",
     "accelerator": "name, as H100",
     "bucket": "name of the bucket that is mounted at --folder",
 }
@@ -53,6 +56,10 @@ def _launch(words: list[str]) -> int:
         is_well, line = health(Path(given.run), given.within)
         print(line)
         return GOOD if is_well else BAD
+    if given.engine == "rights":
+        kind, name = ("Group", given.group) if given.user is None else ("User", given.user)
+        _print_documents(submitter_rights(kind, name))
+        return GOOD
     require_name(given.name)
     options = {name: getattr(given, name) for name in _OPTIONS[given.engine]}
     job = Job(
@@ -71,11 +78,14 @@ def _launch(words: list[str]) -> int:
     if given.engine == "slurm":
         print(sbatch_script(job), end="")
     else:
-        import yaml
-
-        made = jobset(job) if given.engine == "jobset" else skypilot_task(job)
-        print(yaml.dump(made, Dumper=_dumper(), sort_keys=False, width=1000), end="")
+        _print_documents(manifests(job) if given.engine == "jobset" else [skypilot_task(job)])
     return GOOD
+
+
+def _print_documents(documents: list[dict[str, Any]]) -> None:
+    import yaml
+
+    print(yaml.dump_all(documents, Dumper=_dumper(), sort_keys=False, width=1000), end="")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -100,6 +110,9 @@ def _parser() -> argparse.ArgumentParser:
             own.add_argument(f"--{name.replace('_', '-')}", help=_HELP[name])
         own.add_argument("experiment", help="NAME of experiments/NAME.py")
         own.add_argument("flags", nargs=argparse.REMAINDER, help="those of the experiment")
+    whose = engines.add_parser("rights").add_mutually_exclusive_group(required=True)
+    whose.add_argument("--user", help="who submits runs, as the cluster calls them")
+    whose.add_argument("--group", help="whose members do")
     own = engines.add_parser("health")
     own.add_argument("run", help="the run folder")
     own.add_argument("--within", type=float, default=3600, help="seconds")

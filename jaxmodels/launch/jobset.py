@@ -4,16 +4,28 @@ from typing import Any
 
 from jaxmodels.errors import InputError
 from jaxmodels.launch.job import BAD_INPUT, PORT, Job
+from jaxmodels.launch.rights import ACCOUNT, service_account
 
 _GROUP = "hosts"
 _SILENCE = 3600  # seconds without a new line after which a run counts as stuck
 
 
+def manifests(job: Job) -> list[dict[str, Any]]:
+    """Makes all that a run needs: its account, where the user names none, and the JobSet.
+
+    Raises:
+      InputError: as `jobset`.
+    """
+    own = [] if "service_account" in job.engine else [service_account()]
+    return [*own, jobset(job)]
+
+
 def jobset(job: Job) -> dict[str, Any]:
     """Makes the manifest: an indexed Job with a pod per machine.
 
-    The headless service that JobSet makes gives pods names, by which they find the first one, so
-    that no pod needs rights in the cluster. A pod that ends with an error, preempted or stopped,
+    JobSet itself makes the headless service of the network's subdomain, and takes it away with the
+    run. It gives pods names, by which they find the first one, so that no pod needs rights in the
+    cluster. A pod that ends with an error, preempted or stopped,
     makes all start again; bad input ends the JobSet.
 
     Raises:
@@ -98,6 +110,8 @@ def _pod(job: Job) -> dict[str, Any]:
         },
     }  # fmt: skip
     pod: dict[str, Any] = {
+        "serviceAccountName": job.engine.get("service_account", ACCOUNT),
+        "automountServiceAccountToken": False,
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": 120,
         "containers": [container],

@@ -11,7 +11,7 @@ from jaxmodels.models import cnn_names, efficientnet_names, resnet_names, vit_na
 from jaxmodels.models.cnn import CNNConfig
 from jaxmodels.models.efficientnet import EfficientNetConfig
 from jaxmodels.models.mlp import MLPConfig
-from jaxmodels.models.options import chosen_options, with_options
+from jaxmodels.models.options import chosen_options, validate_options, with_options
 from jaxmodels.models.published import names_of_chosen, table_of
 from jaxmodels.models.resnet import ResNetConfig
 from jaxmodels.models.vit import ViTConfig
@@ -34,7 +34,7 @@ class ClassifierModels:
 
     def validate(self) -> None:
         """Raises InputError for an unknown model, or options that it cannot have."""
-        chosen_options(self).validate()
+        validate_options(self)
 
     def create(self, classes: int, dtype: DTypeLike = jnp.float32) -> nn.Module:
         """Creates the chosen classifier.

@@ -6,6 +6,7 @@ from flax import linen as nn
 from jaxtyping import Array, DTypeLike, Float, Int, Key
 
 from jaxmodels.models.layers import Dense
+from jaxmodels.ops.needed_share import marked, needed_pairs
 
 
 class CodePrior(nn.Module):
@@ -41,7 +42,8 @@ class CodePrior(nn.Module):
                 part.reshape(split)
                 for part in jnp.split(Dense(3 * self.width, dtype=self.dtype)(y), 3, axis=-1)
             )
-            y = jax.nn.dot_product_attention(query, key, value, mask=mask[None, None])
+            with marked(needed_pairs(self.positions) / self.positions**2):
+                y = jax.nn.dot_product_attention(query, key, value, mask=mask[None, None])
             x = x + Dense(self.width, dtype=self.dtype)(y.reshape(x.shape))
             y = nn.gelu(Dense(4 * self.width, dtype=self.dtype)(nn.LayerNorm(dtype=self.dtype)(x)))
             x = x + Dense(self.width, dtype=self.dtype)(y)

@@ -14,7 +14,7 @@ from jaxmodels.models.detr import DETRConfig
 from jaxmodels.models.dn_detr import DNDETRConfig
 from jaxmodels.models.efficientnet import EfficientNetConfig
 from jaxmodels.models.fcos import LITES, RESNETS, FCOSConfig
-from jaxmodels.models.options import chosen_options
+from jaxmodels.models.options import chosen_options, validate_options
 from jaxmodels.models.resnet import VARIANTS, ResNetConfig
 from jaxmodels.pretrained import Published, Weights
 from jaxmodels.pretrained.images import Expected, expected_images
@@ -36,7 +36,7 @@ class DetectionModels:
 
     def validate(self) -> None:
         """Raises InputError for an unknown model, or options that it cannot have."""
-        chosen_options(self).validate()
+        validate_options(self)
 
     def create(self, classes: int, dtype: DTypeLike = jnp.float32) -> nn.Module:
         """Creates the chosen detector.

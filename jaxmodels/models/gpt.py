@@ -83,7 +83,8 @@ class GPTConfig:
     """The projections back into the stream start as zeros, so that each block starts as the
     identity (Zhang et al. 2019, Fixup; Yang et al. 2022, muP; modded-nanogpt)."""
     tied: bool = False
-    """The head is the transposed table of embeddings (Press & Wolf 2017)."""
+    """The head is the transposed table of embeddings (Press & Wolf 2017), which then starts with
+    GPT-2's deviation of 0.02."""
 
     def validate(self) -> None:
         """Raises InputError for an unknown name or sizes that do not go together."""
@@ -183,8 +184,10 @@ class GPT(CausalModel):
     zero_init: bool = True
 
     def setup(self):
+        # A tied table is the head too: with nanochat's 0.8 its first logits would be at their cap.
+        deviation = 0.02 if self.tied else 0.8
         self.token_embedding = self.embedding(
-            "token_embedding", nn.initializers.normal(0.8), self.vocabulary
+            "token_embedding", nn.initializers.normal(deviation), self.vocabulary
         )
         self.value_tables = {
             index: self.param(f"value_embedding_{index}", self._value_table)["embedding"]

@@ -14,7 +14,7 @@ from jaxmodels.models.gpt2 import GPT2Config
 from jaxmodels.models.layers.attention import KINDS
 from jaxmodels.models.layers.stack import SCANS
 from jaxmodels.models.llama import LlamaConfig
-from jaxmodels.models.options import chosen_options, with_options
+from jaxmodels.models.options import chosen_options, validate_options, with_options
 from jaxmodels.models.published import names_of_chosen, table_of
 from jaxmodels.pretrained import Published, Weights
 from jaxmodels.roles import Role
@@ -41,7 +41,7 @@ class LanguageModels:
         """Raises InputError for an unknown model, or options that it cannot have."""
         require_known("scan_layers", self.scan_layers, SCANS)
         require_known("attention", self.attention, ("auto", *KINDS))
-        chosen_options(self).validate()
+        validate_options(self)
 
     def of_width(self, width: int) -> "LanguageModels":
         """Replaces the width of the chosen model, with heads of the same size.

@@ -22,6 +22,17 @@ def chosen_options(models: Any) -> Any:
     return sections[models.model]
 
 
+def validate_options(models: Any) -> None:
+    """Validates the Config of the chosen architecture, where it has a method `validate`.
+
+    Raises:
+      InputError: an unknown model, or options that it cannot have.
+    """
+    options = chosen_options(models)
+    if hasattr(options, "validate"):
+        options.validate()
+
+
 def with_options(models: Any, **options: Any) -> Any:
     """Replaces options of the chosen architecture.
 

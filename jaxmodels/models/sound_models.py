@@ -8,7 +8,7 @@ from jaxtyping import DTypeLike
 
 from jaxmodels.models.bcresnet import BCResNetConfig
 from jaxmodels.models.kwt import KWTConfig
-from jaxmodels.models.options import chosen_options
+from jaxmodels.models.options import chosen_options, validate_options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class SoundModels:
 
     def validate(self) -> None:
         """Raises InputError for an unknown model, or options that it cannot have."""
-        chosen_options(self).validate()
+        validate_options(self)
 
     def create(self, classes: int, dtype: DTypeLike = jnp.float32) -> nn.Module:
         """Creates the chosen classifier.

@@ -7,7 +7,7 @@ from flax import linen as nn
 from jaxtyping import DTypeLike
 
 from jaxmodels.models.conformer import ConformerConfig
-from jaxmodels.models.options import chosen_options
+from jaxmodels.models.options import chosen_options, validate_options
 from jaxmodels.models.speech_lstm import SpeechLSTMConfig
 from jaxmodels.models.whisper import WhisperConfig
 
@@ -26,7 +26,7 @@ class SpeechModels:
 
     def validate(self) -> None:
         """Raises InputError for an unknown model, or options that it cannot have."""
-        chosen_options(self).validate()
+        validate_options(self)
 
     @property
     def writes(self) -> bool:

@@ -17,7 +17,7 @@ from jaxmodels.models.layers.attention import KINDS
 from jaxmodels.models.layers.stack import SCANS
 from jaxmodels.models.llama import LlamaConfig
 from jaxmodels.models.marian import MarianConfig
-from jaxmodels.models.options import chosen_options
+from jaxmodels.models.options import validate_options
 from jaxmodels.models.pointer_generator import pointer_generator
 from jaxmodels.models.published import names_of_chosen, table_of
 from jaxmodels.models.t5 import T5Config
@@ -51,7 +51,7 @@ class Summarizers:
         """Raises InputError for an unknown model, or options that it cannot have."""
         require_known("scan_layers", self.scan_layers, SCANS)
         require_known("attention", self.attention, ("auto", *KINDS))
-        chosen_options(self).validate()
+        validate_options(self)
 
     @property
     def rows(self) -> str:

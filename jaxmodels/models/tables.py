@@ -7,7 +7,7 @@ from flax import linen as nn
 from jaxtyping import DTypeLike
 
 from jaxmodels.models.mlp import MLPConfig
-from jaxmodels.models.options import chosen_options
+from jaxmodels.models.options import chosen_options, validate_options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class TableModels:
 
     def validate(self) -> None:
         """Raises InputError for an unknown model, or options that it cannot have."""
-        chosen_options(self).validate()
+        validate_options(self)
 
     def create(self, outputs: int, dtype: DTypeLike = jnp.float32) -> nn.Module:
         """Creates the chosen model.

@@ -11,7 +11,7 @@ from jaxmodels.errors import InputError, require_known
 from jaxmodels.models.bert import BertClassifier, BertConfig
 from jaxmodels.models.bilstm import EACH, BiLSTM, BiLSTMConfig
 from jaxmodels.models.layers.stack import SCANS
-from jaxmodels.models.options import chosen_options
+from jaxmodels.models.options import chosen_options, validate_options
 from jaxmodels.models.text_inputs import TextInput
 from jaxmodels.roles import Role
 
@@ -33,8 +33,8 @@ class TaggerModels:
     def validate(self) -> None:
         """Raises InputError for an unknown model, or options that it cannot have."""
         require_known("scan_layers", self.scan_layers, SCANS)
+        validate_options(self)
         options = chosen_options(self)
-        options.validate()
         if options.pool != type(options)().pool:
             raise InputError(f"pool = {options.pool}; each word has its tag: leave it out")
 

@@ -12,7 +12,7 @@ from jaxmodels.models.bag import BagConfig, Ratios
 from jaxmodels.models.bert import BertConfig
 from jaxmodels.models.bilstm import BiLSTMConfig
 from jaxmodels.models.layers.stack import SCANS
-from jaxmodels.models.options import chosen_options
+from jaxmodels.models.options import chosen_options, validate_options
 from jaxmodels.models.word_average import WordAverageConfig
 from jaxmodels.models.word_cnn import WordCNNConfig
 from jaxmodels.roles import Role
@@ -39,7 +39,7 @@ class TextModels:
     def validate(self) -> None:
         """Raises InputError for an unknown model, or options that it cannot have."""
         require_known("scan_layers", self.scan_layers, SCANS)
-        chosen_options(self).validate()
+        validate_options(self)
 
     @property
     def tokens(self) -> str:

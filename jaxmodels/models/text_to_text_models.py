@@ -12,7 +12,7 @@ from jaxmodels.models import marian_names, t5_names
 from jaxmodels.models.encoder_decoder import EncoderDecoderConfig
 from jaxmodels.models.layers.stack import SCANS
 from jaxmodels.models.marian import MarianConfig
-from jaxmodels.models.options import chosen_options
+from jaxmodels.models.options import chosen_options, validate_options
 from jaxmodels.models.published import names_of_chosen, table_of
 from jaxmodels.models.t5 import T5Config
 from jaxmodels.pretrained import Published, Weights
@@ -36,7 +36,7 @@ class TextToTextModels:
     def validate(self) -> None:
         """Raises InputError for an unknown model, or options that it cannot have."""
         require_known("scan_layers", self.scan_layers, SCANS)
-        chosen_options(self).validate()
+        validate_options(self)
 
     def create(
         self, vocabulary: int, lengths: tuple[int, int], dtype: DTypeLike = jnp.float32

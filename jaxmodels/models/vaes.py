@@ -9,7 +9,7 @@ from jaxtyping import DTypeLike
 
 from jaxmodels.models.gan_layers import Shape
 from jaxmodels.models.ladder import LadderVAEConfig
-from jaxmodels.models.options import chosen_options, with_options
+from jaxmodels.models.options import chosen_options, validate_options, with_options
 from jaxmodels.models.vae import ConvVAEConfig, MLPVAEConfig
 from jaxmodels.models.vqvae import VQVAEConfig
 
@@ -27,7 +27,7 @@ class VAEModels:
 
     def validate(self) -> None:
         """Raises InputError for an unknown model, or options that it cannot have."""
-        chosen_options(self).validate()
+        validate_options(self)
 
     def create(
         self, shape: Shape, parameters: int, classes: int = 0, dtype: DTypeLike = jnp.float32

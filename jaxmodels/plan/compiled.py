@@ -50,10 +50,10 @@ class Compiled:
     aliased_bytes: int
     temporary_bytes: int
     peak_bytes: int
-    accessed_bytes: float  # of the memory; a loop counts once
-    operations: int  # total, of one step
+    operations: int  # total, of one step as it is computed
+    needed: int  # of them (see `Operations`)
+    tokens: int  # of text in a batch; 0: it has none
     collectives: list[Collective]
-    text: str
 
 
 def compile_step(
@@ -87,8 +87,6 @@ def compile_step(
         batch_size = run.batch_size * config.batches_per_step
         operations = program.operations()
     memory: Any = compiled.memory_analysis()
-    cost: Any = compiled.cost_analysis() or {}
-    text = compiled.as_text() or ""
     fixed = memory.argument_size_in_bytes + memory.output_size_in_bytes
     fixed -= memory.alias_size_in_bytes
     return Compiled(
@@ -102,10 +100,10 @@ def compile_step(
         aliased_bytes=memory.alias_size_in_bytes,
         temporary_bytes=memory.temp_size_in_bytes,
         peak_bytes=fixed + memory.temp_size_in_bytes,
-        accessed_bytes=float(cost.get("bytes accessed", 0.0)),
-        operations=operations,
-        collectives=collectives_of(text, mesh),
-        text=text,
+        operations=operations.computed,
+        needed=round(operations.needed),
+        tokens=experiment.tokens * batch_size,
+        collectives=collectives_of(compiled.as_text() or "", mesh),
     )
 
 

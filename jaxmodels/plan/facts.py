@@ -6,8 +6,10 @@ from typing import NamedTuple
 from jaxmodels.plan.compiled import Compiled
 from jaxmodels.plan.roofline import Roofline, roofline_of
 from jaxmodels.plan.topology import Topology
+from jaxmodels.run_record import MFU_COUNTS
 from jaxmodels.train.config import Config
 
+_DAY = 86400  # seconds
 _FREE = 0.92  # the share of a chip's memory that programs get; the rest is the runtime's
 
 
@@ -99,16 +101,44 @@ def comparisons(roofline: Roofline) -> list[str]:
 def outcomes(plan: Plan, roofline: Roofline) -> list[str]:
     """Says how fast a step is, and how long the run takes."""
     low, high = roofline.mfu
-    steps, batch = plan.config.run.steps, plan.compiled.batch_size
-    total = steps * roofline.slowest
     return [
         f"step {duration(roofline.fastest)} (all overlaps) to {duration(roofline.slowest)} (links"
-        f" do not); {low:.0%} to {high:.0%} of the chip's peak at most (MFU, where nothing is"
-        " computed again)",
-        f"examples a second {batch / roofline.slowest:,.0f} to {batch / roofline.fastest:,.0f}",
-        f"{steps:,} steps: {duration(total)} at most,"
-        f" {total / 3600 * plan.topology.count:,.1f} device-hours, without evaluations",
+        " do not)",
+        f"MFU {low:.1%} to {high:.1%} of the chip's peak ({MFU_COUNTS})",
+        *(f"{name} {slow} to {fast}" for name, slow, fast in rates(plan, roofline)),
+        f"{plan.config.run.steps:,} steps: {', '.join(course(plan, roofline))} at most, without"
+        " evaluations",
     ]
+
+
+def work(plan: Plan) -> str:
+    """Says how many operations a step has, and how many of them count in the MFU."""
+    computed, needed = plan.compiled.operations, plan.compiled.needed
+    each = computed / plan.topology.count
+    return f"{computed:.4g} FLOP in all, {each:.4g} on a device; {needed:.4g} needed ({MFU_COUNTS})"
+
+
+def rates(plan: Plan, roofline: Roofline) -> list[tuple[str, str, str]]:
+    """Lists what is trained on a second: its name, how many at least, and at most."""
+    amounts = {"examples": plan.compiled.batch_size, "tokens": plan.compiled.tokens}
+    return [
+        (f"{name} a second", _count(amount / roofline.slowest), _count(amount / roofline.fastest))
+        for name, amount in amounts.items()
+        if amount
+    ]
+
+
+def course(plan: Plan, roofline: Roofline) -> tuple[str, str]:
+    """Says how long all steps take at most, in days too, and in device-hours."""
+    total = plan.config.run.steps * roofline.slowest
+    days = "" if total >= _DAY else f" ({_count(total / _DAY)} days)"
+    hours = total / 3600 * plan.topology.count
+    return duration(total) + days, f"{_count(hours)} device-hours"
+
+
+def _count(amount: float) -> str:
+    """Writes a number that may be small or large, with three digits at least."""
+    return f"{amount:,.0f}" if amount >= 100 else f"{amount:.3g}"
 
 
 def readable(size: float) -> str:
@@ -122,8 +152,8 @@ def readable(size: float) -> str:
 
 def duration(seconds: float) -> str:
     """Writes seconds in the unit that fits."""
-    if seconds >= 86400:
-        return f"{seconds / 86400:.2f} days"
+    if seconds >= _DAY:
+        return f"{seconds / _DAY:.2f} days"
     if seconds >= 3600:
         return f"{seconds / 3600:.2f} h"
     if seconds >= 1:

@@ -1,14 +1,33 @@
 """A plan as a page that opens offline, with the facts of its text."""
 
 from jaxmodels.plan.collectives import Collective
-from jaxmodels.plan.facts import Plan, bound_rows, comparisons, memory_rows, outcomes, readable
+from jaxmodels.plan.facts import (
+    Plan,
+    bound_rows,
+    comparisons,
+    course,
+    memory_rows,
+    outcomes,
+    rates,
+    readable,
+    work,
+)
 from jaxmodels.plan.facts import duration as written
 from jaxmodels.plan.roofline import Roofline, crosses_no_host
 from jaxmodels.report.html import Html, cell_of, document, element, table
 from jaxmodels.report.layout import Section, Tile, command, footer, heading, navigated, tiles
+from jaxmodels.run_record import MFU_COUNTS
 from jaxmodels.train.identity import command_of
 
-_LONG = {"devices", "examples a second", "the whole run"}  # tiles of more than a short number
+# Tiles of more than a short number.
+_LONG = {
+    "devices",
+    "FLOP of a step",
+    "MFU",
+    "examples a second",
+    "tokens a second",
+    "the whole run",
+}
 
 
 def plan_page(plan: Plan) -> str:
@@ -38,23 +57,20 @@ _COUNTED = (
 
 def _tiles(plan: Plan, roofline: Roofline | None) -> Html:
     compiled = plan.compiled
-    each = compiled.operations / plan.topology.count
     made: list[Tile] = [
         ("parameters", f"{compiled.parameters:,}", f"batches of {compiled.batch_size:,}"),
         ("peak of a device", readable(compiled.peak_bytes), _of_memory(plan)),
-        ("FLOP of a step", f"{compiled.operations:.4g}", f"{each:.4g} on a device"),
+        ("FLOP of a step", f"{compiled.operations:.4g}", work(plan)),
     ]
     if roofline:
         slow, fast = roofline.slowest, roofline.fastest
-        total = plan.config.run.steps * slow
-        hours = total / 3600 * plan.topology.count
-        rates = [f"{compiled.batch_size / time:,.0f}" for time in (slow, fast)]
-        low, high = (f"{share:.0%}" for share in roofline.mfu)
+        low, high = (f"{share:.1%}" for share in roofline.mfu)
+        whole, hours = course(plan, roofline)
         made += [
             ("time of a step", written(slow), f"at most; {written(fast)} if links overlap"),
-            ("MFU", f"{low} to {high}", "of the chip's peak, where nothing is computed again"),
-            ("examples a second", rates[0], f"to {rates[1]}"),
-            ("the whole run", written(total), f"at most; {hours:,.1f} device-hours"),
+            ("MFU", f"{low} to {high}", f"of the chip's peak; {MFU_COUNTS}"),
+            *((name, low, f"to {high}") for name, low, high in rates(plan, roofline)),
+            ("the whole run", whole, f"at most; {hours}, without evaluations"),
         ]
     kind = f"{plan.topology.count} × {plan.topology.kind}"
     made.append(("devices", kind, f"{plan.note}, in {compiled.seconds:.1f} s"))

@@ -31,7 +31,7 @@ class Roofline(NamedTuple):
     bounds: list[Bound]
     fastest: float
     slowest: float
-    mfu: tuple[float, float]  # at slowest, at fastest
+    mfu: tuple[float, float]  # at slowest, at fastest, of the operations that are needed
 
 
 def roofline_of(compiled: Compiled, chip: Chip) -> Roofline:
@@ -48,7 +48,7 @@ def roofline_of(compiled: Compiled, chip: Chip) -> Roofline:
     sent = sum(bound.seconds for bound in bounds[2:])
     fastest = max(bounds[0].seconds, bounds[1].seconds, sent)
     slowest = max(bounds[0].seconds, bounds[1].seconds) + sent
-    ideal = own / chip.flops
+    ideal = compiled.needed / math.prod(compiled.mesh.values()) / chip.flops
     return Roofline(bounds, fastest, slowest, (ideal / slowest, ideal / fastest))
 
 

@@ -1,6 +1,14 @@
 """A plan as text: every number with what it is compared with."""
 
-from jaxmodels.plan.facts import Plan, bound_rows, comparisons, memory_rows, outcomes, readable
+from jaxmodels.plan.facts import (
+    Plan,
+    bound_rows,
+    comparisons,
+    memory_rows,
+    outcomes,
+    readable,
+    work,
+)
 
 
 def text_of(plan: Plan) -> str:
@@ -15,8 +23,7 @@ def text_of(plan: Plan) -> str:
         "memory of a device",
         *(f"  {name:<10} {size}" for name, size in memory_rows(plan)),
         "",
-        f"work of a step: {compiled.operations:.4g} FLOP in all,"
-        f" {compiled.operations / topology.count:.4g} on a device",
+        f"work of a step: {work(plan)}",
         "",
         "collectives of a step (a loop whose length the compiler does not say counts once)",
     ]

@@ -22,7 +22,16 @@ from jaxmodels.report.layout import Section, footer, heading, navigated
 from jaxmodels.report.run import BEST, Run
 from jaxmodels.report.samples import samples_of
 from jaxmodels.report.summary import summary_of
+from jaxmodels.run_record import MFU_COUNTS
 
+# What is drawn of speed.jsonl, with its title.
+_RATES = {
+    "steps_per_second": "steps per second",
+    "examples_per_second": "examples per second",
+    "tokens_per_second": "tokens per second",
+    "mfu": "MFU",
+}
+_MFU_NOTE = f"MFU is a share of the chip's peak in dense bfloat16, and counts {MFU_COUNTS}."
 _MOST_LISTED = 8  # parts of a fact of the data that are shown without being asked for
 
 
@@ -67,11 +76,11 @@ def _script_of(run: Run) -> str | None:
 def _speed_charts(run: Run) -> list[dict]:
     """Makes the charts of the rates; of steps that were run twice, the later ones count."""
     charts = []
-    for name in ("steps_per_second", "examples_per_second"):
+    for name, title in _RATES.items():
         points = {line["step"]: line[name] for line in run.speed if line.get(name) is not None}
         if len(points) > 1:
             line = series("training", "train", sorted(points.items()))
-            charts.append(chart(name.replace("_", " "), [line]) | {"log": False})
+            charts.append(chart(title, [line]) | {"log": False})
     return charts
 
 
@@ -82,6 +91,8 @@ def _speed(run: Run, charts: list[dict]) -> Section | None:
     if not content and goodput is None:
         return None
     note = "Training alone: compiling, evaluating and saving are left out." if charts else None
+    if any(chart["title"] == _RATES["mfu"] for chart in charts):
+        note = f"{note} {_MFU_NOTE}"
     return Section("speed", "Speed", [*content, *([goodput] if goodput else [])], note)
 
 

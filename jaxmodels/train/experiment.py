@@ -152,3 +152,6 @@ class Experiment(NamedTuple):
     # How the model lies on a mesh with axes besides data; parameters without a rule are divided
     # by their size.
     sharding: Sharding = BY_SIZE
+    # The places for tokens of text in an example of training, for rates of tokens; 0: it is no
+    # text.
+    tokens: int = 0

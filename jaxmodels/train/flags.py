@@ -177,7 +177,7 @@ def _parse(
     import tyro
 
     printed = io.StringIO()
-    description = (config_class.__doc__ or "").strip()
+    description = _description(config_class)
     if presets:
         description += f"\n\nPresets: {', '.join(presets)}"
     try:
@@ -189,6 +189,13 @@ def _parse(
         if not ended.code:
             raise
         raise InputError(_one_line(printed.getvalue(), default)) from None
+
+
+def _description(config_class: type) -> str:
+    """Returns the docstring of a dataclass, or of its nearest base that has one. Python puts a
+    signature in the place of one that is not written."""
+    written = (c.__doc__ for c in config_class.__mro__ if c.__doc__)
+    return next(text.strip() for text in written if not re.match(r"\w+\(", text))
 
 
 def _one_line(text: str, default: Config) -> str:

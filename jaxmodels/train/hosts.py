@@ -54,7 +54,11 @@ def connect(
         return _require_count(processes)
     if coordinator is not None:
         _require_whole(coordinator, processes, process_id)
-        _initialize(coordinator_address=coordinator, num_processes=processes, process_id=process_id)
+        how: dict[str, Any] = {"num_processes": processes, "process_id": process_id}
+        if "KUBERNETES_SERVICE_HOST" in os.environ and not any(map(os.environ.get, _COUNTS)):
+            # Otherwise jax asks the cluster for what is given, and a pod may ask it nothing.
+            how["cluster_detection_method"] = "deactivate"
+        _initialize(coordinator_address=coordinator, **how)
     elif process_id is not None:
         raise InputError(f"process_id = {process_id}; expected --coordinator HOST:PORT with it")
     elif _is_launched(os.environ):

@@ -13,6 +13,7 @@ from jaxtyping import Array
 
 from jaxmodels.errors import RunError
 from jaxmodels.protocol import Metrics, State
+from jaxmodels.run_record import MFU_COUNTS
 from jaxmodels.train.config import Config
 from jaxmodels.train.digest import written
 from jaxmodels.train.experiment import Experiment
@@ -131,10 +132,13 @@ class Log:
             # A window in which every step was skipped has no mean.
             if not math.isfinite(value) and left_out < steps:
                 raise Diverged(f"train {name} is", step)
+        tokens = self._experiment.tokens
+        examples = rate * self._config.run.batch_size * self._config.batches_per_step
         self._folder.append_speed(
             step=step,
             steps_per_second=rate,
-            examples_per_second=rate * self._config.run.batch_size * self._config.batches_per_step,
+            examples_per_second=examples,
+            **({"tokens_per_second": examples * tokens} if tokens else {}),
             seconds=self._seconds,
             waiting=min(waiting, 1.0),
             state=written(digest),
@@ -143,8 +147,8 @@ class Log:
         )
         self._progress.show(scores, rate)
 
-    def _utilization(self, rate: float) -> dict[str, float]:
-        return {} if self.share is None else {"utilization": self.share * rate}
+    def _utilization(self, rate: float) -> dict[str, float | str]:
+        return {} if self.share is None else {"mfu": self.share * rate, "mfu_counts": MFU_COUNTS}
 
 
 def not_finite(what: str, step: int, advice: str = ADVICE) -> str:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -39,7 +40,7 @@ from jaxmodels.train.layout import (
     shardings_of,
     shown,
 )
-from jaxmodels.train.operations import count_operations
+from jaxmodels.train.operations import Operations, count_operations
 from jaxmodels.train.sharding import StateLayout
 from jaxmodels.train.start import started
 
@@ -144,10 +145,10 @@ class TrainProgram:
         self.layout = StateLayout(mesh, sharding, shard)
         self._places = self.layout.shardings(state)
         like = jax.tree.map(abstract, state, self._places)
-        batch = abstract(spec, self.shardings.whole)
+        self._batch = abstract(spec, self.shardings.whole)
         self._remat = remat
         with self._traced():
-            _, sums = jax.eval_shape(self._step, like, batch, self.keys.step)
+            _, sums = jax.eval_shape(self._step, like, self._batch, self.keys.step)
         self.like = {"state": like, "window": abstract(sums, self.shardings.whole)}
         self._arrays = self._placed(dict(source.arrays))
         self._objective = objective
@@ -226,13 +227,15 @@ class TrainProgram:
                 out_shardings=(self._places, whole, whole),
             )
         like = self.like
+        # Of each host one example tells the shapes; a whole batch may take seconds to decode.
+        few = replace(self._order, batch_size=self._order.part[1])
         sent = {
             name: jax.ShapeDtypeStruct(
                 (self.length, *self._batch_axes(self._order.batch_size), *part.shape[2:]),
                 part.dtype,
                 sharding=steps,
             )
-            for name, part in next(self._source.send(self._order, [(0, 1)], 1)).items()
+            for name, part in next(self._source.send(few, [(0, 1)], 1)).items()
         }
         lowered = program.lower(
             like["state"], like["window"], self._arrays, self.keys.step, sent, 0, 0
@@ -240,13 +243,19 @@ class TrainProgram:
         options: Any = self._options()
         return lowered.compile(compiler_options=options)
 
-    def operations(self) -> int:
-        """Counts the floating-point operations of one step over all devices, including those that
-        the gradient computes again, without those of fused kernels."""
-        spec = self._source.spec(self._order.batch_size)
+    def operations(self) -> Operations:
+        """Counts the floating-point operations of one step over all devices. What the gradient
+        computes again is not needed."""
+        arguments = self.like["state"], self._batch, self.keys.step
         with self._traced():
-            jaxpr = jax.make_jaxpr(self._step)(self.like["state"], spec, self.keys.step)
-        return count_operations(jaxpr.jaxpr)
+            counted = count_operations(jax.make_jaxpr(self._step)(*arguments).jaxpr)
+        if self._remat == "none":
+            return counted
+        step = self._objective.step
+        with self.layout.traced(), use_remat("none"):
+            # A function of its own, so that the trace that computes again is not found.
+            once = jax.make_jaxpr(lambda *arguments: step(*arguments))(*arguments)
+        return counted._replace(needed=count_operations(once.jaxpr).needed)
 
     def _options(self) -> dict[str, str]:
         return cpu_compiler_options()

@@ -279,12 +279,12 @@ class Trainer:
         return scores, findings
 
     def share_of_peak(self) -> float | None:
-        """Returns the share of the peak of the devices, in dense bfloat16, that one step a second
-        takes (see `TrainProgram.operations`); None of devices that are not known."""
+        """Returns the share of the peak of the devices, in dense bfloat16, that what a step needs
+        takes at one step a second; None of devices that are not known."""
         chip = chip_of(jax.devices()[0].device_kind)
         if chip is None:
             return None
-        return self.program.operations() / (chip.flops * self.program.mesh_size)
+        return self.program.operations().needed / (chip.flops * self.program.mesh_size)
 
     def sample(self, state: State, key, conditions):
         """Draws samples of the objective.

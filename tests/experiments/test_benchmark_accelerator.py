@@ -43,16 +43,11 @@ def _run(folder, *parts, minutes=8.0):
 
 @pytest.mark.slow
 def test_the_cheap_parts_run_in_miniature(one_device, tmp_path, capsys):
-    assert _run(tmp_path, "smoke", "classifier", "fashion") == 0
-    smoke, classifier = (read_json(tmp_path / f"{part}.json") for part in ("smoke", "classifier"))
-    assert smoke["status"] == classifier["status"] == "done"
-    assert smoke["device"]["platform"] == "cpu" and smoke["device"]["made_with"]["packages"]["jax"]
-    assert {row["experiment"]: row["exit_code"] for row in smoke["rows"]} == {
-        "classifier": 0,
-        "gan": 0,
-        "vae": 0,
-    }
-    assert all(row["last_line"].startswith("step=6 ") for row in smoke["rows"])
+    assert _run(tmp_path, "classifier", "fashion") == 0
+    classifier = read_json(tmp_path / "classifier.json")
+    assert classifier["status"] == "done"
+    device = classifier["device"]
+    assert device["platform"] == "cpu" and device["made_with"]["packages"]["jax"]
     ours, *others = classifier["rows"]
     assert ours["by"] == "jaxmodels" and ours["steps_per_second"] > 0 and ours["times_ours"] == 1
     assert ours["GFLOP"] == pytest.approx(_flops("tiny") / 1e9, rel=0.25)
@@ -75,9 +70,12 @@ def _flops(name):
 @pytest.mark.campaign
 @pytest.mark.slow
 def test_the_other_parts_run_in_miniature(one_device, tmp_path):
-    parts = ["resume", "dcgan", "convolution"]
+    parts = ["smoke", "resume", "dcgan", "convolution"]
     assert _run(tmp_path, *parts, minutes=20) == 0
     rows = {part: read_json(tmp_path / f"{part}.json")["rows"] for part in parts}
+    codes = {row["experiment"]: row["exit_code"] for row in rows["smoke"]}
+    assert codes == {"classifier": 0, "gan": 0, "vae": 0}
+    assert all(row["last_line"].startswith("step=6 ") for row in rows["smoke"])
     assert [row["checkpoints"] for row in rows["resume"]] == ["equal"]
     assert [row["compiled_anew"] for row in rows["resume"]] == ["equal"]
     assert 100 <= rows["resume"][0]["killed_after_step"] < 1600

@@ -16,10 +16,11 @@ from PIL import Image
 from experiments.classifier import PRESETS, ClassifierConfig, build
 from jaxmodels.errors import InputError
 from jaxmodels.train import configure, main, train
-from tests.marks import slow
+from tests.marks import campaign, slow
 from tests.tfds_folder import write_image_dataset
 
 SMALL = ["--model", "mlp", "--hidden", "16", "--steps", "2", "--log-every", "1"]
+SMALL += ["--mesh", "data=1"]
 
 
 def _run(*arguments):
@@ -111,6 +112,7 @@ def test_from_a_notebook(tmp_path):
 @pytest.mark.slow
 def test_best_checkpoint_can_be_evaluated(tmp_path):
     flags = ["--workdir", tmp_path, "--model", "mlp", "--steps", 60, "--eval-every", 10]
+    flags += ["--mesh", "data=1"]
     assert _run(*flags)[0] == 0
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     scores = [(line["accuracy"], -line["step"]) for line in lines if line["split"] == "validation"]
@@ -147,7 +149,7 @@ def test_a_users_own_data_set(tmp_path):
     write_image_dataset(tmp_path, "day_or_night", splits, labels, classes=2)
     code, out, _ = _run(
         "--data", "day_or_night", "--data-dir", tmp_path, "--workdir", tmp_path / "run",
-        "--model", "cnn", "--steps", 30, "--batch-size", 32,
+        "--model", "cnn", "--steps", 30, "--batch-size", 32, "--mesh", "data=1",
     )  # fmt: skip
     assert code == 0
     assert float(_summary(out)["test/accuracy"]) == 1
@@ -287,9 +289,10 @@ def test_another_run_is_refused_and_kept(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("parts", [2, 1])
+@pytest.mark.parametrize("parts", [campaign(2), 1])
 def test_a_diverging_run_fails_with_advice_and_debug_names_the_layer(tmp_path, parts):
     flags = ["--model", "mlp", "--optimizer", "sgd", "--learning-rate", 1e25, "--dropout", 0]
+    flags += ["--mesh", "data=1"]
     flags += ["--accumulate", parts]
     code, _, error = _run("--workdir", tmp_path / "run", *flags)
     assert code == 1
@@ -309,6 +312,7 @@ def test_a_bare_option_goes_to_the_model_that_is_named(tmp_path):
         ("full", ["--mlp.hidden", "16", "--mlp.batch-norm"]),
     ):
         command = ["--workdir", tmp_path / name, "--model", "mlp", *flags, "--steps", 1]
+        command += ["--mesh", "data=1"]
         assert _run(*command)[0] == 0
     records = [json.loads((tmp_path / n / "config.json").read_text()) for n in ("bare", "full")]
     assert records[0]["identity"] == records[1]["identity"]

@@ -13,7 +13,7 @@ import pytest
 from experiments import classifier, gan, table, vae
 from jaxmodels.train import load_run, main
 
-RUN = "--steps 2 --batch-size 8 --eval-every 100"
+RUN = "--steps 2 --batch-size 8 --eval-every 100 --mesh data=1"
 NOTHING = "import json, sys, numpy, jax, jax.export, jax.numpy as jnp\n"
 CALL = """
 facts = json.load(open(sys.argv[1] + "/program.json"))

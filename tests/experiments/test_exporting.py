@@ -14,6 +14,7 @@ from jaxmodels.train import load_run
 pytestmark = pytest.mark.slow
 
 SMALL = ["--steps", "1", "--batch-size", "8", "--eval-every", "1", "--log-every", "1"]
+SMALL += ["--mesh", "data=1"]
 
 
 def test_a_language_model_leaves_with_its_tokenizer(tmp_path, capsys):

@@ -1,6 +1,6 @@
 """Killed with SIGKILL inside chunks and inside saves, then rerun: the same bytes.
 
-Classifier and language model are killed, among other faults, by tests/faults.
+The gate kills classifiers and a language model, among other faults, by tests/faults.
 """
 
 import os
@@ -14,7 +14,6 @@ import jax
 import numpy as np
 import pytest
 
-from tests.marks import campaign
 from tests.tfds_folder import write_image_dataset
 
 COMMON = ["--log-every", "15", "--eval-every", "500", "--checkpoint-every", "40"]
@@ -74,8 +73,9 @@ def _write_pictures(root: Path) -> None:
     write_image_dataset(root, "pictures", images, labels, shape=(-1, 20, 3))
 
 
+@pytest.mark.campaign
 @pytest.mark.faults
-@pytest.mark.parametrize("case", [campaign("gan"), "streamed classifier"])
+@pytest.mark.parametrize("case", ["gan", "streamed classifier"])
 def test_killed_and_rerun_gives_the_same_bytes(case, judge, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     command = [sys.executable, "-m", f"experiments.{case.split()[-1]}", *COMMON]

@@ -13,6 +13,7 @@ from jaxmodels import verify
 from jaxmodels.data.text import text_from_strings
 from jaxmodels.train import configure, main, train
 from jaxmodels.train.modes import load_run
+from tests.experiments.rates import tokens_of_an_example
 
 SIZES = "--tokenizer bytes --depth 1 --width 16 --head-size 8 --context 16 --batch-size 8"
 SIZES += " --mesh data=1"
@@ -96,6 +97,7 @@ def test_scores_count_bytes_whatever_the_tokens(run, folder):
     bits = scores["test/loss"] / math.log(2) * protocol["tokens"] / size
     assert scores["test/bits_per_byte"] == pytest.approx(bits, rel=1e-4)
     assert scores["test/perplexity"] == pytest.approx(math.exp(scores["test/loss"]), rel=1e-3)
+    assert tokens_of_an_example(workdir) == 16
     lines = [line for line in _lines(workdir / "metrics.jsonl") if line["split"] == "train"]
     assert {"loss", "gradient_norm", "update_norm", "largest_logit", "norm/block_0"} < {*lines[0]}
 

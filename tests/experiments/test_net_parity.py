@@ -12,6 +12,7 @@ from jaxmodels.data.images import load_images
 from jaxmodels.order import sample_order
 from jaxmodels.train import configure, main
 from jaxmodels.train.program import keys_of
+from tests.marks import campaign
 
 torch = pytest.importorskip("torch")
 # Thousands of roundings add up: programs are compiled as users compile them.
@@ -51,7 +52,7 @@ def _torch_program(config, experiment) -> list[str]:
     return lines
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, campaign(1)])
 def test_printed_losses_equal_pytorch(tmp_path, seed):
     out = io.StringIO()
     with contextlib.redirect_stdout(out):

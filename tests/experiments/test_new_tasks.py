@@ -1,8 +1,9 @@
-"""Tasks that the house has never seen, as new files only: a table and several labels.
+"""What the house has never seen, as new files only: a table, several labels, a model.
 
 What they get for nothing: flags, resume to the bit, eight devices, the report, prediction."""
 
 import contextlib
+import inspect
 import io
 import json
 import os
@@ -12,10 +13,12 @@ import jax
 import numpy as np
 import pytest
 
+from jaxmodels.data.images import images_from_arrays
 from jaxmodels.errors import InputError
 from jaxmodels.report import write_comparison
-from jaxmodels.train import configure, main, train
-from tests.experiments import multilabel, tabular
+from jaxmodels.train import configure, load_run, main, train
+from tests.experiments import convnext, multilabel, tabular
+from tests.experiments.resuming import resumed_to_the_bit
 from tests.marks import slow
 
 
@@ -145,3 +148,33 @@ def test_labels_weigh_alike_in_parts_and_on_devices(tmp_path, flags):
     ]
     for a, b in zip(*(jax.tree.leaves(r.state["params"]) for r in results), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_a_users_convnext_has_at_most_40_lines_besides_what_it_says():
+    lines = inspect.getsource(convnext).splitlines()
+    assert len([line for line in lines if line.strip(' "') and '"""' not in line]) <= 40
+
+
+def test_a_config_says_what_its_base_says_until_it_says_more(capsys):
+    with pytest.raises(SystemExit):
+        main(convnext.ConvNeXtExperiment, convnext.build, {}, ["--help"])
+    text = capsys.readouterr().out
+    assert "Train, resume and evaluate an image classifier" in text
+    assert "--convnext.widths" in text and "RunConfig(" not in text
+
+
+@pytest.mark.slow
+def test_a_users_model_has_what_the_classifier_has(tmp_path):
+    generator = np.random.default_rng(0)
+    images = {
+        "image": generator.integers(0, 256, (24, 6, 6, 1), np.uint8),
+        "label": np.arange(24) % 3,
+    }
+    data = images_from_arrays({"train": images, "test": images})
+    flags = {"widths": (4, 8), "steps": 6, "batch_size": 8, "log_every": 1, "eval_every": 2}
+    config = configure(convnext.ConvNeXtExperiment(), **flags, steps_per_dispatch=2)
+    whole = resumed_to_the_bit(convnext.build, config, data, tmp_path)
+    assert whole.state["params"]["scale_1"].shape == (8,)
+    run = load_run(tmp_path / "whole", convnext.ConvNeXtExperiment, convnext.build)
+    (line,) = run.predict(images["image"][:1])
+    assert line["label"] in ("0", "1", "2")

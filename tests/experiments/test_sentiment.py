@@ -7,6 +7,7 @@ import pytest
 
 from experiments.sentiment import PRESETS, SentimentConfig, build
 from jaxmodels.train import configure, load_run, main, train
+from tests.experiments.rates import tokens_of_an_example
 from tests.experiments.resuming import resumed_to_the_bit, same_on_other_devices
 from tests.marks import slow
 
@@ -50,7 +51,9 @@ def summary(out):
 def test_a_file_of_sentences_to_a_file_of_labels(tmp_path, capsys):
     data, workdir = write(tmp_path / "reviews.tsv", sentences()), tmp_path / "run"
     assert run(data=data, workdir=workdir, **SMALL) == 0
-    found = summary(capsys.readouterr().out)
+    captured = capsys.readouterr()
+    assert f"; {tokens_of_an_example(workdir)} a row" in captured.err
+    found = summary(captured.out)
     names = [name for name in found if name.startswith("test/")]
     scores = ("loss", "accuracy", "top5", "precision", "recall", "f1", "ece")
     assert names == [f"test/{name}" for name in scores]

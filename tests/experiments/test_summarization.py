@@ -10,6 +10,7 @@ from experiments.summarization import PRESETS, SummarizationConfig, build
 from jaxmodels.data.documents.reports import reports
 from jaxmodels.data.text.tokenizers import Bytes
 from jaxmodels.train import configure, load_run, main, train
+from tests.experiments.rates import tokens_of_an_example
 from tests.experiments.resuming import resumed_to_the_bit, same_on_other_devices
 
 SMALL = {"width": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 1, "batch_size": 16}
@@ -64,6 +65,8 @@ def test_files_of_documents_to_a_file_of_summaries(tmp_path, capsys):
     del splits["validation"]  # which would compile as much again
     data, workdir = written(tmp_path / "watch", splits), tmp_path / "run"
     assert run(data=data, workdir=workdir, validation_fraction=0, **SMALL) == 0
+    rows = load_run(workdir).config.data
+    assert tokens_of_an_example(workdir) == rows.document_length + rows.summary_length
     found = summary(capsys.readouterr().out)
     assert all(np.isfinite(float(found[f"test/{name}"])) for name in SCORES)
     evaluation = json.loads((workdir / "evaluation.json").read_text())["test"]

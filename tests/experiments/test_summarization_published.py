@@ -15,6 +15,7 @@ from jaxmodels.pretrained import load, open_weights
 from jaxmodels.train import main
 from tests.data.text.test_sentencepieces import ENGLISH, FRENCH, marian_folder, t5_folder
 from tests.experiments.test_summarization import flags_of
+from tests.marks import campaign
 from tests.pretrained.theirs import weights_of
 from tests.torchvision_shim import allow_torchvision
 
@@ -55,7 +56,7 @@ def marian_of(tokens):
 MODELS = {"t5": (t5_of, t5_folder), "marian": (marian_of, marian_folder)}
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(params=["t5", campaign("marian")])
 def theirs(request, tmp_path):
     """A folder that transformers wrote, with the files of a tokenizer, and its network."""
     create, tokenizer_of = MODELS[request.param]

@@ -9,6 +9,7 @@ import pytest
 from experiments.token_classification import PRESETS, TokenClassificationConfig, build
 from jaxmodels.train import configure, load_run, main
 from tests.data.tagged.test_tagged import write
+from tests.experiments.rates import tokens_of_an_example
 from tests.experiments.resuming import resumed_to_the_bit, same_on_other_devices
 from tests.experiments.test_sentiment import flags_of, summary
 from tests.marks import slow
@@ -39,7 +40,9 @@ def run(**flags):
 def test_a_file_of_tagged_words_to_a_file_of_tags(tmp_path, capsys):
     data, workdir = write(tmp_path / "notes.jsonl", sentences()), tmp_path / "run"
     assert run(data=data, workdir=workdir, **SMALL) == 0
-    found = summary(capsys.readouterr().out)
+    captured = capsys.readouterr()
+    assert f"; {tokens_of_an_example(workdir)} a row" in captured.err
+    found = summary(captured.out)
     names = [name for name in found if name.startswith("test/")]
     assert names == [f"test/{name}" for name in ("loss", "accuracy", "precision", "recall", "f1")]
     assert float(found["test/f1"]) > 0.9
@@ -64,6 +67,7 @@ def test_a_file_of_tagged_words_to_a_file_of_tags(tmp_path, capsys):
     assert "token_classification exports stablehlo, onnx" in capsys.readouterr().err
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("model", [slow("transformer")])
 def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path, model):
     data = {"train": sentences(60), "test": sentences(20, seed=1)}

@@ -2,6 +2,7 @@
 data."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from experiments.reports.translation import worst_first
 from experiments.translation import PRESETS, TranslationConfig, build
 from jaxmodels.data.pairs import load_pairs
 from jaxmodels.train import configure, load_run, main, train
+from tests.experiments.rates import tokens_of_an_example
 from tests.experiments.resuming import resumed_to_the_bit, same_on_other_devices
 
 SMALL = {"tokenizer": "chars", "width": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 1}
@@ -56,7 +58,8 @@ def test_a_file_of_pairs_to_translations(tmp_path, capsys):
     names = [name for name in found if name.startswith("validation/")]
     scores = ("loss", "accuracy", "bleu", "chrf", "exact_match")
     assert names == [f"validation/{name}" for name in scores]
-    assert "buckets, in a row of a batch: " in captured.err + captured.out
+    row = re.search(r"buckets, in a row of a batch: 1 of (\d+) \+ (\d+)", captured.err)
+    assert tokens_of_an_example(workdir) == int(row[1]) + int(row[2])
     record = json.loads((workdir / "evaluation.json").read_text())["validation"]
     assert record["signatures"]["bleu"].startswith("nrefs:1|case:mixed")
     lines = (workdir / "samples/translations-validation.jsonl").read_text().splitlines()

@@ -15,6 +15,7 @@ from jaxmodels.pretrained import save
 from jaxmodels.train import main
 from tests.data.text.test_sentencepieces import ENGLISH, FRENCH, marian_folder, t5_folder
 from tests.experiments.test_translation import flags_of
+from tests.marks import campaign
 
 pytestmark = pytest.mark.slow
 SIZES = {"layers": 1, "decoder_layers": 1, "width": 16, "heads": 2, "hidden": 24}
@@ -28,7 +29,7 @@ def run(**flags):
     return main(TranslationConfig, build, PRESETS, flags_of(flags))
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(params=["marian", campaign("t5")])
 def published(request, tmp_path):
     """A folder of random weights with their tokenizer, as transformers has them."""
     config, names, tokenizer_folder = MODELS[request.param]

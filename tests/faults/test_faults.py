@@ -34,7 +34,7 @@ def test_one_of_each_kind_of_a_classifier():
 @pytest.mark.parametrize(
     ("name", "kinds"),
     [
-        ("streamed", "moved_data damaged_cache processes"),
+        ("streamed", "kills moved_data damaged_cache processes"),
         ("language_model", "kills damage damaged_cache"),
     ],
 )

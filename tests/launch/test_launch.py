@@ -59,6 +59,15 @@ def test_a_stopped_run_is_queued_again(tmp_path, code, asked, returned):
         assert (tmp_path / "asked").read_text() == "requeue 7\n"
 
 
+def _schema(name):
+    path = Path(__file__).with_name(f"{name}_schema.json.gz")
+    return json.loads(gzip.decompress(path.read_bytes()))
+
+
+def _jobset(text):
+    return list(yaml.safe_load_all(text))[-1]
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -72,11 +81,8 @@ def test_a_jobset_is_valid_by_its_published_schema(words, capsys):
     config/components/crd, without descriptions; fields that it does not know are errors."""
     import jsonschema
 
-    schema = json.loads(
-        gzip.decompress(Path(__file__).with_name("jobset_schema.json.gz").read_bytes())
-    )
-    made = yaml.safe_load(_printed(capsys, "jobset", *words.split()))
-    validator = jsonschema.Draft202012Validator(schema)
+    made = _jobset(_printed(capsys, "jobset", *words.split()))
+    validator = jsonschema.Draft202012Validator(_schema("jobset"))
     assert not list(validator.iter_errors(made))
     made["spec"]["replicatedJobs"][0]["template"]["spec"]["completion"] = 1
     del made["spec"]["failurePolicy"]["rules"][0]["name"]
@@ -86,7 +92,7 @@ def test_a_jobset_is_valid_by_its_published_schema(words, capsys):
 def test_a_jobset_has_what_kubernetes_requires(capsys):
     """Beyond the schema: rules of Kubernetes' Job and of JobSet's names."""
     words = "jobset --hosts 4 --chips 8 --image me/run:1 --claim runs --name big classifier"
-    made = yaml.safe_load(_printed(capsys, *words.split(), *FLAGS))
+    made = _jobset(_printed(capsys, *words.split(), *FLAGS))
     assert made == jobset(
         Job("classifier", FLAGS, 4, 8, "big", "/runs", {"image": "me/run:1", "claim": "runs"})
     )
@@ -114,9 +120,67 @@ def test_a_jobset_has_what_kubernetes_requires(capsys):
     assert pod["containers"][0]["resources"]["limits"] == {"google.com/tpu": 4}
 
 
+_OF_KIND = {
+    "ServiceAccount": "io.k8s.api.core.v1.ServiceAccount",
+    "Role": "io.k8s.api.rbac.v1.Role",
+    "RoleBinding": "io.k8s.api.rbac.v1.RoleBinding",
+}
+
+
+def _errors(document):
+    """By the schemas of Kubernetes 1.36, as kubernetes-client/python (commit 02465849, Apache 2.0)
+    has them in kubernetes/swagger.json.unprocessed, without descriptions; fields that they do not
+    know are errors."""
+    import jsonschema
+
+    schema = {**_schema("kubernetes"), "$ref": f"#/definitions/{_OF_KIND[document['kind']]}"}
+    return list(jsonschema.Draft202012Validator(schema).iter_errors(document))
+
+
+def test_pods_have_an_account_without_rights(capsys):
+    flags = ("--image", "i", "--claim", "c")
+    text = _printed(capsys, "jobset", *flags, "classifier", *FLAGS)
+    account, made = yaml.safe_load_all(text)
+    assert not _errors(account)
+    assert _errors({**account, "automountServiceAccountToken": "false"})
+    assert account["automountServiceAccountToken"] is False
+    pod = made["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+    assert pod["serviceAccountName"] == account["metadata"]["name"]
+    assert pod["automountServiceAccountToken"] is False
+    flags = (*flags, "--service-account", "mine")
+    (made,) = yaml.safe_load_all(_printed(capsys, "jobset", *flags, "classifier", *FLAGS))
+    pod = made["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+    assert pod["serviceAccountName"] == "mine"
+
+
+@pytest.mark.parametrize(("flag", "kind"), [("--user", "User"), ("--group", "Group")])
+def test_who_submits_gets_the_rights_that_this_takes(flag, kind, capsys):
+    role, binding = yaml.safe_load_all(_printed(capsys, "rights", flag, "ada@example.org"))
+    assert not _errors(role) and not _errors(binding)
+    assert _errors({**binding, "roleRef": {}})
+    subject = {"kind": kind, "name": "ada@example.org", "apiGroup": "rbac.authorization.k8s.io"}
+    assert binding["subjects"] == [subject]
+    reference = binding["roleRef"]
+    assert (reference["kind"], reference["name"]) == ("Role", role["metadata"]["name"])
+    # `kubectl apply` of each document reads, makes and changes it.
+    text = _printed(capsys, "jobset", "--image", "i", "--claim", "c", "classifier", *FLAGS)
+    for document in yaml.safe_load_all(text):
+        group = document["apiVersion"].rpartition("/")[0]
+        resource = f"{document['kind'].lower()}s"
+        name = document["metadata"]["name"]
+        verbs = {
+            verb
+            for rule in role["rules"]
+            if group in rule["apiGroups"] and resource in rule["resources"]
+            if name in rule.get("resourceNames", [name])
+            for verb in rule["verbs"]
+        }
+        assert verbs >= {"get", "create", "patch"}
+
+
 def test_a_run_with_a_mirror_needs_no_disk_that_outlives_its_machine(capsys):
     flags = ("classifier", "--mirror", "gs://bucket/run", *FLAGS)
-    pod = yaml.safe_load(_printed(capsys, "jobset", "--image", "i", *flags))
+    pod = _jobset(_printed(capsys, "jobset", "--image", "i", *flags))
     pod = pod["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
     assert pod["volumes"] == [{"name": "runs", "emptyDir": {}}]
     assert "--mirror gs://bucket/run" in pod["containers"][0]["command"][2]
@@ -183,6 +247,7 @@ def _free_port():
         ("jobset --name Big_Run classifier", "name = Big_Run; expected at most 40 small letters"),
         ("jobset --image i classifier", "claim is not given; expected --image IMAGE"),
         ("skypilot --chips 8 classifier", "expected their name too: --accelerator H100"),
+        ("rights", "one of the arguments --user --group is required"),
         ("slurm", "the following arguments are required: experiment"),
         ("ray classifier", "invalid choice: 'ray'"),
     ],

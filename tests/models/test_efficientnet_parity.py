@@ -13,6 +13,7 @@ from jaxmodels.models import efficientnet_names
 from jaxmodels.models.efficientnet import EfficientNetConfig
 from jaxmodels.ops import cpu_compiler_options
 from jaxmodels.pretrained import load, open_weights
+from tests.marks import campaign
 
 torch = pytest.importorskip("torch")
 # Thousands of roundings add up: programs are compiled as users compile them.
@@ -111,7 +112,7 @@ def scaled(images):
     return (np.stack(images).astype(np.float32) - 127) / 128
 
 
-@pytest.mark.parametrize("side", [224, 75])
+@pytest.mark.parametrize("side", [campaign(224), 75])
 def test_logits_equal_those_of_torch(network, state, side):
     images = scaled([photograph("chelsea.png", side), photograph("coffee.png", side)])
     wanted = torch_logits(state, torch.from_numpy(images).permute(0, 3, 1, 2).double())

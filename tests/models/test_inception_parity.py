@@ -16,6 +16,7 @@ from jaxmodels.errors import InputError
 from jaxmodels.models.inception import FIDInception
 from jaxmodels.models.inception_weights import convert, load_inception, main
 from jaxmodels.ops import cpu_compiler_options
+from tests.marks import campaign
 from tests.torchvision_shim import allow_torchvision
 
 torch = pytest.importorskip("torch")
@@ -102,7 +103,7 @@ def test_both_suffixes_hold_the_same(published, variables):
     jax.tree.map(np.testing.assert_array_equal, load_inception(target), variables)
 
 
-@pytest.mark.parametrize("size", [28, 32, 299])
+@pytest.mark.parametrize("size", [28, campaign(32), 299])
 def test_features_and_logits_equal_both_libraries(variables, references, size):
     torch_fidelity, pytorch_fid = references
     images = some_images(size)

@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 from jaxmodels.errors import InputError
 from jaxmodels.models.language_models import LanguageModels, create_language_model
 from jaxmodels.ops.rematerialize import use_remat
-from tests.marks import slow
+from tests.marks import campaign, slow
 from tests.models.test_gpt import CONTEXT, MIXED, WORDS, random_params, tokens_and_documents
 from tests.models.test_gpt import made as made_gpt
 from tests.ops.compiling import quick_jit
@@ -114,8 +114,8 @@ def gradients_of(model, params, tokens):
     ("name", "options"),
     [
         ("gpt2", {"scan_layers": "on", "remat": "full"}),
-        slow("gpt2", {"scan_layers": "on"}),
-        slow("gpt2", {"remat": "full"}),
+        campaign("gpt2", {"scan_layers": "on"}),
+        campaign("gpt2", {"remat": "full"}),
         slow("gpt2", {"remat": "block"}),
         slow("alternating", {"scan_layers": "on", "remat": "block"}),
         slow("mixed", {"scan_layers": "on"}),
@@ -219,8 +219,8 @@ def test_norms_of_the_stream_are_there_for_the_asking():
     [
         slow("small", 124_439_808),
         slow("medium", 354_823_168),
-        slow("large", 774_030_080),
-        slow("xl", 1_557_611_200),
+        campaign("large", 774_030_080),
+        campaign("xl", 1_557_611_200),
     ],
 )
 def test_published_sizes(variant, count):

@@ -14,6 +14,7 @@ from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.sequence_to_sequence import SequenceToSequence
 from jaxmodels.ops import softmax_cross_entropy
 from jaxmodels.ops.label_smoothing import smoothing_difference
+from tests.marks import campaign
 
 VOCABULARY, START = 9, 8
 BUCKETS = ((3, 4, 3), (1, 8, 7))
@@ -76,7 +77,7 @@ def one_by_one(objective, params, batch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("bucket", [0, 1])
+@pytest.mark.parametrize("bucket", [0, campaign(1)])
 def test_a_bucket_has_the_loss_of_its_pairs_one_by_one_in_parts_and_on_devices(bucket):
     objective, batch = objective_of(), batch_of(bucket)
     state = state_of(objective)

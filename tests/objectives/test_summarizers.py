@@ -76,8 +76,9 @@ def test_parts_of_a_batch_have_the_gradient_of_the_whole():
     for a, b in zip(*(jax.tree.leaves(state["params"]) for state in (one, two)), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
     objective = _pointer()
-    loss = _pointer().evaluate(_state(), BATCH, KEY).loss.value()
-    assert objective.evaluate(one, BATCH, KEY).loss.value() < loss
+    evaluate = jax.jit(objective.evaluate)
+    loss = evaluate(_state(), BATCH, KEY).loss.value()
+    assert evaluate(one, BATCH, KEY).loss.value() < loss
     _, losses = objective.losses(_state(), BATCH, KEY)
     totals = jax.jit(losses)(_state()["params"])
     np.testing.assert_allclose(np.mean(totals), loss, rtol=1e-5)

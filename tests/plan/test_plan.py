@@ -62,9 +62,9 @@ def _compiled(**changes):
     given = {
         "mesh": {"data": 1, "fsdp": 4, "model": 1},
         "operations": 4 * 197_000_000_000,
+        "needed": 4 * 98_500_000_000,
         "argument_bytes": 810_000_000,
         "collectives": [gather],
-        "text": "",
     }
     return Compiled(**numbers | given | changes)
 
@@ -77,11 +77,30 @@ def test_the_roofline_divides_by_what_a_chip_can_do():
     assert gather == pytest.approx(6_000_000 / 9e10)
     assert roofline.fastest == pytest.approx(1e-3)
     assert roofline.slowest == pytest.approx(1e-3 + gather)
-    assert roofline.mfu[1] == pytest.approx(1)
+    # What is computed takes the time; what is needed counts.
+    assert roofline.mfu == pytest.approx((0.5e-3 / roofline.slowest, 0.5))
     # Groups of more chips than a host has go over its network.
     wide = _compiled(collectives=[Collective("all-reduce", "data", 16, 1, 8_000_000)])
     bound = roofline_of(wide, CHIPS["h100"]).bounds[-1]
     assert (bound.amount, bound.rate) == (15_000_000, CHIPS["h100"].slow_bandwidth)
+
+
+def test_a_plan_says_how_fast_and_how_long():
+    compiled = _compiled(batch_size=64, tokens=64 * 128, collectives=[])
+    config = configure(ClassifierConfig(), model="mlp", batch_size=64, steps=36_000_000)
+    made = Plan(compiled, config, read_topology("v5e:2x2"), "compiled by libtpu")
+    *_, mfu, examples, tokens, whole = text_of(made).splitlines()
+    counts = "(causal attention half, nothing that is computed again)"
+    assert mfu == f"MFU 50.0% to 50.0% of the chip's peak {counts}"
+    assert examples == "examples a second 64,000 to 64,000"
+    assert tokens == "tokens a second 8,192,000 to 8,192,000"
+    # A millisecond each, on four devices.
+    hours = "10.00 h (0.417 days), 40 device-hours at most, without evaluations"
+    assert whole == f"36,000,000 steps: {hours}"
+    of_images = made._replace(compiled=_compiled(batch_size=64, collectives=[]))
+    assert "tokens" not in text_of(of_images)
+    longer = made._replace(config=configure(config, steps=360_000_000))
+    assert "steps: 4.17 days, 400 device-hours at most" in text_of(longer)
 
 
 def test_a_page_has_the_facts_of_the_text_and_loads_nothing():
@@ -91,6 +110,7 @@ def test_a_page_has_the_facts_of_the_text_and_loads_nothing():
         parameters=123_456,
         peak_bytes=17_000_000_000,
         batch_size=64,
+        tokens=64 * 128,
         seconds=2.0,
         collectives=[wide],
     )

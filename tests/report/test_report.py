@@ -205,6 +205,20 @@ def test_rates_of_steps_and_of_examples_agree(tmp_path):
     assert "steps per second 30 median" in Page(write_report(folder)).rows()
 
 
+def test_the_share_of_the_peak_says_what_it_counts(tmp_path):
+    folder = write_run(tmp_path / "run")
+    assert "MFU" not in Page(write_report(folder)).rows()
+    lines = [
+        {"step": n, "seconds": n, "steps_per_second": 9.0, "mfu": 0.4, "tokens_per_second": 9000.0}
+        for n in (1, 2)
+    ]
+    write_lines(folder / "speed.jsonl", lines)
+    text = Page(write_report(folder)).rows()
+    counts = "causal attention half, nothing that is computed again."
+    assert f"MFU is a share of the chip's peak in dense bfloat16, and counts {counts}" in text
+    assert "tokens per second" in text
+
+
 def test_a_run_without_validation_and_test_says_so(tmp_path):
     folder = write_run(tmp_path / "run")
     words = "all scores are of training examples"

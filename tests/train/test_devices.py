@@ -61,7 +61,7 @@ def _trained(devices, parallel, batch_norm):
         campaign(1, "pmap", False),
         campaign(1, "pmap", True),
         campaign(2, "pmap", False),
-        slow(2, "pmap", True),
+        campaign(2, "pmap", True),
     ],
 )
 def test_other_devices_give_what_one_gives(batch_norm, devices, parallel):

@@ -16,6 +16,7 @@ from jaxmodels.objectives.preprocessing import prepared, with_preprocessing
 from jaxmodels.train.evaluation import SplitProgram
 from jaxmodels.train.layout import make_mesh
 from jaxmodels.train.program import TrainProgram
+from tests.marks import campaign
 from tests.tfds_folder import write_image_dataset
 from tests.train.toys import predict, regression
 
@@ -57,7 +58,7 @@ def _process(folder: Path, kind: str, port: int, index: int) -> subprocess.Popen
 
 
 @pytest.mark.hosts
-@pytest.mark.parametrize("kind", ["resident", "streamed"])
+@pytest.mark.parametrize("kind", [campaign("resident"), "streamed"])
 def test_two_processes_give_what_one_gives(tmp_path, kind):
     if jax.device_count() < 4:
         pytest.skip("needs 4 simulated devices")

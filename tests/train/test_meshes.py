@@ -27,7 +27,7 @@ from jaxmodels.train.layout import make_mesh, part_of_host
 from jaxmodels.train.outputs import on_one_device
 from jaxmodels.train.program import TrainProgram
 from jaxmodels.train.sharding import StateLayout, rule_of
-from tests.marks import MESHES, slow
+from tests.marks import MESHES, campaign, slow
 
 needs_8 = pytest.mark.skipif(jax.device_count() != 8, reason="needs 8 simulated devices")
 KINDS = "all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute"
@@ -112,7 +112,7 @@ def _trained(mesh, model="gpt2", remat="none", scan_layers="off", heads=4):
         slow("fsdp=2,model=2,data=2", "llama", "none", "off"),
         slow("data=2,fsdp=2,model=2", "transformer", "none", "off"),
         slow("fsdp=2,model=4", "t5", "block", "off"),
-        slow("fsdp=8", "marian", "full", "on"),
+        campaign("fsdp=8", "marian", "full", "on"),
     ],
 )
 def test_every_mesh_gives_what_one_device_gives(mesh, model, remat, scan_layers):

@@ -12,7 +12,7 @@ from jaxmodels.errors import InputError
 from jaxmodels.train import configure, modes
 from jaxmodels.train.run_folder import RunFolder
 from jaxmodels.train.tensorboard import FILE as EVENTS
-from tests.marks import slow
+from tests.marks import campaign, slow
 from tests.train.toys import CONFIG, experiment, regression, train_toy
 
 
@@ -149,7 +149,7 @@ def test_overwrite_keeps_what_others_put_into_the_folders(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["checkpoints", slow("samples"), slow(".lock"), slow("metrics.jsonl")]
+    "name", ["checkpoints", campaign("samples"), campaign(".lock"), slow("metrics.jsonl")]
 )
 def test_a_part_of_a_run_that_is_a_link_is_refused(tmp_path, name):
     run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"

@@ -28,6 +28,7 @@ from jaxmodels.models.layers.fused_attention import cudnn_attention, splash_atte
 from jaxmodels.models.layers.masks import visible
 from jaxmodels.ops import with_second_derivatives
 from jaxmodels.ops.materialize import materialize_on_cpu
+from jaxmodels.ops.needed_share import marked, needed_pairs
 from jaxmodels.ops.portable import traced_backend
 from jaxmodels.protocol import MODEL_AXIS
 
@@ -129,16 +130,18 @@ def attention(
         empty = valid is not None  # then a query may see nothing
         return _einsum_attention(query, key, value, mask, scale, drop, empty, bias)
 
-    if kind == "einsum":
+    if not causal:
         return plain(query, key, value)
     if kind == "blocks":
         return _block_attention(query, key, value, window, scale, documents)
-    fused = {"cudnn": cudnn_attention, "splash": splash_attention}[kind]
 
     def fast(query, key, value):
+        fused = {"cudnn": cudnn_attention, "splash": splash_attention}[kind]
         return fused(query, key, value, window, scale, documents)
 
-    return with_second_derivatives(fast, plain)(query, key, value)
+    attend = plain if kind == "einsum" else with_second_derivatives(fast, plain)
+    with marked(needed_pairs(query.shape[1], window) / (query.shape[1] * key.shape[1])):
+        return attend(query, key, value)
 
 
 class Cache(NamedTuple):
@@ -255,19 +258,23 @@ def _block_attention(query, key, value, window, scale, documents):
     # Heads first, once and for all blocks.
     query, key, value = (materialize_on_cpu(x.swapaxes(1, 2)) for x in (query, key, value))
     query = query.reshape(batch, groups, heads // groups, length, size)
-    outputs = []
+    spans = []
     for start in range(0, length, _BLOCK):
-        stop = min(start + _BLOCK, length)
         first = max(0, start - window + 1) if window else 0
+        spans.append((first, start, min(start + _BLOCK, length)))
+    pairs = sum((stop - start) * (stop - first) for first, start, stop in spans)
+    outputs = []
+    for first, start, stop in spans:
         mask = visible(stop - start, stop - first, True, window, None, None, start - first)
         if documents is not None:
             own, others = documents[:, start:stop, None], documents[:, None, first:stop]
             mask = mask & (own == others)[:, None, None]
         of_block, keys = query[..., start:stop, :], key[:, :, first:stop]
-        scores = jnp.einsum("bghqd,bgkd->bghqk", of_block, keys, preferred_element_type=wide)
-        weights, total = attention_weights(scale * scores, mask)
-        values = value[:, :, first:stop]
-        out = jnp.einsum("bghqk,bgkd->bghqd", weights.astype(value.dtype), values)
+        with marked(needed_pairs(length, window) / pairs):
+            scores = jnp.einsum("bghqd,bgkd->bghqk", of_block, keys, preferred_element_type=wide)
+            weights, total = attention_weights(scale * scores, mask)
+            values = value[:, :, first:stop]
+            out = jnp.einsum("bghqk,bgkd->bghqd", weights.astype(value.dtype), values)
         outputs.append(out / total.astype(value.dtype))
     out = jnp.concatenate(outputs, axis=3).reshape(batch, heads, length, size)
     return materialize_on_cpu(out.swapaxes(1, 2))
