@@ -26,8 +26,8 @@ PRESETS = {
             "log_every": 50,
         },
         source="strings of 3 to 7 of tfds's free_spoken_digits with random gaps; test clips apart",
-        expected="word error rate 1.5% on test clips after 500 of the steps",
-        cost="about half a second of one core a step",
+        expected="word error rate 0.6% on test clips (seed 0); 1.5% after 500 of the steps",
+        cost="13 minutes of two busy cores",
         command="--data-dir DIR",
     ),
     "digits-lstm": Preset(
