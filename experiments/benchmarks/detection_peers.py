@@ -125,7 +125,7 @@ def _our_block(task: Task, **flags: Any) -> Block:
     program = step.program()
     params = program.like["state"]["params"]
     FACTS["parameters"] = sum(leaf.size for leaf in jax.tree.leaves(params))
-    FACTS["flops"] = program.operations()
+    FACTS["flops"] = program.operations().computed
     return step.block(program)
 
 
