@@ -49,8 +49,8 @@ PRESETS = {
             "weight_decay": 0.01,
         },
         source="Kim 2014, CNN-rand: 76.1 on MR; AdamW in place of Adadelta with bounded norms",
-        expected=_NOT_MEASURED,
-        cost="not yet measured",
+        expected="test accuracy of 76.5 ± 2.0 over ten folds",
+        cost="a minute and a half of one core a fold",
         command="--data-dir DIR",
     ),
     "mr-lstm": Preset(
@@ -91,8 +91,8 @@ PRESETS = {
         },
         source="all-MiniLM-L6-v2 (Wang et al. 2020; Reimers & Gurevych 2019), fine-tuned for two"
         " passes over the training folds",
-        expected=f"{_NOT_MEASURED}; fold 0 had 84.4 in rows of one length, where NBSVM has 78.9",
-        cost="not yet measured",
+        expected=f"{_NOT_MEASURED}; fold 0 had 83.4 (84.4 in rows of one length; NBSVM: 78.9)",
+        cost="four minutes a fold on two CPU cores",
         command="--init-from DIR --data-dir DIR",
     ),
 }
