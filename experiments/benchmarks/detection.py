@@ -25,7 +25,8 @@ import tyro
 from experiments.benchmarks.alternate import Timing, time_in_turns
 from experiments.benchmarks.detection_quality import QualityConfig, quality
 from experiments.benchmarks.step_table import Row, matrix_product_pace, step_table
-from jaxmodels.errors import InputError, RunError, require_known
+from jaxmodels.commands import exit_code_of
+from jaxmodels.errors import InputError, require_known
 from jaxmodels.train import Section, require_range
 
 MODULE = "experiments.benchmarks.detection_peers"
@@ -109,25 +110,22 @@ def steps_table(part: str, timings: list[Timing], pace: float) -> str:
     return "\n".join(lines)
 
 
+def _compare(config: BenchmarkConfig) -> int:
+    config.validate()
+    timed = [part for part in config.parts if part in PEERS]
+    if timed:
+        pace = matrix_product_pace(config.turns, config.seconds)
+        for part in timed:
+            time_steps(config, part, pace)
+    if "quality" in config.parts:
+        quality(config.quality)
+    return 0
+
+
 def main() -> int:
     """Runs the benchmark and prints its tables; returns the exit code, 2 for bad input."""
     config = tyro.cli(BenchmarkConfig)
-    try:
-        config.validate()
-        timed = [part for part in config.parts if part in PEERS]
-        if timed:
-            pace = matrix_product_pace(config.turns, config.seconds)
-            for part in timed:
-                time_steps(config, part, pace)
-        if "quality" in config.parts:
-            quality(config.quality)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except RunError as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code_of(lambda: _compare(config))
 
 
 if __name__ == "__main__":

@@ -115,17 +115,13 @@ def our_objective(task: Task, **flags: Any) -> Any:
 
 
 def _our_block(task: Task, **flags: Any) -> Block:
-    import jax
-
     from experiments.benchmarks.engine_block import EngineStep
     from jaxmodels.data.resident import Resident
 
     source: Any = Resident(task.columns())
     step = EngineStep(our_objective(task, **flags), source, task.batch, length=20)
     program = step.program()
-    params = program.like["state"]["params"]
-    FACTS["parameters"] = sum(leaf.size for leaf in jax.tree.leaves(params))
-    FACTS["flops"] = program.operations().computed
+    FACTS.update(step.sizes(program))
     return step.block(program)
 
 

@@ -44,6 +44,12 @@ class EngineStep(NamedTuple):
 
         return block
 
+    def sizes(self, program: TrainProgram) -> dict[str, int]:
+        """Counts the "parameters", and the "flops" of a step as it is computed."""
+        params = program.like["state"]["params"]
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
+        return {"parameters": parameters, "flops": program.operations().computed}
+
     def flops(self) -> float:
         """Counts the floating-point operations of one step, as XLA does before it optimises.
 

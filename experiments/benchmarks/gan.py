@@ -51,6 +51,7 @@ from experiments.benchmarks.gan_peers import TASKS
 from experiments.benchmarks.step_table import Row, matrix_product_pace, step_table
 from experiments.benchmarks.torch_dcgan import RESIZINGS, torch_resize, torch_train
 from experiments.parts.judges import Judge, JudgeConfig, Judges, to_bytes
+from jaxmodels.commands import exit_code_of
 from jaxmodels.data import Resident
 from jaxmodels.data.images import ImageData, load_images
 from jaxmodels.errors import InputError, RunError, require_known
@@ -348,29 +349,26 @@ def _announce(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def _compare(config: BenchmarkConfig) -> int:
+    config.validate()
+    data = None
+    if "quality" in config.parts:
+        # Missing data has to show before the long timings.
+        data = load_images(config.data, config.data_dir)
+        if "test" not in data.splits:
+            raise InputError(f"data '{config.data}' has no test split; name other --data")
+        halved_sizes(data.shape)
+    if "steps" in config.parts:
+        time_steps(config)
+    if data:
+        quality(config, data)
+    return 0
+
+
 def main() -> int:
     """Runs the benchmark and prints its tables; returns the exit code, 2 for bad input."""
     config = tyro.cli(BenchmarkConfig)
-    try:
-        config.validate()
-        data = None
-        if "quality" in config.parts:
-            # Missing data has to show before the long timings.
-            data = load_images(config.data, config.data_dir)
-            if "test" not in data.splits:
-                raise InputError(f"data '{config.data}' has no test split; name other --data")
-            halved_sizes(data.shape)
-        if "steps" in config.parts:
-            time_steps(config)
-        if data:
-            quality(config, data)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except RunError as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code_of(lambda: _compare(config))
 
 
 if __name__ == "__main__":

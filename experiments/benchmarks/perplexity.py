@@ -20,7 +20,7 @@ import numpy as np
 
 from experiments.language_model import LanguageModelConfig, build
 from experiments.presets.language_model import PRESETS
-from jaxmodels.errors import InputError
+from jaxmodels.commands import exit_code_of
 from jaxmodels.train.config import configure
 from jaxmodels.train.exporting import export
 from jaxmodels.train.implied import parse_with_implied
@@ -32,8 +32,8 @@ from jaxmodels.train.trainer import Trainer
 _BATCH = 4  # windows that transformers scores at once
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Scores by both and prints what they find."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Scores by both and prints what they find; returns the exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     config = parse_with_implied(LanguageModelConfig, PRESETS, given, "")
     experiment = with_start(build(config), config, None)
@@ -54,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _print("transformers", theirs, began)
     apart = abs(math.exp(scores["loss"] - theirs) - 1)
     print(f"the perplexities of a token differ by a factor of 1 + {apart:.1e}")
+    return 0
 
 
 def _print(name: str, loss: float, began: float) -> None:
@@ -96,7 +97,4 @@ def _scored_by_transformers(folder: Path, tokens: np.ndarray, context: int, stri
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(exit_code_of(main))

@@ -152,8 +152,6 @@ def our_objective(task: Task) -> Any:
 
 def ours(name: str) -> Block:
     """Runs our engine on one device."""
-    import jax
-
     from experiments.benchmarks.engine_block import EngineStep
     from jaxmodels.data.resident import Resident
 
@@ -161,9 +159,7 @@ def ours(name: str) -> Block:
     source: Any = Resident(task.columns())
     step = EngineStep(our_objective(task), source, task.batch)
     program = step.program()
-    params = program.like["state"]["params"]
-    FACTS["parameters"] = sum(leaf.size for leaf in jax.tree.leaves(params))
-    FACTS["flops"] = program.operations().computed
+    FACTS.update(step.sizes(program))
     return step.block(program)
 
 

@@ -24,8 +24,9 @@ from experiments.benchmarks.alternate import time_in_turns
 from experiments.benchmarks.step_table import Row, matrix_product_pace, step_table
 from experiments.benchmarks.vae_peers import TASKS
 from experiments.benchmarks.vae_protocol import protocol
+from jaxmodels.commands import exit_code_of
 from jaxmodels.data.images import load_images
-from jaxmodels.errors import InputError, RunError, require_known
+from jaxmodels.errors import InputError, require_known
 from jaxmodels.train import require_range
 
 PARTS = ("steps", "protocol")
@@ -101,32 +102,29 @@ def time_steps(config: BenchmarkConfig) -> None:
         print(step_table(f"{TITLES[name]}, Adam", rows, pace, "us"), flush=True)
 
 
+def _compare(config: BenchmarkConfig) -> int:
+    config.validate()
+    if "protocol" in config.parts:
+        # Missing data has to show before the long timings.
+        load_images("binarized_mnist", config.data_dir)
+    if "steps" in config.parts:
+        time_steps(config)
+    if "protocol" in config.parts:
+        protocol(
+            config.epochs,
+            config.layers,
+            config.seed,
+            config.data_dir,
+            config.own_start,
+            config.torch_threads,
+        )
+    return 0
+
+
 def main() -> int:
     """Runs the benchmark and prints its tables; returns the exit code, 2 for bad input."""
     config = tyro.cli(BenchmarkConfig)
-    try:
-        config.validate()
-        if "protocol" in config.parts:
-            # Missing data has to show before the long timings.
-            load_images("binarized_mnist", config.data_dir)
-        if "steps" in config.parts:
-            time_steps(config)
-        if "protocol" in config.parts:
-            protocol(
-                config.epochs,
-                config.layers,
-                config.seed,
-                config.data_dir,
-                config.own_start,
-                config.torch_threads,
-            )
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except RunError as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code_of(lambda: _compare(config))
 
 
 if __name__ == "__main__":
