@@ -17,7 +17,7 @@ from tests.marks import slow
 BASE = 64
 HEAD_SIZE = 32
 WORDS = 32
-WIDTHS = (64, 128, 256, 512)
+WIDTHS = (64, 128, 256, 512, 1024)
 
 
 class Block(nn.Module):
