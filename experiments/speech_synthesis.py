@@ -141,7 +141,7 @@ def build(config: SpeechSynthesisConfig, data: Any = None) -> Experiment:
     listens = given is None or isinstance(data, Absent) or bool(config.judge.judge)
     judge = Judge(config.judge, config.data, data.fingerprint) if listens else None
     if judge and not isinstance(data, Absent):
-        judge.require(data.class_names)
+        judge.require(data.class_names, voices.speakers)
     scores = {**FlowMatching.scores, **(SCORES if judge else {})}
     writer = SoundWriter(config.run.output, data.rate)
     return Experiment(

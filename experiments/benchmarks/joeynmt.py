@@ -6,10 +6,10 @@ experiments.translation, and scores what it writes as ours is scored.
     TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 python -m joeynmt test F/config.yaml -o F/written
     python -m experiments.benchmarks.joeynmt score --data-dir DIR --folder F
 
-The commands in the middle are of joeynmt 2.3 in an environment of its own: it needs an older
+The commands in the middle are of joeynmt 2.3 in an environment of its own, since it needs an older
 protobuf than tfds. An interrupted training keeps its weights, in F/model/latest.ckpt. Its words are
-the numbers of our tokens. The network and the batches are as large as ours, and so are the rate and the
-warm-up; what follows that is joeynmt's own, as in its configurations.
+the numbers of our tokens. The network and the batches are as large as ours, and so are the rate and
+the warm-up; the rest is as in joeynmt's own configurations.
 """
 
 import sys

@@ -25,8 +25,9 @@ class JudgeConfig:
     """Who listens to what is synthesised."""
 
     judge: Annotated[str, Role.READ] = ""
-    """Run folder of experiments.speech_commands, whose classes are the words; empty: a classifier
-    of these sounds, which is trained once and kept."""
+    """Run folder of experiments.speech_commands, whose classes are the words, or the folder of its
+    --folds speakers: each voice is heard by the run that has left its speaker out. Empty: a
+    classifier of these sounds, which is trained once and kept."""
     judge_steps: Annotated[int, Role.READ] = 400
     """Steps of the classifier that is trained."""
 
@@ -36,39 +37,71 @@ class Judge:
 
     def __init__(self, config: JudgeConfig, data: AudioConfig, fingerprint: str):
         self._config, self._data, self._fingerprint = config, data, fingerprint
-        self._run: Run | None = None
+        self._runs: dict[str, Run] = {}  # by speaker
+        self._loaded: dict[str, Run] = {}  # by folder
 
-    def require(self, names: Sequence[str]) -> None:
-        """Raises InputError for a named judge that is missing or knows other words."""
-        if not self._config.judge:
-            return
-        record = RunFolder(self._config.judge).record("judge")
-        if record is None or record["experiment"] != "speech_commands":
-            raise InputError(
-                f"judge {self._config.judge} holds no run of 'speech_commands'; name one, or leave"
-                " --judge out"
-            )
-        known = record["facts"]["data"]["classes"]
-        if known != list(names):
-            raise InputError(
-                f"judge {self._config.judge} knows the words {', '.join(known)}; expected"
-                f" {', '.join(names)}"
-            )
+    def require(self, names: Sequence[str], speakers: Sequence[str]) -> None:
+        """Raises InputError for a named judge of one of the speakers that is missing or knows other
+        words."""
+        for folder in sorted(set(self._named(speakers).values())):
+            record = RunFolder(folder).record("judge")
+            if record is None or record["experiment"] != "speech_commands":
+                raise InputError(
+                    f"judge {folder} holds no run of 'speech_commands'; name one, or leave"
+                    " --judge out"
+                )
+            known = record["facts"]["data"]["classes"]
+            if known != list(names):
+                raise InputError(
+                    f"judge {folder} knows the words {', '.join(known)}; expected"
+                    f" {', '.join(names)}"
+                )
 
-    def hear(self, sounds: Sequence[np.ndarray]) -> list[str]:
-        """Returns the class of each sound, floats of -1..1 at the rate of the judge."""
-        run = self._run = self._run or load_run(
-            self._config.judge or self._trained(),
-            speech_commands.SpeechCommandsConfig,
-            speech_commands.build,
-        )
-        return [line["label"] for line in run.predict(sounds)]
+    def hear(self, sounds: Sequence[np.ndarray], speakers: Sequence[str]) -> list[str]:
+        """Returns the class of each sound, floats of -1..1 at the rate of the judge.
+
+        speakers: whose voice each sound has.
+        """
+        if new := sorted(set(speakers) - self._runs.keys()):
+            folders = self._named(new) or dict.fromkeys(new, self._trained())
+            for speaker, folder in folders.items():
+                self._runs[speaker] = self._opened(folder)
+        heard = [""] * len(sounds)
+        for speaker in set(speakers):
+            rows = [row for row, other in enumerate(speakers) if other == speaker]
+            lines = self._runs[speaker].predict([sounds[row] for row in rows])
+            for row, line in zip(rows, lines):
+                heard[row] = line["label"]
+        return heard
 
     def record(self) -> dict[str, Any]:
-        """Says who has listened."""
-        assert self._run is not None, "nothing was heard"
-        accuracy = self._run.scores.get("test", {}).get("accuracy")
-        return {"step": self._run.step, "accuracy_on_recordings": accuracy}
+        """Says who has listened, for each speaker where these differ."""
+        assert self._runs, "nothing was heard"
+        found = {
+            speaker: {
+                "step": run.step,
+                "accuracy_on_recordings": run.scores.get("test", {}).get("accuracy"),
+            }
+            for speaker, run in self._runs.items()
+        }
+        one = next(iter(found.values()))
+        return one if len(self._loaded) == 1 else {"without_the_speaker": found}
+
+    def _named(self, speakers: Sequence[str]) -> dict[str, str]:
+        """Finds the run that listens to each speaker, of a judge that is named."""
+        if not self._config.judge:
+            return {}
+        folder = Path(self._config.judge).expanduser()
+        folds = {speaker: str(folder / f"fold-{speaker}") for speaker in speakers}
+        if any(Path(fold).exists() for fold in folds.values()):
+            return folds
+        return dict.fromkeys(speakers, str(folder))
+
+    def _opened(self, folder: str) -> Run:
+        if folder not in self._loaded:
+            config = speech_commands.SpeechCommandsConfig
+            self._loaded[folder] = load_run(folder, config, speech_commands.build)
+        return self._loaded[folder]
 
     def _trained(self) -> str:
         """Trains the classifier, unless it is kept; returns its run folder."""

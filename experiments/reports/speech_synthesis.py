@@ -67,8 +67,9 @@ def report(
     scores = {}
     if judge is not None:
         wanted = [str(words[int(label)]) for label in labels]
-        heard = _heard(judge, data, words, sounds)
-        real = _heard(judge, data, words, originals)
+        named = [speaker.decode() for speaker in speakers.tolist()]
+        heard = _heard(judge, data, words, sounds, named)
+        real = _heard(judge, data, words, originals, named)
         scores = {
             "round_trip_wer": word_errors(wanted, heard),
             "mel_cepstral_distortion": float(np.mean(distances)),
@@ -112,8 +113,8 @@ def word_errors(said: Sequence[str], heard: Sequence[str]) -> float:
     return float(jiwer.wer(list(said), list(heard)))
 
 
-def _heard(judge: "Judge", data: SoundData, words, sounds) -> list[str]:
-    names = judge.hear([np.asarray(sound, np.float32) for sound in sounds])
+def _heard(judge: "Judge", data: SoundData, words, sounds, speakers) -> list[str]:
+    names = judge.hear([np.asarray(sound, np.float32) for sound in sounds], speakers)
     return [words[data.class_names.index(name)] for name in names]
 
 

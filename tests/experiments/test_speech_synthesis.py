@@ -1,6 +1,7 @@
 """Synthesis of words from a folder of sounds to files that play, heard by a judge."""
 
 import json
+import shutil
 
 import pytest
 import soundfile
@@ -68,6 +69,16 @@ def test_a_folder_of_words_to_sounds_that_a_judge_hears(tmp_path, capsys):
     played = sorted((workdir / "samples").glob("said-test-*.wav"))
     assert len(played) == 2 and all(soundfile.info(path).samplerate == RATE for path in played)
     assert "audio/wav;base64" in (workdir / "report.html").read_text()
+    # Each voice heard by the run that has left its speaker out.
+    folds, alone = tmp_path / "folds", {**JUDGE, "folds": "speakers", "validation_fraction": 0.0}
+    flags = flags_of({**alone, "data": words, "workdir": folds})
+    assert main(SpeechCommandsConfig, build_judge, {}, flags) == 0
+    assert run(workdir=workdir, mode="evaluate", judge=folds) == 0
+    apart = json.loads((workdir / "evaluation.json").read_text())["test"]["judge"]
+    assert apart["without_the_speaker"].keys() == {"ann", "bob"}
+    shutil.rmtree(folds / "fold-bob")
+    assert run(workdir=workdir, mode="evaluate", judge=folds) == 2
+    assert "fold-bob holds no run of 'speech_commands'" in capsys.readouterr().err
     texts, output = tmp_path / "texts.txt", tmp_path / "said.jsonl"
     texts.write_text("low\nxyz\nHIGH\n")
     flags = {"workdir": workdir, "mode": "predict", "input": texts, "output": output}
