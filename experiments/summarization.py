@@ -165,6 +165,8 @@ def build(config: SummarizationConfig, data: Any = None) -> Experiment:
     sources = {split: data.source(split) for split in evaluation_splits(data.sizes)}
     objective = _objective(config, data)
     shown, reader = Shown(data), DocumentReader(data)
+    evaluated = evaluation_splits(data.splits)  # none where the documents are absent
+    unseen = [f"note: {told}" for split in evaluated for told in shown.unseen(split)]
     return Experiment(
         objective=Objective.of(objective),
         train=data.training(),
@@ -175,7 +177,7 @@ def build(config: SummarizationConfig, data: Any = None) -> Experiment:
         after_evaluation=partial(report, shown, objective.write, config.writing),
         prediction=Prediction(reader.read, objective.write, reader.write),
         elsewhere=partial(elsewhere, shown, objective, config.writing),
-        introduction=data.summary(),
+        introduction="\n".join([data.summary(), *unseen]),
         metadata=data.metadata(),
         sharding=sharding_of(objective.model),
         tokens=data.rows.document + data.rows.summary,

@@ -89,3 +89,19 @@ def test_sentences_end_where_english_ends_them():
     ]
     assert split_sentences(" \n ") == []
     assert np.unique(split_sentences("One. One.")).tolist() == ["One."]
+    assert split_sentences("Er kam. Öl lief aus. ähnlich. «Élan !» ¿Qué? ¿Sí? Это дом. Там мы.") == [
+        "Er kam.",
+        "Öl lief aus. ähnlich.",
+        "«Élan !»",
+        "¿Qué?",
+        "¿Sí?",
+        "Это дом.",
+        "Там мы.",
+    ]
+    assert split_sentences("彼は「どこ？」と言った。雨だ！\nはい") == [
+        "彼は「どこ？」",
+        "と言った。",
+        "雨だ！",
+        "はい",
+    ]
+    assert split_sentences("The fig.\n\nnext is al.\nso") == ["The fig.", "next is al. so"]
