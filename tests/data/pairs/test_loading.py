@@ -132,6 +132,22 @@ def test_a_split_that_is_missing_is_carved_by_the_source():
     assert sum(data.sizes.values()) == 125
 
 
+def test_pairs_that_share_a_text_with_a_split_that_was_carved_are_counted_and_dropped():
+    given = {"train": [(f"Satz {n}", f"sentence {n % 20}") for n in range(60)]}
+    flags = {"tokenizer": "chars", "validation_fraction": 0.2, "test_fraction": 0.1}
+    data = load_pairs(PairConfig(**flags), given)
+    shared = data.cleaning["shared"]["target"]
+    assert shared > 0 and f"target {shared}; 0 left out (--drop-shared)" in data.summary()
+    found = load_pairs(PairConfig(**flags, drop_shared=True), given)
+    assert found.cleaning["dropped"] == shared
+    assert found.sizes == {**data.sizes, "train": data.sizes["train"] - shared}
+    train, *others = (set(some.targets) for some in found.splits.values())
+    assert not any(train & other for other in others)
+    one = {"train": [(f"Satz {n}", "the same") for n in range(60)]}
+    with pytest.raises(InputError, match="drop_shared = True; each training pair has a text that"):
+        load_pairs(PairConfig(**flags, drop_shared=True), one)
+
+
 def test_lines_to_translate_and_those_that_cannot_be(tmp_path):
     data = load_pairs(
         PairConfig(tokenizer="chars", **NONE_TO_CARVE), {"train": GOOD, "test": [("neu", "new")]}
