@@ -128,9 +128,7 @@ def report(
         "scores": evaluation.scores | ours,
         "protocol": {
             "rouge": SIGNATURE,
-            "beams": writing.beams,
-            "length_penalty": writing.length_penalty,
-            "no_repeat": writing.no_repeat,
+            **writing.options(),
             "documents": count,
         },
         "table": {name: scores._asdict() for name, scores in table.items()},

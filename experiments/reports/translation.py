@@ -24,6 +24,7 @@ SCORES = {
     "exact_match": Score("higher", "", "Share of translations that are their reference."),
 }
 _WORST, _OTHERS = 30, 10  # examples that are shown, by chrF
+_SEARCH = ("beams", "length_penalty", "stop")  # of the search, for the record
 _WORDS = 24  # of the text whose attention is drawn
 
 
@@ -55,7 +56,7 @@ def report(
         "step": evaluation.step,
         "scores": evaluation.scores | scores,
         "signatures": found.signatures,
-        "search": {"beams": objective.beams, "length_penalty": objective.length_penalty},
+        "search": {name: getattr(objective, name) for name in _SEARCH},
         "worst": [dict(zip((*names, "chrf"), one)) for one in shown[:_WORST]],
     }
     split = evaluation.split

@@ -25,8 +25,8 @@ transformers = pytest.importorskip("transformers")
 
 pytestmark = [pytest.mark.parity, pytest.mark.slow]
 PREFIX = "A dog. "
-SEARCH = {"num_beams": 3, "length_penalty": 2.0, "no_repeat_ngram_size": 2}
-SEARCH |= {"min_length": 6, "max_length": 14}
+SEARCH = {"num_beams": 3, "early_stopping": True, "length_penalty": 2.0}
+SEARCH |= {"no_repeat_ngram_size": 2, "min_length": 6, "max_length": 14}
 DOCUMENTS = [" ".join(ENGLISH), ENGLISH[1], ENGLISH[2] + " " + ENGLISH[0]]
 
 
@@ -111,7 +111,8 @@ def test_summaries_are_those_of_their_generate(theirs, beams, data, tmp_path):
     text.write_text("\n".join(DOCUMENTS))
     flags = {"init_from": folder, "mode": "predict", "input": text, "output": lines, **data}
     if not network.config.model_type.startswith("t5"):
-        flags |= {"shortest": 5, "no_repeat": 2, "length_penalty": 2.0, "summary_length": 12}
+        flags |= {"stop": "full", "shortest": 5, "no_repeat": 2, "length_penalty": 2.0}
+        flags |= {"summary_length": 12}
     flags |= {"workdir": tmp_path / "run", "beams": beams}
     assert run(seen, **flags) == 0
     found = [json.loads(line)["tokens"] for line in lines.read_text().splitlines()]
