@@ -1,8 +1,10 @@
 """Words that are copied, rows of tokens, and sentences."""
 
 import numpy as np
+import pytest
 
 from jaxmodels.data.documents.rows import CopyRows, PromptRows
+from jaxmodels.data.documents.rows import CopyRows, PromptRows, SequenceRows
 from jaxmodels.data.documents.sentence_splitting import split_sentences
 from jaxmodels.data.documents.words import (
     END,
@@ -12,6 +14,7 @@ from jaxmodels.data.documents.words import (
     joined,
     words_of,
 )
+from jaxmodels.data.pairs.rows import PairRows
 from jaxmodels.data.text.tokenizers import Bytes
 
 TEXTS = [["the cat sat", "a cat"], ["the dog sat", "a dog"], ["the cow sat"]]
@@ -105,3 +108,25 @@ def test_sentences_end_where_english_ends_them():
         "はい",
     ]
     assert split_sentences("The fig.\n\nnext is al.\nso") == ["The fig.", "next is al. so"]
+
+
+ROWS = {
+    "copy": CopyRows(copy_vocabulary([["one two three four"]], 9, 1, False), 4, 3),
+    "sequence": SequenceRows(PairRows.of(Bytes()), 16, 9),
+    "prompt": PromptRows(Bytes(), 16, 9),
+}
+
+
+@pytest.mark.parametrize("rows", ROWS.values(), ids=list(ROWS))
+def test_a_summary_that_is_cut_does_not_end_there(rows):
+    columns = rows.columns(["one two"] * 2, ["one two", "one two three four"])
+    if "scored" in columns:
+        scored = columns["scored"]
+        learned = [row[own] for row, own in zip(columns["tokens"][:, 1:], scored, strict=True)]
+        end = rows.end
+    else:
+        end = END if isinstance(rows, CopyRows) else rows.end
+        padding = 0 if isinstance(rows, CopyRows) else -1
+        learned = [row[row != padding][1:] for row in columns["target"]]
+    assert learned[0][-1] == end and end not in learned[0][:-1]
+    assert len(learned[1]) == rows.summary and end not in learned[1]
