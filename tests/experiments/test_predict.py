@@ -1,6 +1,7 @@
 """Prediction: the command line and a notebook say the same of the same pictures."""
 
 import csv
+import io
 import itertools
 import json
 import math
@@ -120,6 +121,12 @@ def test_a_table_has_the_same_predictions(digits, tmp_path, capsys):
     flags = ["--mode", "predict", "--input", pictures, "--output", tmp_path / "new.txt"]
     code, _, error = _run(capsys, "--workdir", digits, *flags)
     assert code == 2 and "--output FILE.jsonl or --output FILE.csv" in error
+
+
+def test_a_mark_that_some_lines_have_has_no_column_in_a_table():
+    table, lines = io.BytesIO(), [{"input": "a"}, {"input": "b", "cut": True}]
+    write_table(table, lines)
+    assert table.getvalue() == b"input,error\na,\nb,\n"
 
 
 def test_no_more_than_a_batch_is_read_ahead(digits):

@@ -147,7 +147,7 @@ def test_reports_tell_of_the_gravest_trouble_in_words_that_only_copying_knows():
     assert told == [summary for (summary,) in test.summaries]
 
 
-def test_lines_to_summarize_and_what_is_written_about_them(tmp_path):
+def test_lines_to_summarize_and_what_is_written_about_them(tmp_path, capsys):
     data = load_documents(
         DocumentConfig(validation_fraction=0.0),
         {"train": GOOD, "test": [("An emu ran.", "Emu.")]},
@@ -160,6 +160,12 @@ def test_lines_to_summarize_and_what_is_written_about_them(tmp_path):
     emu = data.rows.tokenizer.size + 1
     outputs = {"tokens": np.array([emu, emu, 3]), "length": np.array(2), "row": columns["row"]}
     assert reader.write(outputs) == {"output": "emu emu"}
+    many = " ".join(["emu"] * (data.rows.document + 1))
+    path.write_text(f"The emu stopped.\n{many}\n{many[4:]}\n")
+    rows = [columns["row"] for _, columns in reader.read(path)]
+    lines = [reader.write({**outputs, "row": row}) for row in rows]
+    assert [line.get("cut") for line in lines] == [None, True, None]
+    assert "note: 1 of 3 documents have more than" in capsys.readouterr().err
     path.write_text("\n")
     with pytest.raises(InputError, match="expected a document a line"):
         list(reader.read(path))
