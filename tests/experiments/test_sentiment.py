@@ -95,7 +95,7 @@ def test_replay_shows_the_sentences_of_a_bucket(tmp_path, capsys):
     assert len({line["name"] for line in lines}) == SMALL["batch_size"]
     [bucket] = {line["bucket"] for line in lines}
     for line in lines:
-        text, label = rows[int(line["name"].split(":")[1]) - 1]
+        text, label = rows[int(line["name"].split(":")[1]) - 2]
         assert ("bad", "good")[line["label"]] == label
         assert (len(text.split()) > small) == bucket
 

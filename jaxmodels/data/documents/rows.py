@@ -20,6 +20,10 @@ from jaxmodels.errors import InputError
 COPY, SEQUENCE, PROMPT = "copy", "sequence", "prompt"  # kinds of rows, as models need them
 INSTRUCTION = "Summarize the text in one short sentence."
 SEPARATOR = "\n\nTL;DR:"  # Radford et al. 2019, section 3.6
+_NO_CHAT = (
+    "take another model, or leave chat_template out of its tokenizer_config.json:"
+    f" {SEPARATOR.strip()} then stands behind a document"
+)
 
 
 @dataclass(frozen=True)
@@ -176,7 +180,7 @@ class PromptRows:
     def _frame(self) -> tuple[np.ndarray, np.ndarray, int]:
         """Returns the tokens before and behind a document, and the one behind a summary."""
         if self._is_chat:
-            chat = chat_of(self.tokenizer)
+            chat = chat_of(self.tokenizer, _NO_CHAT)
             # The place of the document is found between two frames of different texts.
             one, other = (
                 chat.tokens([Turn("system", INSTRUCTION), Turn("user", text)]) for text in "ab"

@@ -61,7 +61,7 @@ class PairConfig:
     test.tsv."""
     pair: str = ""
     """Direction, SOURCE-TARGET: names of features or columns, endings of files, or numbers of the
-    columns of a TSV file (2-1); empty: the first two."""
+    columns of a TSV file (2-1); empty: the first two, and a TSV file has no line of names."""
     data_dir: Annotated[str | None, Role.HOW] = None
     """Folder of tfds data sets; None: tfds's own default."""
     validation_fraction: float | None = None
@@ -228,6 +228,11 @@ def _opened(config: PairConfig, given: Any) -> Dataset:
             )
         return in_memory(given)
     if config.data == NAME:
+        if config.pair:
+            raise InputError(
+                f"pair = {config.pair}; expected none with --data {NAME}, which go from both"
+                " languages to ISO 8601"
+            )
         return dates()
     pair = Pair.of(config.pair)
     path = Path(config.data).expanduser()

@@ -77,6 +77,12 @@ def test_bad_documents_of_every_kind_are_named_and_left_out(tmp_path, capsys):
     assert "skipped 10 bad records" in capsys.readouterr().err
 
 
+def test_documents_are_named_by_their_lines(tmp_path):
+    path = lines_of(tmp_path / "all.jsonl", [GOOD[0], b"\n  \n", GOOD[1]])
+    data = load(path, validation_fraction=0.0, test_fraction=0.0)
+    assert list(data.splits["train"].keys) == ["all.jsonl:1", "all.jsonl:4"]
+
+
 def test_a_file_is_divided_by_content_and_an_example_is_a_pair(tmp_path):
     rows = [*GOOD, ("Two are told.", ["First.", "Second."])]
     data = load(lines_of(tmp_path / "all.jsonl.gz", rows))

@@ -66,7 +66,7 @@ def test_bad_pairs_of_every_kind_are_named_and_left_out(tmp_path, capsys):
     assert dropped.sizes["train"] == 42 and dropped.cleaning["dropped"] == 1
 
 
-def test_all_forms_of_files_give_the_same_pairs(tmp_path):
+def test_all_forms_of_files_give_the_same_pairs(tmp_path, capsys):
     expected = sorted(GOOD)
     turned = [(b, a) for a, b in GOOD]
     (tmp_path / "folder").mkdir()
@@ -96,6 +96,11 @@ def test_all_forms_of_files_give_the_same_pairs(tmp_path):
         load(tmp_path / "named.tsv", pair="de-fr")
     with pytest.raises(InputError, match="expected SOURCE-TARGET, as de-en"):
         load(tmp_path / "named.tsv", pair="deen")
+    assert "note:" not in capsys.readouterr().err
+    load(tmp_path / "named.tsv", **NONE)
+    assert "if it names the columns: --pair en-de" in capsys.readouterr().err
+    with pytest.raises(InputError, match="pair = de-en; expected none with --data dates"):
+        load("dates", pair="de-en")
     with pytest.raises(InputError, match="has no pair of texts"):
         load(tsv(tmp_path / "empty.tsv", []))
 

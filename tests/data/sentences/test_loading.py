@@ -58,13 +58,13 @@ def test_bad_sentences_of_every_kind_are_named_and_left_out(tmp_path, capsys):
         load(tmp_path, **flags)
     told = str(raised.value)
     for reason in (
-        "train.csv:41 is no UTF-8: ",
-        "train.csv:42 has no visible character",
-        "train.csv:43 has 150 characters; expected at most 100",
-        "train.csv:44 has label -1 (unknown)",
-        "train.csv:45 has another number of values than the line of names",
-        "train.csv:46 has the same text as test.csv:1",
-        "train.csv:47 has the same text as train.csv:4 and another label",
+        "train.csv:42 is no UTF-8: ",
+        "train.csv:43 has no visible character",
+        "train.csv:44 has 150 characters; expected at most 100",
+        "train.csv:45 has label -1 (unknown)",
+        "train.csv:46 has another number of values than the line of names",
+        "train.csv:47 has the same text as test.csv:2",
+        "train.csv:48 has the same text as train.csv:5 and another label",
         "7 bad records",
         "--skip-bad-records 7",
     ):
@@ -74,11 +74,18 @@ def test_bad_sentences_of_every_kind_are_named_and_left_out(tmp_path, capsys):
     facts = data.facts()
     assert facts["skipped"]["count"] == 7
     assert facts["cleaning"]["repeated"] == {
-        "train": {"count": 1, "records": ["train.csv:48"]},
-        "test": {"count": 1, "records": ["test.csv:3"]},
+        "train": {"count": 1, "records": ["train.csv:49"]},
+        "test": {"count": 1, "records": ["test.csv:4"]},
     }
-    assert "repeated in train: 1, as train.csv:48" in data.summary()
+    assert "repeated in train: 1, as train.csv:49" in data.summary()
     assert json.dumps(facts)
+
+
+def test_records_are_named_by_the_lines_where_they_begin(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text('text,label\n\n"of two\nlines",1\n\nof one,0\n')
+    data = load(path, validation_fraction=0.0, test_fraction=0.0)
+    assert list(data.splits["train"].keys) == ["data.csv:3", "data.csv:6"]
 
 
 def test_splits_of_one_file_depend_on_content_alone(tmp_path):
