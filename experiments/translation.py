@@ -27,7 +27,7 @@ import jax.numpy as jnp
 from experiments.exports.text_to_text import export_text_to_text, text_to_text_programs
 from experiments.parts.published_search import published_options, search_flags
 from experiments.presets.translation import PRESETS
-from experiments.reports.translation import SCORES, report
+from experiments.reports.translation import SCORES, report, require_attention
 from jaxmodels.data.dataset import evaluation_splits
 from jaxmodels.data.pairs import (
     PairConfig,
@@ -103,6 +103,8 @@ class TranslationConfig(Config):
     stop: Annotated[Literal["likely", "full", "exact"], Role.HOW] = "likely"
     """When a search is over: likely, when what goes on has no better score at its length; full, when
     as many translations as beams have ended; exact, when nothing can get a better score."""
+    attend: Annotated[str, Role.HOW] = ""
+    """Source of an evaluation split whose attention is drawn; empty: the longest that fits."""
     translate: Annotated[Literal["last", "all"], Role.HOW] = "last"
     """Which evaluations translate all sources and score the translations: the last, or all."""
 
@@ -146,6 +148,8 @@ def build(config: TranslationConfig, data: Any = None) -> Experiment:
         length_penalty=config.length_penalty,
         stop=config.stop,
     )
+    evaluated = evaluation_splits(data.splits)  # none where the pairs are absent
+    require_attention(data, objective, config.attend, evaluated)
     splits = evaluation_splits(data.sizes)
     sources: dict[str, Any] = {split: data.source(split) for split in splits}
     return Experiment(
@@ -155,7 +159,7 @@ def build(config: TranslationConfig, data: Any = None) -> Experiment:
         monitor="loss",
         scores={**objective.scores, **SCORES},
         facts={"data": data.facts()},
-        after_evaluation=partial(report, data, objective, config.translate),
+        after_evaluation=partial(report, data, objective, config.translate, config.attend),
         prediction=Prediction(
             read=partial(read_sources, data=data),
             predict=objective.translate,
@@ -186,7 +190,8 @@ def elsewhere(
     """Opens the pairs that a config names, to evaluate a run of `data` on."""
     other = pairs_elsewhere(data, config.data)
     sources: dict[str, Any] = {split: other.source(split) for split in other.sizes}
-    after = partial(report, other, objective, config.translate)
+    require_attention(other, objective, config.attend, list(sources))
+    after = partial(report, other, objective, config.translate, config.attend)
     return Elsewhere(other.name, other.fingerprint, sources, after)
 
 

@@ -166,6 +166,16 @@ def test_a_row_does_not_depend_on_the_others():
         assert np.isinf(found.score[1 - (row > 0)]).all()
 
 
+def test_a_complete_search_finds_the_same_with_more_room():
+    options = {"beams": 2, "end": END}
+    short, long = (_search(most=most, **options) for most in (3, 6))
+    complete = np.asarray(short.complete)
+    assert complete.any() and not complete.all()
+    for row in np.flatnonzero(complete):
+        assert _texts(short, row) == _texts(long, row)
+    assert any(_texts(short, row) != _texts(long, row) for row in np.flatnonzero(np.logical_not(complete)))
+
+
 def test_the_largest_numbers_of_long_rows_are_those_of_sorting():
     values = np.random.default_rng(0).integers(0, 90, (3, 17_000)).astype(np.float32)
     values[0, :], values[1, 16_999], values[2, :5] = -np.inf, 91, np.inf

@@ -4,11 +4,13 @@ import gzip
 import re
 
 import pytest
+import tensorflow_datasets as tfds
 
 from jaxmodels.data.dataset import BadRecord
 from jaxmodels.data.pairs import PairConfig, load_pairs, pairs_elsewhere, read_sources
 from jaxmodels.data.pairs.dates import dates
 from jaxmodels.errors import InputError
+from tests.tfds_folder import serialized, write_dataset
 
 GOOD = [(f"Satz {n} ist gut", f"sentence {n} is good") for n in range(40)]
 NONE = {"validation_fraction": 0.0, "test_fraction": 0.0, "tokenizer": "chars"}
@@ -103,6 +105,27 @@ def test_all_forms_of_files_give_the_same_pairs(tmp_path, capsys):
         load("dates", pair="de-en")
     with pytest.raises(InputError, match="has no pair of texts"):
         load(tsv(tmp_path / "empty.tsv", []))
+
+
+def test_pairs_of_tfds_by_name_config_and_direction(tmp_path):
+    texts, flags = tfds.features.Text(), {"data_dir": str(tmp_path), **NONE}
+    records = [serialized({"de": [a.encode()], "en": [b.encode()]}) for a, b in GOOD]
+    splits = {"train": records[:30], "validation": records[30:35], "test": records[35:]}
+    write_dataset(tmp_path, "talks", {"de": texts, "en": texts}, splits, config="de-en")
+    turned = load("talks/de-en", pair="en-de", **flags)
+    assert turned.sizes == {"train": 30, "validation": 5, "test": 5}
+    assert turned.texts("test")[0][0].startswith("sentence")
+    # Without a pair the features stand in their order.
+    plain, named = (load("talks/de-en", pair=pair, **flags) for pair in ("", "de-en"))
+    assert plain.texts("train") == named.texts("train")
+    assert set(zip(*plain.texts("train"))) == set(zip(*reversed(turned.texts("train"))))
+    assert plain.name == "talks_de-en" and turned.splits["test"].keys[0].startswith("test/")
+    with pytest.raises(InputError, match="expected the text 'fr' among them, as --pair says"):
+        load("talks/de-en", pair="de-fr", **flags)
+    records = [serialized({name: [b"x"] for name in ("de", "en", "fr")})]
+    write_dataset(tmp_path, "more", dict.fromkeys(("de", "en", "fr"), texts), {"train": records})
+    with pytest.raises(InputError, match="expected two texts: --pair SOURCE-TARGET"):
+        load("more", **flags)
 
 
 def test_rows_are_framed_and_are_texts_again():

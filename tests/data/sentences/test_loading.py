@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from jaxmodels.data.buckets import Bucketed
 from jaxmodels.data.dataset import BadRecord
@@ -13,6 +14,7 @@ from jaxmodels.data.sentences import SentenceConfig, load_sentences, read_senten
 from jaxmodels.data.sentences.opinions import opinions
 from jaxmodels.errors import InputError
 from jaxmodels.order import Order
+from tests.tfds_folder import serialized, write_dataset
 
 GOOD = [
     (f"a fine film , number {n}" if n % 2 else f"a dull film , number {n}", n % 2)
@@ -200,6 +202,20 @@ def test_sentences_in_memory_and_generated_ones():
     ):
         with pytest.raises(InputError, match=told):
             load_sentences(SentenceConfig(), given)
+
+
+def test_reviews_of_tfds_as_imdb_has_them(tmp_path):
+    names = tfds.features.ClassLabel(names=["neg", "pos"])
+    features = {"text": tfds.features.Text(), "label": names}
+    records = [serialized({"text": [text.encode()], "label": [label]}) for text, label in GOOD]
+    more = [serialized({"text": [b"who knows"], "label": [-1]})]
+    splits = {"train": records[:30], "test": records[30:], "unsupervised": more}
+    write_dataset(tmp_path, "reviews", features, splits, config="plain_text")
+    for name in ("reviews", "reviews/plain_text"):
+        data = load(name, data_dir=str(tmp_path), validation_fraction=0.2)
+        assert data.sizes == {"train": 24, "validation": 6, "test": 10}
+        assert data.class_names == ("neg", "pos") and not data.skipped
+        assert (data.splits["test"].texts[0], data.splits["test"].labels[0]) == ((GOOD[30][0],), 0)
 
 
 def test_training_sentences_are_in_buckets_of_their_lengths_and_others_in_one():
