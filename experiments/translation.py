@@ -101,8 +101,8 @@ class TranslationConfig(Config):
     length_penalty: Annotated[float, Role.HOW] = 1.0
     """Power of the length that divides the score of a beam; above 0, longer ones are preferred."""
     stop: Annotated[Literal["likely", "full", "exact"], Role.HOW] = "likely"
-    """When a search is over: likely, when what goes on has no better score at its length; full, when
-    as many translations as beams have ended; exact, when nothing can get a better score."""
+    """When a search is over: likely, when what goes on has no better score at its length; full,
+    when as many translations as beams have ended; exact, when nothing can get a better score."""
     attend: Annotated[str, Role.HOW] = ""
     """Source of an evaluation split whose attention is drawn; empty: the longest that fits."""
     translate: Annotated[Literal["last", "all"], Role.HOW] = "last"

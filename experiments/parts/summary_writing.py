@@ -21,8 +21,8 @@ class SummaryWriting:
     length_penalty: Annotated[float, Role.HOW] = 1.0
     """Power of the length that divides the score of a summary; higher: longer ones."""
     stop: Annotated[Literal["likely", "full", "exact"], Role.HOW] = "likely"
-    """When a search is over: likely, when what goes on has no better score at its length; full, when
-    as many summaries as beams have ended; exact, when nothing can get a better score."""
+    """When a search is over: likely, when what goes on has no better score at its length; full,
+    when as many summaries as beams have ended; exact, when nothing can get a better score."""
     shortest: Annotated[int, Role.HOW] = 0
     """Least tokens of a summary."""
     no_repeat: Annotated[int, Role.HOW] = 0

@@ -173,7 +173,8 @@ def test_a_complete_search_finds_the_same_with_more_room():
     assert complete.any() and not complete.all()
     for row in np.flatnonzero(complete):
         assert _texts(short, row) == _texts(long, row)
-    assert any(_texts(short, row) != _texts(long, row) for row in np.flatnonzero(np.logical_not(complete)))
+    cut = np.flatnonzero(np.logical_not(complete))
+    assert any(_texts(short, row) != _texts(long, row) for row in cut)
 
 
 def test_the_largest_numbers_of_long_rows_are_those_of_sorting():

@@ -1,4 +1,4 @@
-"""NBSVM of experiments.benchmarks.sentiment_nbsvm knows phrases, and prints what folds are worth."""
+"""NBSVM of the benchmark of sentiment knows phrases, and tells of all folds."""
 
 from experiments.benchmarks.sentiment_nbsvm import accuracy, main
 from jaxmodels.data.sentences import SentenceConfig, load_sentences

@@ -20,7 +20,8 @@ ROWS = [(f"the cat sat on mat {n}. the {n} dogs sat.", f"cat on mat {n}") for n 
 
 @pytest.mark.slow
 def test_an_instruct_model_learns_summaries_by_adapters_alone(file, tmp_path):  # noqa: F811
-    data, workdir = written(tmp_path / "data", {"train": ROWS[:6], "test": ROWS[6:]}), tmp_path / "run"
+    splits, workdir = {"train": ROWS[:6], "test": ROWS[6:]}, tmp_path / "run"
+    data = written(tmp_path / "data", splits)
     flags = {"data": data, "workdir": workdir, "init_from": file, "mesh": "data=1"}
     flags |= {"validation_fraction": 0, "document_length": 24, "summary_length": 8}
     flags |= {"batch_size": 3, "eval_batch_size": 3, "eval_every": 2, "checkpoint_every": 2}
@@ -28,7 +29,7 @@ def test_an_instruct_model_learns_summaries_by_adapters_alone(file, tmp_path):  
     assert main(SummarizationConfig, build, {}, flags_of({**flags, "steps": 2})) == 0
     frozen = [_params(workdir, step, "frozen") for step in (0, 2)]
     learned = [_params(workdir, step) for step in (0, 2)]
-    assert all("block_1/" in name and "kernel" not in name.rpartition("/")[2] for name in learned[0])
+    assert all("block_1/" in name and not name.endswith("kernel") for name in learned[0])
     assert all(a.tobytes() == frozen[1][name].tobytes() for name, a in frozen[0].items())
     assert any(np.abs(a - learned[1][name]).max() > 0 for name, a in learned[0].items())
 

@@ -99,7 +99,8 @@ def test_texts_are_drawn_from_the_logits_of_whole_passes():
 
     @jax.jit
     def drawn(source, valid):
-        step = model.step_of(params, model.apply({"params": params}, source, valid, method="encode"))
+        memory = model.apply({"params": params}, source, valid, method="encode")
+        step = model.step_of(params, memory)
         begun = begin(step, jnp.zeros((2, room), int), start, room)
         return extend(step, begun, room - 1, keys, choice, -1, room).tokens
 

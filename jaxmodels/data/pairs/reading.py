@@ -24,7 +24,7 @@ _TABLES = (".tsv", ".tsv.gz", ".txt", ".txt.gz")
 _MORE_SPLITS = {"dev": "validation"}  # as corpora of translation call it
 # Names that columns of pairs usually have.
 _LIKE_NAME = re.compile(
-    r"[a-z]{2,3}(_[a-z]{2,4})?|source|target|src|trg|tgt|input|output|text\d?|sentence\d?|translation",
+    r"[a-z]{2,3}(_[a-z]{2,4})?|source|target|src|tgt|input|output|text\d?|sentence\d?",
     re.IGNORECASE,
 )
 

@@ -84,8 +84,8 @@ def chat_of(tokenizer: Tokenizer, otherwise: str = "take another model") -> Chat
     form = _FORM.fullmatch(_plain(template))
     if form is None or start is None or end is None:
         raise InputError(
-            f"tokenizer = {tokenizer.name}; expected a chat template of the form {START}ROLE, a line"
-            f" break, TEXT{END}, as SmolLM2's; the model's is {template[:60]!r}...: {otherwise}"
+            f"tokenizer = {tokenizer.name}; expected a chat template of the form {START}ROLE, a"
+            f" line break, TEXT{END}, as SmolLM2's; the model's is {template[:60]!r}...: {otherwise}"
         )
     return Chat(tokenizer, form["system"], start, end)
 
