@@ -67,6 +67,7 @@ from jaxmodels.train import (
     require_range,
 )
 
+
 @dataclass(frozen=True, kw_only=True)
 class SummarizationConfig(Config):
     """Train, resume and evaluate a summarizer, and summarize with it."""

@@ -57,6 +57,10 @@ def write_dataset(
     serialised tf.train.Example)."""
     folder = root / name / config / version
     folder.mkdir(parents=True)
+    if config:
+        (root / name / ".config").mkdir()
+        default = json.dumps({"default_config_name": config})
+        (root / name / ".config/metadata.json").write_text(default)
     tfds.features.FeaturesDict(features).save_config(folder)
     split_infos = []
     for split, records in splits.items():

@@ -23,8 +23,14 @@ def test_an_instruct_model_learns_summaries_by_adapters_alone(file, tmp_path):  
     splits, workdir = {"train": ROWS[:6], "test": ROWS[6:]}, tmp_path / "run"
     data = written(tmp_path / "data", splits)
     flags = {"data": data, "workdir": workdir, "init_from": file, "mesh": "data=1"}
-    flags |= {"validation_fraction": 0, "document_length": 24, "summary_length": 8}
-    flags |= {"batch_size": 3, "eval_batch_size": 3, "eval_every": 2, "checkpoint_every": 2}
+    flags |= {"validation_fraction": 0, "document_length": 24, "summary_length": 12}
+    flags |= {
+        "batch_size": 3,
+        "eval_batch_size": 3,
+        "eval_every": 2,
+        "checkpoint_every": 2,
+        "keep": 9,
+    }
     flags |= {"adapter_rank": 2, "adapter_on": "block_1/(query|value)/kernel"}
     assert main(SummarizationConfig, build, {}, flags_of({**flags, "steps": 2})) == 0
     frozen = [_params(workdir, step, "frozen") for step in (0, 2)]
@@ -36,7 +42,11 @@ def test_an_instruct_model_learns_summaries_by_adapters_alone(file, tmp_path):  
     # A row is a conversation, of which the answer counts.
     config = json.loads((workdir / "config.json").read_text())["config"]
     given = DocumentConfig(
-        data=str(data), tokenizer=config["tokenizer"], document_length=24, summary_length=8
+        data=str(data),
+        tokenizer=config["tokenizer"],
+        document_length=24,
+        summary_length=12,
+        validation_fraction=0.0,
     )
     found = load_documents(given, kind="prompt")
     tokenizer, columns = found.rows.tokenizer, found.source("test").arrays

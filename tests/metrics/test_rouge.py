@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
-from jaxmodels.metrics.rouge import KINDS, SIGNATURE, Rouge, count_unseen, mean_rouge, rouge, rouge_of_each
+from jaxmodels.metrics.rouge import (
+    KINDS,
+    SIGNATURE,
+    Rouge,
+    count_unseen,
+    mean_rouge,
+    rouge,
+    rouge_of_each,
+)
 
 
 def test_stored_cases():

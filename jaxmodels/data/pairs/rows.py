@@ -82,13 +82,13 @@ class PairRows:
         return self.tokenizer.decode(tokens[: ends[0]] if len(ends) else tokens)
 
 
-def ended(tokens: Tokens, most: int, end: int) -> Tokens:
+def ended(tokens: Tokens, most: int, end: int) -> Int[np.ndarray, " ended"]:
     """Puts the end behind tokens, or cuts those that are more than `most`, which do not end there:
     no model should learn that they do."""
     return np.append(tokens, np.int32(end)) if len(tokens) <= most else tokens[:most]
 
 
-def _filled(texts: Sequence[Tokens], length: int) -> Int[np.ndarray, "text length"]:
+def _filled(texts: Sequence[np.ndarray], length: int) -> Int[np.ndarray, "text length"]:
     rows = np.full((len(texts), length), PADDING, np.int32)
     for row, tokens in zip(rows, texts):
         row[: len(tokens)] = tokens

@@ -85,7 +85,7 @@ def chat_of(tokenizer: Tokenizer, otherwise: str = "take another model") -> Chat
     if form is None or start is None or end is None:
         raise InputError(
             f"tokenizer = {tokenizer.name}; expected a chat template of the form {START}ROLE, a"
-            f" line break, TEXT{END}, as SmolLM2's; the model's is {template[:60]!r}...: {otherwise}"
+            f" line break, TEXT{END}, as SmolLM2's; it is {template[:60]!r}...: {otherwise}"
         )
     return Chat(tokenizer, form["system"], start, end)
 
