@@ -31,7 +31,11 @@ def test_an_instruct_model_learns_summaries_by_adapters_alone(file, tmp_path):  
         "checkpoint_every": 2,
         "keep": 9,
     }
-    flags |= {"adapter_rank": 2, "adapter_on": "block_1/(query|value)/kernel"}
+    flags |= {
+        "schedule": "constant",
+        "adapter_rank": 2,
+        "adapter_on": "block_1/(query|value)/kernel",
+    }
     assert main(SummarizationConfig, build, {}, flags_of({**flags, "steps": 2})) == 0
     frozen = [_params(workdir, step, "frozen") for step in (0, 2)]
     learned = [_params(workdir, step) for step in (0, 2)]
