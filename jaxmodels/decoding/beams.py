@@ -110,22 +110,29 @@ def search(
             found=found._replace(complete=complete),
             ended=search.ended | is_last,
         )
-        return after._replace(ended=after.ended | _is_over(after, limit - length))
-
-    def _is_over(search: _Search, longest: Int[Array, " batch"]) -> Bool[Array, " batch"]:
-        """Tells where no text that goes on is expected to be among the best."""
-        is_full = jnp.all(jnp.isfinite(search.found.score), axis=1)
-        if stop == "full":
-            return is_full
-        lengths = jnp.full_like(longest, search.written)
-        if stop == "exact":
-            lengths = jnp.where(jnp.asarray(length_penalty) > 0, longest, lengths)
-        best = search.total[:, 0] / lengths.astype(search.total.dtype) ** length_penalty
-        return is_full & (best <= search.found.score[:, -1])
+        is_over = _is_over(after, stop, length_penalty, limit - length)
+        return after._replace(ended=after.ended | is_over)
 
     start = _begun(step, tokens, length, beams, prefix + most, end)
     start = start._replace(ended=limit <= length)
     return jax.lax.while_loop(goes_on, advance, start).found
+
+
+def _is_over(
+    search: _Search,
+    stop: str,
+    length_penalty: Float[Array, ""] | float,
+    longest: Int[Array, " batch"],
+) -> Bool[Array, " batch"]:
+    """Tells where no text that goes on is expected to be among the best."""
+    is_full = jnp.all(jnp.isfinite(search.found.score), axis=1)
+    if stop == "full":
+        return is_full
+    lengths = jnp.full_like(longest, search.written)
+    if stop == "exact":
+        lengths = jnp.where(jnp.asarray(length_penalty) > 0, longest, lengths)
+    best = search.total[:, 0] / lengths.astype(search.total.dtype) ** length_penalty
+    return is_full & (best <= search.found.score[:, -1])
 
 
 def _begun(step: Step, tokens, length, beams: int, room: int, end) -> _Search:

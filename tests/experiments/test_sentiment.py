@@ -166,7 +166,7 @@ def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path, model
 @pytest.mark.slow
 def test_a_run_with_buckets_resumes_to_the_bit_in_the_middle_of_an_epoch(tmp_path):
     data = {"train": sentences(60), "test": sentences(20, seed=1)}
-    flags = {**SMALL, "steps": 8, "eval_every": 8, "log_every": 2, "steps_per_dispatch": 2}
+    flags = {**SMALL, "steps": 14, "eval_every": 14, "log_every": 2, "steps_per_dispatch": 2}
     config = configure(SentimentConfig(), **flags, buckets=3, dropout=0.2, validation_fraction=0.0)
     resumed_to_the_bit(build, config, data, tmp_path, step=6)  # an epoch has 3.75 steps
 
