@@ -26,12 +26,11 @@ def published_options(weights: Weights, task: str) -> dict[str, Any]:
 
     task: how the name of the task begins, as "summarization".
     """
-    config = weights.config
-    tasks = config.get("task_specific_params")
-    own = [tasks[name] for name in tasks if name.startswith(task)] if _is_mapping(tasks) else []
+    tasks = _mapping(weights.config.get("task_specific_params"))
+    own = next((tasks[name] for name in tasks if name.startswith(task)), None)
     beside = [read_json(file.with_name("generation_config.json")) for file in weights.files[:1]]
     known: dict[str, Any] = {}
-    for some in filter(_is_mapping, (config, *beside, *own[:1])):
+    for some in map(_mapping, (weights.config, *beside, own)):
         known |= {name: value for name, value in some.items() if value is not None}
     return {name: known[name] for name, kind in _KINDS.items() if isinstance(known.get(name), kind)}
 
@@ -50,5 +49,5 @@ def search_flags(options: Mapping[str, Any]) -> dict[str, Any]:
     return {**flags, "stop": _STOPS[stopping]}
 
 
-def _is_mapping(value: Any) -> bool:
-    return isinstance(value, Mapping)
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

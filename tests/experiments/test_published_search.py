@@ -36,6 +36,8 @@ def test_the_task_says_how_to_summarize_before_files_do(tmp_path):
         "summary_length": 198,
     }
 
+    assert TranslationConfig.flags_of_weights_alone(found)["stop"] == "full"
+
 
 def test_generation_config_stands_before_config(tmp_path):
     beside = {"num_beams": 6, "early_stopping": "never", "max_length": None}
