@@ -196,9 +196,8 @@ class DocumentReader:
         while some := list(islice(lines, _READ)):
             good = [text for text, error in some if error is None]
             nothing = [""] * len(good)
-            columns, (counts, _) = (
-                make(good, nothing) for make in (self._rows.columns, self._rows.lengths)
-            )
+            columns = self._rows.columns(good, nothing)
+            counts, _ = self._rows.lengths(good, nothing)
             at = 0
             for text, error in some:
                 if error is not None:
