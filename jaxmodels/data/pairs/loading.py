@@ -61,7 +61,8 @@ class PairConfig:
     test.tsv."""
     pair: str = ""
     """Direction, SOURCE-TARGET: names of features or columns, endings of files, or numbers of the
-    columns of a TSV file (2-1); empty: the first two, and a TSV file has no line of names."""
+    columns of a TSV file (2-1). Empty: the first two of features by the alphabet, or of
+    columns, and a TSV file has no line of names."""
     data_dir: Annotated[str | None, Role.HOW] = None
     """Folder of tfds data sets; None: tfds's own default."""
     validation_fraction: float | None = None

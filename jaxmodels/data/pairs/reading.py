@@ -31,7 +31,7 @@ _LIKE_NAME = re.compile(
 
 class Pair(NamedTuple):
     """What a pair is made of: names of features or columns, endings of files, or numbers of
-    columns; empty: the first two."""
+    columns; empty: the first two, of features in the order of the alphabet."""
 
     source: str = ""
     target: str = ""
@@ -60,9 +60,9 @@ def open_tfds(name: str, data_dir: str | None, pair: Pair, embedded: Sequence[st
     import tensorflow_datasets as tfds
 
     builder: Any = prepared_builder(name, data_dir, "text", "a pair of texts", embedded)
-    texts = [
-        key for key, kind in builder.info.features.items() if isinstance(kind, tfds.features.Text)
-    ]
+    # Features are read in any order, which is not the same in every process.
+    features = sorted(builder.info.features.items())
+    texts = [key for key, kind in features if isinstance(kind, tfds.features.Text)]
     told = f"data '{name}' has the features {describe_features(builder)}"
     if not pair.source and len(texts) != 2:
         raise InputError(f"{told}; expected two texts: --pair SOURCE-TARGET")

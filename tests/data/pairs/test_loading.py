@@ -115,7 +115,7 @@ def test_pairs_of_tfds_by_name_config_and_direction(tmp_path):
     turned = load("talks/de-en", pair="en-de", **flags)
     assert turned.sizes == {"train": 30, "validation": 5, "test": 5}
     assert turned.texts("test")[0][0].startswith("sentence")
-    # Without a pair the features stand in their order.
+    # Without a pair the features stand in the order of the alphabet.
     plain, named = (load("talks/de-en", pair=pair, **flags) for pair in ("", "de-en"))
     assert plain.texts("train") == named.texts("train")
     assert set(zip(*plain.texts("train"))) == set(zip(*reversed(turned.texts("train"))))
