@@ -116,6 +116,7 @@ def test_a_run_resumes_to_the_bit_in_an_epoch_and_is_the_same_on_all_devices(tmp
         assert found.scores["test"]["bleu"] == pytest.approx(whole.scores["test"]["bleu"])
 
 
+@pytest.mark.slow
 def test_the_attention_of_a_chosen_source_is_drawn(tmp_path, monkeypatch):
     drawn = []
     module = "experiments.reports.translation.attention_figure"

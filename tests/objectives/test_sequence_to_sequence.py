@@ -147,6 +147,7 @@ def test_short_sources_have_long_targets_whatever_stands_beside_them(monkeypatch
     np.testing.assert_array_equal(plain["tokens"], beside)
 
 
+@pytest.mark.slow
 def test_a_step_in_each_bucket_is_one_program():
     objective = objective_of()
     state, step = state_of(objective), jax.jit(objective.step)
