@@ -18,10 +18,9 @@ first sentences, of an extractive classifier and of the best sentence), checkpoi
 """
 
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
@@ -29,6 +28,11 @@ from experiments.exports.common import Exports
 from experiments.exports.language_model import export_language_model
 from experiments.exports.summarization import Summarizer, summary_programs
 from experiments.exports.text_to_text import export_text_to_text
+from experiments.parts.summary_writing import (
+    SummaryWriting,
+    published_prefix,
+    published_writing,
+)
 from experiments.presets.summarization import PRESETS
 from experiments.reports.summarization import SCORES, Shown, report
 from jaxmodels.data.dataset import evaluation_splits
@@ -57,44 +61,11 @@ from jaxmodels.train import (
     Experiment,
     ModelSection,
     Prediction,
-    Role,
     RunConfig,
     Section,
     main,
     require_range,
 )
-
-_PUBLISHED_DOCUMENT, _PUBLISHED_SUMMARY, _PUBLISHED_BEAMS = 512, 128, 4
-# Options of the search of published weights, and what they are here.
-_SEARCH = {
-    "beams": "num_beams",
-    "length_penalty": "length_penalty",
-    "no_repeat": "no_repeat_ngram_size",
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class WritingConfig:
-    """How summaries are searched for."""
-
-    beams: Annotated[int, Role.HOW] = 1
-    """Ways to go on that the search keeps; 1: the likeliest word each time."""
-    length_penalty: Annotated[float, Role.HOW] = 1.0
-    """Power of the length that divides the score of a summary; higher: longer ones."""
-    shortest: Annotated[int, Role.HOW] = 0
-    """Least tokens of a summary."""
-    no_repeat: Annotated[int, Role.HOW] = 0
-    """No run of so many tokens comes twice in a summary; 0: it may."""
-    written: Annotated[int, Role.HOW] = 64
-    """Documents of the validation split, the first ones, that are summarized at an evaluation
-    during training; after the last step all are."""
-
-    def validate(self) -> None:
-        """Raises InputError for numbers out of range."""
-        for name, least in (("beams", 1), ("shortest", 0), ("no_repeat", 0), ("written", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} = {getattr(self, name)}; expected at least {least}")
-        require_range(self, ("length_penalty",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +90,7 @@ class SummarizationConfig(Config):
         schedule="warmup_cosine",
         warmup_steps=100,
     )
-    writing: Section[WritingConfig] = WritingConfig()
+    writing: Section[SummaryWriting] = SummaryWriting()
 
     dropout: float = 0.0
     """Share of numbers left out in training."""
@@ -134,7 +105,7 @@ class SummarizationConfig(Config):
     def flags_of_weights(cls, weights: Weights) -> dict[str, Any]:
         flags = flags_from_published(weights)
         if flags["model"] in TEXT_TO_TEXT:
-            flags["prefix"] = _published_search(weights).get("prefix", "")
+            flags["prefix"] = published_prefix(weights)
             return with_tokenizer(flags, weights)
         tokenizer = keep_tokenizer(weights.path)
         return flags if tokenizer is None else {**flags, "tokenizer": tokenizer}
@@ -147,15 +118,7 @@ class SummarizationConfig(Config):
     def flags_of_weights_alone(cls, weights: Weights) -> dict[str, Any]:
         if flags_from_published(weights)["model"] not in TEXT_TO_TEXT:
             return {}
-        found = _published_search(weights)
-        flags = {"document_length": _PUBLISHED_DOCUMENT, "beams": _PUBLISHED_BEAMS, "batch_size": 1}
-        given = {ours: found[theirs] for ours, theirs in _SEARCH.items() if theirs in found}
-        # Theirs count the start token, and the longest the end as well.
-        lengths = {
-            "shortest": max(found.get("min_length", 0) - 1, 0),
-            "summary_length": max(found.get("max_length", _PUBLISHED_SUMMARY) - 2, 1),
-        }
-        return {**flags, **given, **lengths}
+        return published_writing(weights)
 
 
 def build(config: SummarizationConfig, data: Any = None) -> Experiment:
@@ -165,6 +128,8 @@ def build(config: SummarizationConfig, data: Any = None) -> Experiment:
     sources = {split: data.source(split) for split in evaluation_splits(data.sizes)}
     objective = _objective(config, data)
     shown, reader = Shown(data), DocumentReader(data)
+    evaluated = evaluation_splits(data.splits)  # none where the documents are absent
+    unseen = [f"note: {told}" for split in evaluated for told in shown.unseen(split)]
     return Experiment(
         objective=Objective.of(objective),
         train=data.training(),
@@ -175,23 +140,12 @@ def build(config: SummarizationConfig, data: Any = None) -> Experiment:
         after_evaluation=partial(report, shown, objective.write, config.writing),
         prediction=Prediction(reader.read, objective.write, reader.write),
         elsewhere=partial(elsewhere, shown, objective, config.writing),
-        introduction=data.summary(),
+        introduction="\n".join([data.summary(), *unseen]),
         metadata=data.metadata(),
         sharding=sharding_of(objective.model),
         tokens=data.rows.document + data.rows.summary,
         **_published(config, data, summary_programs(objective, data)),
     )
-
-
-def _published_search(weights: Weights) -> dict[str, Any]:
-    """Reads what published weights say of summaries: the options of the search, and the prefix."""
-    config: Mapping[str, Any] = weights.config
-    tasks = config.get("task_specific_params")
-    own = tasks.get("summarization") if isinstance(tasks, Mapping) else None
-    known = {**config, **own} if isinstance(own, Mapping) else config
-    kinds = dict.fromkeys((*_SEARCH.values(), "min_length", "max_length"), int | float)
-    kinds["prefix"] = str
-    return {name: known[name] for name, kind in kinds.items() if isinstance(known.get(name), kind)}
 
 
 def _published(config: SummarizationConfig, data: DocumentData, programs: Exports) -> dict:
@@ -225,12 +179,8 @@ def _objective(config: SummarizationConfig, data: DocumentData) -> Summarizer:
     Raises:
       InputError: options of the search that do not go together, or a row that is too long.
     """
-    rows, writing = data.rows, config.writing
-    if writing.shortest > rows.summary:
-        raise InputError(
-            f"shortest = {writing.shortest}; expected at most the tokens of a summary,"
-            f" --summary-length {rows.summary}"
-        )
+    rows = data.rows
+    config.writing.require_room(rows.summary)
     common: dict[str, Any] = {
         "model": _model(config, rows),
         "optimizer": config.optimizer,
@@ -239,13 +189,7 @@ def _objective(config: SummarizationConfig, data: DocumentData) -> Summarizer:
         "ema": config.ema,
         "accumulate": config.compute.accumulate,
     }
-    search: dict[str, Any] = {
-        "most": rows.summary + 1,
-        "beams": writing.beams,
-        "length_penalty": writing.length_penalty,
-        "shortest": writing.shortest,
-        "no_repeat": writing.no_repeat,
-    }
+    search = {"most": rows.summary + 1, **config.writing.options()}
     if isinstance(rows, SequenceRows):
         around = {"start": rows.pairs.start, "end": rows.end}
         return SequenceSummarizer(buckets=data.buckets, **around, **search, **common)

@@ -25,8 +25,9 @@ from typing import Annotated, Any, ClassVar, Literal
 import jax.numpy as jnp
 
 from experiments.exports.text_to_text import export_text_to_text, text_to_text_programs
+from experiments.parts.published_search import published_options, search_flags
 from experiments.presets.translation import PRESETS
-from experiments.reports.translation import SCORES, report
+from experiments.reports.translation import SCORES, report, require_attention
 from jaxmodels.data.dataset import evaluation_splits
 from jaxmodels.data.pairs import (
     PairConfig,
@@ -36,6 +37,7 @@ from jaxmodels.data.pairs import (
     read_sources,
 )
 from jaxmodels.data.pairs.published import with_tokenizer
+from jaxmodels.decoding.beams import STOPS
 from jaxmodels.errors import InputError, require_known
 from jaxmodels.models.encoder_decoder import EncoderDecoderConfig
 from jaxmodels.models.options import sharding_of
@@ -62,7 +64,7 @@ from jaxmodels.train import (
     require_range,
 )
 
-_PUBLISHED_LENGTH = 64  # tokens; four times as many are read
+_PUBLISHED_LENGTH, _PUBLISHED_BEAMS = 64, 4  # tokens; four times as many are read and written
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,12 +100,18 @@ class TranslationConfig(Config):
     """Beams of the search for a translation; 1: greedy."""
     length_penalty: Annotated[float, Role.HOW] = 1.0
     """Power of the length that divides the score of a beam; above 0, longer ones are preferred."""
+    stop: Annotated[Literal["likely", "full", "exact"], Role.HOW] = "likely"
+    """When a search is over: likely, when what goes on has no better score at its length; full,
+    when as many translations as beams have ended; exact, when nothing can get a better score."""
+    attend: Annotated[str, Role.HOW] = ""
+    """Source of an evaluation split whose attention is drawn; empty: the longest that fits."""
     translate: Annotated[Literal["last", "all"], Role.HOW] = "last"
     """Which evaluations translate all sources and score the translations: the last, or all."""
 
     def validate(self) -> None:
         super().validate()
         require_range(self, ("dropout", "label_smoothing", "ema"), 0, 1)
+        require_known("stop", self.stop, STOPS)
         require_known("translate", self.translate, ("last", "all"))
         if self.beams < 1:
             raise InputError(f"beams = {self.beams}; expected at least 1")
@@ -114,7 +122,8 @@ class TranslationConfig(Config):
 
     @classmethod
     def flags_of_weights_alone(cls, weights: Weights) -> dict[str, Any]:
-        return {"length": _PUBLISHED_LENGTH, "beams": weights.config.get("num_beams") or 4}
+        options = published_options(weights, "translation")
+        return {"length": _PUBLISHED_LENGTH, "beams": _PUBLISHED_BEAMS, **search_flags(options)}
 
 
 def build(config: TranslationConfig, data: Any = None) -> Experiment:
@@ -129,7 +138,7 @@ def build(config: TranslationConfig, data: Any = None) -> Experiment:
         steps=config.run.steps,
         start=data.rows.start,
         end=data.rows.end,
-        most=2 * data.lengths[1],
+        most=data.longest[1],
         buckets=data.buckets,
         label_smoothing=config.label_smoothing,
         dropout=config.dropout,
@@ -137,7 +146,10 @@ def build(config: TranslationConfig, data: Any = None) -> Experiment:
         accumulate=config.compute.accumulate,
         beams=config.beams,
         length_penalty=config.length_penalty,
+        stop=config.stop,
     )
+    evaluated = evaluation_splits(data.splits)  # none where the pairs are absent
+    require_attention(data, objective, config.attend, evaluated)
     splits = evaluation_splits(data.sizes)
     sources: dict[str, Any] = {split: data.source(split) for split in splits}
     return Experiment(
@@ -147,7 +159,7 @@ def build(config: TranslationConfig, data: Any = None) -> Experiment:
         monitor="loss",
         scores={**objective.scores, **SCORES},
         facts={"data": data.facts()},
-        after_evaluation=partial(report, data, objective, config.translate),
+        after_evaluation=partial(report, data, objective, config.translate, config.attend),
         prediction=Prediction(
             read=partial(read_sources, data=data),
             predict=objective.translate,
@@ -178,7 +190,8 @@ def elsewhere(
     """Opens the pairs that a config names, to evaluate a run of `data` on."""
     other = pairs_elsewhere(data, config.data)
     sources: dict[str, Any] = {split: other.source(split) for split in other.sizes}
-    after = partial(report, other, objective, config.translate)
+    require_attention(other, objective, config.attend, list(sources))
+    after = partial(report, other, objective, config.translate, config.attend)
     return Elsewhere(other.name, other.fingerprint, sources, after)
 
 

@@ -51,10 +51,16 @@ def write_dataset(
     splits: dict[str, list[bytes]],
     file_format: str = "array_record",
     version: str = "1.2.0",
+    config: str = "",
 ) -> Path:
-    """The folder root/name/version of these records (each a serialised tf.train.Example)."""
-    folder = root / name / version
+    """The folder root/name/version, or root/name/config/version, of these records (each a
+    serialised tf.train.Example)."""
+    folder = root / name / config / version
     folder.mkdir(parents=True)
+    if config:
+        (root / name / ".config").mkdir()
+        default = json.dumps({"default_config_name": config})
+        (root / name / ".config/metadata.json").write_text(default)
     tfds.features.FeaturesDict(features).save_config(folder)
     split_infos = []
     for split, records in splits.items():
@@ -72,6 +78,7 @@ def write_dataset(
             }
         )
     info = {"name": name, "version": version, "fileFormat": file_format, "splits": split_infos}
+    info |= {"configName": config} if config else {}
     (folder / "dataset_info.json").write_text(json.dumps(info))
     return folder
 

@@ -56,7 +56,7 @@ def text_to_text_programs(
         "score": "of the search: the mean log-likelihood of a token, for a length penalty of 1",
     }
     # Of the shapes that batches are cut to, the whole one alone.
-    whole = replace(objective, buckets=objective.buckets[-1:])
+    whole = replace(objective, buckets=())
     inputs = {"source": jax.ShapeDtypeStruct((length,), jnp.int32)}
     facts = {"tokenizer": tokenizer.name, "end": objective.end}
     return prediction_programs(

@@ -13,6 +13,8 @@ from jaxmodels.decoding import Choice
 from jaxmodels.errors import InputError
 from jaxmodels.train import Role, require_range
 
+_NO_CHAT = "write what its turns look like into --prompt, without --chat"
+
 
 @dataclass(frozen=True, kw_only=True)
 class WritingConfig:
@@ -78,7 +80,7 @@ def conditions_of(
     config: WritingConfig, tokenizer: Tokenizer, prompts: Sequence[Int[np.ndarray, " token"]]
 ) -> dict[str, Any]:
     """Makes the conditions of `LanguageModel.sample`: a row for each prompt, which is not empty."""
-    end = chat_of(tokenizer).end if config.chat else tokenizer.end
+    end = chat_of(tokenizer, _NO_CHAT).end if config.chat else tokenizer.end
     longest = max(map(len, prompts))
     tokens = np.zeros((len(prompts), longest + config.length), np.int32)
     for row, prompt in enumerate(prompts):
@@ -103,7 +105,7 @@ def prompts_of(
     """
     encoded = []
     if config.chat:
-        chat, told = chat_of(tokenizer), config.system
+        chat, told = chat_of(tokenizer, _NO_CHAT), config.system
         system = [] if told is None else [Turn("system", told)]
         return [
             chat.tokens([*system, Turn("user", prompt)])

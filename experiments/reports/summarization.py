@@ -1,16 +1,25 @@
 """What experiments.summarization shows of an evaluation: ROUGE beside that of extracts, and
 summaries beside their references."""
 
+import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxmodels.data.dataset import TRAIN, VALIDATION
 from jaxmodels.data.documents import DocumentData, Documents
+from jaxmodels.errors import InputError
 from jaxmodels.metrics.extracts import Example, ExtractiveClassifier, lead, oracle
-from jaxmodels.metrics.rouge import KINDS, SIGNATURE, Rouge, mean_rouge, rouge_of_each
+from jaxmodels.metrics.rouge import (
+    KINDS,
+    SIGNATURE,
+    Rouge,
+    count_unseen,
+    mean_rouge,
+    rouge_of_each,
+)
 from jaxmodels.protocol import Score
 from jaxmodels.train import Evaluation, Findings
 
@@ -30,11 +39,11 @@ SCORES = {
 
 class Shown:
     """The documents of evaluations, and their extracts. The classifier that chooses sentences
-    learns from the training split of the run, and is left out where that is absent."""
+    learns from the training split of the run; it is left out where that is absent, or where there
+    is nothing to learn."""
 
     def __init__(self, data: DocumentData, train: Documents | None = None):
         self.data, self._train = data, train or data.splits.get(TRAIN)
-        self._classifier: ExtractiveClassifier | None = None
 
     def of(self, other: DocumentData) -> "Shown":
         """Makes the same of other documents."""
@@ -44,20 +53,44 @@ class Shown:
         """Scores the first sentences of each document, the sentence that a classifier chooses, and
         the best one."""
         examples = _examples(self.data.splits[split])
-        if self._classifier is None and self._train:
-            self._classifier = ExtractiveClassifier(_examples(self._train))
         texts = {
             "first sentence": [lead(one.sentences, 1) for one in examples],
             "first three sentences": [lead(one.sentences, 3) for one in examples],
         }
-        if self._classifier:
-            chosen = self._classifier.choose([example.sentences for example in examples])
+        if classifier := self._learned[0]:
+            chosen = classifier.choose([example.sentences for example in examples])
             texts["extractive classifier"] = [
                 one.sentences[place] for one, place in zip(examples, chosen.tolist())
             ]
         texts["best sentence (oracle)"] = [one.sentences[oracle(one)] for one in examples]
         references = [one.references for one in examples]
         return {name: mean_rouge(rouge_of_each(some, references)) for name, some in texts.items()}
+
+    def unseen(self, split: str) -> list[str]:
+        """Says of how many documents of a split ROUGE sees no reference, if of any."""
+        references = self.data.splits[split].summaries
+        count = count_unseen(references)
+        told = (
+            f"{count:,} of {len(references):,} documents in {split} have no reference with a letter"
+            " a-z or a digit, and ROUGE sees no others: any summary of them scores 0"
+        )
+        return [told] if count else []
+
+    def notes(self, split: str) -> list[str]:
+        """Says what the scores of a split and its extracts lack."""
+        reason = self._learned[1]
+        lacking = [f"there is no extractive classifier: {reason}"] if reason else []
+        return self.unseen(split) + lacking
+
+    @cached_property
+    def _learned(self) -> tuple[ExtractiveClassifier | None, str]:
+        """The classifier, or why there is none."""
+        if self._train is None:
+            return None, "the training documents are absent"
+        try:
+            return ExtractiveClassifier(_examples(self._train)), ""
+        except InputError as error:
+            return None, str(error)
 
 
 def _examples(documents: Documents) -> list[Example]:
@@ -87,20 +120,23 @@ def report(
         name = f"step-{evaluation.step:08d}.txt"
         return Findings(ours, texts={name: _told(worst[:_DUE])})
     table = {"this model": mean_rouge(each), **shown.extracts(split)}
+    notes = shown.notes(split)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
     record = {
         "step": evaluation.step,
         "scores": evaluation.scores | ours,
         "protocol": {
             "rouge": SIGNATURE,
-            "beams": writing.beams,
-            "length_penalty": writing.length_penalty,
-            "no_repeat": writing.no_repeat,
+            **writing.options(),
             "documents": count,
         },
         "table": {name: scores._asdict() for name, scores in table.items()},
+        "notes": notes,
         "worst": worst,
     }
     head = f"{split}, step {evaluation.step}, {count:,} documents\n\n{_tabulated(table)}"
+    head += "".join(f"\n\nNote: {note}." for note in notes)
     text = f"{head}\n\nThe worst summaries first.\n\n{_told(worst)}"
     pictures = {f"rouge-{split}": partial(rouge_figure, table, f"{split}, step {evaluation.step}")}
     return Findings(ours, record, pictures, {f"summaries-{split}.txt": text})

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxmodels.data.pairs import PairData
+from jaxmodels.errors import InputError
 from jaxmodels.metrics.translation import sentence_chrf, translation_scores
 from jaxmodels.objectives.sequence_to_sequence import PADDING, SequenceToSequence
 from jaxmodels.pictures import shortened
@@ -24,16 +25,42 @@ SCORES = {
     "exact_match": Score("higher", "", "Share of translations that are their reference."),
 }
 _WORST, _OTHERS = 30, 10  # examples that are shown, by chrF
+_SEARCH = ("beams", "length_penalty", "stop")  # of the search, for the record
 _WORDS = 24  # of the text whose attention is drawn
 
 
+def require_attention(
+    data: PairData, objective: SequenceToSequence, attend: str, splits: Sequence[str]
+) -> None:
+    """Requires that the attention of a source can be drawn, if one is chosen.
+
+    Raises:
+      InputError: it cannot.
+    """
+    if not attend or not splits:
+        return
+    if not hasattr(objective.model, "cross_weights"):
+        raise InputError(f"attend = {attend}; the model shows no attention: expected it left out")
+    sources = [source for split in splits for source in data.texts(split)[0]]
+    if attend not in sources:
+        raise InputError(
+            f"attend = {attend}; it is no source of {' or '.join(splits)}: expected one, as"
+            f" '{shortened(sources[0], 60)}'"
+        )
+
+
 def report(
-    data: PairData, objective: SequenceToSequence, when: str, evaluation: Evaluation
+    data: PairData,
+    objective: SequenceToSequence,
+    when: str,
+    attend: str,
+    evaluation: Evaluation,
 ) -> Findings | None:
     """Scores the translations of all sources; after the last evaluation, keeps them, shows the
     worst and some others, and draws what a sentence attends to.
 
     when: "all": evaluations that are due during training are scored too.
+    attend: the source whose attention is drawn, in a split that has it; "": the longest that fits.
     """
     if evaluation.occasion == "due" and when == "last":
         return None
@@ -55,7 +82,7 @@ def report(
         "step": evaluation.step,
         "scores": evaluation.scores | scores,
         "signatures": found.signatures,
-        "search": {"beams": objective.beams, "length_penalty": objective.length_penalty},
+        "search": {name: getattr(objective, name) for name in _SEARCH},
         "worst": [dict(zip((*names, "chrf"), one)) for one in shown[:_WORST]],
     }
     split = evaluation.split
@@ -63,7 +90,7 @@ def report(
     return Findings(
         scores,
         record,
-        pictures=_attention(data, objective, evaluation, columns, title),
+        pictures=_attention(data, objective, evaluation, columns, title, attend),
         texts={
             f"examples-{split}.txt": _told(shown, f"{title}: by chrF of the sentence, worst first"),
             f"translations-{split}.jsonl": "\n".join(lines) + "\n",
@@ -90,14 +117,21 @@ def _told(examples: Sequence[tuple[str, str, str, float]], title: str) -> str:
 
 
 def _attention(
-    data: PairData, objective: SequenceToSequence, evaluation: Evaluation, columns: Any, title: str
+    data: PairData,
+    objective: SequenceToSequence,
+    evaluation: Evaluation,
+    columns: Any,
+    title: str,
+    attend: str,
 ) -> dict[str, Any]:
-    """Makes the picture of the attention of the longest text that fits it."""
+    """Makes the picture of the attention of a source, or of the longest that fits."""
     if not hasattr(objective.model, "cross_weights"):
         return {}
     counts = np.stack([(columns[side] != PADDING).sum(axis=1) for side in ("source", "target")])
     fitting = np.flatnonzero((counts <= _WORDS).all(axis=0))
     row = int(fitting[-1] if len(fitting) else counts.sum(axis=0).argmin())
+    sources = data.texts(evaluation.split)[0]
+    row = sources.index(attend) if attend in sources else row
     weights = evaluation.map(objective.attend, np.array([row]))[0]
     source, target = (
         [data.tokenizer.decode([int(token)]) for token in columns[side][row][: counts[place, row]]]

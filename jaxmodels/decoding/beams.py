@@ -23,11 +23,14 @@ class Found(NamedTuple):
 
     score: the sum of the logarithms of the probabilities of what was written, divided by the number
       of tokens written to the power of the length penalty; -inf: there are fewer texts.
+    complete: whether the search was over before the most tokens were written, so that with room for
+      more it finds the same, unless `stop` is exact.
     """
 
     tokens: Int[Array, "batch beams room"]  # the beginning, what was written with its end, then end
     length: Int[Array, "batch beams"]
     score: Float[Array, "batch beams"]
+    complete: Bool[Array, " batch"]
 
 
 class _Search(NamedTuple):
@@ -89,11 +92,13 @@ def search(
         total, parent, token = _candidates(probabilities, search.total)
         texts = jnp.take_along_axis(search.tokens, parent[..., None], axis=1)
         texts = _with_token(texts, token, size)
-        ends = (token == end) | (size + 1 >= limit)[:, None]
+        is_last = size + 1 >= limit
+        ends = (token == end) | is_last[:, None]
         score = total / (search.written + 1.0) ** length_penalty
         counts = ends[:, :beams] & jnp.isfinite(total[:, :beams]) & ~search.ended[:, None]
         score = jnp.where(counts, score[:, :beams], -jnp.inf)
         found = _best(search.found, texts[:, :beams], size + 1, score)
+        complete = found.complete & (search.ended | ~is_last)
         # At most one way to go on from each beam ends the text: others are enough.
         total, kept = jax.lax.top_k(jnp.where(ends, -jnp.inf, total), beams)
         parent = jnp.take_along_axis(parent, kept, axis=1)
@@ -102,25 +107,32 @@ def search(
             tokens=jnp.take_along_axis(texts, kept[..., None], axis=1),
             total=total,
             cache=reordered(cache, parent, size),
-            found=found,
-            ended=search.ended | (size + 1 >= limit),
+            found=found._replace(complete=complete),
+            ended=search.ended | is_last,
         )
-        return after._replace(ended=after.ended | _is_over(after, limit - length))
-
-    def _is_over(search: _Search, longest: Int[Array, " batch"]) -> Bool[Array, " batch"]:
-        """Tells where no text that goes on is expected to be among the best."""
-        is_full = jnp.all(jnp.isfinite(search.found.score), axis=1)
-        if stop == "full":
-            return is_full
-        lengths = jnp.full_like(longest, search.written)
-        if stop == "exact":
-            lengths = jnp.where(jnp.asarray(length_penalty) > 0, longest, lengths)
-        best = search.total[:, 0] / lengths.astype(search.total.dtype) ** length_penalty
-        return is_full & (best <= search.found.score[:, -1])
+        is_over = _is_over(after, stop, length_penalty, limit - length)
+        return after._replace(ended=after.ended | is_over)
 
     start = _begun(step, tokens, length, beams, prefix + most, end)
     start = start._replace(ended=limit <= length)
     return jax.lax.while_loop(goes_on, advance, start).found
+
+
+def _is_over(
+    search: _Search,
+    stop: str,
+    length_penalty: Float[Array, ""] | float,
+    longest: Int[Array, " batch"],
+) -> Bool[Array, " batch"]:
+    """Tells where no text that goes on is expected to be among the best."""
+    is_full = jnp.all(jnp.isfinite(search.found.score), axis=1)
+    if stop == "full":
+        return is_full
+    lengths = jnp.full_like(longest, search.written)
+    if stop == "exact":
+        lengths = jnp.where(jnp.asarray(length_penalty) > 0, longest, lengths)
+    best = search.total[:, 0] / lengths.astype(search.total.dtype) ** length_penalty
+    return is_full & (best <= search.found.score[:, -1])
 
 
 def _begun(step: Step, tokens, length, beams: int, room: int, end) -> _Search:
@@ -141,7 +153,12 @@ def _begun(step: Step, tokens, length, beams: int, room: int, end) -> _Search:
         tokens=tokens,
         total=nothing.at[:, 0].set(0.0),  # all beams are the same
         cache=repeated(cache, beams),
-        found=Found(tokens, jnp.broadcast_to(length[:, None], (batch, beams)), nothing),
+        found=Found(
+            tokens=tokens,
+            length=jnp.broadcast_to(length[:, None], (batch, beams)),
+            score=nothing,
+            complete=jnp.ones(batch, bool),
+        ),
         ended=jnp.zeros(batch, bool),
     )
 
@@ -209,4 +226,5 @@ def _best(found: Found, texts, size: Int[Array, " batch"], score) -> Found:
     both = jnp.concatenate([found.tokens, texts], axis=1)
     lengths = jnp.concatenate([found.length, sizes], axis=1)
     tokens = jnp.take_along_axis(both, kept[..., None], axis=1)
-    return Found(tokens, jnp.take_along_axis(lengths, kept, axis=1), score)
+    length = jnp.take_along_axis(lengths, kept, axis=1)
+    return found._replace(tokens=tokens, length=length, score=score)

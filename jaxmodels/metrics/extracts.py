@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxmodels.errors import InputError
 from jaxmodels.metrics.rouge import rouge
 
-_OFTEN = 3  # documents that have a word, at least, for it to count
+_OFTEN = 3  # sentences that have a word, at least, for it to count
 _INVERSE_PENALTY = 0.3
 _FIRST = 3  # places from the beginning that have a feature of their own
 
@@ -47,18 +48,30 @@ class ExtractiveClassifier:
     """
 
     def __init__(self, examples: Sequence[Example]):
-        """Learns from documents and their references. It is the same on every machine."""
+        """Learns from documents and their references. It is the same on every machine.
+
+        Raises:
+          InputError: there is nothing to choose, or no word to choose by.
+        """
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression
 
+        labels = np.concatenate([_is_best(example) for example in examples])
+        if labels.all():
+            raise InputError("each training document has one sentence; expected some with more")
+        least = min(_OFTEN, len(examples))
         self._words: Any = TfidfVectorizer(
             ngram_range=(1, 2),
-            min_df=min(_OFTEN, len(examples)),
+            min_df=least,
             sublinear_tf=True,
             token_pattern=r"\w+",
         )
-        self._words.fit([text for example in examples for text in example.sentences])
-        labels = np.concatenate([_is_best(example) for example in examples])
+        try:
+            self._words.fit([text for example in examples for text in example.sentences])
+        except ValueError:
+            raise InputError(
+                f"no word of the training documents is in {least} sentences; expected some"
+            ) from None
         features = self._features([example.sentences for example in examples])
         self._model: Any = LogisticRegression(
             C=_INVERSE_PENALTY, max_iter=1000, class_weight="balanced"

@@ -1,10 +1,13 @@
 """ROUGE of summaries (Lin 2004) by the rouge-score library: F-measures of stemmed words, 0 to 1.
 
+The library sees letters a-z and digits alone: a text of another alphabet has no word, and scores 0.
+
 Of several references of a document the one counts whose ROUGE-1 is the largest, with its own
 ROUGE-2 and ROUGE-L, as SciTLDR is scored (Cachola et al. 2020; github.com/allenai/scitldr at
 scripts/cal-rouge.py). The library's own `score_multi` takes the largest of each, which is more.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -13,8 +16,10 @@ import numpy as np
 
 KINDS = ("rouge1", "rouge2", "rougeL")
 SIGNATURE = (
-    "rouge-score F-measure, Porter stemmer, reference of the largest ROUGE-1, mean of documents"
+    "rouge-score F-measure, words of a-z and 0-9 alone, Porter stemmer, reference of the largest"
+    " ROUGE-1, mean of documents"
 )
+_SEEN = re.compile("[a-z0-9]")  # what the library's words are of, in small letters
 _REMEMBERED = 1 << 16  # texts whose stems are kept, because oracles compare each sentence anew
 
 
@@ -42,6 +47,12 @@ def rouge(summary: str, references: Sequence[str]) -> Rouge:
 def rouge_of_each(summaries: Iterable[str], references: Iterable[Sequence[str]]) -> list[Rouge]:
     """Scores the summary of each document against its references."""
     return [rouge(summary, own) for summary, own in zip(summaries, references, strict=True)]
+
+
+def count_unseen(references: Iterable[Sequence[str]]) -> int:
+    """Counts the documents of which no reference has a word that the library sees. Any summary of
+    them scores 0."""
+    return sum(not any(_SEEN.search(text.lower()) for text in own) for own in references)
 
 
 def mean_rouge(scores: Sequence[Rouge]) -> Rouge:

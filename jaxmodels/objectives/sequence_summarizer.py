@@ -30,6 +30,7 @@ class SequenceSummarizer(SequenceToSequence):
             end=self.end,
             beams=self.beams,
             length_penalty=self.length_penalty,
+            stop=self.stop,
             shortest=self.shortest,
             no_repeat=self.no_repeat,
             barred=self.never_written,

@@ -7,6 +7,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
@@ -64,15 +65,14 @@ class SequenceToSequence:
       `models.encoder_decoder.EncoderDecoder`.
     steps: the length of the run, over which the learning rate may be laid out.
     start, end: tokens before and after a target.
-    most: how many tokens are written for a target at most, the end included. In a smaller shape it
-      is twice the length of its targets.
+    most: how many tokens are written for a target at most, the end included.
     buckets: the shapes ((length of source, length of target), pairs in a row), the smallest first;
       none: that of the columns.
     label_smoothing: share of the target that all tokens have in what is minimised; the score `loss`
       is without it. Like dropout and ema it enters the state, and zero leaves it out of the
       program.
     accumulate: the number of parts of a batch, which are computed one after another.
-    beams, length_penalty: of the search for targets (`decoding.search`); 1 beam is greedy.
+    beams, length_penalty, stop: of the search for targets (`decoding.search`); 1 beam is greedy.
     """
 
     model: Any
@@ -88,6 +88,7 @@ class SequenceToSequence:
     accumulate: int = 1
     beams: int = 1
     length_penalty: float = 1.0
+    stop: str = "likely"
 
     scores = SCORES
 
@@ -181,23 +182,28 @@ class SequenceToSequence:
         """Writes a target for each source: the "tokens" behind the start token, Int[batch, most],
         which end with the end token and are filled up with it, and the "score" (see
         `decoding.Found`)."""
-        params = learned_of(state)["params"]
+        params, given = learned_of(state)["params"], {"source": batch["source"]}
 
-        def written(part):
-            room = min(self.most, part["room"])
+        def written(part, room):
             found = decoding.search(
                 *self.begun(params, part["source"]),
                 beams=self.beams,
                 most=room,
                 end=self.end,
                 length_penalty=self.length_penalty,
+                stop=self.stop,
                 rules=[decoding.without(self.never_written)] if self.never_written else (),
             )
             rest = ((0, 0), (0, self.most - room))
             tokens = jnp.pad(found.tokens[:, 0, 1:], rest, constant_values=self.end)
-            return {"tokens": tokens, "score": found.score[:, 0]}
+            is_done = (room == self.most) | jnp.all(found.complete)
+            return {"tokens": tokens, "score": found.score[:, 0]}, is_done
 
-        return self._by_length(written, {"source": batch["source"]})
+        found, is_done = self._by_length(lambda part: written(part, part["room"]), given)
+        if all(self._room(target) == self.most for (_, target), _ in self.buckets):
+            return found
+        # A cache with room for the longest target would slow the search for all others.
+        return jax.lax.cond(is_done, lambda: found, lambda: written(given, self.most)[0])
 
     @property
     def never_written(self) -> tuple[int, ...]:
@@ -272,7 +278,7 @@ class SequenceToSequence:
 
     def _by_length(self, function: Callable[[dict], PyTree], batch: Batch) -> PyTree:
         """Applies a function to a batch that is cut to the smallest shape that all of it fits, with
-        the "room" for what is written. The last shape is that of the batch."""
+        the "room" that most targets of such sources need. The last shape is that of the batch."""
         sides = [name for name in ("source", "target") if name in batch]
         shapes = [{"source": s, "target": t} for (s, t), _ in self.buckets[:-1]]
         longest = {name: _longest(batch[name]) for name in sides}
@@ -281,7 +287,7 @@ class SequenceToSequence:
             return {
                 name: column[:, : shape[name]] if name in shape else column
                 for name, column in batch.items()
-            } | {"room": 2 * shape["target"] if shape else self.most}
+            } | {"room": self._room(shape.get("target"))}
 
         is_longer = [
             jnp.any(jnp.stack([longest[name] > shape[name] for name in sides])) for shape in shapes
@@ -289,6 +295,13 @@ class SequenceToSequence:
         number = sum(is_longer, start=jnp.int32(0))
         branches = [partial(lambda shape, _: function(cut(shape)), s) for s in (*shapes, {})]
         return switch(number, branches)
+
+    def _room(self, target: int | None) -> int:
+        """Chooses for how many tokens a search in a shape has room at first; None: the last shape.
+        A search that is exact depends on the most tokens that there may be."""
+        if not self.buckets or self.stop == "exact":
+            return self.most
+        return min(self.most, 2 * (target or self.buckets[-1][0][1]))
 
 
 def _scored(target: Int[Array, "batch length"]) -> Bool[Array, "batch less"]:

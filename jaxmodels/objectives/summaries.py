@@ -11,7 +11,8 @@ from jaxmodels.decoding import Found, Rule, Step, at_least, no_repeats, search, 
 class SummarySearch(NamedTuple):
     """Options of the search.
 
-    most: tokens of a summary, its end included. beams, length_penalty: as in `decoding.search`.
+    most: tokens of a summary, its end included.
+    beams, length_penalty, stop: as in `decoding.search`.
     shortest: a summary does not end before it has so many tokens.
     no_repeat: no run of so many tokens comes twice in a summary; 0: it may.
     """
@@ -20,6 +21,7 @@ class SummarySearch(NamedTuple):
     end: int
     beams: int = 1
     length_penalty: float = 1.0
+    stop: str = "likely"
     shortest: int = 0
     no_repeat: int = 0
     barred: tuple[int, ...] = ()  # tokens that are never written
@@ -52,6 +54,7 @@ def searched(
         most=options.most,
         end=options.end,
         length_penalty=options.length_penalty,
+        stop=options.stop,
         rules=rules,
     )
     places = prompt[:, None] + jnp.arange(options.most)

@@ -26,7 +26,8 @@ def write_json_lines(file: BinaryIO, lines: Iterable[Line]) -> None:
 def write_table(file: BinaryIO, lines: Iterable[Line]) -> None:
     """Writes CSV with the columns of the first line without an error, and "error". Values that
     belong together have a column each: probabilities.cat, latent.0. Texts are joined by ";". What a
-    line may have any number of, as boxes or entities, is JSON in one column.
+    line may have any number of, as boxes or entities, is JSON in one column. What later lines alone
+    have, as a mark that a text was cut, has no column.
 
     Only lines with errors that come before all others are held in memory.
     """
@@ -53,7 +54,8 @@ WRITERS: dict[str, Callable[[BinaryIO, Iterable[Line]], None]] = {
 
 
 def _begun(text: io.TextIOWrapper, line: Line) -> csv.DictWriter:
-    writer = csv.DictWriter(text, [*line, "error"], restval="", lineterminator="\n")
+    how: Any = {"restval": "", "extrasaction": "ignore", "lineterminator": "\n"}
+    writer = csv.DictWriter(text, [*line, "error"], **how)
     writer.writeheader()
     return writer
 

@@ -166,6 +166,15 @@ def test_a_row_does_not_depend_on_the_others():
         assert np.isinf(found.score[1 - (row > 0)]).all()
 
 
+def test_a_complete_search_finds_the_same_with_more_room():
+    options = {"beams": 2, "end": END}
+    least, short, long = (_search(most=most, **options) for most in (3, 4, 6))
+    assert not least.complete.any() and _texts(least, 2) != _texts(long, 2)
+    assert short.complete.tolist() == [False, True, False] and long.complete.all()
+    assert _texts(short, 1) == _texts(long, 1)
+    np.testing.assert_array_equal(short.score[1], long.score[1])
+
+
 def test_the_largest_numbers_of_long_rows_are_those_of_sorting():
     values = np.random.default_rng(0).integers(0, 90, (3, 17_000)).astype(np.float32)
     values[0, :], values[1, 16_999], values[2, :5] = -np.inf, 91, np.inf

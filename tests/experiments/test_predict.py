@@ -122,6 +122,12 @@ def test_a_table_has_the_same_predictions(digits, tmp_path, capsys):
     assert code == 2 and "--output FILE.jsonl or --output FILE.csv" in error
 
 
+def test_a_mark_that_some_lines_have_has_no_column_in_a_table(tmp_path):
+    with open(tmp_path / "lines.csv", "wb") as table:
+        write_table(table, [{"input": "a"}, {"input": "b", "cut": True}])
+    assert (tmp_path / "lines.csv").read_bytes() == b"input,error\na,\nb,\n"
+
+
 def test_no_more_than_a_batch_is_read_ahead(digits):
     read = []
 

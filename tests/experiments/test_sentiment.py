@@ -95,7 +95,7 @@ def test_replay_shows_the_sentences_of_a_bucket(tmp_path, capsys):
     assert len({line["name"] for line in lines}) == SMALL["batch_size"]
     [bucket] = {line["bucket"] for line in lines}
     for line in lines:
-        text, label = rows[int(line["name"].split(":")[1]) - 1]
+        text, label = rows[int(line["name"].split(":")[1]) - 2]
         assert ("bad", "good")[line["label"]] == label
         assert (len(text.split()) > small) == bucket
 
@@ -161,6 +161,14 @@ def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path, model
     lines = loaded.predict([text for text, _ in data["test"]])
     hits = [line["label"] == label for line, (_, label) in zip(lines, data["test"])]
     assert whole.scores["test"]["accuracy"] == pytest.approx(np.mean(hits))
+
+
+@pytest.mark.slow
+def test_a_run_with_buckets_resumes_to_the_bit_in_the_middle_of_an_epoch(tmp_path):
+    data = {"train": sentences(60), "test": sentences(20, seed=1)}
+    flags = {**SMALL, "steps": 14, "eval_every": 14, "log_every": 2, "steps_per_dispatch": 2}
+    config = configure(SentimentConfig(), **flags, buckets=3, dropout=0.2, validation_fraction=0.0)
+    resumed_to_the_bit(build, config, data, tmp_path, step=6)  # an epoch has 3.75 steps
 
 
 @pytest.mark.slow

@@ -112,6 +112,22 @@ def test_a_model_of_the_next_token_writes_about_lines_what_its_evaluation_scores
 
 
 @pytest.mark.slow
+def test_documents_of_one_sentence_of_another_alphabet_are_trained_on_with_notes(tmp_path, capsys):
+    rows = [(f"Насос номер {n} течёт", "Течёт насос") for n in range(30)]
+    data, workdir = written(tmp_path / "watch", {"train": rows}), tmp_path / "run"
+    assert run(data=data, workdir=workdir, validation_fraction=0, **SMALL) == 0
+    told = capsys.readouterr().err
+    record = json.loads((workdir / "evaluation.json").read_text())["test"]
+    unseen, classifier = record["notes"]
+    assert "in test have no reference with a letter a-z or a digit" in unseen
+    assert classifier.endswith("each training document has one sentence; expected some with more")
+    assert f"note: {classifier}" in told
+    assert told.index(f"note: {unseen}") < told.rindex(f"note: {unseen}")  # before training too
+    assert "extractive classifier" not in record["table"]
+    assert f"Note: {unseen}." in (workdir / "samples/summaries-test.txt").read_text()
+
+
+@pytest.mark.slow
 def test_other_documents_are_evaluated_and_lines_of_a_file_summarized(tmp_path, capsys):
     data, workdir = written(tmp_path / "watch", documents(40)), tmp_path / "run"
     assert run(data=data, workdir=workdir, **SMALL) == 0

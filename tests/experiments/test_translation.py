@@ -6,10 +6,12 @@ import re
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from experiments.reports.translation import worst_first
 from experiments.translation import PRESETS, TranslationConfig, build
 from jaxmodels.data.pairs import load_pairs
+from jaxmodels.errors import InputError
 from jaxmodels.train import configure, load_run, main, train
 from tests.experiments.rates import tokens_of_an_example
 from tests.experiments.resuming import resumed_to_the_bit, same_on_other_devices
@@ -112,6 +114,26 @@ def test_a_run_resumes_to_the_bit_in_an_epoch_and_is_the_same_on_all_devices(tmp
         many = configure(config, workdir=str(tmp_path / parallel), parallel=parallel)
         found = same_on_other_devices(build, many, given, whole, 1e-4)
         assert found.scores["test"]["bleu"] == pytest.approx(whole.scores["test"]["bleu"])
+
+
+@pytest.mark.slow
+def test_the_attention_of_a_chosen_source_is_drawn(tmp_path, monkeypatch):
+    drawn = []
+    module = "experiments.reports.translation.attention_figure"
+    monkeypatch.setattr(module, lambda weights, source, *_: drawn.append(source) or Figure())
+    given = {"train": pairs(40), "test": pairs(8, seed=1)}
+    chosen = given["test"][5][0]
+    flags = {**SMALL, "steps": 1, "mesh": "data=1", "buckets": 1, "validation_fraction": 0.0}
+    flags |= {"skip_bad_records": 100, "workdir": str(tmp_path / "run")}
+    config = configure(TranslationConfig(), **flags, attend=chosen)
+    train(build, config, given)
+    assert ["".join(source[:-1]) for source in drawn] == [chosen]
+    with pytest.raises(InputError, match="attend = zebra; it is no source of test: expected one"):
+        build(configure(config, attend="zebra"), given)
+    model = {"model": "t5", "layers": 1, "decoder_layers": 1, "head_size": 8}
+    plain = {name: value for name, value in flags.items() if "coder" not in name}
+    with pytest.raises(InputError, match="the model shows no attention: expected it left out"):
+        build(configure(TranslationConfig(), **{**plain, **model}, attend=chosen), given)
 
 
 def test_examples_are_shown_the_worst_first():

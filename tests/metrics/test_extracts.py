@@ -1,7 +1,9 @@
 """Extracts: the first sentences, the best one, and the one that a classifier chooses."""
 
 import numpy as np
+import pytest
 
+from jaxmodels.errors import InputError
 from jaxmodels.metrics.extracts import Example, ExtractiveClassifier, lead, oracle
 
 WORDS = ["rain", "stone", "river", "cloud", "meadow", "forest", "winter", "harbour"]
@@ -23,6 +25,7 @@ def test_first_and_best_sentences():
     example = Example(["A dog ran.", "Cats sleep all day.", "It rained."], ["the cats sleep"])
     assert lead(example.sentences, 2) == "A dog ran. Cats sleep all day."
     assert lead(example.sentences, 9).endswith("It rained.")
+    assert lead(["One.", "Two.", "Three.", "Four."], 3) == "One. Two. Three."
     assert oracle(example) == 1
 
 
@@ -34,3 +37,12 @@ def test_the_classifier_learns_which_sentence_matters():
     assert chosen.tolist() == [place for _, place in tested]
     again = ExtractiveClassifier([example for example, _ in trained])
     assert again.choose([["rain", "we show that rain"]]).tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("sentences", "told"),
+    [(["A valve leaks."], "each training document has one sentence"), (["!", "?"], "no word")],
+)
+def test_a_classifier_without_anything_to_learn_is_refused(sentences, told):
+    with pytest.raises(InputError, match=told):
+        ExtractiveClassifier([Example(sentences, ["A leak."])] * 5)

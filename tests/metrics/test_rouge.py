@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
-from jaxmodels.metrics.rouge import KINDS, Rouge, mean_rouge, rouge, rouge_of_each
+from jaxmodels.metrics.rouge import (
+    KINDS,
+    SIGNATURE,
+    Rouge,
+    count_unseen,
+    mean_rouge,
+    rouge,
+    rouge_of_each,
+)
 
 
 def test_stored_cases():
@@ -38,3 +46,9 @@ def test_documents_have_equal_weights():
     each = rouge_of_each(["a", "b c d e"], [["a"], ["x"]])
     assert each == [Rouge(1, 0, 1), Rouge(0, 0, 0)]
     np.testing.assert_allclose(mean_rouge(each), (0.5, 0, 0.5))
+
+
+def test_documents_that_the_library_does_not_see_are_counted():
+    references = [["Утечка.", "漏水。"], ["Течь 7.", "."], ["A leak.", "漏水"]]
+    assert count_unseen(references) == 1
+    assert rouge("Утечка.", references[0]) == (0, 0, 0) and "a-z" in SIGNATURE

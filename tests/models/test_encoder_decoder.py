@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxmodels.decoding import Choice, begin, choose, extend
 from jaxmodels.errors import InputError
 from jaxmodels.models.encoder_decoder import EncoderDecoderConfig, sinusoids
 from jaxmodels.models.layers.relative import relative_buckets
@@ -67,8 +68,18 @@ def test_the_cache_gives_the_logits_of_a_whole_pass_to_each_beam(options):
 
 
 @pytest.mark.slow
-def test_padding_changes_no_bit():
-    model, params = made()
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"norm": "last"},
+        {"positions": "learned"},
+        {"positions": "relative", "position_buckets": 4, "farthest": 5},
+    ],
+    ids=str,
+)
+def test_padding_changes_no_bit(options):
+    model, params = made(**options)
     logits = np.asarray(full(model, params, SOURCE, TARGET, VALID))
     source = SOURCE.at[0, 4:].set(jnp.array([7, 10]))
     target = TARGET.at[0, 4].set(9)
@@ -78,6 +89,30 @@ def test_padding_changes_no_bit():
     # What is there does change them.
     changed = full(model, params, SOURCE.at[0, 3].set(7), TARGET, VALID)
     assert np.abs(changed - logits)[0, :4].min() > 0
+
+
+@pytest.mark.slow
+def test_texts_are_drawn_from_the_logits_of_whole_passes():
+    model, params = made()
+    choice, keys = Choice(0.8, 5, 0.9, 0.0, 1.0), jax.random.split(jax.random.key(2), 2)
+    room, start = 7, jnp.ones(2, int)
+
+    @jax.jit
+    def drawn(source, valid):
+        memory = model.apply({"params": params}, source, valid, method="encode")
+        step = model.step_of(params, memory)
+        begun = begin(step, jnp.zeros((2, room), int), start, room)
+        return extend(step, begun, room - 1, keys, choice, -1, room).tokens
+
+    whole = jax.jit(lambda *given: model.apply({"params": params}, *given, valid=VALID))
+    found, seen = np.asarray(drawn(SOURCE, VALID)), jnp.zeros((2, VOCABULARY), bool)
+    texts = np.zeros((2, room), np.int32)
+    for place in range(1, room):
+        logits = whole(SOURCE, texts)[:, place - 1]
+        each = jax.vmap(jax.random.fold_in)(keys, place * start)
+        texts[:, place] = choose(each, logits, seen, choice)
+    np.testing.assert_array_equal(found, texts)
+    assert (found[0] != found[1]).any()
 
 
 @pytest.mark.slow

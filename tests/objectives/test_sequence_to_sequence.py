@@ -1,6 +1,7 @@
 """Losses of sequence to sequence: per token, in any shape, in parts and on devices; what it
 writes."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from jaxmodels.decoding import search
 from jaxmodels.models.encoder_decoder import EncoderDecoderConfig
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.sequence_to_sequence import SequenceToSequence
@@ -118,6 +120,40 @@ def test_evaluation_is_the_same_in_the_smallest_shape_and_in_the_largest():
         state, {"source": np.where(np.arange(5)[:, None] < 4, source, source[:1])}, KEY
     )
     np.testing.assert_array_equal(short["tokens"][:4], written[:4])
+
+
+def test_short_sources_have_long_targets_whatever_stands_beside_them(monkeypatch):
+    """And a search is compiled once for each shape, and once for the longest."""
+    objective, traced = objective_of(most=12, end=3), []
+
+    def counted(*given, **options):
+        traced.append(options["most"])
+        return search(*given, **options)
+
+    monkeypatch.setattr("jaxmodels.decoding.search", counted)
+    larger = lambda leaf: 3 * leaf if leaf.dtype == jnp.float32 else leaf  # noqa: E731
+    state, translate = jax.tree.map(larger, state_of(objective)), jax.jit(objective.translate)
+    source = np.full((4, 8), -1, np.int32)
+    source[:, :3] = np.random.default_rng(0).integers(0, 8, (4, 3))
+    written = np.asarray(translate(state, {"source": source}, KEY)["tokens"])
+    ends = (written == 3).argmax(axis=1)
+    assert (ends == [0, 1, 0, 0]).all() and (written[0] != 3).all()  # of both kinds
+    source[3] = 2
+    beside = np.asarray(translate(state, {"source": source}, KEY)["tokens"])
+    np.testing.assert_array_equal(written[:3], beside[:3])
+    assert traced == [6, 12, 12] and translate._cache_size() == 1
+    # What is exported has one shape.
+    plain = jax.jit(replace(objective, buckets=()).translate)(state, {"source": source}, KEY)
+    np.testing.assert_array_equal(plain["tokens"], beside)
+
+
+@pytest.mark.slow
+def test_a_step_in_each_bucket_is_one_program():
+    objective = objective_of()
+    state, step = state_of(objective), jax.jit(objective.step)
+    for bucket in (0, 1, 0):
+        state, _ = step(state, jax.tree.map(jnp.asarray, batch_of(bucket)), KEY)
+    assert step._cache_size() == 1
 
 
 def test_smoothing_is_that_of_the_logits_with_its_gradients():

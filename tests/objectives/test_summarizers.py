@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxmodels.data.buckets import Bucket
 from jaxmodels.models.encoder_decoder import EncoderDecoderConfig
@@ -147,6 +148,30 @@ def test_the_head_at_the_places_of_summaries_alone_has_the_loss_of_a_whole_pass(
     )
     for a, b in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_summarizer_by_prompts_weighs_tokens_in_parts_and_on_devices():
+    model = create_language_model("gpt2", WORDS, 10, layers=1, width=8, heads=2)
+    options = {"model": model, "optimizer": SGD, "steps": 2, "search": SummarySearch(4, END)}
+    tokens, prompt = jax.random.randint(KEY, (8, 11), 0, WORDS), jnp.array([7, 4, 5, 6] * 2)
+    count = jnp.array([4, 1, 3, 2, 1, 1, 4, 4])[:, None]  # parts have unequal numbers of tokens
+    places = jnp.arange(10) - (prompt[:, None] - 1)
+    scored = (places >= 0) & (places < count)
+    batch = {"tokens": tokens, "scored": scored, "prompt": prompt, "row": jnp.arange(8)}
+    objective = PromptedSummarizer(**options)
+    spec = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch)
+    state = jax.jit(lambda key: objective.init(key, spec, objective.hyperparameters))(KEY)
+    whole, sums = jax.jit(objective.step)(state, batch, KEY)
+    assert int(sums["loss"].count) == 20
+    in_parts, _ = jax.jit(PromptedSummarizer(**options, accumulate=4).step)(state, batch, KEY)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    divided = jax.device_put(batch, NamedSharding(mesh, PartitionSpec("data")))
+    everywhere = jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
+    on_devices, _ = jax.jit(objective.step)(everywhere, divided, KEY)
+    for other in (in_parts, on_devices):
+        for a, b in zip(*(jax.tree.leaves(x["params"]) for x in (whole, other)), strict=True):
+            np.testing.assert_allclose(a, np.asarray(b), atol=1e-6)
 
 
 def _mean_loss(objective, params, batch):

@@ -1,5 +1,6 @@
 """Documents with summaries that are ready to learn from, and other documents as their tokens."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -169,11 +170,18 @@ def absent_documents(kept: Metadata) -> AbsentDocuments:
     return AbsentDocuments(**kept_identity(kept, *NAMED), splits={}, rows=rows)
 
 
+class _Given(NamedTuple):
+    """A document that a user names, and whether its end is not read."""
+
+    text: str
+    is_cut: bool
+
+
 class DocumentReader:
     """Reads documents that a user names, and says what a model wrote about them."""
 
     def __init__(self, data: DocumentData):
-        self._rows, self._read = data.rows, list[str]()
+        self._rows, self._read = data.rows, list[_Given]()
 
     def read(self, given: Path | Sequence[str]) -> Iterator[tuple[str, Columns | BadRecord]]:
         """Yields each line of a text file, or each of several strings, with its columns; in place
@@ -184,21 +192,31 @@ class DocumentReader:
         """
         self._read.clear()
         lines = given_texts(given, "a document")
+        most = self._rows.document
         while some := list(islice(lines, _READ)):
             good = [text for text, error in some if error is None]
-            columns = self._rows.columns(good, [""] * len(good))
+            nothing = [""] * len(good)
+            columns = self._rows.columns(good, nothing)
+            counts, _ = self._rows.lengths(good, nothing)
             at = 0
             for text, error in some:
                 if error is not None:
                     yield text, error
                     continue
                 row = np.array(len(self._read), np.int32)
-                self._read.append(text)
+                self._read.append(_Given(text, counts[at] > most))
                 yield text, {**{name: column[at] for name, column in columns.items()}, "row": row}
                 at += 1
+        if count := sum(one.is_cut for one in self._read):
+            print(
+                f"note: {count:,} of {len(self._read):,} documents have more than {most:,} tokens,"
+                " which are read of each: their ends are cut off",
+                file=sys.stderr,
+            )
 
-    def write(self, outputs: Mapping[str, Any]) -> dict[str, str]:
-        """Makes the line of what was written about a document."""
-        document = self._read[int(outputs["row"])]
+    def write(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Makes the line of what was written about a document; "cut" where its end was not read."""
+        document, is_cut = self._read[int(outputs["row"])]
         tokens = np.asarray(outputs["tokens"])[: int(outputs["length"])]
-        return {"output": self._rows.text(tokens, document)}
+        line = {"output": self._rows.text(tokens, document)}
+        return {**line, "cut": True} if is_cut else line

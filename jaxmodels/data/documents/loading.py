@@ -39,7 +39,7 @@ from jaxmodels.protocol import Metadata
 from jaxmodels.roles import Role
 
 _WORDS = "words"  # the tokenizer of a model with copy
-_VERSION = 1  # of what is kept in the cache of documents
+_VERSION = 2  # of what is kept in the cache of documents
 _SHARE = 0.1  # of the training split, for a validation or test split that is not there
 _MULTIPLE = 8  # of the lengths of rows
 _MOST_DOCUMENT, _MOST_SUMMARY = 384, 64  # tokens, where no length is given

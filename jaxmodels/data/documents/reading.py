@@ -79,8 +79,9 @@ def open_files(path: Path, wanted: Wanted) -> Dataset:
     files = files_of_splits(path, ENDINGS, "has no JSON lines", "train.jsonl")
     splits = {}
     for split in [TRAIN, *evaluation_splits(files)]:
-        records = [_of_line(line, wanted) for line in _lines_of(files[split], path)]
-        keys = [f"{files[split].name}:{row}" for row in range(1, len(records) + 1)]
+        numbered = _lines_of(files[split], path)
+        records = [_of_line(line, wanted) for _, line in numbered]
+        keys = [f"{files[split].name}:{number}" for number, _ in numbered]
         splits[split] = _records(records, keys)
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(os.path.realpath(path)).name).lstrip(".")
     content = fingerprint_of(name, {file.name: file for file in files.values()}, path)
@@ -164,14 +165,16 @@ def _of_line(line: bytes, wanted: Wanted) -> Record:
     return record
 
 
-def _lines_of(file: Path, path: Path) -> list[bytes]:
+def _lines_of(file: Path, path: Path) -> list[tuple[int, bytes]]:
+    """Reads the lines that are not blank, with their numbers in the file, from 1."""
     try:
         content = file.read_bytes()
         if file.name.lower().endswith(".gz"):
             content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"data '{path}' cannot be read: {file.name}: {error}") from None
-    lines = [line for line in content.removeprefix(b"\xef\xbb\xbf").split(b"\n") if line.strip()]
+    numbered = enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1)
+    lines = [(number, line) for number, line in numbered if line.strip()]
     if not lines:
         raise InputError(f"data '{path}' has no line in {file.name}; expected a JSON object a line")
     return lines

@@ -11,7 +11,7 @@ from jaxtyping import Int
 
 from jaxmodels.data.dataset import Columns
 from jaxmodels.data.documents.words import END, PADDING, START, CopyVocabulary
-from jaxmodels.data.pairs.rows import PairRows
+from jaxmodels.data.pairs.rows import PairRows, ended
 from jaxmodels.data.text.bpe import PublishedTokenizer
 from jaxmodels.data.text.chat import Turn, chat_of
 from jaxmodels.data.text.tokenizers import Tokens, tokenizer_from, tokenizer_values
@@ -20,6 +20,10 @@ from jaxmodels.errors import InputError
 COPY, SEQUENCE, PROMPT = "copy", "sequence", "prompt"  # kinds of rows, as models need them
 INSTRUCTION = "Summarize the text in one short sentence."
 SEPARATOR = "\n\nTL;DR:"  # Radford et al. 2019, section 3.6
+_NO_CHAT = (
+    "take another model, or leave chat_template out of its tokenizer_config.json:"
+    f" {SEPARATOR.strip()} then stands behind a document"
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class CopyRows:
 
     Columns: "source", int32 [n, document], has the words of a document, "copied" the same in its
     extended vocabulary, and "target", int32 [n, summary + 2], the words of a summary in that, with
-    START before and END behind them. All are filled up with PADDING.
+    START before and END behind them, unless it was cut. All are filled up with PADDING.
     """
 
     tokenizer: CopyVocabulary
@@ -44,7 +48,7 @@ class CopyRows:
             words = self.words(document)
             source[row, : len(words)], copied[row, : len(words)] = self.tokenizer.source(words)
             own = self.tokenizer.target(self.tokenizer.divided(summary), words)
-            framed = [START, *own[: self.summary].tolist(), END]
+            framed = np.append(START, ended(own, self.summary, END))
             target[row, : len(framed)] = framed
         return {"source": source, "copied": copied, "target": target}
 
@@ -107,7 +111,8 @@ class PromptRows:
     one, else with `SEPARATOR` between them.
 
     Columns: "tokens", int32 [n, length + 1], "scored", bool [n, length], which tokens from the
-    second on are of the summary and its end, and "prompt", int32 [n], the number of those before.
+    second on are of the summary and its end, which one that is cut has not, and "prompt", int32
+    [n], the number of those before.
     """
 
     tokenizer: Any
@@ -134,7 +139,7 @@ class PromptRows:
         for row, (source, target) in enumerate(zip(sources, targets, strict=True)):
             cut = source[: self.document]
             asked = np.concatenate([before, cut, between])
-            said = np.append(target[: self.summary], np.int32(end))
+            said = ended(target, self.summary, end)
             tokens[row, : len(asked) + len(said)] = np.concatenate([asked, said])
             scored[row, len(asked) - 1 : len(asked) + len(said) - 1] = True
             prompt[row] = len(asked)
@@ -175,7 +180,7 @@ class PromptRows:
     def _frame(self) -> tuple[np.ndarray, np.ndarray, int]:
         """Returns the tokens before and behind a document, and the one behind a summary."""
         if self._is_chat:
-            chat = chat_of(self.tokenizer)
+            chat = chat_of(self.tokenizer, _NO_CHAT)
             # The place of the document is found between two frames of different texts.
             one, other = (
                 chat.tokens([Turn("system", INSTRUCTION), Turn("user", text)]) for text in "ab"

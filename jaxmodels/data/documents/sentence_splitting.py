@@ -2,7 +2,12 @@
 
 import re
 
-_END = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[A-Z0-9])|\n\s*\n")
+_BLANK_LINE = re.compile(r"\n\s*\n")
+# Marks of Chinese and Japanese need no space behind them, the others do. What follows is looked at
+# apart, since an expression knows no capital letters of all alphabets.
+_END = re.compile(
+    r"(?<=[.!?])[\"'”’»)\]]*\s+(?=[\"'“‘«(\[¿¡]*([^\W_]))|[。！？]+[\"'”’»)\]」』）】]*"
+)
 # A full stop behind these ends no sentence, nor one behind a single letter, as of an initial.
 _SHORT = re.compile(
     r"al|approx|cf|ch|co|corp|dr|e\.g|eqs?|etc|figs?|gen|gov|i\.e|inc|jr|ltd?|mrs?|ms|nos?|pp?|prof|"
@@ -13,14 +18,20 @@ _SHORT = re.compile(
 def split_sentences(text: str) -> list[str]:
     """Divides a text at marks that end a sentence and at blank lines; each sentence has single
     spaces. Marks behind an abbreviation and before a small letter end none."""
+    parts = [part for block in _BLANK_LINE.split(text) for part in _divided(block)]
+    return [" ".join(part.split()) for part in parts if part.strip()]
+
+
+def _divided(text: str) -> list[str]:
+    """Divides a text at marks alone."""
     sentences: list[str] = []
     start = 0
     for found in _END.finditer(text):
-        if not _is_short(text[start : found.start()]):
+        begins_small = found[1] is not None and found[1].islower()
+        if not begins_small and not _is_short(text[start : found.start()]):
             sentences.append(text[start : found.end()])
             start = found.end()
-    sentences.append(text[start:])
-    return [" ".join(sentence.split()) for sentence in sentences if sentence.strip()]
+    return [*sentences, text[start:]]
 
 
 def _is_short(sentence: str) -> bool:

@@ -40,8 +40,7 @@ def examine(name: str, parts: Mapping[str, Part], longest: int, folder: Path) ->
 
     Bad are pairs of which a text cannot be read, is no UTF-8, has no visible character or more than
     `longest` characters, and training pairs that an evaluation split has too. Counted are pairs
-    that repeat an earlier one of their split, those whose target is their source, and training
-    pairs of which one text stands in an evaluation split.
+    that repeat an earlier one of their split, and those whose target is their source.
     """
 
     def inspect(record: Record) -> Mapping[str, Any]:
@@ -69,15 +68,17 @@ def load_examined(folder: Path, parts: Mapping[str, Part]) -> Examined:
     return Examined(found.splits, found.bad, found.facts)
 
 
-def in_evaluation(splits: Mapping[str, Selection]) -> np.ndarray:
-    """Marks the training pairs of which a text stands in an evaluation split, on the same side."""
+def in_evaluation(splits: Mapping[str, Selection]) -> dict[str, np.ndarray]:
+    """Marks the training pairs whose source, and those whose target, stands in an evaluation split
+    on the same side."""
     train = splits[TRAIN].known
-    found = np.zeros(len(splits[TRAIN]), bool)
-    for split, some in splits.items():
-        if split != TRAIN:
-            for side in SIDES:
-                found |= np.isin(train[side], some.known[side])
-    return found
+    others = [some.known for split, some in splits.items() if split != TRAIN]
+    return {
+        side: np.isin(train[side], np.concatenate([known[side] for known in others]))
+        if others
+        else np.zeros(len(train[side]), bool)
+        for side in SIDES
+    }
 
 
 def _require_good(side: str, text: bytes, longest: int) -> None:
@@ -105,9 +106,4 @@ def _counted(parts: Mapping[str, Part], tables: Mapping[str, Table]) -> dict[str
             cleaning.setdefault("repeated", {})[split] = found
         if table["copy"].any():
             cleaning.setdefault("copies", {})[split] = int(table["copy"].sum())
-    for side in SIDES:
-        others = [table[side] for split, table in good.items() if split != TRAIN]
-        shared = np.isin(good[TRAIN][side], np.concatenate(others)) if others else np.zeros(0)
-        if shared.any():
-            cleaning.setdefault("shared", {})[side] = int(shared.sum())
     return cleaning

@@ -43,7 +43,7 @@ from jaxmodels.files import is_path
 from jaxmodels.protocol import Metadata
 from jaxmodels.roles import Role
 
-_VERSION = 1  # of what is kept in the cache of pairs
+_VERSION = 2  # of what is kept in the cache of pairs
 _SHARE = 0.999  # of the training pairs, which fit a row
 _MULTIPLE = 4  # of the length of a row
 _HELD_OUT = 0.05  # of the training pairs, for a validation or test split that is not there
@@ -61,7 +61,8 @@ class PairConfig:
     test.tsv."""
     pair: str = ""
     """Direction, SOURCE-TARGET: names of features or columns, endings of files, or numbers of the
-    columns of a TSV file (2-1); empty: the first two."""
+    columns of a TSV file (2-1). Empty: the first two of features by the alphabet, or of
+    columns, and a TSV file has no line of names."""
     data_dir: Annotated[str | None, Role.HOW] = None
     """Folder of tfds data sets; None: tfds's own default."""
     validation_fraction: float | None = None
@@ -137,14 +138,12 @@ def load_pairs(config: PairConfig, given: Any = None) -> PairData:
     config.validate()
     checked = _checked(config, given)
     dataset, cleaning = checked.dataset, dict(checked.examined.cleaning)
-    splits = dict(checked.examined.splits)
-    if TRAIN not in splits:
+    if TRAIN not in checked.examined.splits:
         raise InputError(f"data '{dataset.name}' has no good pair to train on; expected some")
-    if config.drop_shared:
-        shared = in_evaluation(splits)
-        cleaning["dropped"] = int(shared.sum())
-        splits[TRAIN] = _chosen(splits[TRAIN], ~shared)
-    texts = {split: _read(some) for split, some in _divided(config, dataset.name, splits).items()}
+    splits = _divided(config, dataset.name, checked.examined.splits)
+    splits, found = _without_shared(config, splits)
+    cleaning |= found
+    texts = {split: _read(some) for split, some in splits.items()}
     rows = PairRows.of(_tokenizer(config, checked, texts), config.prefix)
     sizes = {split: _token_counts(rows, some) for split, some in texts.items()}
     lengths = _lengths(config, sizes[TRAIN])
@@ -230,6 +229,11 @@ def _opened(config: PairConfig, given: Any) -> Dataset:
             )
         return in_memory(given)
     if config.data == NAME:
+        if config.pair:
+            raise InputError(
+                f"pair = {config.pair}; expected none with --data {NAME}, which go from both"
+                " languages to ISO 8601"
+            )
         return dates()
     pair = Pair.of(config.pair)
     path = Path(config.data).expanduser()
@@ -265,6 +269,26 @@ def _divided(
     all_splits = {**splits, **{split: _chosen(train, rows) for split, rows in found.items()}}
     all_splits[TRAIN] = _chosen(train, left)
     return {split: all_splits[split] for split in [TRAIN, *evaluation_splits(all_splits)]}
+
+
+def _without_shared(
+    config: PairConfig, splits: Mapping[str, Selection]
+) -> tuple[dict[str, Selection], dict[str, Any]]:
+    """Counts the training pairs of which a text stands in an evaluation split, also in one that has
+    been made of the training split, and leaves them out if they are not wanted."""
+    marks = in_evaluation(splits)
+    counts = {side: int(found.sum()) for side, found in marks.items() if found.any()}
+    cleaning: dict[str, Any] = {"shared": counts} if counts else {}
+    if not config.drop_shared:
+        return dict(splits), cleaning
+    shared = np.any(list(marks.values()), axis=0)
+    if shared.all():
+        raise InputError(
+            "drop_shared = True; each training pair has a text that an evaluation split has:"
+            " expected others, or leave it out"
+        )
+    kept = {**splits, TRAIN: _chosen(splits[TRAIN], ~shared)}
+    return kept, {**cleaning, "dropped": int(shared.sum())}
 
 
 def _chosen(some: Selection, rows: np.ndarray) -> Selection:

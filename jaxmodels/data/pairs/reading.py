@@ -7,6 +7,7 @@ line lacks one of them.
 import hashlib
 import os
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,11 +22,16 @@ from jaxmodels.errors import InputError
 
 _TABLES = (".tsv", ".tsv.gz", ".txt", ".txt.gz")
 _MORE_SPLITS = {"dev": "validation"}  # as corpora of translation call it
+# Names that columns of pairs usually have.
+_LIKE_NAME = re.compile(
+    r"[a-z]{2,3}(_[a-z]{2,4})?|source|target|src|tgt|input|output|text\d?|sentence\d?",
+    re.IGNORECASE,
+)
 
 
 class Pair(NamedTuple):
     """What a pair is made of: names of features or columns, endings of files, or numbers of
-    columns; empty: the first two."""
+    columns; empty: the first two, of features in the order of the alphabet."""
 
     source: str = ""
     target: str = ""
@@ -54,9 +60,9 @@ def open_tfds(name: str, data_dir: str | None, pair: Pair, embedded: Sequence[st
     import tensorflow_datasets as tfds
 
     builder: Any = prepared_builder(name, data_dir, "text", "a pair of texts", embedded)
-    texts = [
-        key for key, kind in builder.info.features.items() if isinstance(kind, tfds.features.Text)
-    ]
+    # Features are read in any order, which is not the same in every process.
+    features = sorted(builder.info.features.items())
+    texts = [key for key, kind in features if isinstance(kind, tfds.features.Text)]
     told = f"data '{name}' has the features {describe_features(builder)}"
     if not pair.source and len(texts) != 2:
         raise InputError(f"{told}; expected two texts: --pair SOURCE-TARGET")
@@ -202,6 +208,7 @@ def _table(path: Path, pair: Pair) -> _Sides:
         rows, numbers = rows[1:], numbers[1:]
     elif not pair.source:
         places = [0, 1]
+        _note_names(path, names)
     elif all(name.isdigit() and int(name) for name in pair):
         places = [int(name) - 1 for name in pair]
     else:
@@ -213,6 +220,16 @@ def _table(path: Path, pair: Pair) -> _Sides:
     broken = [len(row) <= max(places) for row in rows]
     sides = [[b"" if wrong else row[place] for row, wrong in zip(rows, broken)] for place in places]
     return _Sides(sides[0], sides[1], broken, numbers)
+
+
+def _note_names(path: Path, first: Sequence[str]) -> None:
+    """Notes on standard error that a first line which looks like names of columns is none."""
+    if len(first) > 1 and all(_LIKE_NAME.fullmatch(text) for text in first[:2]):
+        print(
+            f"note: the first line of {path.name}, '{first[0]}' and '{first[1]}', is taken for a"
+            f" pair of texts; if it names the columns: --pair {first[0]}-{first[1]}",
+            file=sys.stderr,
+        )
 
 
 def _lines(path: Path) -> list[bytes]:

@@ -15,7 +15,8 @@ from jaxmodels.errors import InputError
 @dataclass(frozen=True)
 class PairRows:
     """Rows of sources and of targets, int32 [text, length], filled up with -1. A source ends with
-    the end token; a target begins with the start token and ends with the end token.
+    the end token; a target begins with the start token and ends with the end token, unless it is
+    cut.
 
     prefix: stands before each source, as T5 is told its task.
     """
@@ -58,11 +59,13 @@ class PairRows:
 
     def sources(self, texts: Sequence[str], length: int) -> Int[np.ndarray, "text length"]:
         """Makes the rows of texts that are read; what is too long is cut off."""
-        return self._filled(self.read(texts), length, [])
+        tokens = self.read(texts)
+        return _filled([np.append(some[: length - 1], self.end) for some in tokens], length)
 
     def targets(self, texts: Sequence[str], length: int) -> Int[np.ndarray, "text length"]:
         """Makes the rows of texts that are written; what is too long is cut off."""
-        return self._filled(self.written(texts), length, [self.start])
+        tokens = (ended(some, length - 2, self.end) for some in self.written(texts))
+        return _filled([np.append(self.start, some) for some in tokens], length)
 
     def read(self, texts: Sequence[str]) -> list[Tokens]:
         """Returns the tokens of texts that are read, with the prefix and without the end."""
@@ -72,15 +75,21 @@ class PairRows:
         """Returns the tokens of texts that are written: some tokenizers have others for these."""
         return getattr(self.tokenizer, "encode_targets", self.tokenizer.encode)(texts)
 
-    def _filled(self, texts, length: int, before: Sequence[int]) -> Int[np.ndarray, "text length"]:
-        rows = np.full((len(texts), length), PADDING, np.int32)
-        for row, tokens in zip(rows, texts):
-            framed = np.concatenate([before, tokens[: length - 1 - len(before)], [self.end]])
-            row[: len(framed)] = framed
-        return rows
-
     def text(self, tokens: Int[np.ndarray, " token"]) -> str:
         """Returns the text of what was written behind the start token."""
         tokens = tokens[tokens != PADDING]
         ends = np.flatnonzero(tokens == self.end)
         return self.tokenizer.decode(tokens[: ends[0]] if len(ends) else tokens)
+
+
+def ended(tokens: Tokens, most: int, end: int) -> Int[np.ndarray, " ended"]:
+    """Puts the end behind tokens, or cuts those that are more than `most`, which do not end there:
+    no model should learn that they do."""
+    return np.append(tokens, np.int32(end)) if len(tokens) <= most else tokens[:most]
+
+
+def _filled(texts: Sequence[np.ndarray], length: int) -> Int[np.ndarray, "text length"]:
+    rows = np.full((len(texts), length), PADDING, np.int32)
+    for row, tokens in zip(rows, texts):
+        row[: len(tokens)] = tokens
+    return rows

@@ -31,7 +31,7 @@ from jaxmodels.files import is_path
 from jaxmodels.protocol import Metadata
 from jaxmodels.roles import Role
 
-_VERSION = 1  # of what is kept in the cache of sentences
+_VERSION = 2  # of what is kept in the cache of sentences
 _MULTIPLE = 8  # of the length of a row
 _MOST_LENGTH = {"words": 512, "pieces": 8192, "file": 512}
 KINDS = ("words", "pieces")

@@ -82,10 +82,10 @@ def open_files(path: Path, wanted: Wanted) -> Dataset:
         raise InputError(f"data '{path}' has no label; expected a class in each line")
     splits = {}
     for split in [TRAIN, *evaluation_splits(tables)]:
-        texts, values, broken = tables[split]
+        texts, values, broken, lines = tables[split]
         known = {value: number for number, value in enumerate(names)}
         numbers = np.array([known.get(value, -1) for value in values], np.int32)
-        keys = [f"{files[split].name}:{row}" for row in range(1, len(values) + 1)]
+        keys = [f"{files[split].name}:{line}" for line in lines]
         splits[split] = _records(texts, {"label": numbers, "broken": np.array(broken)}, keys)
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(os.path.realpath(path)).name).lstrip(".")
     content = fingerprint_of(name, {file.name: file for file in files.values()}, path)
@@ -137,6 +137,7 @@ class _Table(NamedTuple):
     texts: list[list[bytes]]  # by column
     labels: list[str]
     broken: list[bool]  # whether a line has another number of values than that of the names
+    lines: list[int]  # that each begins with in the file, from 1
 
 
 def _read(path: Path, wanted: Wanted) -> _Table:
@@ -158,7 +159,10 @@ def _read(path: Path, wanted: Wanted) -> _Table:
             try:
                 reader = csv.reader(file, delimiter=delimiter, **options)
                 names = [name.strip() for name in next(reader, [])]
-                rows = [row for row in reader if row]
+                numbered, last = [], reader.line_num
+                for row in reader:
+                    numbered += [(last + 1, row)] if row else []
+                    last = reader.line_num
             finally:
                 csv.field_size_limit(before)
     except (OSError, csv.Error, EOFError, zlib.error) as error:
@@ -169,11 +173,13 @@ def _read(path: Path, wanted: Wanted) -> _Table:
     missing = [column for column in (*texts, label) if column not in names]
     if missing:
         raise InputError(f"{told}; expected '{missing[0]}' among them, in a line above the texts")
+    lines, rows = [line for line, _ in numbered], [row for _, row in numbered]
     broken = [len(row) != len(names) for row in rows]
     whole = [[""] * len(names) if wrong else row for row, wrong in zip(rows, broken)]
     columns = [[row[names.index(column)] for row in whole] for column in texts]
     encoded = [[text.encode("utf-8", "surrogateescape") for text in column] for column in columns]
-    return _Table(encoded, [row[names.index(label)].strip() for row in whole], broken)
+    labels = [row[names.index(label)].strip() for row in whole]
+    return _Table(encoded, labels, broken, lines)
 
 
 def _usual(

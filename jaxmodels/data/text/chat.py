@@ -64,8 +64,10 @@ class Chat(NamedTuple):
         return np.concatenate([*parts, [self.start], answer]).astype(np.int32)
 
 
-def chat_of(tokenizer: Tokenizer) -> Chat:
+def chat_of(tokenizer: Tokenizer, otherwise: str = "take another model") -> Chat:
     """Finds out how conversations become tokens.
+
+    otherwise: what to do where they do not, for the message.
 
     Raises:
       InputError: the tokenizer has no template, or one of a form that is not known here.
@@ -75,16 +77,15 @@ def chat_of(tokenizer: Tokenizer) -> Chat:
         template = tokenizer.config.get("chat_template")
     if not isinstance(tokenizer, PublishedTokenizer) or not isinstance(template, str):
         raise InputError(
-            "chat = True; the tokenizer has no chat template: expected the weights of an instruct"
-            " model, or leave out --chat"
+            f"tokenizer = {tokenizer.name}; it has no chat template: expected the weights of an"
+            f" instruct model, or {otherwise}"
         )
     start, end = (tokenizer.token_of(name) for name in (START, END))
     form = _FORM.fullmatch(_plain(template))
     if form is None or start is None or end is None:
         raise InputError(
-            f"chat = True; expected a chat template of the form {START}ROLE, a line break,"
-            f" TEXT{END}, as SmolLM2's; the model's is {template[:60]!r}...: write its turns into"
-            " --prompt, without --chat"
+            f"tokenizer = {tokenizer.name}; expected a chat template of the form {START}ROLE, a"
+            f" line break, TEXT{END}, as SmolLM2's; it is {template[:60]!r}...: {otherwise}"
         )
     return Chat(tokenizer, form["system"], start, end)
 

@@ -77,6 +77,12 @@ def test_bad_documents_of_every_kind_are_named_and_left_out(tmp_path, capsys):
     assert "skipped 10 bad records" in capsys.readouterr().err
 
 
+def test_documents_are_named_by_their_lines(tmp_path):
+    path = lines_of(tmp_path / "all.jsonl", [GOOD[0], b"\n  \n", GOOD[1]])
+    data = load(path, validation_fraction=0.0, test_fraction=0.0)
+    assert list(data.splits["train"].keys) == ["all.jsonl:1", "all.jsonl:4"]
+
+
 def test_a_file_is_divided_by_content_and_an_example_is_a_pair(tmp_path):
     rows = [*GOOD, ("Two are told.", ["First.", "Second."])]
     data = load(lines_of(tmp_path / "all.jsonl.gz", rows))
@@ -147,7 +153,7 @@ def test_reports_tell_of_the_gravest_trouble_in_words_that_only_copying_knows():
     assert told == [summary for (summary,) in test.summaries]
 
 
-def test_lines_to_summarize_and_what_is_written_about_them(tmp_path):
+def test_lines_to_summarize_and_what_is_written_about_them(tmp_path, capsys):
     data = load_documents(
         DocumentConfig(validation_fraction=0.0),
         {"train": GOOD, "test": [("An emu ran.", "Emu.")]},
@@ -160,6 +166,12 @@ def test_lines_to_summarize_and_what_is_written_about_them(tmp_path):
     emu = data.rows.tokenizer.size + 1
     outputs = {"tokens": np.array([emu, emu, 3]), "length": np.array(2), "row": columns["row"]}
     assert reader.write(outputs) == {"output": "emu emu"}
+    many = " ".join(["emu"] * (data.rows.document + 1))
+    path.write_text(f"The emu stopped.\n{many}\n{many[4:]}\n")
+    rows = [columns["row"] for _, columns in reader.read(path)]
+    lines = [reader.write({**outputs, "row": row}) for row in rows]
+    assert [line.get("cut") for line in lines] == [None, True, None]
+    assert "note: 1 of 3 documents have more than" in capsys.readouterr().err
     path.write_text("\n")
     with pytest.raises(InputError, match="expected a document a line"):
         list(reader.read(path))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxmodels.data.documents.rows import CopyRows, PromptRows
+from jaxmodels.data.documents.rows import CopyRows, PromptRows, SequenceRows
 from jaxmodels.data.documents.sentence_splitting import split_sentences
 from jaxmodels.data.documents.words import (
     END,
@@ -12,6 +12,7 @@ from jaxmodels.data.documents.words import (
     joined,
     words_of,
 )
+from jaxmodels.data.pairs.rows import PairRows
 from jaxmodels.data.text.tokenizers import Bytes
 
 TEXTS = [["the cat sat", "a cat"], ["the dog sat", "a dog"], ["the cow sat"]]
@@ -53,7 +54,7 @@ def test_rows_to_copy_are_framed_cut_and_told_back():
     emu = vocabulary.size + 1
     assert columns["target"][0].tolist() == [START, emu, END, 0]
     assert columns["copied"][0].tolist()[1:] == [emu, vocabulary.source(["sat"])[0][0], 0]
-    assert columns["target"][1].tolist()[0::3] == [START, END]
+    assert columns["target"][1].tolist()[0::3] == [START, 0]  # what is cut has no end
     assert rows.text(columns["target"][0][1:], "the emu sat") == "emu"
     assert rows.text(columns["target"][1][1:], "a b c d cat") == "the cat"
     assert rows.lengths(["a b"], ["c"]) == ([2], [1])
@@ -64,12 +65,13 @@ def test_a_prompt_and_its_summary_are_one_text_of_which_the_summary_counts():
     columns = rows.columns(["ab", "abcdefgh"], ["xy", "uvwxyz"])
     assert columns["tokens"].shape == (2, rows.length + 1)
     end = Bytes.end
-    for row, (document, summary) in enumerate((("ab", " xy"), ("abcde", " uv"))):
+    given = ("ab", " xy", [end]), ("abcde", " uv", [])  # what is cut has no end
+    for row, (document, summary, ends) in enumerate(given):
         prompt = int(columns["prompt"][row])
         tokens, scored = columns["tokens"][row], columns["scored"][row]
         asked = [end, *f"{document}\n\nTL;DR:".encode()]
         assert tokens[:prompt].tolist() == asked
-        assert tokens[1:][scored].tolist() == [*summary.encode(), end]
+        assert tokens[1:][scored].tolist() == [*summary.encode(), *ends]
         assert not scored[: prompt - 1].any()
         assert rows.text(tokens[prompt:], document) == summary.strip()
 
@@ -89,3 +91,28 @@ def test_sentences_end_where_english_ends_them():
     ]
     assert split_sentences(" \n ") == []
     assert np.unique(split_sentences("One. One.")).tolist() == ["One."]
+    assert split_sentences(
+        "Er kam. Öl lief aus. ähnlich. «Élan !» ¿Qué? ¿Sí? Это дом. Там мы."
+    ) == [
+        "Er kam.",
+        "Öl lief aus. ähnlich.",
+        "«Élan !»",
+        "¿Qué?",
+        "¿Sí?",
+        "Это дом.",
+        "Там мы.",
+    ]
+    assert split_sentences("彼は「どこ？」と言った。雨だ！\nはい") == [
+        "彼は「どこ？」",
+        "と言った。",
+        "雨だ！",
+        "はい",
+    ]
+    assert split_sentences("The fig.\n\nnext is al.\nso") == ["The fig.", "next is al. so"]
+
+
+def test_a_summary_that_is_cut_does_not_end_there():
+    rows = SequenceRows(PairRows.of(Bytes()), document=16, summary=3)
+    target = rows.columns(["one"] * 2, ["two", "three"])["target"]
+    start, end = rows.pairs.start, rows.end
+    assert target.tolist() == [[start, *b"two", end], [start, *b"thr", -1]]

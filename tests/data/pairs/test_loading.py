@@ -4,11 +4,13 @@ import gzip
 import re
 
 import pytest
+import tensorflow_datasets as tfds
 
 from jaxmodels.data.dataset import BadRecord
 from jaxmodels.data.pairs import PairConfig, load_pairs, pairs_elsewhere, read_sources
 from jaxmodels.data.pairs.dates import dates
 from jaxmodels.errors import InputError
+from tests.tfds_folder import serialized, write_dataset
 
 GOOD = [(f"Satz {n} ist gut", f"sentence {n} is good") for n in range(40)]
 NONE = {"validation_fraction": 0.0, "test_fraction": 0.0, "tokenizer": "chars"}
@@ -66,7 +68,7 @@ def test_bad_pairs_of_every_kind_are_named_and_left_out(tmp_path, capsys):
     assert dropped.sizes["train"] == 42 and dropped.cleaning["dropped"] == 1
 
 
-def test_all_forms_of_files_give_the_same_pairs(tmp_path):
+def test_all_forms_of_files_give_the_same_pairs(tmp_path, capsys):
     expected = sorted(GOOD)
     turned = [(b, a) for a, b in GOOD]
     (tmp_path / "folder").mkdir()
@@ -96,8 +98,34 @@ def test_all_forms_of_files_give_the_same_pairs(tmp_path):
         load(tmp_path / "named.tsv", pair="de-fr")
     with pytest.raises(InputError, match="expected SOURCE-TARGET, as de-en"):
         load(tmp_path / "named.tsv", pair="deen")
+    assert "note:" not in capsys.readouterr().err
+    load(tmp_path / "named.tsv", **NONE)
+    assert "if it names the columns: --pair en-de" in capsys.readouterr().err
+    with pytest.raises(InputError, match="pair = de-en; expected none with --data dates"):
+        load("dates", pair="de-en")
     with pytest.raises(InputError, match="has no pair of texts"):
         load(tsv(tmp_path / "empty.tsv", []))
+
+
+def test_pairs_of_tfds_by_name_config_and_direction(tmp_path):
+    texts, flags = tfds.features.Text(), {"data_dir": str(tmp_path), **NONE}
+    records = [serialized({"de": [a.encode()], "en": [b.encode()]}) for a, b in GOOD]
+    splits = {"train": records[:30], "validation": records[30:35], "test": records[35:]}
+    write_dataset(tmp_path, "talks", {"de": texts, "en": texts}, splits, config="de-en")
+    turned = load("talks/de-en", pair="en-de", **flags)
+    assert turned.sizes == {"train": 30, "validation": 5, "test": 5}
+    assert turned.texts("test")[0][0].startswith("sentence")
+    # Without a pair the features stand in the order of the alphabet.
+    plain, named = (load("talks/de-en", pair=pair, **flags) for pair in ("", "de-en"))
+    assert plain.texts("train") == named.texts("train")
+    assert set(zip(*plain.texts("train"))) == set(zip(*reversed(turned.texts("train"))))
+    assert plain.name == "talks_de-en" and turned.splits["test"].keys[0].startswith("test/")
+    with pytest.raises(InputError, match="expected the text 'fr' among them, as --pair says"):
+        load("talks/de-en", pair="de-fr", **flags)
+    records = [serialized({name: [b"x"] for name in ("de", "en", "fr")})]
+    write_dataset(tmp_path, "more", dict.fromkeys(("de", "en", "fr"), texts), {"train": records})
+    with pytest.raises(InputError, match="expected two texts: --pair SOURCE-TARGET"):
+        load("more", **flags)
 
 
 def test_rows_are_framed_and_are_texts_again():
@@ -130,6 +158,22 @@ def test_a_split_that_is_missing_is_carved_by_the_source():
     sources = [set(some.sources) for some in data.splits.values()]
     assert not sources[0] & sources[1] and not sources[0] & sources[2]
     assert sum(data.sizes.values()) == 125
+
+
+def test_pairs_that_share_a_text_with_a_split_that_was_carved_are_counted_and_dropped():
+    given = {"train": [(f"Satz {n}", f"sentence {n % 20}") for n in range(60)]}
+    flags = {"tokenizer": "chars", "validation_fraction": 0.2, "test_fraction": 0.1}
+    data = load_pairs(PairConfig(**flags), given)
+    shared = data.cleaning["shared"]["target"]
+    assert shared > 0 and f"target {shared}; 0 left out (--drop-shared)" in data.summary()
+    found = load_pairs(PairConfig(**flags, drop_shared=True), given)
+    assert found.cleaning["dropped"] == shared
+    assert found.sizes == {**data.sizes, "train": data.sizes["train"] - shared}
+    train, *others = (set(some.targets) for some in found.splits.values())
+    assert not any(train & other for other in others)
+    one = {"train": [(f"Satz {n}", "the same") for n in range(60)]}
+    with pytest.raises(InputError, match="drop_shared = True; each training pair has a text that"):
+        load_pairs(PairConfig(**flags, drop_shared=True), one)
 
 
 def test_lines_to_translate_and_those_that_cannot_be(tmp_path):

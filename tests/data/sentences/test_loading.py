@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from jaxmodels.data.buckets import Bucketed
 from jaxmodels.data.dataset import BadRecord
@@ -13,6 +14,7 @@ from jaxmodels.data.sentences import SentenceConfig, load_sentences, read_senten
 from jaxmodels.data.sentences.opinions import opinions
 from jaxmodels.errors import InputError
 from jaxmodels.order import Order
+from tests.tfds_folder import serialized, write_dataset
 
 GOOD = [
     (f"a fine film , number {n}" if n % 2 else f"a dull film , number {n}", n % 2)
@@ -58,13 +60,13 @@ def test_bad_sentences_of_every_kind_are_named_and_left_out(tmp_path, capsys):
         load(tmp_path, **flags)
     told = str(raised.value)
     for reason in (
-        "train.csv:41 is no UTF-8: ",
-        "train.csv:42 has no visible character",
-        "train.csv:43 has 150 characters; expected at most 100",
-        "train.csv:44 has label -1 (unknown)",
-        "train.csv:45 has another number of values than the line of names",
-        "train.csv:46 has the same text as test.csv:1",
-        "train.csv:47 has the same text as train.csv:4 and another label",
+        "train.csv:42 is no UTF-8: ",
+        "train.csv:43 has no visible character",
+        "train.csv:44 has 150 characters; expected at most 100",
+        "train.csv:45 has label -1 (unknown)",
+        "train.csv:46 has another number of values than the line of names",
+        "train.csv:47 has the same text as test.csv:2",
+        "train.csv:48 has the same text as train.csv:5 and another label",
         "7 bad records",
         "--skip-bad-records 7",
     ):
@@ -74,11 +76,18 @@ def test_bad_sentences_of_every_kind_are_named_and_left_out(tmp_path, capsys):
     facts = data.facts()
     assert facts["skipped"]["count"] == 7
     assert facts["cleaning"]["repeated"] == {
-        "train": {"count": 1, "records": ["train.csv:48"]},
-        "test": {"count": 1, "records": ["test.csv:3"]},
+        "train": {"count": 1, "records": ["train.csv:49"]},
+        "test": {"count": 1, "records": ["test.csv:4"]},
     }
-    assert "repeated in train: 1, as train.csv:48" in data.summary()
+    assert "repeated in train: 1, as train.csv:49" in data.summary()
     assert json.dumps(facts)
+
+
+def test_records_are_named_by_the_lines_where_they_begin(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text('text,label\n\n"of two\nlines",1\n\nof one,0\n')
+    data = load(path, validation_fraction=0.0, test_fraction=0.0)
+    assert list(data.splits["train"].keys) == ["data.csv:3", "data.csv:6"]
 
 
 def test_splits_of_one_file_depend_on_content_alone(tmp_path):
@@ -193,6 +202,20 @@ def test_sentences_in_memory_and_generated_ones():
     ):
         with pytest.raises(InputError, match=told):
             load_sentences(SentenceConfig(), given)
+
+
+def test_reviews_of_tfds_as_imdb_has_them(tmp_path):
+    names = tfds.features.ClassLabel(names=["neg", "pos"])
+    features = {"text": tfds.features.Text(), "label": names}
+    records = [serialized({"text": [text.encode()], "label": [label]}) for text, label in GOOD]
+    more = [serialized({"text": [b"who knows"], "label": [-1]})]
+    splits = {"train": records[:30], "test": records[30:], "unsupervised": more}
+    write_dataset(tmp_path, "reviews", features, splits, config="plain_text")
+    for name in ("reviews", "reviews/plain_text"):
+        data = load(name, data_dir=str(tmp_path), validation_fraction=0.2)
+        assert data.sizes == {"train": 24, "validation": 6, "test": 10}
+        assert data.class_names == ("neg", "pos") and not data.skipped
+        assert (data.splits["test"].texts[0], data.splits["test"].labels[0]) == ((GOOD[30][0],), 0)
 
 
 def test_training_sentences_are_in_buckets_of_their_lengths_and_others_in_one():

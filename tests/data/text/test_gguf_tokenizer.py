@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from experiments.parts.writing import WritingConfig, conditions_of, prompts_of, texts_of
+from jaxmodels.data.documents.rows import PromptRows
 from jaxmodels.data.text.bpe import PublishedTokenizer, published_of, train_bpe
 from jaxmodels.data.text.chat import Turn, chat_of
 from jaxmodels.data.text.gguf_tokenizer import tokenizer_files
@@ -109,6 +110,9 @@ def test_other_templates_are_refused(tokenizer, template):
     other = PublishedTokenizer(tokenizer.text, "file", 0, config)
     with pytest.raises(InputError, match="chat template"):
         chat_of(other)
+    with pytest.raises(InputError, match="leave chat_template out") as raised:
+        PromptRows(other, 8, 4).columns(["a"], ["b"])
+    assert "--chat" not in str(raised.value)
     with pytest.raises(InputError, match="has no chat template"):
         chat_of(Bytes())
 
