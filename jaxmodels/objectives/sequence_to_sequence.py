@@ -39,6 +39,7 @@ from jaxmodels.protocol import (
 )
 
 PADDING = -1  # a token that is not there
+_FEW = 8  # sources whose targets are searched for again at once
 
 SCORES = MappingProxyType(
     {
@@ -196,14 +197,14 @@ class SequenceToSequence:
             )
             rest = ((0, 0), (0, self.most - room))
             tokens = jnp.pad(found.tokens[:, 0, 1:], rest, constant_values=self.end)
-            is_done = (room == self.most) | jnp.all(found.complete)
-            return {"tokens": tokens, "score": found.score[:, 0]}, is_done
+            outputs = {"tokens": tokens, "score": found.score[:, 0]}
+            return outputs, found.complete if room < self.most else jnp.ones_like(found.complete)
 
         found, is_done = self._by_length(lambda part: written(part, part["room"]), given)
         if all(self._room(target) == self.most for (_, target), _ in self.buckets):
             return found
-        # A cache with room for the longest target would slow the search for all others.
-        return jax.lax.cond(is_done, lambda: found, lambda: written(given, self.most)[0])
+        # A search with room for the longest target would be slow for all others.
+        return _completed(lambda part: written(part, self.most)[0], given, found, is_done)
 
     @property
     def never_written(self) -> tuple[int, ...]:
@@ -302,6 +303,27 @@ class SequenceToSequence:
         if not self.buckets or self.stop == "exact":
             return self.most
         return min(self.most, 2 * (target or self.buckets[-1][0][1]))
+
+
+def _completed(
+    function: Callable[[Batch], PyTree], batch: Batch, found: PyTree, is_done: Bool[Array, " batch"]
+) -> PyTree:
+    """Applies a function to the rows of a batch that are not done, a few at a time, and puts what
+    it finds into the place of what was found."""
+    few = min(len(is_done), _FEW)
+
+    def more(reached):
+        found, is_done = reached
+        rows = jnp.argsort(is_done)[:few]
+        new = function({name: column[rows] for name, column in batch.items()})
+
+        def put(old, new):
+            kept = is_done[rows].reshape(-1, *[1] * (new.ndim - 1))
+            return old.at[rows].set(jnp.where(kept, old[rows], new))
+
+        return jax.tree.map(put, found, new), is_done.at[rows].set(True)
+
+    return jax.lax.while_loop(lambda reached: ~jnp.all(reached[1]), more, (found, is_done))[0]
 
 
 def _scored(target: Int[Array, "batch length"]) -> Bool[Array, "batch less"]:
