@@ -63,17 +63,22 @@ def make_recording_augmentation(
     See `make_sound_augmentation`.
     """
     others = make_sound_augmentation(config._others(), samples, frames, bands)
-    if not config.tempo:
-        return others
+    if not config.tempo and others is None:
+        return None
 
     def augment(batch: Batch, key: Key[Array, ""]) -> Batch:
+        batch = {**batch, "begin": jnp.zeros_like(batch["length"])}
+        if config.tempo:
+            batch = at_other_speeds(batch, key)
+        return batch if others is None else others(batch, key)
+
+    def at_other_speeds(batch: Batch, key: Key[Array, ""]) -> Batch:
         positions = batch.get("position", across.positions(len(batch["sound"])))
         keys = example_keys(jax.random.fold_in(key, _TEMPO), positions)
         low, high = 1 - config.tempo, 1 + config.tempo
         speeds = jax.vmap(lambda key: jax.random.uniform(key, (), minval=low, maxval=high))(keys)
         sound, length = at_speed(as_float(batch["sound"]), batch["length"], speeds)
-        batch = {**batch, "sound": sound, "length": length}
-        return batch if others is None else others(batch, key)
+        return {**batch, "sound": sound, "length": length}
 
     return augment
 

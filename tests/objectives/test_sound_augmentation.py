@@ -19,7 +19,8 @@ MASKS = {"time_masks": (1, 3), "band_masks": (1, 2)}
 def batch(rows):
     generator = np.random.default_rng(0)
     sounds = generator.normal(0, 3000, (8, 100)).astype(np.int16)
-    return {"sound": jnp.asarray(sounds[rows]), "position": jnp.asarray(rows)}
+    length = jnp.full(len(rows), 100, jnp.int32)
+    return {"sound": jnp.asarray(sounds[rows]), "length": length, "position": jnp.asarray(rows)}
 
 
 def test_draws_depend_on_the_place_in_the_batch_alone():
@@ -43,6 +44,20 @@ def test_a_flag_does_not_alter_the_draws_of_another():
         for gain in (0.0, 6.0)
     )
     np.testing.assert_array_equal(np.asarray(some) == 0, np.asarray(more) == 0)
+
+
+def test_what_moves_sounds_tells_where_they_are_then():
+    config = SoundAugmentationConfig(speed=0.3, shift=0.5, gain=6.0)
+    augment = quick_jit(make_sound_augmentation(config, 100, 10, 8))
+    length = jnp.array([40, 61, 100] * 8, jnp.int32)
+    begin = (100 - length[:, None]) // 2
+    there = (jnp.arange(100) >= begin) & (jnp.arange(100) < begin + length[:, None])
+    after = augment({"sound": there.astype(jnp.float32), "length": length}, jax.random.key(0))
+    for row, first, count in zip(*(np.asarray(after[n]) for n in ("sound", "begin", "length"))):
+        heard = np.flatnonzero(row)
+        assert first <= heard.min() + 1 and heard.max() - 1 <= first + count - 1
+        assert len(heard) - 2 <= count <= len(heard)
+    assert after["begin"].min() == 0 and len(set(after["length"].tolist())) > 12
 
 
 def test_nothing_is_made_of_no_flags_and_impossible_ones_are_refused():

@@ -7,6 +7,7 @@ import pytest
 
 from jaxmodels.ops.augmentation.sounds import (
     Masks,
+    Placed,
     change_speed,
     hide,
     random_gain,
@@ -23,12 +24,18 @@ def keys(count, seed=0):
     return jax.random.split(jax.random.key(seed), count)
 
 
+def whole(sounds):
+    """Sounds that fill their rows."""
+    count, samples = sounds.shape
+    return Placed(sounds, jnp.zeros(count, jnp.int32), jnp.full(count, samples, jnp.int32))
+
+
 def test_a_shift_moves_and_fills_with_silence():
     sounds = jnp.arange(1.0, 13).reshape(2, 6)
     found = shift(sounds, jnp.array([2, -1]), 3)
     np.testing.assert_array_equal(found, [[0, 0, 1, 2, 3, 4], [8, 9, 10, 11, 12, 0]])
     pulse = jnp.zeros((200, 9)).at[:, 4].set(1)
-    places = np.asarray(random_shift(pulse, keys(200), 2)).argmax(1)
+    places = np.asarray(random_shift(whole(pulse), keys(200), 2).sounds).argmax(1)
     assert set(places.tolist()) == {2, 3, 4, 5, 6}
 
 
@@ -54,14 +61,17 @@ def test_noise_has_the_ratio_that_was_drawn_and_gain_the_level():
     sounds = jnp.asarray(np.sin(np.arange(10_000) / 3)[None].repeat(50, 0), jnp.float32)
 
     def noisy(share):
-        return quick_jit(lambda keys: random_noise(sounds, keys, 20.0, 10.0, share))(keys(50))
+        def add(keys):
+            return random_noise(whole(sounds), keys, 20.0, 10.0, share).sounds
+
+        return quick_jit(add)(keys(50))
 
     added = np.asarray(noisy(1.0) - sounds)
     ratios = 10 * np.log10(0.5 / added.var(1))
     assert 9 < ratios.min() < 12 and 18 < ratios.max() < 21
     some = np.asarray(noisy(0.5) - sounds).any(1)
     assert 15 < some.sum() < 35
-    louder = 20 * np.log10(np.abs(random_gain(sounds, keys(50), 6.0)).max(1))
+    louder = 20 * np.log10(np.abs(random_gain(whole(sounds), keys(50), 6.0).sounds).max(1))
     assert -6.01 < louder.min() < -4 and 4 < louder.max() < 6.01
 
 

@@ -12,6 +12,14 @@ Sounds = Float[Array, "batch samples"]
 Keys = Key[Array, " batch"]
 
 
+class Placed(NamedTuple):
+    """Sounds in their rows: each is what lies from sample `begin` to before sample `end`."""
+
+    sounds: Sounds
+    begin: Int[Array, " batch"]
+    end: Int[Array, " batch"]
+
+
 def shift(sounds: Sounds, offsets: Int[Array, " batch"], most: int) -> Sounds:
     """Delays each sound by some samples, at most so many either way; what enters is silence."""
     padded = jnp.pad(sounds, ((0, 0), (most, most)))
@@ -21,10 +29,11 @@ def shift(sounds: Sounds, offsets: Int[Array, " batch"], most: int) -> Sounds:
     )
 
 
-def random_shift(sounds: Sounds, keys: Keys, most: int) -> Sounds:
+def random_shift(placed: Placed, keys: Keys, most: int) -> Placed:
     """Delays each sound by up to `most` samples either way, with equal chances."""
     offsets = jax.vmap(lambda key: jax.random.randint(key, (), -most, most + 1))(keys)
-    return shift(sounds, offsets, most)
+    sounds = shift(placed.sounds, offsets, most)
+    return _within(sounds, placed.begin + offsets, placed.end + offsets)
 
 
 def change_speed(sounds: Sounds, speeds: Float[Array, " batch"]) -> Sounds:
@@ -42,28 +51,39 @@ def change_speed(sounds: Sounds, speeds: Float[Array, " batch"]) -> Sounds:
     return jnp.where(inside, found[..., 0] * (1 - share) + found[..., 1] * share, 0)
 
 
-def random_speed(sounds: Sounds, keys: Keys, most: float) -> Sounds:
+def random_speed(placed: Placed, keys: Keys, most: float) -> Placed:
     """Plays each sound at a speed between 1 - most and 1 + most."""
-    speeds = jax.vmap(lambda key: jax.random.uniform(key, (), minval=1 - most, maxval=1 + most))
-    return change_speed(sounds, speeds(keys))
+    draw = jax.vmap(lambda key: jax.random.uniform(key, (), minval=1 - most, maxval=1 + most))
+    speeds = draw(keys)
+    middle = (placed.sounds.shape[1] - 1) / 2
+    first = jnp.ceil((placed.begin - middle) / speeds + middle).astype(jnp.int32)
+    last = jnp.floor((placed.end - 1 - middle) / speeds + middle).astype(jnp.int32)
+    return _within(change_speed(placed.sounds, speeds), first, last + 1)
 
 
-def random_gain(sounds: Sounds, keys: Keys, decibels: float) -> Sounds:
+def _within(sounds: Sounds, begin: Int[Array, " batch"], end: Int[Array, " batch"]) -> Placed:
+    """Leaves out what lies outside of the rows."""
+    samples = sounds.shape[1]
+    return Placed(sounds, jnp.clip(begin, 0, samples), jnp.clip(end, 0, samples))
+
+
+def random_gain(placed: Placed, keys: Keys, decibels: float) -> Placed:
     """Makes each sound up to so many decibels louder or softer."""
     draw = jax.vmap(lambda key: jax.random.uniform(key, (), minval=-decibels, maxval=decibels))
-    return sounds * 10 ** (draw(keys) / 20)[:, None]
+    return placed._replace(sounds=placed.sounds * 10 ** (draw(keys) / 20)[:, None])
 
 
 def random_noise(
-    sounds: Sounds, keys: Keys, quietest: float, loudest: float, probability: float = 1.0
-) -> Sounds:
-    """Adds coloured noise to a share of the sounds.
+    placed: Placed, keys: Keys, quietest: float, loudest: float, probability: float = 1.0
+) -> Placed:
+    """Adds coloured noise to a share of the rows, the whole of each.
 
     The colour is that of white noise plus up to 0.9 times the same noise one sample later, or minus
     it: from a rumble to a hiss.
 
     quietest, loudest: ratio of signal to noise in dB, between which each is drawn.
     """
+    sounds = placed.sounds
     draws = jax.vmap(lambda key: jax.random.uniform(key, (3,)))(keys)
     white = white_noise(keys, sounds.shape[1] + 1)
     colour = 1.8 * draws[:, :1] - 0.9
@@ -71,7 +91,7 @@ def random_noise(
     ratio = loudest + (quietest - loudest) * draws[:, 1]
     power = jnp.mean(jnp.square(sounds), axis=1) * 10 ** (-ratio / 10)
     level = jnp.where(draws[:, 2] < probability, jnp.sqrt(power), 0)
-    return sounds + level[:, None] * noise
+    return placed._replace(sounds=sounds + level[:, None] * noise)
 
 
 def white_noise(keys: Keys, samples: int) -> Float[Array, "batch samples"]:
