@@ -166,7 +166,11 @@ def build(config: SpeechCommandsConfig, data: Any = None) -> Experiment:
     )
     prepare = partial(spectrograms, config.spectrogram, mel)
     augment = make_sound_augmentation(
-        config.augmentation, data.samples, mel.frames(data.samples), _features(config)
+        config.augmentation,
+        data.samples,
+        mel.frames(data.samples),
+        _features(config),
+        mel.transform,
     )
     predict = prepared(classifier.predict, prepare)
     return Experiment(
@@ -196,16 +200,16 @@ def spectrograms(config: SpectrogramConfig, mel: Mel, batch, key):
     used = ("sound", "begin", "hidden")
     others = {name: value for name, value in batch.items() if name not in used}
     features = log_mel(as_float(batch["sound"]), mel)
+    frames = features.shape[1]
+    inside = frame_mask(batch["length"], frames, mel.transform, begins(batch))
     if config.level != "kept":
-        frames = features.shape[1]
-        inside = frame_mask(batch["length"], frames, mel.transform, begins(batch))
         mean = mean_inside(features, inside, each_band=config.level == "bands")
         # Silence of zeros lies below all sounds, by a distance that would tell how loud they are.
         features = (features - mean) * inside[..., None]
     if config.coefficients:
         features = mfcc(features, config.coefficients)
     if "hidden" in batch:
-        features = hide(features, batch["hidden"])
+        features = hide(features, batch["hidden"], inside)
     return {**others, "spectrogram": features}
 
 

@@ -55,7 +55,7 @@ from jaxmodels.objectives.recording_augmentation import (
     make_recording_augmentation,
 )
 from jaxmodels.ops.augmentation.sounds import hide
-from jaxmodels.ops.spectral import WHISPER, Mel, as_float, log_mel
+from jaxmodels.ops.spectral import WHISPER, Mel, as_float, frame_mask, log_mel
 from jaxmodels.pretrained.saving import save
 from jaxmodels.pretrained.weights import Weights
 from jaxmodels.protocol import Metadata
@@ -200,7 +200,9 @@ def build(config: SpeechRecognitionConfig, data: Any = None) -> Experiment:
     sources = {split: data.source(split, streamed, workers) for split in data.sizes}
     prepare = partial(spectrograms, mel, places)
     count = places or mel.frames(data.samples)
-    augment = make_recording_augmentation(config.augmentation, data.samples, count, mel.bands)
+    augment = make_recording_augmentation(
+        config.augmentation, data.samples, count, mel.bands, mel.transform
+    )
     predict = prepared(recogniser.predict, prepare)
     shown = prepared(_features, prepare)
     return Experiment(
@@ -236,14 +238,16 @@ def spectrograms(mel: Mel, places: int, batch, key):
 
     places: the frames that every sound is filled up to; 0: those of its row.
     """
-    others = {n: value for n, value in batch.items() if n not in ("sound", "hidden", "length")}
+    used = ("sound", "begin", "hidden", "length")
+    others = {name: value for name, value in batch.items() if name not in used}
     sound = as_float(batch["sound"])
     if places:
         sound = jnp.pad(sound, ((0, 0), (0, places * mel.hop - sound.shape[1])))
     features = log_mel(sound, mel)
-    if "hidden" in batch:
-        features = hide(features, batch["hidden"])
     frames = jnp.minimum(batch["length"] // mel.hop + 1, features.shape[1])
+    if "hidden" in batch:
+        inside = frame_mask(batch["length"], features.shape[1], mel.transform)
+        features = hide(features, batch["hidden"], inside)
     return {**others, "features": features, "frames": frames}
 
 

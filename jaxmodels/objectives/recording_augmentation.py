@@ -14,7 +14,7 @@ from jaxmodels.objectives.sound_augmentation import (
     SoundAugmentationConfig,
     make_sound_augmentation,
 )
-from jaxmodels.ops.spectral import as_float
+from jaxmodels.ops.spectral import Transform, as_float
 from jaxmodels.protocol import Batch, example_keys
 
 _TEMPO = 100  # folded into its keys; no change of `sound_augmentation` has this number
@@ -55,14 +55,14 @@ class RecordingAugmentationConfig:
 
 
 def make_recording_augmentation(
-    config: RecordingAugmentationConfig, samples: int, frames: int, bands: int
+    config: RecordingAugmentationConfig, samples: int, frames: int, bands: int, transform: Transform
 ) -> Change | None:
     """Makes the function that augments stored batches; None if the config changes nothing.
 
     The function takes a batch {"sound": Num[batch samples], "length": Int[batch], ...} and a key.
     See `make_sound_augmentation`.
     """
-    others = make_sound_augmentation(config._others(), samples, frames, bands)
+    others = make_sound_augmentation(config._others(), samples, frames, bands, transform)
     if not config.tempo and others is None:
         return None
 

@@ -12,7 +12,7 @@ from jaxmodels import across
 from jaxmodels.errors import InputError
 from jaxmodels.objectives.preprocessing import Change
 from jaxmodels.ops.augmentation import sounds
-from jaxmodels.ops.spectral import as_float
+from jaxmodels.ops.spectral import Transform, as_float, frame_mask
 from jaxmodels.protocol import Batch, example_keys
 
 # The number of a change is folded into its keys, so that no flag alters the draws of another.
@@ -53,13 +53,14 @@ class SoundAugmentationConfig:
 
 
 def make_sound_augmentation(
-    config: SoundAugmentationConfig, samples: int, frames: int, bands: int
+    config: SoundAugmentationConfig, samples: int, frames: int, bands: int, transform: Transform
 ) -> Change | None:
     """Makes the function that augments stored batches; None if the config changes nothing.
 
     The function takes a batch {"sound": Num[batch samples], "length": Int[batch], ...} and a key.
     Its sounds are floats; "begin" and "length" tell where they are in their rows afterwards. With
-    masks, it adds "hidden", Bool[batch frames bands], what is to be hidden of spectrograms.
+    masks, it adds "hidden", Bool[batch frames bands], what is to be hidden of spectrograms of a
+    transform.
     Draws depend on the key and on an example's position in the global batch, not on the number of
     devices.
     """
@@ -82,7 +83,8 @@ def make_sound_augmentation(
         length = placed.end - placed.begin
         batch = {**batch, "sound": placed.sounds, "begin": placed.begin, "length": length}
         if hides:
-            batch["hidden"] = sounds.random_masks(keys(_MASK), frames, bands, masks)
+            inside = frame_mask(length, frames, transform, placed.begin)
+            batch["hidden"] = sounds.random_masks(keys(_MASK), inside, bands, masks)
         return batch
 
     return augment

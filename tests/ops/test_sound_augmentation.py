@@ -77,13 +77,31 @@ def test_noise_has_the_ratio_that_was_drawn_and_gain_the_level():
 
 @pytest.mark.slow
 def test_masks_are_stretches_of_at_most_their_width():
-    hidden = np.asarray(random_masks(keys(300), 50, 40, Masks(1, 10, 1, 5)))
+    hidden = np.asarray(random_masks(keys(300), jnp.ones((300, 50)), 40, Masks(1, 10, 1, 5)))
     frames, bands = hidden.all(2).sum(1), hidden.all(1).sum(1)
     assert frames.max() == 10 and bands.max() == 5 and frames.min() == bands.min() == 0
     edges = np.diff(hidden.all(2).astype(int), axis=1, prepend=0, append=0)
     assert (edges == 1).sum(1).max() == 1
     values = jnp.arange(300.0 * 50 * 40).reshape(300, 50, 40)
-    found = np.asarray(hide(values, jnp.asarray(hidden)))
+    found = np.asarray(hide(values, jnp.asarray(hidden), jnp.ones((300, 50))))
     np.testing.assert_array_equal(found[~hidden], np.asarray(values)[~hidden])
     assert (found[0][hidden[0]] == np.float32(np.mean(values[0]))).all()
-    assert not np.asarray(random_masks(keys(2), 9, 4, Masks(0, 5, 2, 0))).any()
+    assert not np.asarray(random_masks(keys(2), jnp.ones((2, 9)), 4, Masks(0, 5, 2, 0))).any()
+
+
+def test_what_fills_a_row_up_alters_neither_noise_nor_masks():
+    sounds = jnp.asarray(np.sin(np.arange(1000) / 3)[None].repeat(40, 0), jnp.float32)
+    places = jnp.full(40, 1500, jnp.int32), jnp.full(40, 2500, jnp.int32)
+    placed = Placed(jnp.pad(sounds, ((0, 0), (1500, 1500))), *places)
+    added = random_noise(placed, keys(40), 20.0, 10.0).sounds - placed.sounds
+    ratios = 10 * np.log10(0.5 / np.asarray(added).var(1))
+    assert 9 < ratios.min() < 13 and 17 < ratios.max() < 21
+    inside = jnp.zeros((300, 50)).at[:, 20:28].set(1)
+    hidden = np.asarray(random_masks(keys(300), inside, 4, Masks(1, 20, 0, 0)))
+    assert not hidden[:, :20].any() and not hidden[:, 28:].any()
+    assert set(hidden[..., 0].sum(1).tolist()) == set(range(9)) and hidden[:, [20, 27]].any(0).all()
+    values = jnp.arange(300.0 * 50 * 4).reshape(300, 50, 4)
+    found = np.asarray(hide(values, jnp.asarray(hidden), inside))
+    expected = np.asarray(values[:, 20:28]).mean((1, 2))
+    for row in np.flatnonzero(hidden.any((1, 2))):
+        np.testing.assert_allclose(found[row][hidden[row]], expected[row], rtol=1e-5)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxmodels.ops.hash_bits import hash_bits
+from jaxmodels.ops.spectral import mean_inside
 
 Sounds = Float[Array, "batch samples"]
 Keys = Key[Array, " batch"]
@@ -76,20 +77,21 @@ def random_gain(placed: Placed, keys: Keys, decibels: float) -> Placed:
 def random_noise(
     placed: Placed, keys: Keys, quietest: float, loudest: float, probability: float = 1.0
 ) -> Placed:
-    """Adds coloured noise to a share of the rows, the whole of each.
+    """Adds coloured noise to a share of the rows, the whole of each; the power of a sound is that of
+    its own samples, around which there is silence.
 
     The colour is that of white noise plus up to 0.9 times the same noise one sample later, or minus
     it: from a rumble to a hiss.
 
     quietest, loudest: ratio of signal to noise in dB, between which each is drawn.
     """
-    sounds = placed.sounds
+    sounds, size = placed.sounds, jnp.maximum(placed.end - placed.begin, 1)
     draws = jax.vmap(lambda key: jax.random.uniform(key, (3,)))(keys)
     white = white_noise(keys, sounds.shape[1] + 1)
     colour = 1.8 * draws[:, :1] - 0.9
     noise = (white[:, 1:] + colour * white[:, :-1]) * jax.lax.rsqrt(1 + jnp.square(colour))
     ratio = loudest + (quietest - loudest) * draws[:, 1]
-    power = jnp.mean(jnp.square(sounds), axis=1) * 10 ** (-ratio / 10)
+    power = jnp.sum(jnp.square(sounds), axis=1) / size * 10 ** (-ratio / 10)
     level = jnp.where(draws[:, 2] < probability, jnp.sqrt(power), 0)
     return placed._replace(sounds=sounds + level[:, None] * noise)
 
@@ -114,30 +116,37 @@ class Masks(NamedTuple):
 
 
 def random_masks(
-    keys: Keys, frames: int, bands: int, masks: Masks
+    keys: Keys, inside: Float[Array, "batch frames"], bands: int, masks: Masks
 ) -> Bool[Array, "batch frames bands"]:
     """Marks what SpecAugment hides (Park et al. 2019, section 2, without the warp): stretches of
-    frames and of bands, whose widths and places are uniform."""
+    frames and of bands, whose widths and places are uniform.
 
-    def stretches(key, count, widest, size):
+    inside: 1 for the frames of each sound, among which the stretches of frames lie.
+    """
+
+    def stretches(key, count, widest, size, first, among):
         if not (count and widest):
             return jnp.zeros(size, bool)
         draws = jax.random.uniform(key, (2, count))
-        widths = jnp.floor(draws[0] * (min(widest, size) + 1)).astype(jnp.int32)
-        starts = jnp.floor(draws[1] * (size - widths + 1)).astype(jnp.int32)
+        widths = jnp.floor(draws[0] * (jnp.minimum(widest, among) + 1)).astype(jnp.int32)
+        starts = first + jnp.floor(draws[1] * (among - widths + 1)).astype(jnp.int32)
         at = jnp.arange(size)[:, None]
         return jnp.any((at >= starts) & (at < starts + widths), axis=1)
 
-    def one(key):
-        first, second = jax.random.split(key)
-        hidden_frames = stretches(first, masks.times, masks.frames, frames)
-        return hidden_frames[:, None] | stretches(second, masks.frequencies, masks.bands, bands)
+    def one(key, own):
+        times, frequencies = jax.random.split(key)
+        first, among = jnp.argmax(own), jnp.sum(own).astype(jnp.int32)
+        hidden = stretches(times, masks.times, masks.frames, own.size, first, among)
+        others = stretches(frequencies, masks.frequencies, masks.bands, bands, 0, bands)
+        return hidden[:, None] | others
 
-    return jax.vmap(one)(keys)
+    return jax.vmap(one)(keys, inside)
 
 
 def hide(
-    spectrograms: Float[Array, "batch frames bands"], hidden: Bool[Array, "batch frames bands"]
+    spectrograms: Float[Array, "batch frames bands"],
+    hidden: Bool[Array, "batch frames bands"],
+    inside: Float[Array, "batch frames"],
 ) -> Float[Array, "batch frames bands"]:
-    """Puts each spectrogram's mean into what is hidden."""
-    return jnp.where(hidden, jnp.mean(spectrograms, (1, 2), keepdims=True), spectrograms)
+    """Puts each spectrogram's mean over the frames of its sound into what is hidden."""
+    return jnp.where(hidden, mean_inside(spectrograms, inside), spectrograms)
