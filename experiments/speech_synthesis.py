@@ -44,7 +44,7 @@ from jaxmodels.models.flow_speech import FlowSpeechConfig, Spoken
 from jaxmodels.objectives.flow_matching import FlowMatching, normal_frames
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import with_preprocessing
-from jaxmodels.ops.spectral import Mel, as_float, frame_mask, log_mel
+from jaxmodels.ops.spectral import Mel, as_float, frame_mask, log_mel, silence_behind
 from jaxmodels.protocol import example_keys
 from jaxmodels.roles import Role
 from jaxmodels.train import (
@@ -135,8 +135,7 @@ def build(config: SpeechSynthesisConfig, data: Any = None) -> Experiment:
         features = jnp.where(inside[..., None], features * deviation + mean, silence)
         sound = sounding(features, data.samples)
         length = jnp.minimum((count - 1) * mel.hop + mel.hop // 2, data.samples)
-        within = jnp.arange(data.samples)[None] < length[:, None]
-        return {"sound": jnp.where(within, sound, 0), "length": length}
+        return {"sound": silence_behind(sound, length), "length": length}
 
     listens = given is None or isinstance(data, Absent) or bool(config.judge.judge)
     judge = Judge(config.judge, config.data, data.fingerprint) if listens else None

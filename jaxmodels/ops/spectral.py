@@ -274,3 +274,10 @@ def mean_inside(
     total = jnp.sum(spectrograms * inside[..., None], axis=1, keepdims=True)
     means = total / jnp.maximum(jnp.sum(inside, axis=1), 1)[:, None, None]
     return means if each_band else jnp.mean(means, axis=2, keepdims=True)
+
+
+def silence_behind(
+    sounds: Float[Array, "batch samples"], length: Int[Array, " batch"]
+) -> Float[Array, "batch samples"]:
+    """Puts zeros behind the first `length` samples of each sound."""
+    return jnp.where(jnp.arange(sounds.shape[1]) < length[:, None], sounds, 0)
