@@ -21,7 +21,7 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -59,6 +59,7 @@ from jaxmodels.ops.spectral import WHISPER, Mel, as_float, frame_mask, log_mel
 from jaxmodels.pretrained.saving import save
 from jaxmodels.pretrained.weights import Weights
 from jaxmodels.protocol import Metadata
+from jaxmodels.roles import Role
 from jaxmodels.train import (
     ComputeConfig,
     Config,
@@ -107,16 +108,16 @@ class FrontEndConfig:
 class DecodingConfig:
     """How texts are made of what a model says."""
 
-    beams: int = 1
+    beams: Annotated[int, Role.READ] = 1
     """Texts that a search keeps; 1: the likeliest label at each place."""
-    grammar: int = 0
+    grammar: Annotated[int, Role.READ] = 0
     """Order of the n-grams of the training texts that the search of an encoder's labels asks; 0:
     none."""
-    grammar_weight: float = 0.5
+    grammar_weight: Annotated[float, Role.READ] = 0.5
     """Weight of the n-grams beside the sound."""
-    label_bonus: float = 0.0
+    label_bonus: Annotated[float, Role.READ] = 0.0
     """What each label adds to the score of a text, against texts that are too short."""
-    most_tokens: int = 100
+    most_tokens: Annotated[int, Role.READ] = 100
     """Most tokens that Whisper writes of a sound."""
 
     def validate(self) -> None:
@@ -220,14 +221,14 @@ def build(config: SpeechRecognitionConfig, data: Any = None) -> Experiment:
         ),
         elsewhere=partial(elsewhere, data, longest, predict, shown),
         introduction=data.summary(),
-        metadata=_metadata(config, data),
+        metadata=_metadata(data),
         **_published(config, data, recogniser_programs(recogniser, prepare, data)),
     )
 
 
-def _metadata(config: SpeechRecognitionConfig, data: TranscriptData) -> dict[str, Any]:
-    """Returns what the run keeps of the data: with Whisper's tokenizer, or the texts of n-grams."""
-    values = data.metadata(texts=config.decoding.grammar > 0)
+def _metadata(data: TranscriptData) -> dict[str, Any]:
+    """Returns what the run keeps of the data, with Whisper's tokenizer."""
+    values = data.metadata()
     if isinstance(data.coder, Dictated):
         values["tokenizer"] = tokenizer_values(data.coder.tokenizer)
     return values

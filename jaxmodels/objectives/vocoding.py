@@ -148,8 +148,8 @@ class Vocoding:
         return self.distances(self._made(learned_generator(state), batch), batch)
 
     def distances(self, made: Float[Array, "batch samples"], batch: Batch) -> Sums:
-        """Sums the distances of sounds, cut to the lengths of the recordings of a batch, from these:
-        of mel spectrograms over the frames of recordings, of spectra over recordings."""
+        """Sums the distances of sounds, cut to the lengths of the recordings of a batch, from
+        these: of mel spectrograms over the frames of recordings, of spectra over recordings."""
         sound, length, valid = batch["sound"], batch["length"], batch["valid"]
         made = silence_behind(made, length)
         frames = self.mel.frames(sound.shape[1])

@@ -77,8 +77,8 @@ def random_gain(placed: Placed, keys: Keys, decibels: float) -> Placed:
 def random_noise(
     placed: Placed, keys: Keys, quietest: float, loudest: float, probability: float = 1.0
 ) -> Placed:
-    """Adds coloured noise to a share of the rows, the whole of each; the power of a sound is that of
-    its own samples, around which there is silence.
+    """Adds coloured noise to a share of the rows, the whole of each. The power of a sound is that
+    of its own samples, around which there is silence.
 
     The colour is that of white noise plus up to 0.9 times the same noise one sample later, or minus
     it: from a rumble to a hiss.
