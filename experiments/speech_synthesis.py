@@ -58,6 +58,7 @@ from jaxmodels.train import (
     require_range,
 )
 from jaxmodels.train.evaluation import map_examples
+from jaxmodels.train.experiment import take_all
 
 _STATISTICS = 512  # sounds of which the mean of spectrograms is taken
 
@@ -138,9 +139,7 @@ def build(config: SpeechSynthesisConfig, data: Any = None) -> Experiment:
         return {"sound": silence_behind(sound, length), "length": length}
 
     listens = given is None or isinstance(data, Absent) or bool(config.judge.judge)
-    judge = Judge(config.judge, config.data, data.fingerprint) if listens else None
-    if judge and not isinstance(data, Absent):
-        judge.require(data.class_names, voices.speakers)
+    judge = Judge(config.judge, config.data, data) if listens else None
     scores = {**FlowMatching.scores, **(SCORES if judge else {})}
     writer = SoundWriter(config.run.output, data.rate)
     return Experiment(
@@ -159,6 +158,7 @@ def build(config: SpeechSynthesisConfig, data: Any = None) -> Experiment:
         after_evaluation=partial(
             report, data, texts.words, voices, mel, say, judge, sounding.record
         ),
+        require_scorable=partial(judge.prepare, voices.speakers) if judge else take_all,
         prediction=Prediction(
             read=partial(read_texts, texts=texts, speaker=_speaker(config, voices)),
             predict=say,

@@ -2,19 +2,27 @@
 
 import json
 import shutil
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import soundfile
 
+from experiments.parts import speech_judge
+from experiments.parts.speech_judge import Judge, JudgeConfig
 from experiments.parts.speech_texts import TextsConfig, read_texts, texts_of
+from experiments.parts.written_sounds import SoundWriter
 from experiments.reports.speech_synthesis import word_errors
 from experiments.speech_commands import SpeechCommandsConfig
 from experiments.speech_commands import build as build_judge
 from experiments.speech_synthesis import PRESETS, SpeechSynthesisConfig, build
+from jaxmodels.data.audio import AudioConfig, load_sounds
 from jaxmodels.data.dataset import BadRecord
 from jaxmodels.errors import InputError
 from jaxmodels.train import configure, load_run, main
-from tests.data.audio.recordings import CLASSES, RATE, tone, write
+from tests.data.audio.recordings import CLASSES, RATE, tone, write, write_classes
 from tests.experiments.resuming import resumed_to_the_bit, same_on_other_devices
 from tests.experiments.test_speech_commands import SMALL as JUDGE
 from tests.experiments.test_speech_commands import flags_of, summary
@@ -45,6 +53,68 @@ def test_texts_of_classes(tmp_path):
     with pytest.raises(BadRecord, match="has 5 characters; expected 4"):
         texts.tokens("hazes")
     assert word_errors(["one", "two"], ["one", "three"]) == 0.5
+
+
+def test_the_default_judge_learns_from_the_same_rows_before_the_first_step(tmp_path, monkeypatch):
+    trained = []
+
+    def train(build, config):
+        trained.append(config)
+        return SimpleNamespace(finished=True)
+
+    monkeypatch.setattr(speech_judge, "train", train)
+    data = str(write_classes(tmp_path / "words", 20))
+    for flags in ({}, {"rate": 2000}, {"longest": 5.0}, {"test_fraction": 0.2}, {"seconds": 0.1}):
+        config = AudioConfig(data=data, data_dir=".", **flags)
+        judge = Judge(JudgeConfig(judge_steps=7), config, load_sounds(config))
+        before = len(trained)
+        judge.prepare(["ann"], [])
+        assert len(trained) == before  # without a split, nothing is heard
+        judge.prepare(["ann"], ["test"])
+        absolute = str((tmp_path / "words").resolve())
+        expected = replace(config, data=absolute, data_dir=str(Path.cwd()))
+        assert trained[-1].data == expected and trained[-1].run.steps == 7
+    assert len(trained) == len({one.run.workdir for one in trained}) == 5
+    flags = {**SMALL, "data": data, "validation_fraction": 0.2}
+    experiment = build(configure(SpeechSynthesisConfig(), **flags))
+    assert len(trained) == 5
+    experiment.require_scorable(experiment.evaluation)
+    assert trained[-1].data.validation_fraction == 0.2
+    assert len({one.run.workdir for one in trained}) == 6
+
+
+def test_a_judge_that_cannot_hear_these_sounds_is_refused(tmp_path, monkeypatch):
+    data = load_sounds(AudioConfig(data=str(write_classes(tmp_path / "words", 20))))
+    judge = Judge(JudgeConfig(judge="run"), AudioConfig(), data)
+    facts = {"classes": ["high", "low"], "rate": RATE}
+
+    def prepare(**changes):
+        record = {"experiment": "speech_commands", "facts": {"data": {**facts, **changes}}}
+        folder = SimpleNamespace(record=lambda role: record)
+        monkeypatch.setattr(speech_judge, "RunFolder", lambda path: folder)
+        judge.prepare(["ann"], ["test"])
+
+    prepare()
+    with pytest.raises(InputError, match="knows the words low; expected high, low"):
+        prepare(classes=["low"])
+    with pytest.raises(InputError, match="hears sounds of 8,000 Hz; expected 4,000"):
+        prepare(rate=8000)
+
+
+def test_a_sound_that_is_not_finite_is_heard_as_no_word_and_is_not_written(tmp_path):
+    data = load_sounds(AudioConfig(data=str(write_classes(tmp_path / "words", 20))))
+    judge = Judge(JudgeConfig(), AudioConfig(), data)
+    lines = [{"label": "low"}, {"error": "is broken"}]
+    judge._runs[""] = SimpleNamespace(predict=lambda sounds: lines[: len(sounds)])
+    good, bad = np.zeros(9, np.float32), np.full(9, np.nan, np.float32)
+    assert judge.hear([bad, good, good], ["", "", ""]) == ["", "low", ""]
+    assert judge.hear([bad, bad], ["", ""]) == ["", ""]
+    assert word_errors(["one", "two"], ["one", ""]) == 0.5
+    write = SoundWriter(str(tmp_path / "said.jsonl"), RATE)
+    assert write({"sound": bad, "length": 9})["error"].endswith("is not finite")
+    assert write({"sound": good, "length": 9})["audio"] == "said-1.wav"
+    # Only what counts of a row has to be finite.
+    assert write({"sound": np.append(good, np.nan), "length": 9})["audio"] == "said-2.wav"
 
 
 @pytest.mark.slow
