@@ -63,7 +63,7 @@ def open_folder(folder: Path) -> Dataset:
     texts without a sound, are told on standard error and left out.
 
     Raises:
-      InputError: no sounds, none with a text, or no training split.
+      InputError: no sounds, none with a text, a name that two of them have, or no training split.
     """
     walked = walk(folder)
     sounds = sound_paths(walked.files)
@@ -71,10 +71,11 @@ def open_folder(folder: Path) -> Dataset:
         raise InputError(f"data '{folder}' has no sounds; expected *.wav (or flac, ogg, mp3)")
     metadata = [path for path in walked.files if path.rpartition("/")[2] == _METADATA]
     listed = [path for path in walked.files if path.endswith(_TRANSCRIPTS)]
+    named = _Named(folder, sounds)
     if metadata:
-        texts = _of_metadata(folder, metadata, sounds)
+        texts = _of_metadata(folder, metadata, named)
     elif listed:
-        texts = _of_lists(folder, listed, sounds)
+        texts = _of_lists(folder, listed, named)
     else:
         texts = _beside(folder, set(walked.files), sounds)
     if not texts:
@@ -114,26 +115,54 @@ def _split_of(path: str) -> str:
     return TRAIN
 
 
-def _of_metadata(folder: Path, paths: Sequence[str], sounds: Sequence[str]) -> dict[str, bytes]:
-    by_name = {_stem(path): path for path in sounds}
+class _Named:
+    """Finds the sounds that lists of a folder name."""
+
+    def __init__(self, folder: Path, sounds: Sequence[str]):
+        self._folder = folder
+        self._paths: dict[str, list[str]] = {}
+        for path in sounds:
+            self._paths.setdefault(_stem(path), []).append(path)
+
+    def find(self, name: bytes, listed: str) -> str | None:
+        """Returns the path of the sound of a name without ending, which may have folders in front; of
+        several the one below the folder of the list. None: there is none.
+
+        Raises:
+          InputError: several sounds are as near.
+        """
+        text = name.decode("utf-8", "replace")
+        places = self._paths.get(text.rpartition("/")[2], [])
+        places = [path for path in places if f"/{_without_ending(path)}".endswith(f"/{text}")]
+        below = [path for path in places if path.startswith(listed[: listed.rfind("/") + 1])]
+        found = below or places
+        if len(found) > 1:
+            raise InputError(
+                f"data '{self._folder}' has {len(found)} sounds that {listed} may mean by '{text}',"
+                f" {found[0]} and {found[1]}; expected one: give other names, or each split a list in"
+                " its own folder"
+            )
+        return found[0] if found else None
+
+
+def _of_metadata(folder: Path, paths: Sequence[str], named: _Named) -> dict[str, bytes]:
     texts = {}
     for path in sorted(paths):
         for line in _lines(folder / path):
             name, *fields = line.split(b"|")
-            sound = by_name.get(name.decode("utf-8", "replace"))
+            sound = named.find(name, path)
             if sound and fields:
                 # The last field has numbers and abbreviations as words.
                 texts[sound] = fields[-1].strip() or fields[0].strip()
     return _in_order(texts)
 
 
-def _of_lists(folder: Path, paths: Sequence[str], sounds: Sequence[str]) -> dict[str, bytes]:
-    by_name = {_stem(path): path for path in sounds}
+def _of_lists(folder: Path, paths: Sequence[str], named: _Named) -> dict[str, bytes]:
     texts = {}
     for path in sorted(paths):
         for line in _lines(folder / path):
             name, _, text = line.partition(b" ")
-            sound = by_name.get(name.decode("utf-8", "replace"))
+            sound = named.find(name, path)
             if sound:
                 texts[sound] = text.strip()
     return _in_order(texts)
@@ -149,11 +178,15 @@ def _beside(folder: Path, files: set[str], sounds: Sequence[str]) -> dict[str, b
 
 
 def _text_path(sound: str) -> str:
-    return sound.rpartition(".")[0] + ".txt"
+    return f"{_without_ending(sound)}.txt"
 
 
 def _stem(path: str) -> str:
-    return path.rpartition("/")[2].rpartition(".")[0]
+    return _without_ending(path).rpartition("/")[2]
+
+
+def _without_ending(path: str) -> str:
+    return path.rpartition(".")[0]
 
 
 def _lines(path: Path) -> list[bytes]:
