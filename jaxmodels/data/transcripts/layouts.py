@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from jaxmodels.data.audio.folder import read_sound, sound_paths
@@ -121,26 +121,29 @@ class _Named:
     def __init__(self, folder: Path, sounds: Sequence[str]):
         self._folder = folder
         self._paths: dict[str, list[str]] = {}
+        self._folders: set[PurePosixPath] = set()
         for path in sounds:
             self._paths.setdefault(_stem(path), []).append(path)
+            self._folders.update(PurePosixPath(path).parents)
 
     def find(self, name: bytes, listed: str) -> str | None:
-        """Returns the path of the sound of a name without ending, which may have folders in front; of
-        several the one below the folder of the list. None: there is none.
+        """Returns the path of the sound of a name without ending, which may have folders in front:
+        below the folder of the list, or anywhere if no sound is there. None: there is none.
 
         Raises:
-          InputError: several sounds are as near.
+          InputError: there are several.
         """
         text = name.decode("utf-8", "replace")
-        places = self._paths.get(text.rpartition("/")[2], [])
-        places = [path for path in places if f"/{_without_ending(path)}".endswith(f"/{text}")]
-        below = [path for path in places if path.startswith(listed[: listed.rfind("/") + 1])]
-        found = below or places
+        found = self._paths.get(text.rpartition("/")[2], [])
+        found = [path for path in found if f"/{_without_ending(path)}".endswith(f"/{text}")]
+        folder = PurePosixPath(listed).parent
+        if folder in self._folders:
+            found = [path for path in found if folder in PurePosixPath(path).parents]
         if len(found) > 1:
             raise InputError(
                 f"data '{self._folder}' has {len(found)} sounds that {listed} may mean by '{text}',"
-                f" {found[0]} and {found[1]}; expected one: give other names, or each split a list in"
-                " its own folder"
+                f" {found[0]} and {found[1]}; expected one: give other names, or each split a list"
+                " in its own folder"
             )
         return found[0] if found else None
 

@@ -78,6 +78,11 @@ def test_equal_names_in_two_splits_have_the_texts_of_their_own_lists(tmp_path):
         write(tmp_path / split / "wavs/1.wav", sound(seed=len(split)))
         (tmp_path / split / "metadata.csv").write_text(f"1|{text}\n")
     found = open_folder(tmp_path).splits
+    # A text whose recording is lost is not that of another split.
+    with (tmp_path / "train/metadata.csv").open("a") as file:
+        file.write("2|lost\n")
+    write(tmp_path / "test/wavs/2.wav", sound(seed=9))
+    assert len(open_folder(tmp_path).splits["test"]) == 1
     for split in ("train", "test"):
         [record] = found[split].read([0])
         assert record["text"] == f"in {split}".encode()
