@@ -28,6 +28,7 @@ import numpy as np
 
 from experiments.exports.common import Exports
 from experiments.exports.sounds import recogniser_programs
+from experiments.exports.whisper import whisper_weights
 from experiments.presets.speech_recognition import PRESETS
 from experiments.reports.speech_recognition import SCORES, report
 from jaxmodels.data.dataset import TRAIN, evaluation_splits
@@ -56,7 +57,6 @@ from jaxmodels.objectives.recording_augmentation import (
 )
 from jaxmodels.ops.augmentation.sounds import hide
 from jaxmodels.ops.spectral import WHISPER, Mel, as_float, frame_mask, log_mel
-from jaxmodels.pretrained.saving import save
 from jaxmodels.pretrained.weights import Weights
 from jaxmodels.protocol import Metadata
 from jaxmodels.roles import Role
@@ -367,14 +367,8 @@ def _published(
     options = config.model.whisper
     names = partial(whisper_names.published, options)
     coder: Any = data.coder
-
-    def export(state, folder):
-        start, end = coder.writing.prompt[0], coder.writing.end
-        theirs = whisper_names.published_config(options, coder.size, start, end)
-        tree = {"params": Recogniser.learned(state)["params"]}
-        save(folder, tree, names(), theirs, beside=coder.tokenizer.save)
-
-    return {"published": names, "exports": {"safetensors": export, **programs}}
+    exports = {"safetensors": whisper_weights(options, coder), **programs}
+    return {"published": names, "exports": exports}
 
 
 if __name__ == "__main__":
