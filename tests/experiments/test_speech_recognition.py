@@ -10,6 +10,7 @@ from jiwer import wer
 
 from experiments.speech_recognition import PRESETS, SpeechRecognitionConfig, build
 from jaxmodels.train import configure, load_run, main
+from jaxmodels.train.identity import identity, workdir_of
 from tests.experiments.resuming import resumed_to_the_bit, same_on_other_devices
 from tests.experiments.test_sentiment import flags_of, summary
 from tests.marks import slow
@@ -110,6 +111,18 @@ def test_a_search_with_ngrams_is_asked_of_a_trained_run_and_reads_no_worse(tmp_p
     wrong = wer([text for _, text in recordings(40, seed=1)], texts)
     assert wrong == pytest.approx(float(found[1]["test/wer"]), abs=1e-3)
     assert load_run(tmp_path / "run", beams=4, grammar=2).config.decoding.beams == 4
+
+
+def test_a_kept_tokenizer_is_the_same_in_any_cache(tmp_path, monkeypatch):
+    found = []
+    for cache, name in (("a", "0123"), ("b", "0123"), ("b", "4567")):
+        monkeypatch.setenv("JAXMODELS_CACHE", str(tmp_path / cache))
+        kept = str(tmp_path / cache / "tokenizers" / name)
+        config = configure(SpeechRecognitionConfig(), tokenizer=kept)
+        found.append((identity(config), workdir_of(config)))
+    assert found[0] == found[1]
+    # What it holds is among the facts of the data, so that another one is refused there.
+    assert found[1][0] == found[2][0] and found[1][1] != found[2][1]
 
 
 def test_what_makes_no_sense_is_refused(tmp_path, capsys):

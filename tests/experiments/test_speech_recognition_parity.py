@@ -19,7 +19,7 @@ transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.parity
 
 
-def test_whisper_is_used_as_it_is_and_learns_on(tmp_path, capsys):
+def test_whisper_is_used_as_it_is_and_learns_on(tmp_path, capsys, monkeypatch):
     folder = toy_whisper(tmp_path / "whisper")
     data = tmp_path / "data"
     write(data / "train", recordings(6))
@@ -44,6 +44,10 @@ def test_whisper_is_used_as_it_is_and_learns_on(tmp_path, capsys):
     assert run(**{**predict, "output": output}, workdir=tmp_path / "run") == 0
     lines = [json.loads(line)["text"] for line in output.read_text().splitlines()]
     assert lines == written_by_transformers(out, data / "test", 6) and any(lines)
+    # The tokenizer is kept in a cache; with another one, it is the same run.
+    monkeypatch.setenv("JAXMODELS_CACHE", str(tmp_path / "cache"))
+    assert run(**flags, workdir=tmp_path / "run") == 0
+    assert "is finished" in capsys.readouterr().out
 
 
 def written_by_transformers(folder, sounds, most):
