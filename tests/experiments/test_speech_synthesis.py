@@ -1,6 +1,7 @@
 """Synthesis of words from a folder of sounds to files that play, heard by a judge."""
 
 import json
+import pickle
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,16 +12,20 @@ import pytest
 import soundfile
 
 from experiments.parts import speech_judge
+from experiments.parts.speech_frames import FramesConfig
 from experiments.parts.speech_judge import Judge, JudgeConfig
 from experiments.parts.speech_texts import TextsConfig, read_texts, texts_of
 from experiments.parts.written_sounds import SoundWriter
 from experiments.reports.speech_synthesis import word_errors
 from experiments.speech_commands import SpeechCommandsConfig
 from experiments.speech_commands import build as build_judge
-from experiments.speech_synthesis import PRESETS, SpeechSynthesisConfig, build
+from experiments.speech_synthesis import PRESETS, SpeechSynthesisConfig, build, statistics
 from jaxmodels.data.audio import AudioConfig, load_sounds
 from jaxmodels.data.dataset import BadRecord
+from jaxmodels.data.resident import Resident
+from jaxmodels.data.streamed import Streamed
 from jaxmodels.errors import InputError
+from jaxmodels.order import Order
 from jaxmodels.train import configure, load_run, main
 from tests.data.audio.recordings import CLASSES, RATE, tone, write, write_classes
 from tests.experiments.resuming import resumed_to_the_bit, same_on_other_devices
@@ -53,6 +58,37 @@ def test_texts_of_classes(tmp_path):
     with pytest.raises(BadRecord, match="has 5 characters; expected 4"):
         texts.tokens("hazes")
     assert word_errors(["one", "two"], ["one", "three"]) == 0.5
+
+
+def test_streamed_batches_are_the_resident_ones(tmp_path):
+    for person in ("ann", "bob"):
+        for name, frequency in CLASSES.items():
+            for number in range(9):
+                sound = tone(frequency, 100 * ord(person[0]) + number)
+                write(tmp_path / name / f"1_{person}_{number}.wav", sound)
+    config = configure(SpeechSynthesisConfig(), **SMALL, data=str(tmp_path))
+    resident, streamed = (
+        build(configure(config, loading=loading)) for loading in ("resident", "streamed")
+    )
+    assert resident.facts == streamed.facts and isinstance(streamed.train, Streamed)
+    order = Order(resident.train.size, 4, seed=0)
+    rows, batches = (next(iter(e.train.send(order, [(0, 2)], 2))) for e in (resident, streamed))
+    assert batches.keys() == {"sound", "length", "tokens", "speaker"}
+    for name, values in batches.items():
+        np.testing.assert_array_equal(values, resident.train.arrays[name][rows["row"]])
+    assert {0, 1} == set(batches["speaker"].ravel().tolist())
+    # What decodes is sent to workers.
+    again = pickle.loads(pickle.dumps(streamed.train)).examples(np.arange(2))
+    np.testing.assert_array_equal(again["sound"], resident.train.arrays["sound"][:2])
+
+
+def test_statistics_are_of_sounds_from_all_over_a_split():
+    noise = np.random.default_rng(0).normal(size=(1200, 256)) * np.repeat([30, 9000], 600)[:, None]
+    sounds = {"sound": noise.clip(-32768, 32767).astype(np.int16)}
+    source = Resident({**sounds, "length": np.full(1200, 256, np.int32)})
+    _, deviation = statistics(source, FramesConfig(bands=4).mel(RATE))
+    # The logarithms of powers of both kinds are 11 apart.
+    assert deviation > 4
 
 
 def test_the_default_judge_learns_from_the_same_rows_before_the_first_step(tmp_path, monkeypatch):
