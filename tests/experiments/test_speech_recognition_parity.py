@@ -51,7 +51,7 @@ def test_whisper_is_used_as_it_is_and_learns_on(tmp_path, capsys, monkeypatch):
 
 
 def written_by_transformers(folder, sounds, most):
-    """The texts that transformers writes of a folder of sounds, by what stands beside the weights."""
+    """The texts that transformers writes of a folder of sounds, by what is beside the weights."""
     model = transformers.WhisperForConditionalGeneration.from_pretrained(folder)
     front_end = transformers.WhisperFeatureExtractor.from_pretrained(folder)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
