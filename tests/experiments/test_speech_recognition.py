@@ -13,7 +13,6 @@ from jaxmodels.train import configure, load_run, main
 from jaxmodels.train.identity import identity, workdir_of
 from tests.experiments.resuming import resumed_to_the_bit, same_on_other_devices
 from tests.experiments.test_sentiment import flags_of, summary
-from tests.marks import slow
 
 RATE = 1000
 NAMES = {"low": 90, "mid": 190, "top": 320}
@@ -136,8 +135,8 @@ def test_what_makes_no_sense_is_refused(tmp_path, capsys):
     assert "its text needs 79" in capsys.readouterr().err
 
 
-@pytest.mark.campaign
-@pytest.mark.parametrize("model", [slow("conformer")])
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["conformer", "lstm"])
 def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path, model):
     data = {"train": recordings(32), "test": recordings(11, seed=1)}
     flags = {**TINY, **SMALL, "steps": 8, "log_every": 2, "eval_every": 4, "dropout": 0.1}
@@ -148,5 +147,8 @@ def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path, model
     config = configure(SpeechRecognitionConfig(), **flags)
     one = configure(config, mesh="data=1")
     whole = resumed_to_the_bit(build, one, data, tmp_path)
+    lines = (tmp_path / "whole/metrics.jsonl").read_text().splitlines()
+    losses = [line["loss"] for line in map(json.loads, lines) if line["split"] == "train"]
+    assert losses[-1] < losses[0]
     other = configure(config, workdir=str(tmp_path / "many"))
     same_on_other_devices(build, other, data, whole, 1e-4)
