@@ -99,7 +99,7 @@ def serialized(features: dict[str, list]) -> bytes:
 
 
 def describe_as_audio(folder: Path, feature: str, rate: int) -> None:
-    """Makes a feature of integers one of sound, which tfds itself describes only with TensorFlow."""
+    """Makes a feature of integers one of sound, which tfds describes only with TensorFlow."""
     described = json.loads((folder / "features.json").read_text())
     described["featuresDict"]["features"][feature] = {
         "audio": {

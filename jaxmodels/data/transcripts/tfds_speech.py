@@ -42,7 +42,7 @@ def open_tfds_speech(name: str, data_dir: str | None, embedded: Sequence[str] = 
     if len(sounds) != 1 or len(said) != 1:
         raise InputError(
             f"data '{name}' has {len(sounds)} sounds and {len(texts)} texts; expected {expected},"
-            f" and of several that of {', '.join(_SAID)}. Its features: {describe_features(builder)}"
+            f" and of several {', '.join(_SAID)}. Its features: {describe_features(builder)}"
         )
     columns = {"sound": sounds[0], "text": said[0]}
     stored = _splits_of(name, builder)

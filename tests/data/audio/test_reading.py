@@ -65,7 +65,8 @@ def test_another_rate_keeps_the_tone(rate):
         (encoded(tone(), kind="NIST")[:-100], "is cut: it lacks 100 bytes"),
         (encoded(np.array([0, np.nan]), subtype="FLOAT"), "not finite"),
     ],
-    ids=["empty", "text", "cut", "cut sphere", "not a number"],  # such a file holds the time of its writing
+    # Such a file holds the time of its writing.
+    ids=["empty", "text", "cut", "cut sphere", "not a number"],
 )
 def test_broken_files_say_why(content, reason):
     with pytest.raises(BadRecord, match=reason):

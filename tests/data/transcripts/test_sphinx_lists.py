@@ -52,7 +52,7 @@ def test_the_lists_say_texts_and_splits(tmp_path):
     [
         ("an4_train.fileids", "a/an251-fash-b\n", "has 2 lines and its .fileids 1"),
         ("an4_train.fileids", "cen8-b\nan251-fash-b\n", "has an251-fash-b where its .fileids have"),
-        ("an4_all.transcription", "YES (cen8-b)\n", "an4_all.transcription is the list of no split"),
+        ("an4_all.transcription", "YES (cen8-b)\n", "an4_all.transcription is the list of no"),
         ("other_test.transcription", "YES (cen8-b)\n", "lists wav/an4_clstk/mmxg/cen8-b.sph twice"),
     ],
 )
