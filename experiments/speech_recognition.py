@@ -4,6 +4,8 @@
     python -m experiments.speech_recognition --preset digits --data-dir DIR # connected digits
     python -m experiments.speech_recognition --data ./recordings            # NAME.wav with NAME.txt
     python -m experiments.speech_recognition --data ./LibriSpeech --beams 8 --grammar 4
+    python -m experiments.speech_recognition --data ./an4                   # with etc/ and wav/
+    python -m experiments.speech_recognition --data librispeech --data-dir DIR  # of tfds
     python -m experiments.speech_recognition --init-from WHISPER --mode predict --input ./new \\
         --output new.jsonl                                                  # Whisper, as it is
     python -m experiments.speech_recognition --init-from WHISPER --mode evaluate --data ./recordings
