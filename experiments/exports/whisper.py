@@ -27,9 +27,7 @@ def whisper_weights(options: WhisperConfig, coder: Dictated) -> Callable[[State,
         write_json(folder / "preprocessor_config.json", _front_end(options), 2)
 
     def export(state: State, folder: Path) -> None:
-        config = whisper_names.published_config(
-            options, coder.size, writing.prompt[0], writing.end
-        )
+        config = whisper_names.published_config(options, coder.size, writing.prompt[0], writing.end)
         params = dict(Recogniser.learned(state)["params"])
         places = params["sound_positions"]["embedding"][: options.places]
         params["sound_positions"] = {"embedding": places}

@@ -45,9 +45,9 @@ def test_draws_depend_on_the_place_in_the_batch_alone():
 
 def test_a_flag_does_not_alter_the_draws_of_another():
     some, more = (
-        quick_jit(
-            make_sound_augmentation(SoundAugmentationConfig(shift=0.1, gain=gain), *SIZES)
-        )(batch(np.arange(8)), jax.random.key(0))["sound"]
+        quick_jit(make_sound_augmentation(SoundAugmentationConfig(shift=0.1, gain=gain), *SIZES))(
+            batch(np.arange(8)), jax.random.key(0)
+        )["sound"]
         for gain in (0.0, 6.0)
     )
     np.testing.assert_array_equal(np.asarray(some) == 0, np.asarray(more) == 0)
