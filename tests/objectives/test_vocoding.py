@@ -113,6 +113,7 @@ class Fixed(nn.Module):
         return jnp.broadcast_to(sound, (len(features), samples))
 
 
+@pytest.mark.slow
 def test_what_is_made_behind_a_recording_alters_no_loss():
     vocoding, key = dataclasses.replace(objective(), generator=Fixed()), jax.random.key(0)
     data = {name: values[3:] for name, values in batch().items()}  # 20 of 64 samples

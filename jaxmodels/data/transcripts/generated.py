@@ -94,8 +94,8 @@ def _clips_of(dataset: Dataset, rate: int) -> dict[str, dict[str, list[tuple[np.
 
 
 def _joined(
-    clips: Sequence[Int[np.ndarray, " samples"]], rate: int, draw: np.random.Generator
-) -> Int[np.ndarray, " samples"]:
+    clips: Sequence[Int[np.ndarray, "_"]], rate: int, draw: np.random.Generator
+) -> Int[np.ndarray, "_"]:
     between = draw.uniform(*_GAP_SECONDS, len(clips) - 1).tolist()
     gaps = [draw.uniform(*_EDGE_SECONDS), *between, draw.uniform(*_EDGE_SECONDS)]
     parts = []
