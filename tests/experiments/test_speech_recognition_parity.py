@@ -35,7 +35,7 @@ def test_whisper_is_used_as_it_is_and_learns_on(tmp_path, capsys, monkeypatch):
     before = summary(capsys.readouterr().out)
     assert float(before["test/wer"]) > 0.5
     # It learns from a second, 50 places of its 60.
-    flags |= {"steps": 4, "eval_every": 4, "learning_rate": 0.01, "heard": 50}
+    flags |= {"steps": 4, "eval_every": 4, "learning_rate": 1e-3, "heard": 50}
     assert run(**flags, workdir=tmp_path / "run") == 0
     after = summary(capsys.readouterr().out)
     assert float(after["test/loss"]) < float(before["test/loss"])
@@ -43,7 +43,7 @@ def test_whisper_is_used_as_it_is_and_learns_on(tmp_path, capsys, monkeypatch):
     assert run(workdir=tmp_path / "run", mode="export", output=out) == 0
     assert run(**{**predict, "output": output}, workdir=tmp_path / "run") == 0
     lines = [json.loads(line)["text"] for line in output.read_text().splitlines()]
-    assert lines == written_by_transformers(out, data / "test", 6) and any(lines)
+    assert all(lines) and lines == written_by_transformers(out, data / "test", 6)
     # The tokenizer is kept in a cache; with another one, it is the same run.
     monkeypatch.setenv("JAXMODELS_CACHE", str(tmp_path / "cache"))
     assert run(**flags, workdir=tmp_path / "run") == 0
