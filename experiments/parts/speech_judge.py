@@ -15,6 +15,7 @@ from experiments import speech_commands
 from experiments.parts.judges import Indented
 from jaxmodels.cache import cache_folder
 from jaxmodels.data.audio import AudioConfig, SoundData
+from jaxmodels.data.dataset import TRAIN
 from jaxmodels.errors import InputError, Stopped
 from jaxmodels.files import is_path
 from jaxmodels.train import Role, configure, train
@@ -135,12 +136,14 @@ class Judge:
         content of the data, wherever these lie.
         """
         data, steps = self._data, self._config.judge_steps
+        standard = speech_commands.SpeechCommandsConfig()
         config = configure(
-            speech_commands.SpeechCommandsConfig(),
+            standard,
             **{**dataclasses.asdict(data), "data": self._sounds.name},
             shift=0.1,
             gain=6.0,
             noise=0.5,
+            batch_size=min(standard.run.batch_size, self._sounds.sizes[TRAIN]),
             steps=steps,
             eval_every=steps,
             log_every=steps,

@@ -102,7 +102,8 @@ def test_the_default_judge_learns_from_the_same_rows_before_the_first_step(tmp_p
     data = str(write_classes(tmp_path / "words", 20))
     for flags in ({}, {"rate": 2000}, {"longest": 5.0}, {"test_fraction": 0.2}, {"seconds": 0.1}):
         config = AudioConfig(data=data, data_dir=".", **flags)
-        judge = Judge(JudgeConfig(judge_steps=7), config, load_sounds(config))
+        sounds = load_sounds(config)
+        judge = Judge(JudgeConfig(judge_steps=7), config, sounds)
         before = len(trained)
         judge.prepare(["ann"], [])
         assert len(trained) == before  # without a split, nothing is heard
@@ -110,6 +111,8 @@ def test_the_default_judge_learns_from_the_same_rows_before_the_first_step(tmp_p
         absolute = str((tmp_path / "words").resolve())
         expected = replace(config, data=absolute, data_dir=str(Path.cwd()))
         assert trained[-1].data == expected and trained[-1].run.steps == 7
+        # There are fewer sounds than a batch of the classifier usually has.
+        assert trained[-1].run.batch_size == sounds.sizes["train"]
     assert len(trained) == len({one.run.workdir for one in trained}) == 5
     flags = {**SMALL, "data": data, "validation_fraction": 0.2}
     experiment = build(configure(SpeechSynthesisConfig(), **flags))
