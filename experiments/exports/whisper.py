@@ -24,7 +24,7 @@ def whisper_weights(options: WhisperConfig, coder: Dictated) -> Callable[[State,
         coder.tokenizer.save(folder)
         begins = whisper_names.generation_config(options, writing)
         write_json(folder / "generation_config.json", begins, 2)
-        write_json(folder / "preprocessor_config.json", _front_end(options), 2)
+        write_json(folder / "preprocessor_config.json", front_end_of(options), 2)
 
     def export(state: State, folder: Path) -> None:
         config = whisper_names.published_config(options, coder.size, writing.prompt[0], writing.end)
@@ -36,7 +36,7 @@ def whisper_weights(options: WhisperConfig, coder: Dictated) -> Callable[[State,
     return export
 
 
-def _front_end(options: WhisperConfig) -> dict[str, object]:
+def front_end_of(options: WhisperConfig) -> dict[str, object]:
     """Describes the front end as transformers' WhisperFeatureExtractor reads it."""
     samples = 2 * options.places * WHISPER.hop
     seconds, rest = divmod(samples, WHISPER.rate)

@@ -8,7 +8,9 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from experiments.benchmarks import speech_recognition_peers as peers
+from experiments.exports.whisper import front_end_of
 from jaxmodels.data.audio.sound_data import samples_at
+from jaxmodels.models.whisper import WhisperConfig
 from tests.experiments.test_sentiment import summary
 from tests.experiments.test_speech_recognition import recordings, run, write
 from tests.torchvision_shim import allow_torchvision
@@ -60,6 +62,15 @@ def written_by_transformers(folder, sounds, most):
     features = front_end(rows, sampling_rate=16_000, return_tensors="pt").input_features
     tokens = model.generate(input_features=features, max_new_tokens=most, do_sample=False)
     return [tokenizer.decode(row, skip_special_tokens=True).strip() for row in tokens.tolist()]
+
+
+def test_a_front_end_of_no_whole_seconds_says_how_it_is_called(capsys):
+    values = front_end_of(WhisperConfig(heard=360))
+    assert "unless it is called with max_length=115200" in capsys.readouterr().err
+    front_end = transformers.WhisperFeatureExtractor(**values)
+    given = {"sampling_rate": 16_000, "max_length": 115_200, "return_tensors": "np"}
+    assert front_end(np.zeros(9000, np.float32), **given).input_features.shape == (1, 80, 720)
+    assert front_end_of(WhisperConfig())["chunk_length"] == 30 and not capsys.readouterr().err
 
 
 def toy_whisper(folder):
