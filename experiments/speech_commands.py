@@ -40,10 +40,11 @@ from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import prepared, with_preprocessing
 from jaxmodels.objectives.sound_augmentation import (
     SoundAugmentationConfig,
+    begins,
     make_sound_augmentation,
 )
 from jaxmodels.ops.augmentation.sounds import hide
-from jaxmodels.ops.spectral import Mel, as_float, log_mel, mfcc
+from jaxmodels.ops.spectral import Mel, as_float, frame_mask, log_mel, mean_inside, mfcc
 from jaxmodels.train import (
     ComputeConfig,
     Config,
@@ -70,9 +71,10 @@ class SpectrogramConfig:
     """Seconds from a frame to the next."""
     coefficients: int = 0
     """Cepstral coefficients in place of the bands; 0: the bands."""
-    level: Literal["kept", "removed"] = "kept"
-    """removed: the mean of each sound's spectrogram is subtracted, so that loudness says nothing.
-    """
+    level: Literal["kept", "removed", "bands"] = "kept"
+    """removed: the mean of each sound's spectrogram is subtracted, so that loudness says nothing;
+    bands: the mean of each of its bands, so that neither a fixed filter (a microphone, a room) says
+    anything (cepstral mean normalisation, Atal 1974). The silence around a sound becomes 0."""
 
     def validate(self) -> None:
         """Raises InputError for values out of range."""
@@ -83,7 +85,7 @@ class SpectrogramConfig:
                 f"bands, coefficients = {self.bands}, {self.coefficients}; expected at least 1, and"
                 " at most as many coefficients"
             )
-        require_known("level", self.level, ("kept", "removed"))
+        require_known("level", self.level, ("kept", "removed", "bands"))
 
     def mel(self, rate: int) -> Mel:
         """Makes the numbers of the spectrogram at a rate: filters as torchaudio's, which BC-ResNet
@@ -164,7 +166,11 @@ def build(config: SpeechCommandsConfig, data: Any = None) -> Experiment:
     )
     prepare = partial(spectrograms, config.spectrogram, mel)
     augment = make_sound_augmentation(
-        config.augmentation, data.samples, mel.frames(data.samples), _features(config)
+        config.augmentation,
+        data.samples,
+        mel.frames(data.samples),
+        _features(config),
+        mel.transform,
     )
     predict = prepared(classifier.predict, prepare)
     return Experiment(
@@ -191,14 +197,19 @@ def build(config: SpeechCommandsConfig, data: Any = None) -> Experiment:
 
 def spectrograms(config: SpectrogramConfig, mel: Mel, batch, key):
     """Replaces the sounds of a batch by their spectrograms."""
-    others = {name: value for name, value in batch.items() if name not in ("sound", "hidden")}
-    sound = as_float(batch["sound"])
-    count = config.coefficients
-    features = mfcc(sound, mel, count) if count else log_mel(sound, mel)
-    if config.level == "removed":
-        features -= jnp.mean(features, axis=(1, 2), keepdims=True)
+    used = ("sound", "begin", "hidden")
+    others = {name: value for name, value in batch.items() if name not in used}
+    features = log_mel(as_float(batch["sound"]), mel)
+    frames = features.shape[1]
+    inside = frame_mask(batch["length"], frames, mel.transform, begins(batch))
+    if config.level != "kept":
+        mean = mean_inside(features, inside, each_band=config.level == "bands")
+        # Silence of zeros lies below all sounds, by a distance that would tell how loud they are.
+        features = (features - mean) * inside[..., None]
+    if config.coefficients:
+        features = mfcc(features, config.coefficients)
     if "hidden" in batch:
-        features = hide(features, batch["hidden"])
+        features = hide(features, batch["hidden"], inside)
     return {**others, "spectrogram": features}
 
 

@@ -4,6 +4,8 @@
     python -m experiments.speech_recognition --preset digits --data-dir DIR # connected digits
     python -m experiments.speech_recognition --data ./recordings            # NAME.wav with NAME.txt
     python -m experiments.speech_recognition --data ./LibriSpeech --beams 8 --grammar 4
+    python -m experiments.speech_recognition --data ./an4                   # with etc/ and wav/
+    python -m experiments.speech_recognition --data librispeech --data-dir DIR  # of tfds
     python -m experiments.speech_recognition --init-from WHISPER --mode predict --input ./new \\
         --output new.jsonl                                                  # Whisper, as it is
     python -m experiments.speech_recognition --init-from WHISPER --mode evaluate --data ./recordings
@@ -21,13 +23,14 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
 
 from experiments.exports.common import Exports
 from experiments.exports.sounds import recogniser_programs
+from experiments.exports.whisper import whisper_weights
 from experiments.presets.speech_recognition import PRESETS
 from experiments.reports.speech_recognition import SCORES, report
 from jaxmodels.data.dataset import TRAIN, evaluation_splits
@@ -55,10 +58,10 @@ from jaxmodels.objectives.recording_augmentation import (
     make_recording_augmentation,
 )
 from jaxmodels.ops.augmentation.sounds import hide
-from jaxmodels.ops.spectral import WHISPER, Mel, as_float, log_mel
-from jaxmodels.pretrained.saving import save
+from jaxmodels.ops.spectral import WHISPER, Mel, as_float, frame_mask, log_mel
 from jaxmodels.pretrained.weights import Weights
 from jaxmodels.protocol import Metadata
+from jaxmodels.roles import Role
 from jaxmodels.train import (
     ComputeConfig,
     Config,
@@ -107,16 +110,16 @@ class FrontEndConfig:
 class DecodingConfig:
     """How texts are made of what a model says."""
 
-    beams: int = 1
+    beams: Annotated[int, Role.READ] = 1
     """Texts that a search keeps; 1: the likeliest label at each place."""
-    grammar: int = 0
+    grammar: Annotated[int, Role.READ] = 0
     """Order of the n-grams of the training texts that the search of an encoder's labels asks; 0:
     none."""
-    grammar_weight: float = 0.5
+    grammar_weight: Annotated[float, Role.READ] = 0.5
     """Weight of the n-grams beside the sound."""
-    label_bonus: float = 0.0
+    label_bonus: Annotated[float, Role.READ] = 0.0
     """What each label adds to the score of a text, against texts that are too short."""
-    most_tokens: int = 100
+    most_tokens: Annotated[int, Role.READ] = 100
     """Most tokens that Whisper writes of a sound."""
 
     def validate(self) -> None:
@@ -200,7 +203,9 @@ def build(config: SpeechRecognitionConfig, data: Any = None) -> Experiment:
     sources = {split: data.source(split, streamed, workers) for split in data.sizes}
     prepare = partial(spectrograms, mel, places)
     count = places or mel.frames(data.samples)
-    augment = make_recording_augmentation(config.augmentation, data.samples, count, mel.bands)
+    augment = make_recording_augmentation(
+        config.augmentation, data.samples, count, mel.bands, mel.transform
+    )
     predict = prepared(recogniser.predict, prepare)
     shown = prepared(_features, prepare)
     return Experiment(
@@ -218,14 +223,14 @@ def build(config: SpeechRecognitionConfig, data: Any = None) -> Experiment:
         ),
         elsewhere=partial(elsewhere, data, longest, predict, shown),
         introduction=data.summary(),
-        metadata=_metadata(config, data),
+        metadata=_metadata(data),
         **_published(config, data, recogniser_programs(recogniser, prepare, data)),
     )
 
 
-def _metadata(config: SpeechRecognitionConfig, data: TranscriptData) -> dict[str, Any]:
-    """Returns what the run keeps of the data: with Whisper's tokenizer, or the texts of n-grams."""
-    values = data.metadata(texts=config.decoding.grammar > 0)
+def _metadata(data: TranscriptData) -> dict[str, Any]:
+    """Returns what the run keeps of the data, with Whisper's tokenizer."""
+    values = data.metadata()
     if isinstance(data.coder, Dictated):
         values["tokenizer"] = tokenizer_values(data.coder.tokenizer)
     return values
@@ -236,14 +241,16 @@ def spectrograms(mel: Mel, places: int, batch, key):
 
     places: the frames that every sound is filled up to; 0: those of its row.
     """
-    others = {n: value for n, value in batch.items() if n not in ("sound", "hidden", "length")}
+    used = ("sound", "begin", "hidden", "length")
+    others = {name: value for name, value in batch.items() if name not in used}
     sound = as_float(batch["sound"])
     if places:
         sound = jnp.pad(sound, ((0, 0), (0, places * mel.hop - sound.shape[1])))
     features = log_mel(sound, mel)
-    if "hidden" in batch:
-        features = hide(features, batch["hidden"])
     frames = jnp.minimum(batch["length"] // mel.hop + 1, features.shape[1])
+    if "hidden" in batch:
+        inside = frame_mask(batch["length"], features.shape[1], mel.transform)
+        features = hide(features, batch["hidden"], inside)
     return {**others, "features": features, "frames": frames}
 
 
@@ -362,14 +369,8 @@ def _published(
     options = config.model.whisper
     names = partial(whisper_names.published, options)
     coder: Any = data.coder
-
-    def export(state, folder):
-        start, end = coder.writing.prompt[0], coder.writing.end
-        theirs = whisper_names.published_config(options, coder.size, start, end)
-        tree = {"params": Recogniser.learned(state)["params"]}
-        save(folder, tree, names(), theirs, beside=coder.tokenizer.save)
-
-    return {"published": names, "exports": {"safetensors": export, **programs}}
+    exports = {"safetensors": whisper_weights(options, coder), **programs}
+    return {"published": names, "exports": exports}
 
 
 if __name__ == "__main__":

@@ -31,21 +31,27 @@ from experiments.parts.speech_texts import (
     texts_of,
 )
 from experiments.parts.speech_vocoder import Sounding, SoundingConfig
+from experiments.parts.spoken_sounds import Said, spoken_source
 from experiments.parts.written_sounds import SoundWriter
 from experiments.presets.speech_synthesis import PRESETS
 from experiments.reports.speech_synthesis import SCORES, Voices, report
 from jaxmodels import across
-from jaxmodels.data.absent import Absent, AbsentExamples
-from jaxmodels.data.audio import AbsentSounds, AudioConfig, SoundData, load_sounds
+from jaxmodels.data.absent import Absent
+from jaxmodels.data.audio import (
+    AbsentSounds,
+    AudioConfig,
+    SoundData,
+    is_streamed,
+    load_sounds,
+)
 from jaxmodels.data.dataset import TRAIN, evaluation_splits
-from jaxmodels.data.resident import Resident
 from jaxmodels.errors import InputError
 from jaxmodels.models.flow_speech import FlowSpeechConfig, Spoken
 from jaxmodels.objectives.flow_matching import FlowMatching, normal_frames
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import with_preprocessing
-from jaxmodels.ops.spectral import Mel, as_float, frame_mask, log_mel
-from jaxmodels.protocol import example_keys
+from jaxmodels.ops.spectral import Mel, as_float, frame_mask, log_mel, silence_behind
+from jaxmodels.protocol import Source, example_keys
 from jaxmodels.roles import Role
 from jaxmodels.train import (
     ComputeConfig,
@@ -58,6 +64,7 @@ from jaxmodels.train import (
     require_range,
 )
 from jaxmodels.train.evaluation import map_examples
+from jaxmodels.train.experiment import take_all
 
 _STATISTICS = 512  # sounds of which the mean of spectrograms is taken
 
@@ -106,7 +113,9 @@ def build(config: SpeechSynthesisConfig, data: Any = None) -> Experiment:
     voices = _voices(data)
     if config.voice and config.voice not in voices.names:
         raise InputError(f"voice = {config.voice}; expected one of {', '.join(voices.names)}")
-    sources: dict[str, Any] = {s: _source(data, s, texts, voices) for s in data.sizes}
+    sources: dict[str, Any] = {
+        split: _source(config, data, split, texts, voices) for split in data.sizes
+    }
     mean, deviation = _statistics(data, sources[TRAIN], mel)
     flow = _flow(config, (len(texts.units), len(voices.names), mel.bands))
     frames = mel.frames(data.samples)
@@ -135,13 +144,10 @@ def build(config: SpeechSynthesisConfig, data: Any = None) -> Experiment:
         features = jnp.where(inside[..., None], features * deviation + mean, silence)
         sound = sounding(features, data.samples)
         length = jnp.minimum((count - 1) * mel.hop + mel.hop // 2, data.samples)
-        within = jnp.arange(data.samples)[None] < length[:, None]
-        return {"sound": jnp.where(within, sound, 0), "length": length}
+        return {"sound": silence_behind(sound, length), "length": length}
 
     listens = given is None or isinstance(data, Absent) or bool(config.judge.judge)
-    judge = Judge(config.judge, config.data, data.fingerprint) if listens else None
-    if judge and not isinstance(data, Absent):
-        judge.require(data.class_names, voices.speakers)
+    judge = Judge(config.judge, config.data, data) if listens else None
     scores = {**FlowMatching.scores, **(SCORES if judge else {})}
     writer = SoundWriter(config.run.output, data.rate)
     return Experiment(
@@ -160,6 +166,7 @@ def build(config: SpeechSynthesisConfig, data: Any = None) -> Experiment:
         after_evaluation=partial(
             report, data, texts.words, voices, mel, say, judge, sounding.record
         ),
+        require_scorable=partial(judge.prepare, voices.speakers) if judge else take_all,
         prediction=Prediction(
             read=partial(read_texts, texts=texts, speaker=_speaker(config, voices)),
             predict=say,
@@ -193,9 +200,11 @@ def _statistics(data: SoundData, train: Any, mel: Mel) -> tuple[float, float]:
     return statistics(train, mel)
 
 
-def statistics(source: Resident, mel: Mel) -> tuple[float, float]:
-    """Computes mean and standard deviation of the spectrograms of the first training sounds."""
-    rows = np.arange(min(_STATISTICS, source.size))
+def statistics(source: Source, mel: Mel) -> tuple[float, float]:
+    """Computes mean and standard deviation of the spectrograms of some training sounds, from all
+    over the split, which may be in the order of its classes or speakers."""
+    count = min(_STATISTICS, source.size)
+    rows = np.arange(count) * source.size // count
     columns = source.examples(rows)
 
     def spectrograms(state, batch, key):
@@ -218,14 +227,15 @@ def _voices(data: SoundData) -> Voices:
     return Voices(tuple(name or "unknown" for name in names), tuple(names))
 
 
-def _source(data: SoundData, split: str, texts: Texts, voices: Voices) -> Resident | AbsentExamples:
+def _source(
+    config: SpeechSynthesisConfig, data: SoundData, split: str, texts: Texts, voices: Voices
+) -> Source:
     if isinstance(data, AbsentSounds):
         return data.source(split)
-    columns = dict(data.columns(split))
-    rows = np.stack([texts.tokens(word) for word in texts.words])
-    columns["tokens"] = rows[columns.pop("label")]
-    columns["speaker"] = voices.numbers(data.known(split, "speaker"))
-    return Resident(columns, data.records(split).key)
+    tokens = np.stack([texts.tokens(word) for word in texts.words])
+    numbers = voices.numbers(data.known(split, "speaker"))
+    streamed = is_streamed(data, config.data)
+    return spoken_source(data, split, Said(tokens, numbers, streamed, config.data.workers))
 
 
 def _speaker(config: SpeechSynthesisConfig, voices: Voices) -> int:

@@ -34,7 +34,7 @@ from jaxmodels.objectives.players import learned_generator
 from jaxmodels.objectives.preprocessing import prepared, with_preprocessing
 from jaxmodels.objectives.random_windows import make_random_windows
 from jaxmodels.objectives.vocoding import Vocoding, VocodingConfig
-from jaxmodels.ops.spectral import Mel, as_float, log_mel
+from jaxmodels.ops.spectral import Mel, as_float, log_mel, silence_behind
 from jaxmodels.ops.spectral_distance import mel_distances, resolutions_of
 from jaxmodels.ops.spectral_phase import griffin_lim_of_mel
 from jaxmodels.train import (
@@ -111,6 +111,7 @@ def build(config: VocoderConfig, data: Any = None) -> Experiment:
     def predict(state, batch, key):
         sound, length = batch["sound"], batch["length"]
         made = vocoding.vocode(learned_generator(state), log_mel(sound, mel), sound.shape[1])
+        made = silence_behind(made, length)
         distances = mel_distances(sound, made, length, mel)
         return {"sound": jnp.clip(made, -1, 1), "length": length, "mel_distance": distances}
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from jaxmodels.errors import InputError, RunError
 
+TOKENIZERS = "tokenizers"  # kept ones, each in a folder that is named by its content
+
 # What another folder mends, as long as nothing is wrong with the disk.
 _PLACE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT, errno.EEXIST}
 _PLACE |= {errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR}

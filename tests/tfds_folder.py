@@ -103,3 +103,42 @@ def serialized(features: dict[str, list]) -> bytes:
         kinds = {bytes: "bytes_list", int: "int64_list", float: "float_list"}
         getattr(message.features.feature[name], kinds[type(values[0])]).value.extend(values)
     return message.SerializeToString()
+
+
+def describe_as_audio(folder: Path, feature: str, rate: int) -> None:
+    """Makes a feature of integers one of sound, which tfds describes only with TensorFlow."""
+    described = json.loads((folder / "features.json").read_text())
+    described["featuresDict"]["features"][feature] = {
+        "audio": {
+            "dtype": "int16",
+            "encoding": "NONE",
+            "fileFormat": "wav",
+            "sampleRate": str(rate),
+            "shape": {"dimensions": ["-1"]},
+        },
+        "pythonClassName": "tensorflow_datasets.core.features.audio_feature.Audio",
+    }
+    (folder / "features.json").write_text(json.dumps(described))
+
+
+def write_spoken_digits(
+    root: Path, name: str, splits: dict[str, list[tuple[np.ndarray, str, int]]], rate: int, classes
+) -> Path:
+    """The folder of a data set of sounds, each with the name of its file and a class."""
+    features = {
+        "audio": tfds.features.Tensor(shape=(None,), dtype=np.int16),
+        "audio/filename": tfds.features.Text(),
+        "label": tfds.features.ClassLabel(names=list(classes)),
+    }
+    records = {
+        split: [
+            serialized(
+                {"audio": sound.tolist(), "audio/filename": [file.encode()], "label": [label]}
+            )
+            for sound, file, label in some
+        ]
+        for split, some in splits.items()
+    }
+    folder = write_dataset(root, name, features, records)
+    describe_as_audio(folder, "audio", rate)
+    return folder

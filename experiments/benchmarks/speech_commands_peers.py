@@ -57,7 +57,8 @@ def ours(task: str) -> Block:
         input_name="spectrogram",
     )
     objective = with_preprocessing(classifier, partial(spectrograms, config, config.mel(RATE)))
-    source = Resident({"sound": samples, "label": labels})
+    length = np.full(len(labels), RATE, np.int32)
+    source = Resident({"sound": samples, "length": length, "label": labels})
     return EngineStep(objective, source, batch, length=5).block()
 
 

@@ -19,7 +19,7 @@ from jaxmodels.protocol import Source
 _MEANINGS = {
     "image": "pixels as they are stored, cut or resized to this size",
     "sound": "samples of 16 bits at the rate of the run, in the middle between zeros",
-    "length": "samples of the sound without the zeros; it changes nothing",
+    "length": "samples of the sound without the zeros; with --level kept it changes nothing",
     "tokens": "numbers of tokens; -1 behind the end of the text",
     "segments": "numbers of the text of a pair that a token is of; 0 behind the end",
 }

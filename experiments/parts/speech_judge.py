@@ -1,9 +1,11 @@
 """The judge of synthesised speech: a frozen classifier of words, of experiments.speech_commands."""
 
 import contextlib
+import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,10 +14,12 @@ import numpy as np
 from experiments import speech_commands
 from experiments.parts.judges import Indented
 from jaxmodels.cache import cache_folder
-from jaxmodels.data.audio import AudioConfig
+from jaxmodels.data.audio import AudioConfig, SoundData
+from jaxmodels.data.dataset import TRAIN
 from jaxmodels.errors import InputError, Stopped
 from jaxmodels.files import is_path
 from jaxmodels.train import Role, configure, train
+from jaxmodels.train.identity import workdir_of
 from jaxmodels.train.modes import Run, load_run
 from jaxmodels.train.run_folder import RunFolder
 
@@ -33,45 +37,66 @@ class JudgeConfig:
 
 
 class Judge:
-    """A classifier that writes down what it hears; it is loaded or trained at the first use."""
+    """A classifier that writes down what it hears; it is loaded at the first use.
 
-    def __init__(self, config: JudgeConfig, data: AudioConfig, fingerprint: str):
-        self._config, self._data, self._fingerprint = config, data, fingerprint
+    data: the flags by which the sounds were loaded.
+    """
+
+    def __init__(self, config: JudgeConfig, data: AudioConfig, sounds: SoundData):
+        self._config, self._data, self._sounds = config, data, sounds
         self._runs: dict[str, Run] = {}  # by speaker
         self._loaded: dict[str, Run] = {}  # by folder
 
-    def require(self, names: Sequence[str], speakers: Sequence[str]) -> None:
-        """Raises InputError for a named judge of one of the speakers that is missing or knows other
-        words."""
+    def prepare(self, speakers: Sequence[str], splits: Collection[str]) -> None:
+        """Looks at the judge that is named, or trains one unless it is kept or there is nothing to
+        hear.
+
+        Raises:
+          InputError: a named judge of one of the speakers that is missing, knows other words, or
+            hears sounds of another rate.
+          Stopped: on request, while training.
+        """
         for folder in sorted(set(self._named(speakers).values())):
-            record = RunFolder(folder).record("judge")
-            if record is None or record["experiment"] != "speech_commands":
-                raise InputError(
-                    f"judge {folder} holds no run of 'speech_commands'; name one, or leave"
-                    " --judge out"
-                )
-            known = record["facts"]["data"]["classes"]
-            if known != list(names):
-                raise InputError(
-                    f"judge {folder} knows the words {', '.join(known)}; expected"
-                    f" {', '.join(names)}"
-                )
+            self._require(folder)
+        if splits and not self._config.judge:
+            _ = self._trained  # now, not after the last step
+
+    def _require(self, folder: str) -> None:
+        record = RunFolder(folder).record("judge")
+        if record is None or record["experiment"] != "speech_commands":
+            raise InputError(
+                f"judge {folder} holds no run of 'speech_commands'; name one, or leave --judge out"
+            )
+        data, names = record["facts"]["data"], self._sounds.class_names
+        if data["classes"] != list(names):
+            raise InputError(
+                f"judge {folder} knows the words {', '.join(data['classes'])}; expected"
+                f" {', '.join(names)}"
+            )
+        if data["rate"] != self._sounds.rate:
+            raise InputError(
+                f"judge {folder} hears sounds of {data['rate']:,} Hz; expected"
+                f" {self._sounds.rate:,}, as they are made: train it with --rate"
+                f" {self._sounds.rate}"
+            )
 
     def hear(self, sounds: Sequence[np.ndarray], speakers: Sequence[str]) -> list[str]:
-        """Returns the class of each sound, floats of -1..1 at the rate of the judge.
+        """Returns the class of each sound, floats of -1..1 at the rate of the judge; "" where it
+        hears none, as in a sound that is not finite.
 
         speakers: whose voice each sound has.
         """
         if new := sorted(set(speakers) - self._runs.keys()):
-            folders = self._named(new) or dict.fromkeys(new, self._trained())
+            folders = self._named(new) or dict.fromkeys(new, self._trained)
             for speaker, folder in folders.items():
                 self._runs[speaker] = self._opened(folder)
         heard = [""] * len(sounds)
-        for speaker in set(speakers):
-            rows = [row for row, other in enumerate(speakers) if other == speaker]
+        finite = [row for row, sound in enumerate(sounds) if np.isfinite(sound).all()]
+        for speaker in {speakers[row] for row in finite}:
+            rows = [row for row in finite if speakers[row] == speaker]
             lines = self._runs[speaker].predict([sounds[row] for row in rows])
             for row, line in zip(rows, lines):
-                heard[row] = line["label"]
+                heard[row] = line.get("label", "")
         return heard
 
     def record(self) -> dict[str, Any]:
@@ -103,29 +128,34 @@ class Judge:
             self._loaded[folder] = load_run(folder, config, speech_commands.build)
         return self._loaded[folder]
 
+    @cached_property
     def _trained(self) -> str:
-        """Trains the classifier, unless it is kept; returns its run folder."""
+        """Trains the classifier, unless it is kept; returns its run folder.
+
+        It learns from the same rows as what it judges. The folder is named by all flags and by the
+        content of the data, wherever these lie.
+        """
         data, steps = self._data, self._config.judge_steps
-        changes: dict[str, Any] = {
-            "seconds": data.seconds,
-            "rate": data.rate,
-            "validation_fraction": 0.0,
-            "skip_bad_records": data.skip_bad_records,
-            "shift": 0.1,
-            "gain": 6.0,
-            "noise": 0.5,
-            "steps": steps,
-            "eval_every": steps,
-            "log_every": steps,
-            "mesh": "data=1",
-            "accept_code_change": True,
-        }
-        name = str(Path(data.data).expanduser().resolve()) if is_path(data.data) else data.data
-        config = configure(speech_commands.SpeechCommandsConfig(), data=name, **changes)
+        standard = speech_commands.SpeechCommandsConfig()
+        config = configure(
+            standard,
+            **{**dataclasses.asdict(data), "data": self._sounds.name},
+            shift=0.1,
+            gain=6.0,
+            noise=0.5,
+            batch_size=min(standard.run.batch_size, self._sounds.sizes[TRAIN]),
+            steps=steps,
+            eval_every=steps,
+            log_every=steps,
+            mesh="data=1",
+            accept_code_change=True,
+        )
+        name = f"{workdir_of(config).name}-{self._sounds.fingerprint}"
+        workdir = str(cache_folder("judges") / name)
+        # The paths are absolute, so that the run can be read from any folder.
+        config = configure(config, data=_absolute(data.data) if is_path(data.data) else data.data)
         if data.data_dir:
-            config = configure(config, data_dir=str(Path(data.data_dir).expanduser().resolve()))
-        folder = f"speech-{Path(name).name}-{self._fingerprint}-{steps}-{data.seconds:g}"
-        workdir = str(cache_folder("judges") / folder)
+            config = configure(config, data_dir=_absolute(data.data_dir))
         print(f"judge: a classifier of {data.data}, which is kept in {workdir}", file=sys.stderr)
         said = Indented(sys.stderr)
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
@@ -133,3 +163,7 @@ class Judge:
         if not result.finished:
             raise Stopped(f"stopped while training the judge in {workdir}; run it again")
         return workdir
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().resolve())

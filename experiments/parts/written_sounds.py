@@ -20,8 +20,11 @@ class SoundWriter:
         self._rate, self._count = rate, 0
 
     def __call__(self, outputs: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Writes "sound", of which the first "length" samples count; returns its line."""
+        """Writes "sound", of which the first "length" samples count; returns its line, or the error
+        of one that is not finite."""
         sound = np.asarray(outputs["sound"])[: int(outputs["length"])]
+        if not np.isfinite(sound).all():
+            return {"error": "the sound that the model makes is not finite"}
         content = encode_wav(sound, self._rate)
         if self._stem is None:
             return {"seconds": len(sound) / self._rate, "samples": sound.tolist()}

@@ -60,15 +60,20 @@ def report(
     split = evaluation.split
     labels, speakers = data.labels(split), data.known(split, "speaker")
     said = evaluation.map(say)
-    sounds = [row[:size] for row, size in zip(said["sound"], said["length"].tolist())]
+    made = [row[:size] for row, size in zip(said["sound"], said["length"].tolist())]
+    finite = [bool(np.isfinite(sound).all()) for sound in made]
+    # The judge hears no word in the others, which are silence for all else.
+    sounds = [sound if good else np.zeros_like(sound) for sound, good in zip(made, finite)]
     originals = recorded(evaluation, np.arange(len(labels)))
     distances = [_distance(one, other, mel) for one, other in zip(sounds, originals)]
     record: dict[str, Any] = {"step": evaluation.step, **evaluation.scores, **sounded_by()}
+    if not all(finite):
+        record["not_finite"] = finite.count(False)
     scores = {}
     if judge is not None:
         wanted = [str(words[int(label)]) for label in labels]
         named = [speaker.decode() for speaker in speakers.tolist()]
-        heard = _heard(judge, data, words, sounds, named)
+        heard = _heard(judge, data, words, made, named)
         real = _heard(judge, data, words, originals, named)
         scores = {
             "round_trip_wer": word_errors(wanted, heard),
@@ -115,7 +120,7 @@ def word_errors(said: Sequence[str], heard: Sequence[str]) -> float:
 
 def _heard(judge: "Judge", data: SoundData, words, sounds, speakers) -> list[str]:
     names = judge.hear([np.asarray(sound, np.float32) for sound in sounds], speakers)
-    return [words[data.class_names.index(name)] for name in names]
+    return [words[data.class_names.index(name)] if name else "" for name in names]
 
 
 def _distance(one: np.ndarray, other: np.ndarray, mel: Mel) -> float:

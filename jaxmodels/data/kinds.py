@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 _ENDINGS = {
-    "sound": (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".aiff"),
+    "sound": (".wav", ".flac", ".mp3", ".ogg", ".sph", ".opus", ".m4a", ".aac", ".aiff"),
     "images": (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif"),
     "tables": (".csv", ".tsv", ".parquet", ".pq"),
     "text": (".txt", ".text", ".md", ".json", ".jsonl", ".xml"),

@@ -81,6 +81,11 @@ class WhisperConfig:
         if width % heads or width % 2:
             raise InputError(f"width = {width}; expected a multiple of heads = {heads}, and even")
 
+    @property
+    def places(self) -> int:
+        """The places of the encoder that are computed."""
+        return self.heard or self.sounds
+
     def sizes(self) -> dict[str, int]:
         """Returns layers, decoder_layers, width and heads."""
         own = {name: getattr(self, name) for name in VARIANTS["tiny"]}

@@ -12,6 +12,7 @@ import numpy as np
 from jaxmodels.errors import InputError
 from jaxmodels.files import read_json
 from jaxmodels.models.whisper import WhisperConfig
+from jaxmodels.models.whisper_rules import Writing
 from jaxmodels.pretrained import Entry, Layout, Published, Weights, required_sizes
 from jaxmodels.pretrained.names import CONVOLUTION_1D, PLAIN, TRANSPOSED, fused, linear, norm
 
@@ -83,7 +84,7 @@ def published_config(
     start, end: the tokens with which a text begins and ends.
     """
     values = {name: getattr(config, name) for name in _SIZES} | config.sizes()
-    values["token_rows"] = config.token_rows or vocabulary
+    values |= {"token_rows": config.token_rows or vocabulary, "sounds": config.places}
     return {
         "architectures": ["WhisperForConditionalGeneration"],
         "model_type": _KIND,
@@ -97,6 +98,34 @@ def published_config(
         "decoder_start_token_id": start,
         "suppress_tokens": list(config.suppressed),
         "begin_suppress_tokens": list(config.begin_suppressed),
+    }
+
+
+def generation_config(config: WhisperConfig, writing: Writing) -> dict[str, Any]:
+    """Makes the generation_config.json of a `Whisper`, by which transformers begins a text as
+    `writing` does."""
+    start, *middle, no_times = writing.prompt
+    several = {}
+    if middle:
+        language, task = middle
+        several = {
+            "lang_to_id": {f"<|{config.language}|>": language},
+            "language": f"<|{config.language}|>",
+            "task": "transcribe",
+            "task_to_id": {"transcribe": task},
+        }
+    return {
+        "begin_suppress_tokens": list(config.begin_suppressed),
+        "bos_token_id": writing.end,
+        "decoder_start_token_id": start,
+        "eos_token_id": writing.end,
+        "is_multilingual": bool(middle),
+        "max_length": config.context,
+        "no_timestamps_token_id": no_times,
+        "pad_token_id": writing.end,
+        "return_timestamps": False,
+        "suppress_tokens": list(config.suppressed),
+        **several,
     }
 
 

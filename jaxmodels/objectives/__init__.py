@@ -87,7 +87,7 @@ Optimizers, `optimizers`, `schedules`, `parts` and `parameter_kinds`:
     make_optimizer       makes the update rule, for states with several optimizers
     scheduled_rate       computes the learning rate at a step
     PartsConfig          the flags of what is trained, and at which rates
-    kind_of              tells kernels, embeddings, heads and vectors, which have rates of their own
+    kind_of              tells kernels, embeddings, heads, vectors and what is fixed: rates differ
     decayed              marks the parameters that weight decay acts on
 Widths, `mup`:
     multipliers          computes how rates, initial values and outputs change with the width

@@ -36,7 +36,7 @@ def depths_below_top(params: PyTree) -> PyTree:
             reached = max(reached, current)
         elif not unit and reached == last > 0:
             current = last + 1
-        depths[path] = 0 if kinds[path] == "embedding" else current
+        depths[path] = 0 if kinds[path] in ("embedding", "fixed") else current
     top = max(depths.values())
     return unflatten_dict({path: _count(top - depth) for path, depth in depths.items()})
 

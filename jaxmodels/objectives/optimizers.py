@@ -268,6 +268,8 @@ def _by_kind(
     """Returns the rate or the decay of each kind of parameters, without kinds that have none."""
     numbers: dict[Kind, Float[Array, ""]] = {}
     for kind in get_args(Kind):
+        if kind == "fixed":
+            continue
         name = f"{kind}_{term}"
         if name in hyperparameters:
             numbers[kind] = number * hyperparameters[name]

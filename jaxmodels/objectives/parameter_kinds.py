@@ -6,8 +6,9 @@ import jax
 
 from jaxmodels.protocol import PyTree
 
-Kind = Literal["vector", "embedding", "head", "kernel"]
+Kind = Literal["vector", "fixed", "embedding", "head", "kernel"]
 HEADS = ("head", "lm_head")
+FIXED = ("sound_positions",)  # tables that models are published with and never learn
 
 
 def kind_of(path: tuple[Any, ...], parameter: Any) -> Kind:
@@ -15,6 +16,7 @@ def kind_of(path: tuple[Any, ...], parameter: Any) -> Kind:
 
     - vector: fewer than two axes (biases, gains, scalars), or named `scale` or `bias`. The scales
       and biases of a conditional BatchNorm are tables, so names tell them from kernels.
+    - fixed: a table in a module of `FIXED`, which neither learns nor decays.
     - embedding: a table named `embedding`, as of `nn.Embed`.
     - head: anything else in a module named `head` or `lm_head`.
     - kernel: the rest.
@@ -24,7 +26,7 @@ def kind_of(path: tuple[Any, ...], parameter: Any) -> Kind:
     if parameter.ndim < 2 or name in ("scale", "bias"):
         return "vector"
     if name == "embedding":
-        return "embedding"
+        return "fixed" if any(module in FIXED for module in names[:-1]) else "embedding"
     return "head" if any(module in HEADS for module in names[:-1]) else "kernel"
 
 
@@ -34,5 +36,5 @@ def kinds_of(params: PyTree) -> PyTree:
 
 
 def decayed(params: PyTree) -> PyTree:
-    """Marks the parameters that weight decay acts on: all but vectors."""
-    return jax.tree.map(lambda kind: kind != "vector", kinds_of(params))
+    """Marks the parameters that weight decay acts on: all but vectors and fixed tables."""
+    return jax.tree.map(lambda kind: kind not in ("vector", "fixed"), kinds_of(params))

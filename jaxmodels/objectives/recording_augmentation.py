@@ -14,7 +14,7 @@ from jaxmodels.objectives.sound_augmentation import (
     SoundAugmentationConfig,
     make_sound_augmentation,
 )
-from jaxmodels.ops.spectral import as_float
+from jaxmodels.ops.spectral import Transform, as_float
 from jaxmodels.protocol import Batch, example_keys
 
 _TEMPO = 100  # folded into its keys; no change of `sound_augmentation` has this number
@@ -55,25 +55,30 @@ class RecordingAugmentationConfig:
 
 
 def make_recording_augmentation(
-    config: RecordingAugmentationConfig, samples: int, frames: int, bands: int
+    config: RecordingAugmentationConfig, samples: int, frames: int, bands: int, transform: Transform
 ) -> Change | None:
     """Makes the function that augments stored batches; None if the config changes nothing.
 
     The function takes a batch {"sound": Num[batch samples], "length": Int[batch], ...} and a key.
     See `make_sound_augmentation`.
     """
-    others = make_sound_augmentation(config._others(), samples, frames, bands)
-    if not config.tempo:
-        return others
+    others = make_sound_augmentation(config._others(), samples, frames, bands, transform)
+    if not config.tempo and others is None:
+        return None
 
     def augment(batch: Batch, key: Key[Array, ""]) -> Batch:
+        batch = {**batch, "begin": jnp.zeros_like(batch["length"])}
+        if config.tempo:
+            batch = at_other_speeds(batch, key)
+        return batch if others is None else others(batch, key)
+
+    def at_other_speeds(batch: Batch, key: Key[Array, ""]) -> Batch:
         positions = batch.get("position", across.positions(len(batch["sound"])))
         keys = example_keys(jax.random.fold_in(key, _TEMPO), positions)
         low, high = 1 - config.tempo, 1 + config.tempo
         speeds = jax.vmap(lambda key: jax.random.uniform(key, (), minval=low, maxval=high))(keys)
         sound, length = at_speed(as_float(batch["sound"]), batch["length"], speeds)
-        batch = {**batch, "sound": sound, "length": length}
-        return batch if others is None else others(batch, key)
+        return {**batch, "sound": sound, "length": length}
 
     return augment
 

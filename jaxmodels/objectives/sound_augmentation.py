@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from functools import partial
 
 import jax
-from jaxtyping import Array, Key
+from jaxtyping import Array, Int, Key
 
 from jaxmodels import across
 from jaxmodels.errors import InputError
 from jaxmodels.objectives.preprocessing import Change
 from jaxmodels.ops.augmentation import sounds
-from jaxmodels.ops.spectral import as_float
+from jaxmodels.ops.spectral import Transform, as_float, frame_mask
 from jaxmodels.protocol import Batch, example_keys
 
 # The number of a change is folded into its keys, so that no flag alters the draws of another.
@@ -53,12 +53,14 @@ class SoundAugmentationConfig:
 
 
 def make_sound_augmentation(
-    config: SoundAugmentationConfig, samples: int, frames: int, bands: int
+    config: SoundAugmentationConfig, samples: int, frames: int, bands: int, transform: Transform
 ) -> Change | None:
     """Makes the function that augments stored batches; None if the config changes nothing.
 
-    The function takes a batch {"sound": Num[batch samples], ...} and a key; its sounds are floats.
-    With masks, it adds "hidden", Bool[batch frames bands], what is to be hidden of spectrograms.
+    The function takes a batch {"sound": Num[batch samples], "length": Int[batch], ...} and a key.
+    Its sounds are floats; "begin" and "length" tell where they are in their rows afterwards. With
+    masks, it adds "hidden", Bool[batch frames bands], what is to be hidden of spectrograms of a
+    transform.
     Draws depend on the key and on an example's position in the global batch, not on the number of
     devices.
     """
@@ -74,15 +76,26 @@ def make_sound_augmentation(
         def keys(number):
             return example_keys(jax.random.fold_in(key, number), positions)
 
-        sound = as_float(batch["sound"])
+        begin = begins(batch)
+        placed = sounds.Placed(as_float(batch["sound"]), begin, begin + batch["length"])
         for number, change in changes.items():
-            sound = change(sound, keys(number))
-        batch = {**batch, "sound": sound}
+            placed = change(placed, keys(number))
+        length = placed.end - placed.begin
+        batch = {**batch, "sound": placed.sounds, "begin": placed.begin, "length": length}
         if hides:
-            batch["hidden"] = sounds.random_masks(keys(_MASK), frames, bands, masks)
+            inside = frame_mask(length, frames, transform, placed.begin)
+            batch["hidden"] = sounds.random_masks(keys(_MASK), inside, bands, masks)
         return batch
 
     return augment
+
+
+def begins(batch: Batch) -> Int[Array, " batch"]:
+    """Tells at which sample of its row each sound begins: "begin"; without it, sounds stand in the
+    middle, as `data.audio` puts them there."""
+    if "begin" in batch:
+        return batch["begin"]
+    return (batch["sound"].shape[1] - batch["length"]) // 2
 
 
 def _changes(config: SoundAugmentationConfig, samples: int) -> dict[int, Callable]:

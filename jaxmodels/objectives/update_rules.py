@@ -36,11 +36,14 @@ def add_decay(strengths: Numbers, cautious: bool = False) -> optax.GradientTrans
 
 
 def scale_by_rates(rates: Numbers) -> optax.GradientTransformation:
-    """Makes the last term, which steps down by the learning rate of each parameter's kind."""
+    """Makes the last term, which steps down by the learning rate of each parameter's kind; kinds
+    without one stay as they are."""
+
+    def scale(kind, leaf):
+        return -rates[kind] * leaf if kind in rates else jnp.zeros_like(leaf)
 
     def update(updates, state, params=None):
-        scaled = jax.tree.map(lambda kind, leaf: -rates[kind] * leaf, kinds_of(updates), updates)
-        return scaled, state
+        return jax.tree.map(scale, kinds_of(updates), updates), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
@@ -89,7 +92,7 @@ def muon_with_adam(
 
 
 def muon_by_optax(beta: Float[Array, ""], beta2: Float[Array, ""]) -> optax.GradientTransformation:
-    """Makes the rule of optax's Muon for all but vectors and Adam for the rest.
+    """Makes the rule of optax's Muon for all that decays and Adam for the rest.
 
     The kernel of a convolution counts as the matrix [height * width * inputs, outputs]. Muon's
     updates are scaled by sqrt(max(1, columns / rows)), as by its authors.

@@ -25,7 +25,7 @@ from jaxmodels.objectives.players import (
     update_player,
     whole_player,
 )
-from jaxmodels.ops.spectral import Mel, frame_mask, log_mel
+from jaxmodels.ops.spectral import Mel, frame_mask, log_mel, silence_behind
 from jaxmodels.ops.spectral_distance import mel_distances, resolutions_of, stft_distances
 from jaxmodels.protocol import (
     Batch,
@@ -86,7 +86,8 @@ class VocodingConfig:
 @dataclass(frozen=True)
 class Vocoding:
     """The objective of batches {"sound": Float[batch samples] of -1..1, "length": Int[batch]}, of
-    which what lies behind the length is filling.
+    which what lies behind the length is filling: there, recordings are silent and what is made does
+    not count.
 
     A step updates the discriminators on recordings and on what the generator makes of their mel
     spectrograms, then the generator against these (Siuzdak 2023, section 3.3).
@@ -147,9 +148,10 @@ class Vocoding:
         return self.distances(self._made(learned_generator(state), batch), batch)
 
     def distances(self, made: Float[Array, "batch samples"], batch: Batch) -> Sums:
-        """Sums the distances of sounds from the recordings of a batch: of mel spectrograms over
-        the frames of recordings, of spectra over recordings."""
+        """Sums the distances of sounds, cut to the lengths of the recordings of a batch, from
+        these: of mel spectrograms over the frames of recordings, of spectra over recordings."""
         sound, length, valid = batch["sound"], batch["length"], batch["valid"]
+        made = silence_behind(made, length)
         frames = self.mel.frames(sound.shape[1])
         count = jnp.sum(frame_mask(length, frames, self.mel.transform), axis=1)
         count = jnp.where(valid, count, 0)
@@ -231,7 +233,9 @@ class Vocoding:
 
     def _made(self, params: PyTree, batch: Batch) -> Float[Array, "batch samples"]:
         sound = batch["sound"]
-        return self.vocode(params, log_mel(sound, self.mel), sound.shape[1])
+        made = self.vocode(params, log_mel(sound, self.mel), sound.shape[1])
+        # The discriminators would tell recordings by zeros that no generator makes.
+        return silence_behind(made, batch["length"])
 
     def _judged(self, params: PyTree, sound: Float[Array, "batch samples"]) -> list[Any]:
         return self.discriminator.apply({"params": params}, sound)  # type: ignore

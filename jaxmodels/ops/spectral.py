@@ -231,12 +231,12 @@ def log_mel(sound: Float[Array, "batch samples"], mel: Mel) -> Float[Array, "bat
 
 
 def mfcc(
-    sound: Float[Array, "batch samples"], mel: Mel, count: int
+    log_powers: Float[Array, "batch frames bands"], count: int
 ) -> Float[Array, "batch frames count"]:
     """Computes mel-frequency cepstral coefficients: the first `count` of an orthonormal cosine
-    transform of the logarithms; with "decibels" those of `librosa.feature.mfcc`."""
-    matrix = cosine_matrix(mel.bands, count)
-    return jnp.matmul(log_mel(sound, mel), matrix, precision=lax.Precision.HIGHEST)
+    transform of the logarithms of mel bands; of "decibels" those of `librosa.feature.mfcc`."""
+    matrix = cosine_matrix(log_powers.shape[-1], count)
+    return jnp.matmul(log_powers, matrix, precision=lax.Precision.HIGHEST)
 
 
 def as_float(sound: Int[Array, "*shape"] | Inexact[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -247,10 +247,37 @@ def as_float(sound: Int[Array, "*shape"] | Inexact[Array, "*shape"]) -> Float[Ar
 
 
 def frame_mask(
-    length: Int[Array, " batch"], frames: int, transform: Transform
+    length: Int[Array, " batch"],
+    frames: int,
+    transform: Transform,
+    begin: Int[Array, " batch"] | None = None,
 ) -> Float[Array, "batch frames"]:
     """Marks by 1 the frames whose middle lies in a sound of `length` samples, by 0 those of what
-    fills a row up."""
-    last = length[:, None] if transform.center else length[:, None] - transform.samples
+    fills a row up.
+
+    begin: the sample of its row at which a sound begins; None: the first.
+    """
+    first = jnp.zeros_like(length) if begin is None else begin
+    last = first + length - (0 if transform.center else transform.samples)
     middles = jnp.arange(frames)[None] * transform.hop
-    return jax.lax.convert_element_type(middles <= last, jnp.float32)
+    inside = (first[:, None] <= middles) & (middles <= last[:, None])
+    return jax.lax.convert_element_type(inside, jnp.float32)
+
+
+def mean_inside(
+    spectrograms: Float[Array, "batch frames bands"],
+    inside: Float[Array, "batch frames"],
+    each_band: bool = False,
+) -> Float[Array, "batch 1 means"]:
+    """Computes the mean of each spectrogram over the frames that `frame_mask` marks, of all bands
+    together or of each; 0 where no frame is marked."""
+    total = jnp.sum(spectrograms * inside[..., None], axis=1, keepdims=True)
+    means = total / jnp.maximum(jnp.sum(inside, axis=1), 1)[:, None, None]
+    return means if each_band else jnp.mean(means, axis=2, keepdims=True)
+
+
+def silence_behind(
+    sounds: Float[Array, "batch samples"], length: Int[Array, " batch"]
+) -> Float[Array, "batch samples"]:
+    """Puts zeros behind the first `length` samples of each sound."""
+    return jnp.where(jnp.arange(sounds.shape[1]) < length[:, None], sounds, 0)

@@ -275,7 +275,6 @@ def _train(
     origin = Origin(command, files_of(build))
     replaced = record if record and not config.run.overwrite else None
     experiment = build(config, *data)
-    experiment.require_scorable(experiment.evaluation)
     experiment = with_start(experiment, config, replaced)
     return loop.train(experiment, config, folder, source, origin, mirror)
 

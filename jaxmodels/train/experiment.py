@@ -126,7 +126,8 @@ class Experiment(NamedTuple):
     facts: Mapping[str, Any]  # of the data, recorded with the run; other facts make another run
     after_evaluation: Callable[[Evaluation], Findings | None] | None = None
     # Raises InputError where splits cannot be scored (too few images, no judge). The engine calls
-    # it with the sources to evaluate, before it trains and before --mode evaluate.
+    # it with the sources to evaluate, before it trains and before --mode evaluate; it may make what
+    # the scores need, as a judge.
     require_scorable: Callable[[Mapping[str, Source]], None] = take_all
     # Formats a line of metrics for the screen; None shows nothing.
     describe: Callable[[int, str, dict[str, float]], str | None] | None = None

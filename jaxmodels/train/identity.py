@@ -7,15 +7,19 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from jaxmodels.cache import TOKENIZERS, cache_folder
 from jaxmodels.files import is_path
 from jaxmodels.train.config import Config, Flag, Role, configure, flags_of, to_json
+
+# Flags whose values may be paths, what lies at which is among the facts of the data.
+_PATHS = ("data", "tokenizer")
 
 
 def identity(config: Config) -> dict[str, Any]:
     """Returns the flags that identify a run: another value of one makes another run.
 
-    A path of data is left out, because the facts of the data identify what lies there. Of weights
-    to start from, it only counts whether there are any, for the same reason.
+    A path of data or of a tokenizer is left out, because the facts of the data identify what lies
+    there. Of weights to start from, it only counts whether there are any, for the same reason.
     """
     values, flags = to_json(config), flags_of(config)
     values["init_from"] = None if values["init_from"] is None else "given"
@@ -24,7 +28,7 @@ def identity(config: Config) -> dict[str, Any]:
         for name, value in values.items()
         if flags[name].role in (None, Role.READ)
         and not (name == "steps" and not config.schedule_ends)
-        and not (name == "data" and is_path(str(value)))
+        and not (name in _PATHS and is_path(str(value)))
     }
 
 
@@ -56,6 +60,10 @@ def _folder_of(config: Config, named: dict[str, Any], seed: str) -> Path:
         # The absolute path, so that every way to write a folder gives the same hash.
         named["data"] = str(path) if is_path(data) else data
         parts.append(path.name if is_path(data) else data.replace(os.sep, "_"))
+    if "tokenizer" in flags and is_path(str(flags["tokenizer"].value)):
+        path = Path(str(flags["tokenizer"].value))
+        # One that is kept lies in a folder that is named by its content, in whichever cache.
+        named["tokenizer"] = path.name if path.parent == cache_folder(TOKENIZERS) else str(path)
     if "model" in named:  # elsewhere there is one only
         parts.append(str(named["model"]))
     if config.run.init_from is None:

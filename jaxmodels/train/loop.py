@@ -41,6 +41,8 @@ def train(
         if mirror:
             mirror.complete(finished.step, finished.reason)
         return finished
+    # It may make a judge, which a run that has finished does not need.
+    experiment.require_scorable(experiment.evaluation)
     hosts.require_shared(make_mesh(config.run.mesh).size, folder.path)
     trainer = Trainer(experiment, config, folder, mirror)
     with Interruption() as interruption:

@@ -158,7 +158,8 @@ def load_run(
         experiment = without_examples(build, config, folder, record)
     if experiment is None:
         experiment = rebuilt(build, config, folder, record, *([] if data is None else [data]))
-    folder.check(record, config, record["source"], experiment.facts)
+    reading = configure(config, mode="predict")
+    folder.check(record, reading, record["source"], experiment.facts)
     trainer = Trainer(experiment, config, folder)
     step, state = restored_of(trainer)
     state = on_one_device(state)

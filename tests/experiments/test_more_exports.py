@@ -55,7 +55,7 @@ def case(script, config, data, **flags):
 def cases(name):
     if name == "commands":
         config = speech_commands.SpeechCommandsConfig()
-        return case(speech_commands, config, TONES, **COMMANDS, rate=RATE)
+        return case(speech_commands, config, TONES, **COMMANDS, rate=RATE, level="bands")
     if name == "detector":
         return case(detection, detection.DetectionConfig(), data_of(8, 2), **DETECTOR)
     if name == "summary":

@@ -1,13 +1,22 @@
 """Classifiers of sounds from a folder to predictions: report, speakers, resume, devices."""
 
+import base64
 import io
 import json
+import re
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import soundfile
 
-from experiments.speech_commands import PRESETS, SpeechCommandsConfig, build
+from experiments.speech_commands import (
+    PRESETS,
+    SpectrogramConfig,
+    SpeechCommandsConfig,
+    build,
+    spectrograms,
+)
 from jaxmodels.train import configure, load_run, main, train
 from tests.data.audio.recordings import CLASSES, RATE, tone, write, write_classes
 from tests.experiments.resuming import resumed_to_the_bit, same_on_other_devices
@@ -33,6 +42,34 @@ def summary(out):
     return dict(field.split("=", 1) for field in out.splitlines()[-1].split(" "))
 
 
+def seen(level, sounds, samples=1600, **options):
+    """What a model sees of sounds in the middle of rows of so many samples."""
+    sounds = np.asarray(sounds, np.float32)
+    around = (samples - sounds.shape[1]) // 2
+    rows = jnp.pad(sounds, ((0, 0), (around, around)))
+    batch = {"sound": rows, "length": jnp.full(len(rows), sounds.shape[1], jnp.int32)}
+    config = SpectrogramConfig(bands=10, level=level, **options)
+    return np.asarray(spectrograms(config, config.mel(RATE), batch, None)["spectrogram"])
+
+
+@pytest.mark.parametrize("options", [{}, {"coefficients": 5}])
+def test_without_their_level_sounds_look_alike_however_loud_and_however_long_their_rows(options):
+    noise = np.random.default_rng(0).normal(size=800)
+    filtered = np.convolve(noise, [1, 0.4])[:800]
+    far = {}
+    for level in ("removed", "bands"):
+        plain, loud, other = seen(level, [noise, 10 * noise, filtered], **options)
+        np.testing.assert_allclose(plain, loud, atol=1e-3)
+        far[level] = np.abs(plain - other).mean()
+        # A hop is 40 samples: in the shorter row the sound begins 5 frames earlier.
+        (shorter,) = seen(level, [noise], 1200, **options)
+        np.testing.assert_allclose(plain[5:-5], shorter, atol=1e-4)
+        assert not plain[:10].any() and plain[10:31].all() and not plain[31:].any()
+    assert far["bands"] < 0.1 and far["removed"] > 2 * far["bands"]
+    kept = seen("kept", [noise, 10 * noise], **options)
+    assert np.abs(kept[0] - kept[1]).max() > 4
+
+
 @pytest.mark.slow
 def test_a_folder_of_sounds_to_a_file_of_labels(tmp_path, capsys):
     data, workdir = write_classes(tmp_path / "words", 20), tmp_path / "run"
@@ -52,7 +89,10 @@ def test_a_folder_of_sounds_to_a_file_of_labels(tmp_path, capsys):
     heard, rate = soundfile.read(samples / "class-test-low.wav", dtype="int16")
     all_sounds = [tone(300, number).tolist() for number in range(20)]
     assert rate == RATE and heard.tolist() in all_sounds
-    assert "audio/wav;base64" in (workdir / "report.html").read_text()
+    page = (workdir / "report.html").read_text()
+    played = re.findall(r"data:audio/wav;base64,([A-Za-z0-9+/=]+)", page)
+    files = {path.read_bytes() for path in samples.glob("*.wav")}
+    assert {base64.b64decode(content) for content in played} == files and len(files) >= 2
     new, output = tmp_path / "new", tmp_path / "new.jsonl"
     write(new / "b.wav", tone(300, 77)), write(new / "c/d.wav", tone(1200, 78))
     (new / "a.wav").write_bytes(b"broken")

@@ -1,16 +1,18 @@
 """Recognition of speech from recordings to a file of texts: resume, devices, Whisper."""
 
 import json
+import shutil
 import wave
 
 import numpy as np
 import pytest
+from jiwer import wer
 
 from experiments.speech_recognition import PRESETS, SpeechRecognitionConfig, build
-from jaxmodels.train import configure, main, train
+from jaxmodels.train import configure, load_run, main
+from jaxmodels.train.identity import identity, workdir_of
 from tests.experiments.resuming import resumed_to_the_bit, same_on_other_devices
 from tests.experiments.test_sentiment import flags_of, summary
-from tests.marks import slow
 
 RATE = 1000
 NAMES = {"low": 90, "mid": 190, "top": 320}
@@ -84,23 +86,42 @@ def test_a_folder_of_recordings_to_a_file_of_texts(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_search_with_ngrams_reads_no_worse_than_the_likeliest_path(tmp_path):
-    data = {"train": recordings(96), "test": recordings(40, seed=1)}
-    flags = {
-        **TINY,
-        **SMALL,
-        **CONFORMER,
-        "steps": 30,
-        "eval_every": 30,
-        "validation_fraction": 0.0,
-    }
-    config = configure(SpeechRecognitionConfig(), **flags)
+def test_a_search_with_ngrams_is_asked_of_a_trained_run_and_reads_no_worse(tmp_path, capsys):
+    write(tmp_path / "data/train", recordings(96))
+    write(tmp_path / "data/test", recordings(40, seed=1))
+    flags = {**TINY, **SMALL, **CONFORMER, "steps": 30, "eval_every": 30}
+    flags |= {"data": tmp_path / "data", "validation_fraction": 0, "workdir": tmp_path / "run"}
+    assert run(**flags) == 0
+    found = [summary(capsys.readouterr().out)]
+    search = {"beams": 8, "grammar": 2, "grammar_weight": 0.3}
+    assert run(workdir=tmp_path / "run", mode="evaluate", **search) == 0
+    found.append(summary(capsys.readouterr().out))
+    assert found[0]["test/loss"] == found[1]["test/loss"]
+    assert float(found[1]["test/wer"]) <= float(found[0]["test/wer"]) + 0.02
+    # In training, they are part of what the run is.
+    assert run(**flags, **search) == 2
+    assert "beams 1 -> 8" in capsys.readouterr().err
+    # The n-grams are of texts that the run has kept.
+    shutil.rmtree(tmp_path / "data/train")
+    output = tmp_path / "new.jsonl"
+    given = {"mode": "predict", "input": tmp_path / "data/test", "output": output}
+    assert run(workdir=tmp_path / "run", **given, **search) == 0
+    texts = [json.loads(line)["text"] for line in output.read_text().splitlines()]
+    wrong = wer([text for _, text in recordings(40, seed=1)], texts)
+    assert wrong == pytest.approx(float(found[1]["test/wer"]), abs=1e-3)
+    assert load_run(tmp_path / "run", beams=4, grammar=2).config.decoding.beams == 4
+
+
+def test_a_kept_tokenizer_is_the_same_in_any_cache(tmp_path, monkeypatch):
     found = []
-    for number, search in enumerate(({}, {"beams": 8, "grammar": 2, "grammar_weight": 0.3})):
-        one = configure(config, **search, workdir=str(tmp_path / str(number)))
-        found.append(train(build, one, data).scores["test"])
-    assert found[0]["loss"] == found[1]["loss"]
-    assert found[1]["wer"] <= found[0]["wer"] + 0.02
+    for cache, name in (("a", "0123"), ("b", "0123"), ("b", "4567")):
+        monkeypatch.setenv("JAXMODELS_CACHE", str(tmp_path / cache))
+        kept = str(tmp_path / cache / "tokenizers" / name)
+        config = configure(SpeechRecognitionConfig(), tokenizer=kept)
+        found.append((identity(config), workdir_of(config)))
+    assert found[0] == found[1]
+    # What it holds is among the facts of the data, so that another one is refused there.
+    assert found[1][0] == found[2][0] and found[1][1] != found[2][1]
 
 
 def test_what_makes_no_sense_is_refused(tmp_path, capsys):
@@ -114,8 +135,8 @@ def test_what_makes_no_sense_is_refused(tmp_path, capsys):
     assert "its text needs 79" in capsys.readouterr().err
 
 
-@pytest.mark.campaign
-@pytest.mark.parametrize("model", [slow("conformer")])
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["conformer", "lstm"])
 def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path, model):
     data = {"train": recordings(32), "test": recordings(11, seed=1)}
     flags = {**TINY, **SMALL, "steps": 8, "log_every": 2, "eval_every": 4, "dropout": 0.1}
@@ -126,5 +147,8 @@ def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path, model
     config = configure(SpeechRecognitionConfig(), **flags)
     one = configure(config, mesh="data=1")
     whole = resumed_to_the_bit(build, one, data, tmp_path)
+    lines = (tmp_path / "whole/metrics.jsonl").read_text().splitlines()
+    losses = [line["loss"] for line in map(json.loads, lines) if line["split"] == "train"]
+    assert losses[-1] < losses[0]
     other = configure(config, workdir=str(tmp_path / "many"))
     same_on_other_devices(build, other, data, whole, 1e-4)

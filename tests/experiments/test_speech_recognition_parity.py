@@ -3,10 +3,14 @@ benchmark beside PyTorch."""
 
 import json
 
+import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from experiments.benchmarks import speech_recognition_peers as peers
+from experiments.exports.whisper import front_end_of
+from jaxmodels.data.audio.sound_data import samples_at
+from jaxmodels.models.whisper import WhisperConfig
 from tests.experiments.test_sentiment import summary
 from tests.experiments.test_speech_recognition import recordings, run, write
 from tests.torchvision_shim import allow_torchvision
@@ -17,7 +21,7 @@ transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.parity
 
 
-def test_whisper_is_used_as_it_is_and_learns_on(tmp_path, capsys):
+def test_whisper_is_used_as_it_is_and_learns_on(tmp_path, capsys, monkeypatch):
     folder = toy_whisper(tmp_path / "whisper")
     data = tmp_path / "data"
     write(data / "train", recordings(6))
@@ -32,14 +36,41 @@ def test_whisper_is_used_as_it_is_and_learns_on(tmp_path, capsys):
     assert run(**flags, mode="evaluate", workdir=tmp_path / "none") == 0
     before = summary(capsys.readouterr().out)
     assert float(before["test/wer"]) > 0.5
-    flags |= {"steps": 4, "eval_every": 4, "learning_rate": 0.01}
+    # It learns from a second, 50 places of its 60.
+    flags |= {"steps": 4, "eval_every": 4, "learning_rate": 1e-3, "heard": 50}
     assert run(**flags, workdir=tmp_path / "run") == 0
     after = summary(capsys.readouterr().out)
     assert float(after["test/loss"]) < float(before["test/loss"])
     out = tmp_path / "out"
     assert run(workdir=tmp_path / "run", mode="export", output=out) == 0
-    model = transformers.WhisperForConditionalGeneration.from_pretrained(out)
-    assert model.config.suppress_tokens == [5] and (out / "tokenizer.json").exists()
+    assert run(**{**predict, "output": output}, workdir=tmp_path / "run") == 0
+    lines = [json.loads(line)["text"] for line in output.read_text().splitlines()]
+    assert all(lines) and lines == written_by_transformers(out, data / "test", 6)
+    # The tokenizer is kept in a cache; with another one, it is the same run.
+    monkeypatch.setenv("JAXMODELS_CACHE", str(tmp_path / "cache"))
+    assert run(**flags, workdir=tmp_path / "run") == 0
+    assert "is finished" in capsys.readouterr().out
+
+
+def written_by_transformers(folder, sounds, most):
+    """The texts that transformers writes of a folder of sounds, by what is beside the weights."""
+    model = transformers.WhisperForConditionalGeneration.from_pretrained(folder)
+    front_end = transformers.WhisperFeatureExtractor.from_pretrained(folder)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    assert model.config.max_source_positions == 50 and front_end.chunk_length == 1
+    rows = [np.float32(samples / 32768) for _, samples in samples_at(sounds, 16_000)]
+    features = front_end(rows, sampling_rate=16_000, return_tensors="pt").input_features
+    tokens = model.generate(input_features=features, max_new_tokens=most, do_sample=False)
+    return [tokenizer.decode(row, skip_special_tokens=True).strip() for row in tokens.tolist()]
+
+
+def test_a_front_end_of_no_whole_seconds_says_how_it_is_called(capsys):
+    values = front_end_of(WhisperConfig(heard=360))
+    assert "unless it is called with max_length=115200" in capsys.readouterr().err
+    front_end = transformers.WhisperFeatureExtractor(**values)
+    given = {"sampling_rate": 16_000, "max_length": 115_200, "return_tensors": "np"}
+    assert front_end(np.zeros(9000, np.float32), **given).input_features.shape == (1, 80, 720)
+    assert front_end_of(WhisperConfig())["chunk_length"] == 30 and not capsys.readouterr().err
 
 
 def toy_whisper(folder):

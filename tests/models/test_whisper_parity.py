@@ -1,6 +1,8 @@
 """Whisper beside transformers, from random weights that it writes, and from CTranslate2's names."""
 
+import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +11,9 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from jaxmodels.errors import InputError
-from jaxmodels.models import whisper_names
+from jaxmodels.models import whisper_names, whisper_rules
 from jaxmodels.models.whisper import WhisperConfig, step_of
-from jaxmodels.models.whisper_rules import Writing, written
+from jaxmodels.models.whisper_rules import Writing, writing_of, written
 from jaxmodels.pretrained import Stored, Weights, load, open_weights, save
 from tests.torchvision_shim import allow_torchvision
 
@@ -167,3 +169,29 @@ def test_names_of_ctranslate2_are_the_same_weights(ours):
     stored[name] = Stored(biased.shape, biased.dtype, lambda: biased)
     with pytest.raises(InputError, match="keys with a bias"):
         load(weights, table, shapes)
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["english", "several languages"])
+def test_texts_begin_and_go_on_as_generate_writes_them(theirs, ours, monkeypatch, several):
+    """The frame of texts that a tokenizer gives, beside what transformers makes of the
+    generation_config.json that we write."""
+    model, (config, own, variables, _) = theirs[0], ours
+    # Tokens behind that of no times would be times.
+    tokens = {"<|startoftranscript|>": 3, "<|endoftext|>": 2, "<|notimestamps|>": 59}
+    tokens |= {"<|de|>": 9, "<|transcribe|>": 10}
+    if several:
+        monkeypatch.setattr(whisper_rules, "_MULTILINGUAL", 60)
+        config = dataclasses.replace(config, language="de")
+    writing = writing_of(config, SimpleNamespace(token_of=tokens.get), 60)
+    assert writing.prompt == ((3, 9, 10, 59) if several else (3, 59))
+    assert (writing.suppressed, writing.begin_suppressed) == ((5, 6), (7,))
+    generation = whisper_names.generation_config(config, writing)
+    monkeypatch.setattr(model, "generation_config", transformers.GenerationConfig(**generation))
+    given = torch.tensor(np.asarray(SOUNDS)).transpose(1, 2)
+    expected = model.generate(input_features=given, max_new_tokens=10, do_sample=False).tolist()
+    step = step_of(own, variables["params"], own.apply(variables, SOUNDS, method="encode"))
+    found = np.asarray(written(step, writing, 2, 10).tokens[:, 0])[:, len(writing.prompt) :]
+    for mine, other in zip(found.tolist(), expected):
+        assert mine[: len(other)] == other and len(other) > 1
+    with pytest.raises(InputError, match=r"tokenizer has no <\|notimestamps\|>"):
+        writing_of(config, SimpleNamespace(token_of={**tokens, "<|notimestamps|>": None}.get), 60)

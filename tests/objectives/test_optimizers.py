@@ -9,13 +9,14 @@ import optax
 import pytest
 
 from jaxmodels.errors import InputError
+from jaxmodels.models.whisper import Whisper
 from jaxmodels.objectives.optimizers import (
     OPTIMIZERS,
     SCHEDULES,
     OptimizerConfig,
     make_optimizer,
 )
-from jaxmodels.objectives.parameter_kinds import decayed
+from jaxmodels.objectives.parameter_kinds import decayed, kinds_of
 from jaxmodels.objectives.schedules import scheduled_rate
 from tests.marks import slow_but
 
@@ -383,3 +384,24 @@ def test_weight_decay_spares_norms_even_where_they_are_tables():
         "BatchNorm_0": {"scale": False, "bias": False},
         "Dense_0": {"kernel": True, "bias": False},
     }
+
+
+@pytest.mark.parametrize("name", slow_but("adamw", OPTIMIZERS))
+def test_fixed_tables_stay_as_they_are(name):
+    params = {**KINDS, "sound_positions": KINDS["words"]}
+    after = _run(OptimizerConfig(optimizer=name, weight_decay=0.1), params=params)
+    fixed = after.pop("sound_positions")["embedding"]
+    np.testing.assert_array_equal(fixed, KINDS["words"]["embedding"])
+    others = _run(OptimizerConfig(optimizer=name, weight_decay=0.1), params=KINDS)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), after, others)
+
+
+def test_the_positions_of_whispers_encoder_are_fixed_and_nothing_else_is():
+    sizes = {"layers": 1, "decoder_layers": 1, "width": 4, "heads": 1, "bands": 3, "sounds": 2}
+    model = Whisper(vocabulary=5, context=3, **sizes)
+    given = jnp.zeros((1, 4, 3)), jnp.zeros((1, 2), jnp.int32)
+    params = jax.eval_shape(model.init, jax.random.key(0), *given)["params"]
+    flat = jax.tree_util.tree_leaves_with_path(kinds_of(params))
+    fixed = [jax.tree_util.keystr(path) for path, kind in flat if kind == "fixed"]
+    assert fixed == ["['sound_positions']['embedding']"]
+    assert not decayed(params)["sound_positions"]["embedding"]

@@ -1,5 +1,7 @@
 """The vocoder's game against its definition, with small networks."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -64,7 +66,8 @@ def test_a_step_is_the_gradient_step_of_both_losses():
     features = log_mel(data["sound"], MEL)
 
     def made(params):
-        return Maker().apply({"params": params}, features, 64)
+        sound = Maker().apply({"params": params}, features, 64)
+        return jnp.where(jnp.arange(64) < data["length"][:, None], sound, 0)
 
     def critic(params):
         total = 0.0
@@ -99,6 +102,36 @@ def test_a_step_is_the_gradient_step_of_both_losses():
     close(after["params"]["generator"], expected)
     np.testing.assert_allclose(sums["generator_loss"].value(), loss, rtol=1e-5)
     assert after["step"] == 1 and set(sums) < set(SCORES)
+
+
+class Fixed(nn.Module):
+    """The same sound for all spectrograms."""
+
+    @nn.compact
+    def __call__(self, features, samples):
+        sound = self.param("sound", nn.initializers.normal(), (samples,))
+        return jnp.broadcast_to(sound, (len(features), samples))
+
+
+@pytest.mark.slow
+def test_what_is_made_behind_a_recording_alters_no_loss():
+    vocoding, key = dataclasses.replace(objective(), generator=Fixed()), jax.random.key(0)
+    data = {name: values[3:] for name, values in batch().items()}  # 20 of 64 samples
+    state = started(vocoding)
+    own, others = state["params"]["generator"], state["params"]["discriminator"]
+    quiet, loud = ({"sound": own["sound"].at[20:].set(level)} for level in (0.0, 0.7))
+    assert not data["sound"][0, 20:].any()
+    for one, other in (
+        [vocoding.discriminator_loss(made, others, {}, data, key)[0] for made in (quiet, loud)],
+        [
+            vocoding.generator_loss(others, state["hyperparameters"], made, {}, data, key)[0]
+            for made in (quiet, loud)
+        ],
+    ):
+        assert one.value() == other.value()
+    valid = {**data, "valid": jnp.ones(1, bool)}
+    sums = [vocoding.distances(made["sound"][None], valid) for made in (quiet, loud)]
+    assert sums[0]["mel_distance"].total == sums[1]["mel_distance"].total
 
 
 def close(tree, expected):

@@ -58,7 +58,8 @@ def test_mel_spectrogram_decibels_and_coefficients(sound):
     expected = librosa.power_to_db(expected)
     np.testing.assert_allclose(log_mel(jnp.asarray(sound)[None], mel)[0].T, expected, atol=1e-4)
     expected = librosa.feature.mfcc(y=sound, n_mfcc=13, **options)
-    np.testing.assert_allclose(mfcc(jnp.asarray(sound)[None], mel, 13)[0].T, expected, atol=2e-4)
+    found = mfcc(log_mel(jnp.asarray(sound)[None], mel), 13)[0].T
+    np.testing.assert_allclose(found, expected, atol=2e-4)
 
 
 def test_whisper_is_that_of_transformers(sound):

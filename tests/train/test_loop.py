@@ -176,11 +176,18 @@ def test_the_length_of_a_dispatch_changes_no_bit(tmp_path, steps_per_dispatch):
 
 @pytest.mark.slow
 def test_a_finished_run_is_left_alone_and_a_longer_one_extends_it(tmp_path):
-    toy = experiment(regression())
+    asked = []
+
+    def require(sources):
+        asked.append((sorted(sources), (tmp_path / "a").exists()))
+
+    toy = experiment(regression(), require_scorable=require)
     train_toy(tmp_path / "a", toy)
     before = (tmp_path / "a" / "metrics.jsonl").read_bytes()
     again = train_toy(tmp_path / "a", toy)
     assert (again.trained, again.step) == (False, 60)
+    # What the scores need is asked for before anything is written, and not for a finished run.
+    assert asked == [(["test", "validation"], False)]
     assert (tmp_path / "a" / "metrics.jsonl").read_bytes() == before
     longer = configure(CONFIG, steps=100)
     assert _same(

@@ -35,7 +35,7 @@ class AudioConfig:
     data: str = NAME
     """Sounds of classes: tones (4,400 of telephone keys in noise, generated) or clear_tones, a tfds
     data set with one sound and a class label, or a folder, as ./words with train/CLASS/*.wav or
-    CLASS/*.wav (also flac, ogg, mp3)."""
+    CLASS/*.wav (also flac, ogg, mp3, sph)."""
     data_dir: Annotated[str | None, Role.HOW] = None
     """Folder of tfds data sets; None: tfds's own default."""
     rate: int = 0
@@ -202,7 +202,7 @@ def _sound_data(
 def _checked(config: AudioConfig, given: Any) -> _Checked:
     dataset = _opened(config, given)
     parts = parts_of(dataset)
-    classes, declared = dataset.names["label"], _declared(dataset, config.rate)
+    classes, declared = dataset.names["label"], declared_rate(dataset, config.rate)
     options = repr((_VERSION, config.longest, classes, config.speaker_pattern, declared))
     digest = hashlib.sha256(options.encode()).hexdigest()[:8]
     name = f"{dataset.name[:100]}-{dataset.version}-{dataset.fingerprint}-sounds-{digest}"
@@ -220,7 +220,7 @@ def _checked(config: AudioConfig, given: Any) -> _Checked:
     return _Checked(dataset._replace(facts=facts), examined, folder)
 
 
-def _declared(dataset: Dataset, rate: int) -> int:
+def declared_rate(dataset: Dataset, rate: int) -> int:
     """Returns the rate of samples that are not encoded; 0 for files, which say it.
 
     Raises:

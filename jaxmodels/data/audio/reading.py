@@ -1,6 +1,8 @@
 """Sounds of files as samples: decoded, mixed to one channel, at one rate, as 16 bits."""
 
 import io
+import math
+import re
 import struct
 from typing import NamedTuple
 
@@ -9,7 +11,7 @@ from jaxtyping import Float, Int, Num
 
 from jaxmodels.data.dataset import BadRecord
 
-EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
+EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".sph")
 Samples = Int[np.ndarray, "_"]  # int16, one channel
 _FULL = 32768.0
 
@@ -22,7 +24,7 @@ class Sound(NamedTuple):
 
 
 def decode_sound(encoded: bytes, rate: int = 0) -> Sound:
-    """Decodes a file of a kind that libsndfile reads (wav, flac, ogg, mp3, ...), averages its
+    """Decodes a file of a kind that libsndfile reads (wav, flac, ogg, mp3, sph, ...), averages its
     channels, and brings it to a rate; 0: its own.
 
     Raises:
@@ -48,13 +50,27 @@ def decode_sound(encoded: bytes, rate: int = 0) -> Sound:
 
 
 def _missing_bytes(encoded: bytes) -> int:
-    """Counts the bytes that the head of a WAV file promises and that are not there, since
-    libsndfile reads what is left of a file without a word."""
+    """Counts the bytes that the head of a WAV or NIST Sphere file promises and that are not there,
+    since libsndfile reads what is left of a file without a word."""
+    if encoded[:7] == b"NIST_1A":
+        return _missing_of_sphere(encoded)
     if encoded[:4] != b"RIFF" or encoded[8:12] != b"WAVE":
         return 0
     (size,) = struct.unpack_from("<I", encoded, 4)
     # Programs that write into a pipe cannot know the size and write the largest.
     return 0 if size >= 0xFFFFFF00 else max(0, size + 8 - len(encoded))
+
+
+def _missing_of_sphere(encoded: bytes) -> int:
+    """Counts the missing bytes of a NIST Sphere file, whose head is of text: its own size in the
+    second line, then a field a line."""
+    fields = dict(re.findall(rb"^(\w+) -i (\d+)\s*$", encoded[:1024], re.MULTILINE))
+    sizes = (b"sample_count", b"sample_n_bytes", b"channel_count")
+    promised = math.prod(int(fields.get(name, b"1")) for name in sizes)
+    head = re.match(rb"NIST_1A\s+(\d+)", encoded)
+    if b"sample_count" not in fields or head is None:
+        return 0
+    return max(0, int(head.group(1)) + promised - len(encoded))
 
 
 def mono(samples: Num[np.ndarray, "samples channels"]) -> Samples:

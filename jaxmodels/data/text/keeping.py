@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from jaxmodels.cache import cache_folder
+from jaxmodels.cache import TOKENIZERS, cache_folder
 from jaxmodels.data.text.bpe import PublishedTokenizer
 from jaxmodels.data.text.sentencepieces import is_sentencepiece
 from jaxmodels.data.text.tokenizers import FILE, hash_of, load_tokenizer
@@ -31,7 +31,7 @@ def keep_tokenizer(weights: Path, padding: int | None = None) -> str | None:
     if padding is not None and isinstance(tokenizer, PublishedTokenizer) and not config.get(_PAD):
         config[_PAD] = tokenizer.word(padding)
     name = hash_of(f"{tokenizer.fingerprint} {sorted(config.items())!r}")
-    folder = cache_folder("tokenizers") / name
+    folder = cache_folder(TOKENIZERS) / name
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(folder)
     return str(folder)

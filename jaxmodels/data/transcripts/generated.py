@@ -5,9 +5,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Int
 
 from jaxmodels.data.audio.checking import sound_of
+from jaxmodels.data.audio.reading import Samples
 from jaxmodels.data.audio.stored import open_tfds_sounds
 from jaxmodels.data.audio.tones import RATE, key_tone, noisy
 from jaxmodels.data.carving import share
@@ -93,9 +93,7 @@ def _clips_of(dataset: Dataset, rate: int) -> dict[str, dict[str, list[tuple[np.
     return found
 
 
-def _joined(
-    clips: Sequence[Int[np.ndarray, " samples"]], rate: int, draw: np.random.Generator
-) -> Int[np.ndarray, " samples"]:
+def _joined(clips: Sequence[Samples], rate: int, draw: np.random.Generator) -> Samples:
     between = draw.uniform(*_GAP_SECONDS, len(clips) - 1).tolist()
     gaps = [draw.uniform(*_EDGE_SECONDS), *between, draw.uniform(*_EDGE_SECONDS)]
     parts = []

@@ -13,6 +13,7 @@ from jaxtyping import Int
 from jaxmodels.cache import cache_folder
 from jaxmodels.data.audio.checking import common_rate
 from jaxmodels.data.audio.dividing import Pieces, divided
+from jaxmodels.data.audio.loading import declared_rate
 from jaxmodels.data.carving import check_shares
 from jaxmodels.data.checking import check_policy
 from jaxmodels.data.dataset import (
@@ -30,8 +31,9 @@ from jaxmodels.data.transcripts.checking import MENDS, Examined, examine, load_e
 from jaxmodels.data.transcripts.generated import DIGITS, KEYS, connected_digits, dialled_keys
 from jaxmodels.data.transcripts.labels import FORMS, UNITS, in_form, labels_of
 from jaxmodels.data.transcripts.layouts import open_folder
+from jaxmodels.data.transcripts.tfds_speech import open_tfds_speech
 from jaxmodels.data.transcripts.transcript_data import Coder, TranscriptData, absent_transcripts
-from jaxmodels.errors import InputError, closest, require_known
+from jaxmodels.errors import InputError, require_known
 from jaxmodels.files import is_path
 from jaxmodels.ops.ctc import frames_needed
 from jaxmodels.protocol import Metadata
@@ -48,9 +50,10 @@ class TranscriptConfig:
 
     data: str = KEYS
     """Sounds with texts: dialled_keys (1,600 strings of telephone keys in noise, generated),
-    connected_digits (strings of the spoken digits of tfds's free_spoken_digits), or a folder:
-    NAME.wav with NAME.txt (also flac, ogg, mp3), LJSpeech's or LibriSpeech's layout, with folders
-    train, validation and test or without."""
+    connected_digits (strings of the spoken digits of tfds's free_spoken_digits), a tfds data set
+    with one sound and a text, or a folder: NAME.wav with NAME.txt (also flac, ogg, mp3, sph),
+    LJSpeech's, LibriSpeech's or AN4's layout, with folders train, validation and test or
+    without."""
     data_dir: Annotated[str | None, Role.HOW] = None
     """Folder of tfds data sets; None: tfds's own default."""
     rate: int = 0
@@ -292,7 +295,8 @@ def _unknown(
 def _checked(config: TranscriptConfig, given: Any) -> _Checked:
     dataset = _opened(config, given)
     parts = parts_of(dataset)
-    declared = int(dataset.facts.get("sound", 0))
+    declared = declared_rate(dataset, config.rate)
+    dataset = dataset._replace(facts={**dataset.facts, "sound": declared})
     options = repr((_VERSION, config.longest, declared))
     digest = hashlib.sha256(options.encode()).hexdigest()[:8]
     name = f"{dataset.name[:100]}-{dataset.version}-{dataset.fingerprint}-transcripts-{digest}"
@@ -329,7 +333,4 @@ def _opened(config: TranscriptConfig, given: Any) -> Dataset:
         if not path.is_dir():
             raise InputError(f"data '{config.data}' is no folder; expected one of sounds and texts")
         return open_folder(path)
-    raise InputError(
-        f"unknown data '{config.data}'{closest(config.data, (KEYS, DIGITS))} Known: {KEYS},"
-        f" {DIGITS}, and folders of sounds with texts, as ./recordings"
-    )
+    return open_tfds_speech(config.data, config.data_dir, (KEYS, DIGITS))

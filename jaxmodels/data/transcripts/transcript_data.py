@@ -17,6 +17,7 @@ from jaxmodels.data.audio.stored_sounds import StoredSounds
 from jaxmodels.data.dataset import TRAIN, BadRecord, Columns, ColumnSpec, Draw, Record
 from jaxmodels.data.transcripts.checking import text_of
 from jaxmodels.data.transcripts.labels import Labels, in_form
+from jaxmodels.errors import InputError
 from jaxmodels.protocol import Metadata
 
 _KEPT = ("declared", "rate", "samples", "room", "form")  # in the metadata
@@ -117,16 +118,14 @@ class TranscriptData(StoredSounds):
         """Returns the texts of a split, in the form that is learned."""
         return [self.stored_texts[p.stored][row] for p in self.pieces[split] for row in p.rows]
 
-    def metadata(self, texts: bool = False) -> dict[str, Any]:
-        """Returns what `absent_transcripts` needs, as JSON values; the tokens only where they are
-        labels of the training texts.
-
-        texts: whether the training texts are kept too.
-        """
+    def metadata(self) -> dict[str, Any]:
+        """Returns what `absent_transcripts` needs, as JSON values: tokens, where they are labels of
+        the training texts, with these texts, of which a search may ask n-grams."""
         values = {name: getattr(self, name) for name in _KEPT}
         if isinstance(self.coder, Labels):
             values["labels"] = {"unit": self.coder.unit, "known": list(self.coder.known)}
-        return values | ({"texts": self.texts(TRAIN)} if texts else {})
+            values["texts"] = self.texts(TRAIN)
+        return values
 
     def _own_facts(self) -> dict[str, Any]:
         tokens = {
@@ -154,8 +153,21 @@ class AbsentTranscripts(Absent, TranscriptData):
     """Sounds with texts, without the sounds."""
 
     def texts(self, split: str) -> list[str]:
-        """Returns the training texts, where the run has kept them."""
+        """Returns the training texts.
+
+        Raises:
+          InputError: an older run, which has not kept them.
+        """
+        if "texts" not in self.kept.values:
+            raise InputError(
+                "the run has not kept its training texts, of which n-grams are made: expected"
+                " --grammar 0, or --data with what it was trained on"
+            )
         return list(self.kept.values["texts"])
+
+    def metadata(self) -> dict[str, Any]:
+        """Returns what the run has kept."""
+        return dict(self.kept.values)
 
 
 def absent_transcripts(kept: Metadata, coder: Coder | None = None) -> AbsentTranscripts:

@@ -7,9 +7,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxmodels.ops.hash_bits import hash_bits
+from jaxmodels.ops.spectral import mean_inside
 
 Sounds = Float[Array, "batch samples"]
 Keys = Key[Array, " batch"]
+
+
+class Placed(NamedTuple):
+    """Sounds in their rows: each is what lies from sample `begin` to before sample `end`."""
+
+    sounds: Sounds
+    begin: Int[Array, " batch"]
+    end: Int[Array, " batch"]
 
 
 def shift(sounds: Sounds, offsets: Int[Array, " batch"], most: int) -> Sounds:
@@ -21,10 +30,11 @@ def shift(sounds: Sounds, offsets: Int[Array, " batch"], most: int) -> Sounds:
     )
 
 
-def random_shift(sounds: Sounds, keys: Keys, most: int) -> Sounds:
+def random_shift(placed: Placed, keys: Keys, most: int) -> Placed:
     """Delays each sound by up to `most` samples either way, with equal chances."""
     offsets = jax.vmap(lambda key: jax.random.randint(key, (), -most, most + 1))(keys)
-    return shift(sounds, offsets, most)
+    sounds = shift(placed.sounds, offsets, most)
+    return _within(sounds, placed.begin + offsets, placed.end + offsets)
 
 
 def change_speed(sounds: Sounds, speeds: Float[Array, " batch"]) -> Sounds:
@@ -42,36 +52,48 @@ def change_speed(sounds: Sounds, speeds: Float[Array, " batch"]) -> Sounds:
     return jnp.where(inside, found[..., 0] * (1 - share) + found[..., 1] * share, 0)
 
 
-def random_speed(sounds: Sounds, keys: Keys, most: float) -> Sounds:
+def random_speed(placed: Placed, keys: Keys, most: float) -> Placed:
     """Plays each sound at a speed between 1 - most and 1 + most."""
-    speeds = jax.vmap(lambda key: jax.random.uniform(key, (), minval=1 - most, maxval=1 + most))
-    return change_speed(sounds, speeds(keys))
+    draw = jax.vmap(lambda key: jax.random.uniform(key, (), minval=1 - most, maxval=1 + most))
+    speeds = draw(keys)
+    middle = (placed.sounds.shape[1] - 1) / 2
+    first = jnp.ceil((placed.begin - middle) / speeds + middle).astype(jnp.int32)
+    last = jnp.floor((placed.end - 1 - middle) / speeds + middle).astype(jnp.int32)
+    return _within(change_speed(placed.sounds, speeds), first, last + 1)
 
 
-def random_gain(sounds: Sounds, keys: Keys, decibels: float) -> Sounds:
+def _within(sounds: Sounds, begin: Int[Array, " batch"], end: Int[Array, " batch"]) -> Placed:
+    """Leaves out what lies outside of the rows."""
+    samples = sounds.shape[1]
+    return Placed(sounds, jnp.clip(begin, 0, samples), jnp.clip(end, 0, samples))
+
+
+def random_gain(placed: Placed, keys: Keys, decibels: float) -> Placed:
     """Makes each sound up to so many decibels louder or softer."""
     draw = jax.vmap(lambda key: jax.random.uniform(key, (), minval=-decibels, maxval=decibels))
-    return sounds * 10 ** (draw(keys) / 20)[:, None]
+    return placed._replace(sounds=placed.sounds * 10 ** (draw(keys) / 20)[:, None])
 
 
 def random_noise(
-    sounds: Sounds, keys: Keys, quietest: float, loudest: float, probability: float = 1.0
-) -> Sounds:
-    """Adds coloured noise to a share of the sounds.
+    placed: Placed, keys: Keys, quietest: float, loudest: float, probability: float = 1.0
+) -> Placed:
+    """Adds coloured noise to a share of the rows, the whole of each. The power of a sound is that
+    of its own samples, around which there is silence.
 
     The colour is that of white noise plus up to 0.9 times the same noise one sample later, or minus
     it: from a rumble to a hiss.
 
     quietest, loudest: ratio of signal to noise in dB, between which each is drawn.
     """
+    sounds, size = placed.sounds, jnp.maximum(placed.end - placed.begin, 1)
     draws = jax.vmap(lambda key: jax.random.uniform(key, (3,)))(keys)
     white = white_noise(keys, sounds.shape[1] + 1)
     colour = 1.8 * draws[:, :1] - 0.9
     noise = (white[:, 1:] + colour * white[:, :-1]) * jax.lax.rsqrt(1 + jnp.square(colour))
     ratio = loudest + (quietest - loudest) * draws[:, 1]
-    power = jnp.mean(jnp.square(sounds), axis=1) * 10 ** (-ratio / 10)
+    power = jnp.sum(jnp.square(sounds), axis=1) / size * 10 ** (-ratio / 10)
     level = jnp.where(draws[:, 2] < probability, jnp.sqrt(power), 0)
-    return sounds + level[:, None] * noise
+    return placed._replace(sounds=sounds + level[:, None] * noise)
 
 
 def white_noise(keys: Keys, samples: int) -> Float[Array, "batch samples"]:
@@ -94,30 +116,37 @@ class Masks(NamedTuple):
 
 
 def random_masks(
-    keys: Keys, frames: int, bands: int, masks: Masks
+    keys: Keys, inside: Float[Array, "batch frames"], bands: int, masks: Masks
 ) -> Bool[Array, "batch frames bands"]:
     """Marks what SpecAugment hides (Park et al. 2019, section 2, without the warp): stretches of
-    frames and of bands, whose widths and places are uniform."""
+    frames and of bands, whose widths and places are uniform.
 
-    def stretches(key, count, widest, size):
+    inside: 1 for the frames of each sound, among which the stretches of frames lie.
+    """
+
+    def stretches(key, count, widest, size, first, among):
         if not (count and widest):
             return jnp.zeros(size, bool)
         draws = jax.random.uniform(key, (2, count))
-        widths = jnp.floor(draws[0] * (min(widest, size) + 1)).astype(jnp.int32)
-        starts = jnp.floor(draws[1] * (size - widths + 1)).astype(jnp.int32)
+        widths = jnp.floor(draws[0] * (jnp.minimum(widest, among) + 1)).astype(jnp.int32)
+        starts = first + jnp.floor(draws[1] * (among - widths + 1)).astype(jnp.int32)
         at = jnp.arange(size)[:, None]
         return jnp.any((at >= starts) & (at < starts + widths), axis=1)
 
-    def one(key):
-        first, second = jax.random.split(key)
-        hidden_frames = stretches(first, masks.times, masks.frames, frames)
-        return hidden_frames[:, None] | stretches(second, masks.frequencies, masks.bands, bands)
+    def one(key, own):
+        times, frequencies = jax.random.split(key)
+        first, among = jnp.argmax(own), jnp.sum(own).astype(jnp.int32)
+        hidden = stretches(times, masks.times, masks.frames, own.size, first, among)
+        others = stretches(frequencies, masks.frequencies, masks.bands, bands, 0, bands)
+        return hidden[:, None] | others
 
-    return jax.vmap(one)(keys)
+    return jax.vmap(one)(keys, inside)
 
 
 def hide(
-    spectrograms: Float[Array, "batch frames bands"], hidden: Bool[Array, "batch frames bands"]
+    spectrograms: Float[Array, "batch frames bands"],
+    hidden: Bool[Array, "batch frames bands"],
+    inside: Float[Array, "batch frames"],
 ) -> Float[Array, "batch frames bands"]:
-    """Puts each spectrogram's mean into what is hidden."""
-    return jnp.where(hidden, jnp.mean(spectrograms, (1, 2), keepdims=True), spectrograms)
+    """Puts each spectrogram's mean over the frames of its sound into what is hidden."""
+    return jnp.where(hidden, mean_inside(spectrograms, inside), spectrograms)

@@ -1,10 +1,7 @@
 """Sounds by name, rate and length; shares and speakers; arrays; tfds without TensorFlow."""
 
-import json
-
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
 
 from jaxmodels.data.audio import AudioConfig, load_sounds, read_sounds, sounds_elsewhere
 from jaxmodels.data.audio.sound_data import loudest
@@ -13,7 +10,7 @@ from jaxmodels.data.dataset import BadRecord
 from jaxmodels.errors import InputError
 from jaxmodels.order import Order
 from tests.data.audio.recordings import CLASSES, tone, write, write_classes
-from tests.tfds_folder import serialized, write_dataset
+from tests.tfds_folder import write_spoken_digits
 
 
 def load(folder, **flags):
@@ -139,39 +136,15 @@ def test_other_sounds_have_the_rate_and_length_of_a_run(tmp_path):
 
 
 def test_tfds_records_are_read_without_tensorflow(tmp_path):
-    features = {
-        "audio": tfds.features.Tensor(shape=(None,), dtype=np.int16),
-        "audio/filename": tfds.features.Text(),
-        "label": tfds.features.ClassLabel(names=["high", "low"]),
-    }
-    records = {
+    splits = {
         split: [
-            serialized(
-                {
-                    "audio": tone(frequency, seed + number).tolist(),
-                    "audio/filename": [f"{label}_ann_{number}.wav".encode()],
-                    "label": [label],
-                }
-            )
+            (tone(frequency, seed + number), f"{label}_ann_{number}.wav", label)
             for label, frequency in enumerate(CLASSES.values())
             for number in range(3)
         ]
         for split, seed in (("train", 0), ("test", 50))
     }
-    folder = write_dataset(tmp_path, "spoken", features, records)
-    # tfds describes a feature of sound only with TensorFlow.
-    described = json.loads((folder / "features.json").read_text())
-    described["featuresDict"]["features"]["audio"] = {
-        "audio": {
-            "dtype": "int16",
-            "encoding": "NONE",
-            "fileFormat": "wav",
-            "sampleRate": "4000",
-            "shape": {"dimensions": ["-1"]},
-        },
-        "pythonClassName": "tensorflow_datasets.core.features.audio_feature.Audio",
-    }
-    (folder / "features.json").write_text(json.dumps(described))
+    write_spoken_digits(tmp_path, "spoken", splits, 4000, CLASSES)
     data = load("spoken", data_dir=str(tmp_path), validation_fraction=0.0)
     assert data.sizes == {"train": 6, "test": 6} and data.rate == 4000
     np.testing.assert_array_equal(data.columns("train")["sound"][4], tone(300, 1))

@@ -21,7 +21,7 @@ def encoded(samples, rate=8000, kind="WAV", subtype=None):
     return file.getvalue()
 
 
-@pytest.mark.parametrize("kind", ["WAV", "FLAC"])
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "NIST"])
 def test_lossless_files_have_the_same_samples(kind):
     found = decode_sound(encoded(tone(), kind=kind))
     assert found.rate == 8000 and found.samples.dtype == np.int16
@@ -62,9 +62,11 @@ def test_another_rate_keeps_the_tone(rate):
         (b"", "is empty"),
         (b"no sound at all", "cannot be decoded: Format not recognised"),
         (encoded(tone())[:30], "cannot be decoded"),
+        (encoded(tone(), kind="NIST")[:-100], "is cut: it lacks 100 bytes"),
         (encoded(np.array([0, np.nan]), subtype="FLOAT"), "not finite"),
     ],
-    ids=["empty", "text", "cut", "not a number"],  # such a file holds the time of its writing
+    # Such a file holds the time of its writing.
+    ids=["empty", "text", "cut", "cut sphere", "not a number"],
 )
 def test_broken_files_say_why(content, reason):
     with pytest.raises(BadRecord, match=reason):

@@ -68,15 +68,32 @@ def test_the_layouts_of_ljspeech_and_librispeech(tmp_path):
         folder = libri / split / "19/198"
         write(folder / "19-198-0000.wav", sound(seed=3))
         (folder / "19-198.trans.txt").write_text(f"19-198-0000 OF {split.upper()}\n")
-    # One name in several splits would be ambiguous, as LibriSpeech's are not.
-    for number, split in enumerate(("dev-clean", "test-clean", "test-other"), 1):
-        folder = libri / split / "19/198"
-        (folder / "19-198-0000.wav").rename(folder / f"19-198-000{number}.wav")
-        text = folder / "19-198.trans.txt"
-        text.write_text(text.read_text().replace("0000", f"000{number}"))
     found = open_folder(libri).splits
     assert list(found) == ["train", "validation", "test", "test-other"]
     assert found["test-other"].read([0])[0]["text"] == b"OF TEST-OTHER"
+
+
+def test_equal_names_in_two_splits_have_the_texts_of_their_own_lists(tmp_path):
+    for split, text in (("train", "in train"), ("test", "in test")):
+        write(tmp_path / split / "wavs/1.wav", sound(seed=len(split)))
+        (tmp_path / split / "metadata.csv").write_text(f"1|{text}\n")
+    found = open_folder(tmp_path).splits
+    # A text whose recording is lost is not that of another split.
+    with (tmp_path / "train/metadata.csv").open("a") as file:
+        file.write("2|lost\n")
+    write(tmp_path / "test/wavs/2.wav", sound(seed=9))
+    assert len(open_folder(tmp_path).splits["test"]) == 1
+    for split in ("train", "test"):
+        [record] = found[split].read([0])
+        assert record["text"] == f"in {split}".encode()
+        assert record["file"] == f"{split}/wavs/1.wav".encode()
+        (tmp_path / split / "metadata.csv").unlink()
+    # One list above both cannot say which it means, unless it names the folder.
+    (tmp_path / "metadata.csv").write_text("1|of which?\n")
+    with pytest.raises(InputError, match=r"2 sounds that metadata\.csv may mean by .1., test/wavs"):
+        open_folder(tmp_path)
+    (tmp_path / "metadata.csv").write_text("train/wavs/1|one\ntest/wavs/1|two\n")
+    assert open_folder(tmp_path).splits["test"].read([0])[0]["text"] == b"two"
 
 
 def test_bad_recordings_and_texts_are_counted_and_listed():
