@@ -1,5 +1,6 @@
 """Checks of all pictures with boxes of a data set, made once; their findings are kept."""
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -37,6 +38,9 @@ MENDS |= dict.fromkeys(
     ("nonfinite", "reversed", "empty", "outside", "degenerate", "repeated", "annotation"),
     _BOXES[0].upper() + _BOXES[1:],
 )
+
+WITHOUT_OBJECTS = "without-objects.txt"  # beside the findings: these pictures, one a line
+_NOTED = 3  # of them
 
 
 class Examined(NamedTuple):
@@ -83,11 +87,45 @@ def _examine(name: str, parts: Mapping[str, Part], classes: int, folder: Path) -
         "normalization": _normalization(tables[TRAIN]),
     }
     keep_findings(folder, parts, tables, _once_each(bad), facts, ("height", "width"))
+    without = "".join(f"{place}\n" for place in _without_objects(parts, tables))
+    (folder / WITHOUT_OBJECTS).write_text(without, "utf-8", "surrogateescape")
     for split, table in tables.items():
         good = table[table["good"]]
         sizes = np.stack([good["height"], good["width"]], axis=1)
         found = Annotations([cleaned.annotation for cleaned in good["cleaned"]], sizes)
         found.save(folder, split)
+
+
+def note_without_objects(
+    name: str, parts: Mapping[str, Part], examined: Examined, folder: Path
+) -> None:
+    """Notes on standard error which good pictures have no good object, if any.
+
+    folder: that of the findings, where the whole list lies.
+    """
+    found = [
+        (parts[split], int(row))
+        for split, records in examined.findings.splits.items()
+        for row in records.rows[examined.annotations[split].counts == 0]
+    ]
+    if found:
+        listed = ", ".join(part.place(row) for part, row in found[:_NOTED])
+        more = f" and {len(found) - _NOTED:,} more" if len(found) > _NOTED else ""
+        print(
+            f"note: data '{name}' has pictures without objects ({len(found):,}): {listed}{more}."
+            f" The whole list: {folder / WITHOUT_OBJECTS}",
+            file=sys.stderr,
+        )
+
+
+def _without_objects(parts: Mapping[str, Part], tables: Mapping[str, Table]) -> list[str]:
+    """Names the good pictures without a good object."""
+    return [
+        parts[split].place(int(row))
+        for split, table in tables.items()
+        for row, line in zip(parts[split].rows, table, strict=True)
+        if line["good"] and not len(line["cleaned"].annotation.labels)
+    ]
 
 
 def _inspection(classes: int) -> Callable[[Record], dict[str, Any]]:
