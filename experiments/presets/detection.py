@@ -30,6 +30,22 @@ PRESETS = {
         cost=_NOT_MEASURED,
         command="--data-dir DIR",
     ),
+    "bccd-detr": Preset(
+        flags={
+            **_BCCD,
+            "model": "detr",
+            "backbone": "resnet18",
+            "steps": 2600,
+            # All at one rate: no backbone is trained already.
+            "learning_rate": 1e-4,
+            "weight_decay": 1e-4,
+            "clip": 0.1,
+        },
+        source="Carion et al. 2020, section 4, on a ResNet-18, from scratch",
+        expected=_NOT_MEASURED,
+        cost=_NOT_MEASURED,
+        command="--data-dir DIR",
+    ),
     "bccd-lite0": Preset(
         flags={**_BCCD, "backbone": "lite0", "steps": 1300, "learning_rate": 1e-3},
         source="the same with EfficientNet-Lite0's published weights",
