@@ -58,10 +58,18 @@ def examine(name: str, parts: Mapping[str, Part], classes: int, folder: Path) ->
     objects (see `clean`), these alone are left out; it is listed as bad and stays. Facts are
     "cleaning", counts of boxes cut at the edges, of pictures without objects and of each kind of
     flaw; "objects", the number of each class by split; and "normalization", of training pixels.
+    Pictures without objects are noted on standard error and listed beside the findings.
     """
 
     def make(partial: Path) -> None:
-        _examine(name, parts, classes, partial)
+        without = _examine(name, parts, classes, partial)
+        if without:
+            more = f" and {len(without) - _NOTED:,} more" if len(without) > _NOTED else ""
+            print(
+                f"note: data '{name}' has pictures without objects ({len(without):,}):"
+                f" {', '.join(without[:_NOTED])}{more}. The whole list: {folder / WITHOUT_OBJECTS}",
+                file=sys.stderr,
+            )
 
     findings = load_findings(kept(folder, make), parts)
     annotations = {split: load_annotations(folder, split) for split in findings.splits}
@@ -77,7 +85,8 @@ _FACTS = [
 ]
 
 
-def _examine(name: str, parts: Mapping[str, Part], classes: int, folder: Path) -> None:
+def _examine(name: str, parts: Mapping[str, Part], classes: int, folder: Path) -> list[str]:
+    """Writes the findings; returns the names of good pictures without a good object."""
     tables, bad = inspect_parts(name, parts, _inspection(classes), _FACTS)
     flawed = [row for split, table in tables.items() for row in _flawed(parts[split], table)]
     bad = [*bad, *flawed, *duplicates(tables, parts, "pixels")]
@@ -87,35 +96,15 @@ def _examine(name: str, parts: Mapping[str, Part], classes: int, folder: Path) -
         "normalization": _normalization(tables[TRAIN]),
     }
     keep_findings(folder, parts, tables, _once_each(bad), facts, ("height", "width"))
-    without = "".join(f"{place}\n" for place in _without_objects(parts, tables))
-    (folder / WITHOUT_OBJECTS).write_text(without, "utf-8", "surrogateescape")
+    without = _without_objects(parts, tables)
+    lines = "".join(f"{place}\n" for place in without)
+    (folder / WITHOUT_OBJECTS).write_text(lines, "utf-8", "surrogateescape")
     for split, table in tables.items():
         good = table[table["good"]]
         sizes = np.stack([good["height"], good["width"]], axis=1)
         found = Annotations([cleaned.annotation for cleaned in good["cleaned"]], sizes)
         found.save(folder, split)
-
-
-def note_without_objects(
-    name: str, parts: Mapping[str, Part], examined: Examined, folder: Path
-) -> None:
-    """Notes on standard error which good pictures have no good object, if any.
-
-    folder: that of the findings, where the whole list lies.
-    """
-    found = [
-        (parts[split], int(row))
-        for split, records in examined.findings.splits.items()
-        for row in records.rows[examined.annotations[split].counts == 0]
-    ]
-    if found:
-        listed = ", ".join(part.place(row) for part, row in found[:_NOTED])
-        more = f" and {len(found) - _NOTED:,} more" if len(found) > _NOTED else ""
-        print(
-            f"note: data '{name}' has pictures without objects ({len(found):,}): {listed}{more}."
-            f" The whole list: {folder / WITHOUT_OBJECTS}",
-            file=sys.stderr,
-        )
+    return without
 
 
 def _without_objects(parts: Mapping[str, Part], tables: Mapping[str, Table]) -> list[str]:

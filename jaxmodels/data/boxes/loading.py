@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from jaxmodels.cache import cache_folder
 from jaxmodels.data.boxes.arrays import boxes_from_arrays
 from jaxmodels.data.boxes.box_data import BoxData, absent_boxes
-from jaxmodels.data.boxes.checking import MENDS, Examined, examine, note_without_objects
+from jaxmodels.data.boxes.checking import MENDS, Examined, examine
 from jaxmodels.data.boxes.digits import NAME, scattered_digits
 from jaxmodels.data.boxes.files import open_box_files
 from jaxmodels.data.boxes.tfds_boxes import open_tfds_boxes
@@ -106,7 +106,6 @@ def load_boxes(config: BoxConfig, given: Any = None) -> BoxData:
     examined = examine(stored.name, parts, len(classes), checked)
     findings = examined.findings
     check_policy(stored.name, findings.bad, config.skip_bad_records, checked, MENDS)
-    note_without_objects(stored.name, parts, examined, checked)
     _require_something(stored.name, examined)
     return BoxData(
         name=stored.name,
