@@ -5,10 +5,10 @@ changed as its preset bccd changes them: both flips, scales of 0.7 to 1.4, sides
 1.25 against each other, and a crop, after which boxes stay that keep 30% of their area. Their
 losses are their own. AdamW updates, with the rate and decay of each recipe; biases and norms do not
 decay, as ours do not. There is a short warm-up, and a cosine over the time. What is scored is the
-average of parameters and batch statistics, with the decay of ours. The time is that of the training
-loop, with its transforms and the average, and without reading the data and without the scoring
-after it. The AP of the test split is that of pycocotools, on up to 100 detections of a picture, in
-pixels of the pictures as they are stored.
+average of parameters and batch statistics, with the decay of ours. All run eagerly, in the order
+of memory channels_last. The time is that of the training loop, with its transforms and the average,
+and without reading the data and without the scoring after it. The AP of the test split is that of
+pycocotools, on up to 100 detections of a picture, in pixels of the pictures as they are stored.
 
 `--output` has the results so far, rewritten every minute.
 """
@@ -129,7 +129,6 @@ class Recipe(NamedTuple):
     rate: float
     decay: float
     clip: float = 0.0
-    channels_last: bool = False  # the order of convolutions, where it is faster
 
 
 RECIPES = {
@@ -240,8 +239,7 @@ def _trained_and_scored(
     recipe = RECIPES[name]
     pixels = Pixels(*(tuple(v / 255 for v in values) for values in data.normalization))
     detector = recipe.make(len(data.class_names), data.canvas, pixels)
-    if recipe.channels_last:
-        detector.model.to(memory_format=torch.channels_last)
+    detector.model.to(memory_format=torch.channels_last)
     _train(detector, recipe, data, config, name, save)
     scores = {}
     for split in data.sizes:
