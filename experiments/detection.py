@@ -3,6 +3,7 @@
     python -m experiments.detection                                         # scattered digits
     python -m experiments.detection --preset bccd --data-dir DIR            # blood cells
     python -m experiments.detection --preset bccd-dn-detr --data-dir DIR    # by a transformer
+    python -m experiments.detection --preset bccd-detr --data-dir DIR       # as published
     python -m experiments.detection --preset bccd-lite0 --data-dir DIR --init-from WEIGHTS
     python -m experiments.detection --data instances.json --image-size 320  # COCO's format
     python -m experiments.detection --workdir RUN --mode predict --input ./new --output new.jsonl
@@ -33,6 +34,7 @@ from jaxmodels.models.detectors import (
     images_of_published,
     published_names,
 )
+from jaxmodels.models.detr_names import is_published as is_detr
 from jaxmodels.models.options import chosen_options
 from jaxmodels.objectives.box_augmentation import (
     BoxAugmentationConfig,
@@ -44,6 +46,7 @@ from jaxmodels.objectives.detection import Choice, Detection
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.preprocessing import prepared, with_preprocessing
 from jaxmodels.objectives.set_detection import SetDetection
+from jaxmodels.pretrained import Published
 from jaxmodels.pretrained.weights import Weights
 from jaxmodels.protocol import Source
 from jaxmodels.train import (
@@ -59,6 +62,8 @@ from jaxmodels.train import (
     require_range,
 )
 from jaxmodels.train.experiment import PerBatch
+
+_STEEP = 1e-3  # learning rate above which a DETR without clipping gets a note
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +111,7 @@ class DetectionConfig(Config):
 def build(config: DetectionConfig, data: Any = None) -> Experiment:
     """Makes the experiment of a config, on the pictures that it names or on those in memory:
     {"train": {"image": [...], "boxes": [...], "labels": [...]}, "test": ...}."""
+    note_recipe(config)
     data = load_boxes(config.data, data)
     normalization = _normalization(config, data)
     detector = make_detection(config, len(data.class_names), _most_objects(config, data))
@@ -136,8 +142,35 @@ def build(config: DetectionConfig, data: Any = None) -> Experiment:
         },
         introduction=data.summary(),
         metadata=data.metadata(),
-        published=partial(published_names, config.model),
+        published=partial(named, config, data.canvas),
     )
+
+
+def note_recipe(config: DetectionConfig) -> None:
+    """Says on standard error that a DETR is to be trained by the default recipe, that of the dense
+    detector."""
+    model, optimizer = config.model.model, config.optimizer
+    is_steep = optimizer.learning_rate > _STEEP and not optimizer.clip
+    if model != "fcos" and is_steep and config.run.mode == "train":
+        print(
+            f"note: learning_rate = {optimizer.learning_rate:g}, clip = 0 with model {model};"
+            " DETR is published with --learning-rate 1e-4 --weight-decay 1e-4 --clip 0.1",
+            file=sys.stderr,
+        )
+
+
+def named(config: DetectionConfig, canvas: tuple[int, int], weights: Weights) -> Published:
+    """Makes the table of names of published weights; on standard error, says on what pictures those
+    of a DETR were trained, where the canvas is smaller."""
+    side = images_of_published(weights).size if is_detr(weights) else 0
+    if min(canvas) < side:
+        height, width = canvas
+        print(
+            f"note: {weights.path} was trained on pictures whose shorter side has {side} pixels;"
+            f" the canvas has {width}x{height}: --image-size gives others",
+            file=sys.stderr,
+        )
+    return published_names(config.model, weights)
 
 
 def elsewhere(data: BoxData, predict: PerBatch, config: DetectionConfig) -> Elsewhere:

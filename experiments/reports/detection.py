@@ -1,6 +1,7 @@
 """What experiments.detection shows of an evaluation: AP, errors by kind, curves and pictures."""
 
 import math
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -59,6 +60,11 @@ def report(data: BoxData, predict: "PerBatch", evaluation: Evaluation) -> Findin
     mapped = evaluation.map(predict)
     found = _Found(*(np.asarray(getattr(mapped, name)) for name in _Found._fields))
     truth, classes = data.truth(evaluation.split), len(data.class_names)
+    if not sum(data.counts(evaluation.split)):
+        print(
+            f"note: {evaluation.split} has no objects to find, and so no average precision",
+            file=sys.stderr,
+        )
     if evaluation.occasion != "last":
         return Findings(scores=_scores(average_precision(found, truth, classes, areas=("all",))))
     precision = by_pycocotools(found, truth, classes)
@@ -70,7 +76,7 @@ def report(data: BoxData, predict: "PerBatch", evaluation: Evaluation) -> Findin
         "step": evaluation.step,
         **record_of(precision, data, evaluation.split),
         "errors": {
-            kind: error._asdict()
+            kind: {"count": error.count, "cost": _plain(error.cost)}
             for kind, error in errors_by_kind(found, truth, classes, least).items()
         },
         "score_threshold": least,
@@ -95,9 +101,10 @@ def report(data: BoxData, predict: "PerBatch", evaluation: Evaluation) -> Findin
 
 
 def _scores(precision: AveragePrecision) -> dict[str, float]:
-    """Returns the scores of `AP_SCORES`; 0 for a split without objects."""
+    """Returns the scores of `AP_SCORES`; NaN for a split without objects, which files of the run
+    have as null."""
     means = precision.mean(), precision.mean(0.5), precision.mean(0.75)
-    return {name: 0.0 if math.isnan(mean) else mean for name, mean in zip(AP_SCORES, means)}
+    return dict(zip(AP_SCORES, means))
 
 
 def record_of(precision: AveragePrecision, data: BoxData, split: str) -> dict[str, Any]:
@@ -115,7 +122,7 @@ def record_of(precision: AveragePrecision, data: BoxData, split: str) -> dict[st
     }
     by_area = {f"ap_{area}": _plain(precision.mean(area=area)) for area in AREAS if area != "all"}
     return {
-        **_scores(precision),
+        **{name: _plain(score) for name, score in _scores(precision).items()},
         **by_area,
         "average_recall": _plain(precision.average_recall()),
         "most_detections_of_a_class": MOST,
@@ -161,6 +168,7 @@ def _shown(
         kinds=judged.kind[row][sure],
         missed=true.boxes[missed],
         missed_texts=[names[label] for label in true.labels[missed]],
+        true=true.boxes[~missed],
         title=data.key(split, row),
     )
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _CELL = 3.2  # inches of a picture's longer side
-_MISSED = "missed"
+_MISSED, _TRUE = "true, missed", "true, hit or a crowd"
 # Told apart without red and green, too (Okabe and Ito 2008).
 COLOURS = {
     "hit": "#009e73",
@@ -31,7 +31,10 @@ COLOURS = {
     "duplicate": "#56b4e9",
     "background": "#d55e00",
     _MISSED: "#f0e442",
+    _TRUE: "#0072b2",
 }
+_STYLES = {_MISSED: ("--", 1.5), _TRUE: (":", 1.0)}  # line and width; of detections _FOUND
+_FOUND = ("-", 1.5)
 _BRIGHT = ("place", "duplicate", _MISSED)  # colours that dark letters are read on
 _NAMES = {
     HIT: "hit",
@@ -47,7 +50,7 @@ _MOST_CURVES = 12
 
 class Shown(NamedTuple):
     """A picture with boxes in its pixels. kinds: of `detection_errors`, of each box. missed: boxes
-    of objects that nothing hits, with their classes."""
+    of objects that nothing hits, with their classes. true: those of all other objects."""
 
     pixels: UInt8[np.ndarray, "height width 3"]
     boxes: Float[np.ndarray, "box 4"]
@@ -55,6 +58,7 @@ class Shown(NamedTuple):
     kinds: Int[np.ndarray, " box"]
     missed: Float[np.ndarray, "object 4"]
     missed_texts: list[str]
+    true: Float[np.ndarray, "other 4"]
     title: str
 
 
@@ -75,8 +79,13 @@ def boxes_figure(pictures: Sequence[Shown], title: str, columns: int = 4) -> "Fi
         panel.axis("off")
     for panel, picture in zip(panels.flat, pictures):
         _draw(panel, picture)
-    lines = [Line2D([], [], color=colour, label=name) for name, colour in COLOURS.items()]
-    figure.legend(handles=lines, loc="upper center", ncols=6, fontsize=8, frameon=False)
+    lines = []
+    for name, colour in COLOURS.items():
+        style, thickness = _STYLES.get(name, _FOUND)
+        options = {"linestyle": style, "linewidth": thickness}
+        lines.append(Line2D([], [], color=colour, label=name, **options))
+    options = {"fontsize": 7, "frameon": False, "columnspacing": 1.0, "handlelength": 1.6}
+    figure.legend(handles=lines, loc="upper center", ncols=len(lines), **options)
     panels[0, 0].figure.text(0.5, 1 - 0.4 / (high * rows + 0.6), title, fontsize=9, ha="center")
     return figure
 
@@ -87,20 +96,24 @@ def _draw(panel, picture: Shown) -> None:
     panel.imshow(picture.pixels, interpolation="nearest")
     panel.set_title(shortened(picture.title, 44), fontsize=8, pad=2)
 
-    def draw(box, text, name, style):
+    def draw(box, text, name):
         colour, letters = COLOURS[name], "#101010" if name in _BRIGHT else "#ffffff"
+        style, thickness = _STYLES.get(name, _FOUND)
         x0, y0, x1, y1 = (float(edge) - 0.5 for edge in box)  # imshow centres pixels
-        panel.add_patch(
-            Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color=colour, linestyle=style)
-        )
+        line = {"color": colour, "linestyle": style, "linewidth": thickness}
+        panel.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, **line))
+        if not text:
+            return
         behind = {"facecolor": colour, "edgecolor": "none", "pad": 0.4, "alpha": 0.75}
         options = {"fontsize": 6, "va": "bottom", "bbox": behind, "clip_on": True}
         panel.text(x0, y0, text, color=letters, **options)
 
     for box, text in zip(picture.missed, picture.missed_texts):
-        draw(box, text, _MISSED, "--")
+        draw(box, text, _MISSED)
     for box, text, kind in zip(picture.boxes, picture.texts, picture.kinds.tolist()):
-        draw(box, text, _NAMES[kind], "-")
+        draw(box, text, _NAMES[kind])
+    for box in picture.true:  # thin, above the box that hits it
+        draw(box, "", _TRUE)
     height, width = picture.pixels.shape[:2]
     panel.set_xlim(-0.5, width - 0.5)
     panel.set_ylim(height - 0.5, -0.5)
@@ -125,5 +138,6 @@ def curves_figure(precision: AveragePrecision, names: Sequence[str], title: str)
     panel.set_ylabel("precision")
     more = len(known) - len(order)
     panel.set_title(title + (f"; {more} better classes are left out" if more else ""), fontsize=9)
-    figure.legend(loc="outside right upper", fontsize=8, frameon=False, title="AP50")
+    if len(order):
+        figure.legend(loc="outside right upper", fontsize=8, frameon=False, title="AP50")
     return figure

@@ -118,8 +118,8 @@ class Errors(NamedTuple):
 def errors_by_kind(
     found: Found, truth: Sequence[Objects], classes: int, least: float = 0.0
 ) -> dict[str, Errors]:
-    """Counts the errors of each kind among detections that score at least `least`, and objects that
-    are missed among all; and computes what the errors of all detections cost.
+    """Counts the errors of each kind among detections that score at least `least`, and the objects
+    that none of these hits or would hit; and computes what the errors of all detections cost.
 
     A wrong class or place is set right on the object that is meant, by its surest detection if
     nothing hits it, and taken away else; other detections that are errors are taken away, and
@@ -144,7 +144,9 @@ def errors_by_kind(
         cost = precision(*mended, truth) - before
         errors[name] = Errors(int((wrong & (scores >= least)).sum()), cost)
     left = [_without(true, missed) for true, missed in zip(truth, judged.missed, strict=True)]
-    count = sum(int(missed.sum()) for missed in judged.missed)
+    # What surer detections are does not depend on the others.
+    sure = _Mended(boxes, scores, np.where(scores >= least, labels, -1))
+    count = sum(int(missed.sum()) for missed in verdicts(sure, truth).missed)
     errors[MISSED] = Errors(count, precision(boxes, labels, left) - before)
     return errors
 

@@ -71,13 +71,13 @@ def flags_from_published(weights: Weights) -> dict[str, Any]:
 
 
 def images_of_published(weights: Weights) -> Expected:
-    """Returns what images published weights expect.
+    """Returns what images published weights expect; the size of a DETR's is their shorter side.
 
     Raises:
       InputError: they are of no backbone here.
     """
     if detr_names.is_published(weights):
-        return expected_images(weights, Expected())
+        return expected_images(weights, Expected(size=detr_names.SHORTER_SIDE))
     return classifiers.images_of_published(weights)
 
 

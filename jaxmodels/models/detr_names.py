@@ -13,6 +13,8 @@ from jaxmodels.pretrained.names import BATCH_COUNT, batch_norm, convolution, lin
 
 # Before the names of the backbone: of transformers 5, and of 4 and the files of its authors.
 _BACKBONES = ("model.backbone.model.", "model.backbone.conv_encoder.model.")
+# Pixels of pictures in evaluations (Carion et al. 2020, section 4).
+SHORTER_SIDE = 800
 _OLD_OUT = "model.encoder.layers.0.self_attn.out_proj.weight"
 
 

@@ -37,7 +37,8 @@ class BoxAugmentationConfig:
     """Share of the pictures that are averaged with another one of the batch and have the boxes of
     both."""
     least_visible: float = 0.3
-    """Share of its area that a box has to keep where a picture is cut; others are left out."""
+    """Share of its area that a box has to keep where a picture is cut or erased; others are left
+    out."""
     color_jitter: tuple[float, ...] = ()
     """Change brightness, contrast and saturation by random factors of 1 +- this strength, in a
     random order; four strengths: of brightness, contrast, saturation and hue (at most 0.5, of the
@@ -117,21 +118,22 @@ def make_box_augmentation(config: BoxAugmentationConfig) -> Change | None:
             )
         if config.picture_mixup:
             boxed = augmentation.mixed_pictures(boxed, keys(_MIX), config.picture_mixup, room)
-        images = boxed.images
         if any(strengths):
-            images = augmentation.color_jitter(images, keys(_COLOURS), strengths)
+            images = augmentation.color_jitter(boxed.images, keys(_COLOURS), strengths)
+            boxed = boxed._replace(images=images)
         if config.erasing:
-            images = augmentation.random_erasing(
-                images, keys(_ERASE), config.erasing, area=(0.02, 0.2), fill=GREY
+            boxed = augmentation.erased_pictures(
+                boxed, keys(_ERASE), config.erasing, config.least_visible, _ERASED, GREY
             )
         rest = {name: column for name, column in batch.items() if name not in ("scale", "size")}
-        changed = {"image": images, "labels": boxed.labels, "crowd": boxed.crowd}
+        changed = {"image": boxed.images, "labels": boxed.labels, "crowd": boxed.crowd}
         return {**rest, **changed, "boxes": boxed.boxes.astype(jnp.float32)}
 
     return augment
 
 
 GREY = 114  # of what no picture covers, as in a letterbox
+_ERASED = (0.02, 0.2)  # least and greatest share of a picture that erasing takes
 
 # The number of a change is folded into its keys, so that no flag alters the draws of another.
 _PLACES, _MIX, _COLOURS, _ERASE = range(4)

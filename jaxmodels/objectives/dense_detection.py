@@ -46,12 +46,14 @@ class DenseDetection(Detection):
         return PictureLosses(loss, class_loss, box_loss, targets.count)
 
     def targets(self, outputs: Any, objects: Objects) -> Targets:
-        """Assigns objects to places."""
+        """Assigns objects to places; what they count is a constant of the gradient, too."""
         logits, boxes, points, strides = outputs
         if self.assignment == "aligned":
-            return aligned_targets(logits, boxes, points, strides, objects)
-        overlap = self.class_loss != "focal"
-        return centre_targets(boxes, points, strides, objects, by_overlap=overlap)
+            targets = aligned_targets(logits, boxes, points, strides, objects)
+        else:
+            overlap = self.class_loss != "focal"
+            targets = centre_targets(boxes, points, strides, objects, by_overlap=overlap)
+        return jax.lax.stop_gradient(targets)
 
     def detections(self, outputs: Any) -> Detections:
         """Chooses by non-maximum suppression in each class."""

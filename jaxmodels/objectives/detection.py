@@ -1,6 +1,7 @@
 """What detectors share: state, step and evaluation of a loss that is divided by what all pictures
 of a batch have together, and predictions of a fixed number of detections."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,10 +41,14 @@ SCORES = {
     "box_loss": Score("lower", "", "Loss of the boxes of positives, unweighted, by positives."),
 }
 
+# By what losses are divided where there are fewer positives, as in TOOD and torchvision: else one
+# poor positive would multiply the losses of all places that are none.
+LEAST = 1.0
+
 
 class PictureLosses(NamedTuple):
     """Totals of each picture, and the number of its positives, by which the sums of a batch are
-    divided; a positive may count for less than one."""
+    divided, or by `LEAST` if all have less; a positive may count for less than one."""
 
     loss: Float[Array, " batch"]
     class_loss: Float[Array, " batch"]
@@ -136,6 +141,7 @@ class Detection(ABC):
             self.extended(batch, key),
             key,
             self.accumulate,
+            least=LEAST,
         )
         state = descend(self.optimizer, self.steps, state, gradients, batch_stats=batch_stats)
         return state, sums
@@ -182,8 +188,7 @@ class Detection(ABC):
                 )
                 for name in ("loss", "count")
             )
-            mean = jnp.mean(count)
-            return total / jnp.where(mean > 0, mean, 1)
+            return total / jnp.maximum(jnp.mean(count), LEAST / len(count))
 
         return state["params"], compute
 
@@ -195,7 +200,7 @@ class Detection(ABC):
     @staticmethod
     def summarize(sums: Mapping[str, Mean]) -> dict[str, float]:
         """Computes the losses of an evaluation or of training steps."""
-        return {name: mean.value() for name, mean in sums.items()}
+        return means_of(sums)
 
     def predict(self, state: State, batch: Batch, key: Key[Array, ""]) -> Detections:
         """Finds the objects of each picture, in pixels of the image, or where a batch has "scale",
@@ -212,6 +217,17 @@ class Detection(ABC):
         """Computes what the model gives in evaluation."""
         variables = learned_of(state, "batch_stats")
         return self.model.apply(variables, *self.inputs(batch), train=False)
+
+
+def means_of(sums: Mapping[str, Mean], least: float = LEAST) -> dict[str, float]:
+    """Computes losses in float64 on the host, divided by at least so much; NaN where there was no
+    picture, as all steps were skipped."""
+    if not any(mean.total or mean.count for mean in sums.values()):
+        return dict.fromkeys(sums, math.nan)
+    return {
+        name: float(mean.total) / (max(float(mean.count), least) or 1.0)
+        for name, mean in sums.items()
+    }
 
 
 def objects_in(batch: Batch) -> Objects:

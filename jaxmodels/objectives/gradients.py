@@ -33,23 +33,29 @@ Differentiate = Callable[[PyTree, PyTree, Batch, Key[Array, ""]], Differentiated
 
 
 def gradients_of(
-    loss: Loss, params: PyTree, carried: PyTree, batch: Batch, key: Key[Array, ""], parts: int = 1
+    loss: Loss,
+    params: PyTree,
+    carried: PyTree,
+    batch: Batch,
+    key: Key[Array, ""],
+    parts: int = 1,
+    least: float = 0.0,
 ) -> tuple[PyTree, PyTree, Metrics]:
     """Computes the gradient of the mean loss in the parameters, the new `carried`, and the summed
     metrics.
 
     carried: values that the loss updates without a gradient, such as batch statistics; or {}.
-    parts: see `accumulate_gradients`.
+    parts, least: see `accumulate_gradients`.
     """
     if parts > 1:
-        return accumulate_gradients(differentiate(loss), params, carried, batch, key, parts)
+        return accumulate_gradients(differentiate(loss), params, carried, batch, key, parts, least)
 
     total = _total_of(loss, carried, batch, key)
     value, pull_back, others = jax.vjp(total, params, has_aux=True)
     count, carried, metrics = others
     # Divides where the backward pass starts. Dividing the gradients would need an operation per
     # parameter, which XLA fuses with those of the optimizer and then rounds differently.
-    (gradients,) = pull_back(1 / _divisor(across.total(count)).astype(value.dtype))
+    (gradients,) = pull_back(1 / _divisor(across.total(count), least).astype(value.dtype))
     return across.total(gradients), carried, metrics
 
 
@@ -64,8 +70,10 @@ def _total_of(loss: Loss, carried: PyTree, batch: Batch, key: Key[Array, ""]) ->
     return total
 
 
-def _divisor(count: Int[Array, ""] | Float[Array, ""]) -> Float[Array, ""]:
-    """Returns the count to divide by; 1 if it is 0, so that the gradient is zero."""
+def _divisor(count: Int[Array, ""] | Float[Array, ""], least: float) -> Float[Array, ""]:
+    """Returns the count to divide by, which is at least `least`; 1 if that and the count are 0, so
+    that the gradient is zero."""
+    count = jnp.maximum(count, least) if least else count
     if jnp.issubdtype(count.dtype, jnp.floating):  # a sum of weights, which may be below 1
         return jnp.where(count > 0, count, 1).astype(jnp.float32)
     return jnp.maximum(count, 1).astype(jnp.float32)
@@ -89,6 +97,7 @@ def accumulate_gradients(
     batch: Batch,
     key: Key[Array, ""],
     parts: int = 1,
+    least: float = 0.0,
 ) -> tuple[PyTree, PyTree, Metrics]:
     """Computes the gradients of a global batch, the new `carried`, and the summed metrics.
 
@@ -98,13 +107,15 @@ def accumulate_gradients(
 
     parts: the number of parts of the batch (see `split_batch`), which are computed one after
       another in the memory of one. The key of a part is folded from its index.
+    least: by what is divided where the global count is less, as that of positives may be which each
+      count for less than one.
     """
     if parts == 1:
         sums = differentiate(params, carried, batch, key)
     else:
         sums = _sum_over_parts(differentiate, params, carried, batch, key, parts)
     gradients, count = across.total((sums.gradients, sums.count))
-    divisor = _divisor(count)
+    divisor = _divisor(count, least)
     gradients = jax.tree.map(lambda gradient: gradient / divisor.astype(gradient.dtype), gradients)
     return gradients, sums.carried, sums.metrics
 

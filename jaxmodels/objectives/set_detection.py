@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Key, Num
 
 from jaxmodels import across
 from jaxmodels.objectives.dense_targets import Objects
-from jaxmodels.objectives.detection import Detection, PictureLosses, objects_in
+from jaxmodels.objectives.detection import LEAST, Detection, PictureLosses, means_of, objects_in
 from jaxmodels.objectives.set_matching import SetWeights, box_losses, matched, surest
 from jaxmodels.ops.boxes import Detections
 from jaxmodels.protocol import Batch, Mean, State
@@ -23,8 +23,8 @@ class SetDetection(Detection):
     """Cross-entropy of each query's class, L1 distance and generalized IoU of the matched boxes,
     after every layer (Carion et al. 2020, sections 3.1 and A.2).
 
-    The loss of boxes is divided by the number of objects, that of classes by the sum of their
-    weights, as published: both of the global batch.
+    The loss of boxes is divided by the number of objects, at least 1, that of classes by the sum of
+    their weights, as published: both of the global batch.
 
     model: gives logits [layers, batch, queries, classes + 1], boxes [layers, batch, queries, 4] as
       centre and size in shares of the picture, and sides [2], as `models.detr.SetOutputs`.
@@ -36,10 +36,12 @@ class SetDetection(Detection):
     weights: SetWeights = SetWeights()
 
     def extended(self, batch: Batch, key: Key[Array, ""]) -> Batch:
-        """Adds the objects of the global batch per weight of its queries' classes."""
+        """Adds the objects of the global batch, at least 1, by which its losses are divided, per
+        weight of its queries' classes."""
         count = jnp.sum(objects_in(batch).exist, axis=-1)
         objects, weights = across.total((jnp.sum(count), jnp.sum(self._class_weights(count))))
-        share = objects / weights
+        # All weights are 0 only where there is neither an object nor a `no_object`.
+        share = jnp.maximum(objects, LEAST) / jnp.where(weights > 0, weights, 1)
         return {**batch, _SHARE: jnp.broadcast_to(share, count.shape)}
 
     def _class_weights(self, count: Num[Array, " batch"]) -> Float[Array, " batch"]:
@@ -95,7 +97,7 @@ class SetDetection(Detection):
     @staticmethod
     def summarize(sums: Mapping[str, Mean]) -> dict[str, float]:
         """Computes the losses of an evaluation or of training steps."""
-        found = {name: mean.value() for name, mean in sums.items()}
+        found = means_of(sums, least=0)
         return {"loss": found["class_loss"] + found["box_loss"], **found}
 
     def detections(self, outputs: Any) -> Detections:

@@ -153,7 +153,9 @@ def suppressed(
         )
         overlap = jnp.where(labels == labels[row], iou(boxes, boxes[row]), 0)
         if sigma > 0:
-            left = left * jnp.exp(-jnp.square(overlap) / sigma)
+            # What is picked already stays so: -inf times a weight that is 0 would be no number.
+            weighted = left * jnp.exp(-jnp.square(overlap) / sigma)
+            left = jnp.where(jnp.isneginf(left), left, weighted)
         else:
             left = jnp.where(overlap > threshold, -jnp.inf, left)
         return jnp.where(places == row, -jnp.inf, left), picked

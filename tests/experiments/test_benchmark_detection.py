@@ -1,5 +1,8 @@
 """The peers of experiments.benchmarks.detection have our network, and part quality scores them."""
 
+from itertools import count
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -7,6 +10,7 @@ from experiments.benchmarks import detection, detection_quality
 from experiments.benchmarks import detection_peers as peers
 from experiments.benchmarks.alternate import Timing
 from experiments.benchmarks.detection_quality import Detector, QualityConfig
+from experiments.detection import DetectionConfig
 from jaxmodels.data.boxes import BoxConfig, boxes_from_arrays, load_boxes
 from jaxmodels.errors import InputError, RunError
 from jaxmodels.files import read_json
@@ -95,6 +99,90 @@ def test_boxes_follow_pictures_through_the_transforms(data):
                 np.testing.assert_allclose(boxes[0].numpy(), drawn, atol=1.5)
                 sizes.add(round(float(boxes[0, 3] - boxes[0, 1])))
     assert len(sizes) > 3
+
+
+def sample_of(*boxes):
+    """A sample of torchvision: grey of SIZE with white boxes."""
+    from torchvision import tv_tensors
+
+    pixels = np.full((3, *SIZE), 60, np.uint8)
+    for x0, y0, x1, y1 in boxes:
+        pixels[:, y0:y1, x0:x1] = 255
+    corners = tv_tensors.BoundingBoxes(
+        torch.tensor(boxes, dtype=torch.float32), format="XYXY", canvas_size=SIZE
+    )
+    return {
+        "image": tv_tensors.Image(pixels),
+        "boxes": corners,
+        "labels": torch.arange(len(boxes)),
+    }
+
+
+def test_a_scale_and_an_aspect_of_1_change_nothing():
+    sample = sample_of((3, 5, 23, 35), (40, 10, 90, 60))
+    same = detection_quality.jittered(sample, SIZE, scales=(1, 1), aspect=1)
+    assert torch.equal(same["image"], sample["image"])
+    assert torch.equal(same["boxes"], sample["boxes"].as_subclass(torch.Tensor))
+    assert same["labels"].tolist() == [0, 1]
+
+
+def test_pictures_are_scaled_and_stretched_as_ours_and_slivers_are_left_out():
+    ours = DetectionConfig().augmentation
+    assert ours.scale_jitter == detection_quality.SCALES
+    assert ours.aspect_jitter == detection_quality.ASPECT
+    assert ours.least_visible == detection_quality.LEAST_VISIBLE
+    assert DetectionConfig().ema == detection_quality.AVERAGE
+    torch.manual_seed(0)
+    wide, tall, left_out = [], [], 0
+    for _ in range(80):
+        found = detection_quality.jittered(sample_of((40, 24, 56, 40)), SIZE)
+        assert found["image"].shape == (3, *SIZE)
+        left_out += 1 - len(found["boxes"])
+        for x0, y0, x1, y1 in found["boxes"].tolist():
+            if x0 > 0 and y0 > 0 and x1 < SIZE[1] and y1 < SIZE[0]:
+                wide.append((x1 - x0) / 16)
+                tall.append((y1 - y0) / 16)
+    ratio, scale = np.divide(wide, tall), np.sqrt(np.multiply(wide, tall))
+    assert 0.68 < scale.min() < 0.8 and 1.25 < scale.max() < 1.42
+    assert 0.78 < ratio.min() < 0.88 and 1.14 < ratio.max() < 1.28
+    kept = [
+        detection_quality.jittered(sample_of((0, 0, 40, 40)), SIZE, (3, 3), 1) for _ in range(60)
+    ]
+    areas = [float(np.prod(box[2:] - box[:2])) for one in kept for box in one["boxes"].numpy()]
+    assert 0 < len(areas) < 60 and min(areas) >= 0.3 * 120**2
+
+
+def test_kernels_decay_and_the_average_of_all_steps_is_scored(data, monkeypatch):
+    from torch.optim.optimizer import register_optimizer_step_post_hook
+
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 1, 8, 8), torch.nn.BatchNorm2d(1))
+    loss = lambda images, objects: (model(images) - 1).square().mean() + model[0].bias[0]  # noqa: E731
+    recipe = detection_quality.RECIPES["fcos"]
+    groups = detection_quality.optimizer_of(model, recipe).param_groups
+    assert [(g["weight_decay"], len(g["params"])) for g in groups] == [(recipe.decay, 1), (0.0, 3)]
+    monkeypatch.setattr(detection_quality, "AVERAGE", 0.3)
+    clock = SimpleNamespace(perf_counter=count().__next__)  # a second a step
+    monkeypatch.setattr(detection_quality, "time", clock)
+    steps = []
+    hook = register_optimizer_step_post_hook(
+        lambda *given: steps.append([p.detach().clone() for p in model.state_dict().values()])
+    )
+    try:
+        config = QualityConfig(minutes=5 / 60, image_size=SIZE)
+        given = Detector(model, loss, None), recipe, data, config, "fcos", lambda progress: None
+        detection_quality._train(*given)
+    finally:
+        hook.remove()
+    assert len(steps) == 5
+    average = steps[0]
+    for number, new in enumerate(steps[1:], 1):
+        decay = min(0.3, (1 + number) / (10 + number))
+        average = [decay * old + (1 - decay) * leaf for old, leaf in zip(average, new)]
+    names = model.state_dict()
+    for name, expected in zip(names, average):
+        if name != "1.num_batches_tracked":
+            torch.testing.assert_close(names[name], expected)
+    assert not torch.equal(names["0.weight"], steps[-1][0])
 
 
 def test_detections_are_scored_in_pixels_of_the_stored_pictures(data):

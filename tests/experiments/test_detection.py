@@ -3,13 +3,18 @@
 import json
 import shutil
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
-from experiments.detection import PRESETS, DetectionConfig, build
+from experiments.detection import PRESETS, DetectionConfig, build, named
 from jaxmodels.errors import InputError
-from jaxmodels.pretrained import open_weights
+from jaxmodels.models import efficientnet_names
+from jaxmodels.models.efficientnet import EfficientNetConfig
+from jaxmodels.pretrained import open_weights, save
 from jaxmodels.train import configure, load_run, main
 from tests.experiments.resuming import resumed_to_the_bit, same_on_other_devices
 
@@ -123,6 +128,69 @@ def test_a_run_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path):
     loaded = load_run(tmp_path / "whole")
     lines = loaded.predict(data["test"]["image"])
     assert len(lines) == len(data["test"]["image"])
+
+
+@pytest.mark.slow
+def test_the_default_model_resumes_to_the_bit_and_is_the_same_on_all_devices(tmp_path):
+    flags = {"steps": 4, "log_every": 1, "eval_every": 4, "mosaic": 0.5, "warmup_steps": 1}
+    # Adam would amplify the rounding of gradients that are truly zero.
+    flags |= {"optimizer": "momentum", "learning_rate": 1e-3, "weight_decay": 0.0}
+    config = configure(DetectionConfig(), **SMALL, **flags, steps_per_dispatch=1)
+    data = data_of(16, 8)
+    whole = resumed_to_the_bit(build, configure(config, mesh="data=1"), data, tmp_path, step=2)
+    other = configure(config, workdir=str(tmp_path / "many"))
+    many = same_on_other_devices(build, other, data, whole, 1e-3)
+    assert many.scores["test"]["loss"] == pytest.approx(whole.scores["test"]["loss"], rel=0.01)
+
+
+@pytest.mark.slow
+def test_published_weights_of_a_classifier_fill_the_backbone(tmp_path, capsys):
+    options = EfficientNetConfig(variant="lite0")
+    network = options.create(4)
+    variables = network.init(jax.random.key(7), jnp.zeros((1, *CANVAS, 3)))
+    draw = np.random.default_rng(0)
+    # Statistics and gains that differ from those of a start.
+    variables = jax.tree.map(lambda leaf: leaf + draw.uniform(0.1, 0.2, leaf.shape), variables)
+    folder, data = tmp_path / "weights", write_yolo(tmp_path / "data", data_of(8, 4))
+    save(folder, variables, efficientnet_names.published(options), {})
+    flags = {**SMALL, "data": data, "init_from": folder, "workdir": tmp_path / "run"}
+    assert run(**flags, steps=1, learning_rate=0.0, ema=0.0) == 0
+    told = capsys.readouterr()
+    assert "head" in told.err
+    backbone = load_run(tmp_path / "run").state["params"]["backbone"]
+    given = variables["params"]
+    assert backbone.keys() < given.keys() and backbone.keys() >= {"stem", "block_0"}
+    for name, part in backbone.items():
+        jax.tree.map(np.testing.assert_array_equal, part, given[name])
+
+
+def test_a_detr_with_the_recipe_of_the_dense_detector_gets_a_note(capsys):
+    small = {"image_size": CANVAS, "detr.backbone": "tiny", "queries": 8, "encoder_layers": 1}
+    config, data = configure(DetectionConfig(), model="detr", **small), data_of(8, 4)
+    build(config, data)
+    assert "published with --learning-rate 1e-4" in capsys.readouterr().err
+    for flags in ({"learning_rate": 1e-3}, {"clip": 0.1}, {"mode": "evaluate"}):
+        build(configure(config, **flags), data)
+        assert "published with" not in capsys.readouterr().err
+    preset = configure(config, **PRESETS["bccd-detr"].flags)
+    assert preset.optimizer.clip == 0.1 and preset.optimizer.learning_rate == 1e-4
+    build(configure(preset, image_size=CANVAS), data)
+    assert "published with" not in capsys.readouterr().err
+
+
+def test_published_weights_of_a_detr_tell_the_size_of_their_pictures(tmp_path, capsys):
+    names = ("model.input_projection.weight", "class_labels_classifier.weight")
+    save_file({name: np.zeros((2, 2), np.float32) for name in names}, tmp_path / "w.safetensors")
+    weights, small = open_weights(tmp_path / "w.safetensors"), (320, 320)
+    config = configure(DetectionConfig(), model="detr", **{"detr.backbone": "resnet18"})
+    named(config, small, weights)
+    assert "shorter side has 800 pixels; the canvas has 320x320" in capsys.readouterr().err
+    named(config, (800, 1066), weights)
+    assert not capsys.readouterr().err
+    processor = {"size": {"shortest_edge": 224, "longest_edge": 300}}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor))
+    named(config, small, weights)
+    assert not capsys.readouterr().err
 
 
 def test_what_makes_no_sense_is_refused(tmp_path):

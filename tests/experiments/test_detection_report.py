@@ -1,14 +1,19 @@
 """What is shown of a detector's evaluation, and pictures with the boxes of predictions."""
 
 import json
+from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
 from experiments import draw_detections
 from experiments.reports.detection import AP_SCORES, report, worst_first
+from experiments.reports.detection_figures import COLOURS
 from jaxmodels.data.boxes import BoxConfig, load_boxes
+from jaxmodels.data.boxes.annotations import Annotations, annotation
 from jaxmodels.data.images.decoding import opencv
 from jaxmodels.metrics.detection_errors import verdicts
 from tests.data.boxes import files
@@ -55,6 +60,51 @@ def test_scores_records_and_pictures(data):
     assert record["per_class"]["0"]["support"] == data.counts("test")[0]
     for name, draw in findings.pictures.items():
         assert draw().axes, name
+
+
+def test_a_split_without_objects_has_no_average_precision(data, capsys):
+    truth = data.annotations["test"]
+    empty = Annotations([annotation([], [])] * len(truth), truth.sizes)
+    without = replace(data, annotations={**data.annotations, "test": empty})
+    found = detections(data, "test", [True] * 3)
+    for occasion in ("due", "last"):
+        findings = evaluated(without, found, occasion)
+        assert np.isnan(list(findings.scores.values())).all() and len(findings.scores) == 3
+        assert "note: test has no objects to find" in capsys.readouterr().err
+    record = json.loads(json.dumps(findings.record, allow_nan=False))
+    assert record["ap"] is record["ap50"] is record["errors"]["background"]["cost"] is None
+    assert record["errors"]["background"]["count"] == 3
+    for name, draw in findings.pictures.items():
+        assert draw().axes, name
+
+
+def test_all_true_boxes_are_drawn_and_told_apart(data):
+    found = detections(data, "test", [True, False, True])
+    figure = evaluated(data, found, "last").pictures["detections"]()
+    lines = {text.get_text(): line for text, line in legend_of(figure)}
+    assert set(lines) == set(COLOURS)
+    drawn = Counter()
+    for panel in figure.axes:
+        for box in panel.patches:
+            [name] = [n for n, line in lines.items() if same_line(box, line)]
+            drawn[name] += 1
+    objects = sum(len(true.labels) for true in data.truth("test"))
+    assert drawn["hit"] == drawn["true, hit or a crowd"] == 2
+    assert drawn["true, missed"] == objects - 2 and drawn["background"] == 1
+
+
+def legend_of(figure):
+    [legend] = figure.legends
+    return list(zip(legend.get_texts(), legend.get_lines()))
+
+
+def same_line(box, line):
+    """Whether a box is drawn as a line of the legend is."""
+    return (
+        to_hex(box.get_edgecolor()) == to_hex(line.get_color())
+        and box.get_linestyle() == line.get_linestyle()
+        and box.get_linewidth() == line.get_linewidth()
+    )
 
 
 def test_a_split_without_detections_scores_zero(data):

@@ -18,7 +18,7 @@ from jaxmodels.objectives.dense_detection import DenseDetection
 from jaxmodels.objectives.detection import Choice
 from jaxmodels.objectives.optimizers import OptimizerConfig
 from jaxmodels.objectives.set_detection import SetDetection
-from jaxmodels.protocol import DATA_AXIS
+from jaxmodels.protocol import DATA_AXIS, Mean
 from tests.marks import slow, slow_but
 
 CLASSES, BATCH, MOST, KEY = 3, 8, 6, jax.random.key(0)
@@ -98,6 +98,28 @@ def assert_same(a, b, **tolerance):
         np.testing.assert_allclose(one, other, **tolerance)
 
 
+def mean_and_gradients(objective, state, batch):
+    """The mean of the losses of pictures, and its gradients."""
+    params, losses = objective.losses(state, batch, KEY)
+    loss, gradients = jax.jit(jax.value_and_grad(lambda params: losses(params).mean()))(params)
+    return float(loss), gradients
+
+
+def on_four_devices(objective, state, batch):
+    """The state after a step, and its sums."""
+    shared = jax.tree.map(lambda column: column.reshape(4, -1, *column.shape[1:]), batch)
+    step = jax.pmap(objective.step, DATA_AXIS, in_axes=(None, 0, None), devices=jax.devices()[:4])
+    mapped, sums = step(state, shared, KEY)
+    return jax.tree.map(lambda leaf: leaf[0], mapped), jax.tree.map(lambda leaf: leaf.sum(0), sums)
+
+
+def step_taken(before, after):
+    """The gradients of a first step of momentum."""
+    return jax.tree.map(
+        lambda old, new: (old - new) / SGD.learning_rate, before["params"], after["params"]
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dense", slow("set"), slow("denoised")])
 def test_positives_are_counted_over_all_parts_and_devices(kind):
@@ -110,22 +132,19 @@ def test_positives_are_counted_over_all_parts_and_devices(kind):
     assert objective.summarize(parts[1]) == pytest.approx(losses, rel=1e-5)
     if jax.device_count() < 4:
         return
-    shared = jax.tree.map(lambda column: column.reshape(4, -1, *column.shape[1:]), batch)
-    step = jax.pmap(objective.step, DATA_AXIS, in_axes=(None, 0, None), devices=jax.devices()[:4])
-    mapped, sums = step(state, shared, KEY)
-    first = jax.tree.map(lambda leaf: leaf[0], mapped["params"])
-    assert_same(whole["params"], first, rtol=2e-4, atol=1e-6)
-    total = jax.tree.map(lambda leaf: leaf.sum(0), sums)
-    assert objective.summarize(total) == pytest.approx(losses, rel=1e-5)
+    mapped, sums = on_four_devices(objective, state, batch)
+    assert_same(whole["params"], mapped["params"], rtol=2e-4, atol=1e-6)
+    assert objective.summarize(sums) == pytest.approx(losses, rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", [slow("dense"), slow("set"), slow("denoised")])
-def test_losses_of_pictures_are_those_of_the_step(kind):
+def test_losses_of_pictures_and_their_gradients_are_those_of_the_step(kind):
     objective, batch = objective_of(kind), batch_of()
     state = started(objective, batch)
-    params, losses = objective.losses(state, batch, KEY)
-    _, sums = jax.jit(objective.step)(state, batch, KEY)
-    assert float(jax.jit(losses)(params).mean()) == pytest.approx(objective.summarize(sums)["loss"])
+    loss, gradients = mean_and_gradients(objective, state, batch)
+    stepped, sums = jax.jit(objective.step)(state, batch, KEY)
+    assert loss == pytest.approx(objective.summarize(sums)["loss"])
+    assert_same(gradients, step_taken(state, stepped), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -173,6 +192,54 @@ def test_what_has_no_object_has_no_gradient_of_its_box(kinds):
     # Both without objects: the first picture of `batch_of` has none either.
     np.testing.assert_array_equal(gradient, 0)
     assert float(losses.count.sum()) == 0
+
+
+@pytest.mark.parametrize(("accumulate", "devices"), [(1, 1), slow(2, 1), slow(1, 4)])
+def test_one_poor_object_does_not_multiply_the_losses_of_all_places(accumulate, devices):
+    objective, batch = objective_of("dense", accumulate=accumulate), batch_of(4)
+    # No box of the untrained model is as small.
+    batch["boxes"] = batch["boxes"].at[0, 0].set(jnp.array([9.0, 9, 12, 12]))
+    batch["labels"] = jnp.full_like(batch["labels"], -1).at[0, 0].set(1)
+    state = started(objective, batch)
+
+    def total(params):
+        outputs = objective.model.apply({"params": params}, batch["image"])
+        losses = objective.picture_losses(outputs, batch)
+        return losses.loss.sum(), losses.count.sum()
+
+    (expected, count), gradients = jax.jit(jax.value_and_grad(total, has_aux=True))(state["params"])
+    assert 0 < count < 0.5
+    if devices > jax.device_count():
+        pytest.skip("needs 4 simulated devices")
+    if devices > 1:
+        stepped, sums = on_four_devices(objective, state, batch)
+    else:
+        stepped, sums = jax.jit(objective.step)(state, batch, KEY)
+    assert objective.summarize(sums)["loss"] == pytest.approx(float(expected), rel=1e-5)
+    assert_same(step_taken(state, stepped), gradients, rtol=1e-3, atol=1e-4)
+    loss, of_losses = mean_and_gradients(objective, state, batch)
+    assert loss == pytest.approx(float(expected), rel=1e-5)
+    assert_same(of_losses, gradients, rtol=1e-3, atol=1e-4)
+
+
+def test_a_set_learns_from_a_batch_without_objects_that_there_are_none():
+    objective, batch = objective_of("set"), batch_of(4)
+    batch["labels"] = jnp.full_like(batch["labels"], -1)
+    state = started(objective, batch)
+    stepped, sums = jax.jit(objective.step)(state, batch, KEY)
+    logits = objective.model.apply({"params": state["params"]}, batch["image"]).logits
+    surprise = -jax.nn.log_softmax(logits)[..., CLASSES]
+    found = objective.summarize(sums)
+    assert found["class_loss"] == pytest.approx(float(surprise.mean((1, 2)).sum()), rel=1e-5)
+    assert found["loss"] == found["class_loss"] and found["box_loss"] == 0
+    assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(step_taken(state, stepped)))
+
+
+def test_a_window_of_skipped_steps_has_no_loss():
+    zero = Mean(np.float64(0), np.float64(0))
+    for kind in ("dense", "set"):
+        found = objective_of(kind).summarize(dict.fromkeys(("class_loss", "box_loss"), zero))
+        assert np.isnan(list(found.values())).all()
 
 
 def test_predictions_are_in_pixels_of_the_picture_and_inside_of_it():

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from jaxmodels.ops.augmentation import Boxed, Jitter, mixed_pictures, random_places
+from jaxmodels.ops.augmentation import (
+    Boxed,
+    Jitter,
+    erased_pictures,
+    mixed_pictures,
+    random_places,
+)
 from jaxmodels.ops.augmentation.boxes import largest
 from jaxmodels.ops.augmentation.tiles import Tiles, placed_boxes, placed_pixels
 
@@ -21,6 +27,12 @@ def drawn(box):
     x0, y0, x1, y1 = box.astype(int)
     mask[y0:y1, x0:x1] = 255
     return mask
+
+
+def around(mask):
+    """The box around all that is marked."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    return [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
 
 
 def of_masks(chosen=None):
@@ -58,10 +70,8 @@ def test_boxes_are_those_of_masks_that_are_changed_alike(name):
                 mask = out.images[picture, ..., 0] >= 128
                 at = np.flatnonzero(out.labels[picture] == label)
                 if len(at):
-                    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-                    around = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
                     box = out.boxes[picture, at[0]]
-                    np.testing.assert_allclose(box, around, atol=1.01)
+                    np.testing.assert_allclose(box, around(mask), atol=1.01)
                     assert out.crowd[picture, at[0]] == (label % 2 == 0)
                     seen += 1
                 elif mask.any():
@@ -139,6 +149,46 @@ def test_mixed_pictures_have_the_boxes_of_both():
     assert [sorted(row) for row in alone.labels.tolist()] == [
         [-1, *range(3 * at, 3 * at + 3)] for at in range(PICTURES)
     ]
+
+
+def test_boxes_of_mixed_pictures_are_those_of_their_masks():
+    keys = jax.random.split(jax.random.key(0), PICTURES)
+    mixing = jax.jit(lambda given: mixed_pictures(given, keys, 0.5, 6))
+    alone = of_masks()
+    is_mixed = np.sort(mixing(alone).labels, axis=1)[:, 0] >= 0
+    assert 0 < is_mixed.sum() < PICTURES
+    for chosen in np.ndindex(PICTURES, len(RECTANGLES)):
+        mixed = jax.device_get(mixing(of_masks(chosen)))
+        label = chosen[0] * len(RECTANGLES) + chosen[1]
+        for picture in range(PICTURES):
+            mask = mixed.images[picture, ..., 0] > 0
+            at = np.flatnonzero(mixed.labels[picture] == label)
+            assert len(at) == mask.any()
+            if mask.any():
+                assert mixed.boxes[picture, at[0]].tolist() == around(mask)
+                assert mask.sum() == drawn(RECTANGLES[chosen[1]]).astype(bool).sum()
+
+
+def test_boxes_stay_as_long_as_what_is_erased_leaves_their_share():
+    least, kept, left_out = 0.4, 0, 0
+    erasing = jax.jit(lambda given, keys: erased_pictures(given, keys, 0.9, least, (0.05, 0.6), 0))
+    for seed in range(15):
+        keys = jax.random.split(jax.random.key(seed), PICTURES)
+        for at, rectangle in enumerate(RECTANGLES):
+            mask = drawn(rectangle)
+            given = of_masks()._replace(images=jnp.asarray(np.stack([mask] * PICTURES)))
+            out = jax.device_get(erasing(given, keys))
+            for picture in range(PICTURES):
+                label = at + picture * len(RECTANGLES)
+                share = (out.images[picture] > 0).sum() / (mask > 0).sum()
+                there = bool(out.labels[picture, at] == label)
+                assert there == (share >= least), (seed, at, picture)
+                assert (out.labels[picture, at] == -1) == (not there)
+                wanted = rectangle if there else np.zeros(4)
+                np.testing.assert_array_equal(out.boxes[picture, at], wanted)
+                assert out.crowd[picture, at] == (there and label % 2 == 0)
+                kept, left_out = kept + (there and share < 1), left_out + (not there)
+    assert kept > 5 and left_out > 5
 
 
 def test_the_largest_boxes_are_kept():

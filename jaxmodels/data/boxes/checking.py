@@ -1,5 +1,6 @@
 """Checks of all pictures with boxes of a data set, made once; their findings are kept."""
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -38,6 +39,9 @@ MENDS |= dict.fromkeys(
     _BOXES[0].upper() + _BOXES[1:],
 )
 
+WITHOUT_OBJECTS = "without-objects.txt"  # beside the findings: these pictures, one a line
+_NOTED = 3  # of them
+
 
 class Examined(NamedTuple):
     """What the checks found. The objects of a split are those that are good, in the order of its
@@ -54,10 +58,18 @@ def examine(name: str, parts: Mapping[str, Part], classes: int, folder: Path) ->
     objects (see `clean`), these alone are left out; it is listed as bad and stays. Facts are
     "cleaning", counts of boxes cut at the edges, of pictures without objects and of each kind of
     flaw; "objects", the number of each class by split; and "normalization", of training pixels.
+    Pictures without objects are noted on standard error and listed beside the findings.
     """
 
     def make(partial: Path) -> None:
-        _examine(name, parts, classes, partial)
+        without = _examine(name, parts, classes, partial)
+        if without:
+            more = f" and {len(without) - _NOTED:,} more" if len(without) > _NOTED else ""
+            print(
+                f"note: data '{name}' has pictures without objects ({len(without):,}):"
+                f" {', '.join(without[:_NOTED])}{more}. The whole list: {folder / WITHOUT_OBJECTS}",
+                file=sys.stderr,
+            )
 
     findings = load_findings(kept(folder, make), parts)
     annotations = {split: load_annotations(folder, split) for split in findings.splits}
@@ -73,7 +85,8 @@ _FACTS = [
 ]
 
 
-def _examine(name: str, parts: Mapping[str, Part], classes: int, folder: Path) -> None:
+def _examine(name: str, parts: Mapping[str, Part], classes: int, folder: Path) -> list[str]:
+    """Writes the findings; returns the names of good pictures without a good object."""
     tables, bad = inspect_parts(name, parts, _inspection(classes), _FACTS)
     flawed = [row for split, table in tables.items() for row in _flawed(parts[split], table)]
     bad = [*bad, *flawed, *duplicates(tables, parts, "pixels")]
@@ -83,11 +96,25 @@ def _examine(name: str, parts: Mapping[str, Part], classes: int, folder: Path) -
         "normalization": _normalization(tables[TRAIN]),
     }
     keep_findings(folder, parts, tables, _once_each(bad), facts, ("height", "width"))
+    without = _without_objects(parts, tables)
+    lines = "".join(f"{place}\n" for place in without)
+    (folder / WITHOUT_OBJECTS).write_text(lines, "utf-8", "surrogateescape")
     for split, table in tables.items():
         good = table[table["good"]]
         sizes = np.stack([good["height"], good["width"]], axis=1)
         found = Annotations([cleaned.annotation for cleaned in good["cleaned"]], sizes)
         found.save(folder, split)
+    return without
+
+
+def _without_objects(parts: Mapping[str, Part], tables: Mapping[str, Table]) -> list[str]:
+    """Names the good pictures without a good object."""
+    return [
+        parts[split].place(int(row))
+        for split, table in tables.items()
+        for row, line in zip(parts[split].rows, table, strict=True)
+        if line["good"] and not len(line["cleaned"].annotation.labels)
+    ]
 
 
 def _inspection(classes: int) -> Callable[[Record], dict[str, Any]]:

@@ -98,5 +98,6 @@ def _records(root: Path, items: Sequence[Item]) -> FileRecords:
     objects: list[Mapping[str, Any]] = []
     for item in items:
         missing = {} if item.path else {"broken": "has no picture file"}
-        objects.append({**item.objects, **missing})
+        # A file of boxes may say why it has none.
+        objects.append({**missing, **item.objects})
     return FileRecords(root, [item.key for item in items], objects)

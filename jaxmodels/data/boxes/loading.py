@@ -23,7 +23,7 @@ from jaxmodels.files import is_path
 from jaxmodels.protocol import Metadata
 from jaxmodels.roles import Role
 
-_VERSION = 1  # of the findings in the cache
+_VERSION = 2  # of the findings in the cache
 _SMALLEST = 16  # pixels of a canvas's side
 _MULTIPLE = 4  # of the number of boxes in a row
 _CANVAS = {NAME: (96, 96)}

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxmodels.data.boxes.digits import NAME
 from jaxmodels.data.boxes.records import Converted
-from jaxmodels.data.dataset import Dataset, Record
+from jaxmodels.data.dataset import BadRecord, Dataset, Record
 from jaxmodels.data.tfds import describe_features, prepared_builder, tfds_dataset
 from jaxmodels.errors import InputError
 
@@ -26,7 +26,11 @@ class Standard:
     layout: str
 
     def __call__(self, record: Record) -> Record:
-        """Converts one record."""
+        """Converts one record.
+
+        Raises:
+          BadRecord: there is not one label, and one mark of each kind, for every box.
+        """
         given = np.asarray(record["bbox"], np.float64).reshape(-1, 4)
         unit, _, order = self.layout.partition("_")
         if order == "YXYX":
@@ -37,10 +41,14 @@ class Standard:
             half = given[:, 2:] / 2
             given = np.concatenate([given[:, :2] - half, given[:, :2] + half], axis=1)
         labels = np.asarray(record["labels"], np.int32)
-        crowd = np.zeros(len(labels), bool)
-        for name in _CROWD:
-            if name in record:
-                crowd |= np.asarray(record[name]).astype(bool)
+        marks = {name: np.asarray(record[name], bool) for name in _CROWD if name in record}
+        counts = {"labels": len(labels), **{name: len(mark) for name, mark in marks.items()}}
+        for name, count in counts.items():
+            if count != len(given):
+                raise BadRecord(
+                    f"has {len(given)} boxes and {count} {name}; expected as many", "unreadable"
+                )
+        crowd = np.logical_or.reduce([np.zeros(len(labels), bool), *marks.values()])
         return {
             "image": record["image"],
             "boxes": given,

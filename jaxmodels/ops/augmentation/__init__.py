@@ -5,7 +5,12 @@ result does not depend on the number of devices. Each one has a deterministic co
 the drawn numbers (`crop` for `random_crop`). Mixing draws once for the whole batch.
 """
 
-from jaxmodels.ops.augmentation.boxes import Boxed, mixed_pictures, random_places
+from jaxmodels.ops.augmentation.boxes import (
+    Boxed,
+    erased_pictures,
+    mixed_pictures,
+    random_places,
+)
 from jaxmodels.ops.augmentation.color_jitter import CHANNELS as COLOR_JITTER_CHANNELS
 from jaxmodels.ops.augmentation.color_jitter import Strengths, color_jitter
 from jaxmodels.ops.augmentation.crops import crop, flip, random_crop, random_flip
@@ -27,6 +32,7 @@ __all__ = [
     "crop",
     "cutmix",
     "cutmix_box",
+    "erased_pictures",
     "flip",
     "mixed_pictures",
     "mixup",

@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 from jaxmodels import across
 from jaxmodels.ops.augmentation.crops import Number
+from jaxmodels.ops.augmentation.erasing import inside, random_boxes
 from jaxmodels.ops.augmentation.tiles import Jitter, placed_boxes, placed_pixels, random_tiles
 from jaxmodels.ops.materialize import materialize_on_cpu
 
@@ -111,3 +112,30 @@ def mixed_pictures(
     pixels = jnp.where(chosen[:, None, None, None], average, images[:, 0])
     labels = labels.at[:, 1].set(jnp.where(chosen[:, None], labels[:, 1], -1))
     return Boxed(pixels, *_together(boxes, labels, crowd, room or given.boxes.shape[1]))
+
+
+def erased_pictures(
+    given: Boxed,
+    keys: Key[Array, " batch"],
+    probability: Number = 0.5,
+    least: float = 0.3,
+    area: tuple[float, float] = (0.02, 0.2),
+    fill: Number = 114,
+) -> Boxed:
+    """Fills, with a probability, a rectangle of each picture (see `random_erasing`); boxes of which
+    it leaves less than the share `least` are left out."""
+    height, width = given.images.shape[1:3]
+    erased = random_boxes(keys, height, width, probability, area)
+    pixels = jnp.where(inside(erased, height, width)[..., None], fill, given.images)
+    corner, size = erased[:, None, 1::-1], erased[:, None, :1:-1]  # x, y and width, height
+    low = jnp.maximum(given.boxes[..., :2], corner)
+    high = jnp.minimum(given.boxes[..., 2:], corner + size)
+    covered = jnp.prod(jnp.maximum(high - low, 0), axis=-1)
+    whole = jnp.prod(given.boxes[..., 2:] - given.boxes[..., :2], axis=-1)
+    there = (given.labels >= 0) & (whole - covered >= least * whole)
+    return Boxed(
+        pixels.astype(given.images.dtype),
+        jnp.where(there[..., None], given.boxes, 0),
+        jnp.where(there, given.labels, -1),
+        given.crowd & there,
+    )

@@ -51,6 +51,26 @@ def inside(
     return rows[..., :, None] & columns[..., None, :]
 
 
+def random_boxes(
+    keys: Key[Array, " batch"],
+    height: int,
+    width: int,
+    probability: Scalar = 0.5,
+    area: tuple[float, float] = (0.02, 0.33),
+    aspect: tuple[float, float] = (0.3, 3.3),
+) -> Int[Array, "batch 4"]:
+    """Draws, with a probability, the rectangle that is erased of each image (see `erasing_box`);
+    others have one of zeros."""
+
+    def draw(key):
+        # One call draws all numbers, because each call of jax.random adds to the compiled program.
+        draws = jax.random.uniform(jax.random.fold_in(key, 0), (2 * _TRIES + 3,))
+        box = erasing_box(draws[1:], height, width, area, aspect)
+        return jnp.where(draws[0] < probability, box, 0)
+
+    return jax.vmap(draw)(keys)
+
+
 def random_erasing(
     images: Images,
     keys: Key[Array, " batch"],
@@ -67,12 +87,7 @@ def random_erasing(
       each pixel and channel and rounded down in images of integers (the paper's RE-R, its best).
     """
     size = images.shape[1:]
-
-    def mask(key):
-        # One call draws all numbers, because each call of jax.random adds to the compiled program.
-        draws = jax.random.uniform(jax.random.fold_in(key, 0), (2 * _TRIES + 3,))
-        box = erasing_box(draws[1:], *size[:2], area, aspect)
-        return (draws[0] < probability) & inside(box, *size[:2])
+    boxes = random_boxes(keys, *size[:2], probability, area, aspect)
 
     def noise(key):
         # Bytes take a quarter of the random bits that floats would take.
@@ -82,7 +97,7 @@ def random_erasing(
         return (values * (white / 255)).astype(images.dtype)
 
     values = jax.vmap(noise)(keys) if fill == "noise" else jnp.asarray(fill, images.dtype)
-    return jnp.where(jax.vmap(mask)(keys)[..., None], values, images)
+    return jnp.where(inside(boxes, *size[:2])[..., None], values, images)
 
 
 def box_area(boxes: Int[Array, "*batch 4"], height: int, width: int) -> Float[Array, "*batch"]:

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from tensorflow_datasets.proto import tf_example_generated_pb2
 from jaxmodels.data.boxes import BoxConfig, load_boxes
 from jaxmodels.errors import InputError
 from tests.data.boxes import files
+from tests.marks import slow
 from tests.tfds_folder import png, write_dataset
 
 
@@ -23,7 +25,25 @@ def columns(data, split):
     return source.examples(np.arange(source.size))
 
 
-def write_tfds(root, splits):
+# What coco and voc say of each object besides.
+TFDS_MARKS = {
+    "id": np.int64,
+    "area": np.int64,
+    "is_crowd": np.bool_,
+    "pose": tfds.features.ClassLabel(names=["frontal", "left"]),
+    "is_truncated": np.bool_,
+    "is_difficult": np.bool_,
+}
+
+
+def write_tfds(root, splits, marks=None, change=None):
+    """A data set as tfds would write it.
+
+    marks: numbers of more features of objects, for each. change: alters the features of the first
+      record.
+    """
+    written = []
+
     def example(pixels, boxes, labels):
         message = tf_example_generated_pb2.Example()
         feature = message.features.feature
@@ -33,6 +53,11 @@ def write_tfds(root, splits):
             sides = [y0 / height, x0 / width, y1 / height, x1 / width]
             feature["objects/bbox"].float_list.value.extend(sides)
         feature["objects/label"].int64_list.value.extend(labels)
+        for name, numbers in (marks or {}).items():
+            feature[f"objects/{name}"].int64_list.value.extend(numbers[: len(boxes)])
+        if change and not written:
+            change(feature)
+        written.append(message)
         return message.SerializeToString()
 
     features = {
@@ -41,6 +66,7 @@ def write_tfds(root, splits):
             {
                 "bbox": tfds.features.BBoxFeature(),
                 "label": tfds.features.ClassLabel(names=list(files.NAMES)),
+                **{name: TFDS_MARKS[name] for name in marks or {}},
             }
         ),
     }
@@ -74,6 +100,85 @@ def test_every_format_has_the_same_columns(format, reference, tmp_path):
         for name, column in wanted.items():
             assert column.dtype == found[name].dtype
             np.testing.assert_allclose(found[name], column, rtol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [
+        {"id": [5, 6], "area": [70, 80], "is_crowd": [0, 1]},
+        slow({"pose": [1, 0], "is_truncated": [1, 1], "is_difficult": [0, 1]}),
+    ],
+)
+def test_crowds_and_difficult_objects_of_tfds_are_crowds(marks, tmp_path):
+    write_tfds(tmp_path, files.splits(), marks)
+    config = BoxConfig(data="pets", data_dir=str(tmp_path), image_size=files.CANVAS)
+    data = load_boxes(config)
+    assert data.class_names == files.NAMES
+    assert [some.crowd.tolist() for some in data.truth("train")] == [[False], [False, True]]
+    found = columns(data, "train")
+    assert found["crowd"].tolist() == [[False] * 4, [False, True, False, False]]
+    assert found["labels"][1].tolist() == [*files.splits()["train"][1][2], -1, -1]
+    assert data.counts("train") == np.bincount([0, 1], minlength=2).tolist()
+
+
+def _tfds_label(label):
+    def change(feature):
+        feature["objects/label"].int64_list.value[0] = label
+
+    return change
+
+
+def _tfds_box(*numbers):
+    def change(feature):
+        values = feature["objects/bbox"].float_list.value
+        values[:] = [*numbers, *values[4:]]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (_tfds_box(0.5, 0.1, 0.2, 0.9), "is reversed"),
+        slow(_tfds_box(0.2, 0.1, 0.2, 0.9), "is empty"),
+        slow(_tfds_box(0.2, 1.1, 0.4, 1.9), "lies outside of the picture of 40x20"),
+        slow(_tfds_box(0.2, float("nan"), 0.4, 0.9), "is not finite"),
+        slow(
+            lambda feature: feature["objects/label"].int64_list.value.__setitem__(0, 7), "label 7"
+        ),
+    ],
+)
+def test_bad_boxes_of_tfds_are_left_out_alone(change, told, tmp_path):
+    write_tfds(tmp_path, files.splits(), change=change)
+    flags = {"data": "pets", "data_dir": str(tmp_path), "image_size": files.CANVAS}
+    with pytest.raises(InputError, match="1 bad record") as raised:
+        load_boxes(BoxConfig(**flags))
+    assert told in str(raised.value) and "train[0]: has box 0 (" in str(raised.value)
+    data = load_boxes(BoxConfig(**flags, skip_bad_records=1))
+    assert data.annotations["train"].counts.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (_tfds_box(0.2, 0.1, 0.4), "3 values of 'objects/bbox'"),
+        (
+            lambda feature: feature["objects/label"].int64_list.value.append(1),
+            "has 1 boxes and 2 labels; expected as many",
+        ),
+        (
+            lambda feature: feature["objects/is_crowd"].int64_list.value.append(1),
+            "has 1 boxes and 2 is_crowd",
+        ),
+    ],
+)
+def test_lists_of_tfds_of_other_lengths_make_their_picture_bad(change, told, tmp_path):
+    write_tfds(tmp_path, files.splits(), {"is_crowd": [0, 0]}, change)
+    flags = {"data": "pets", "data_dir": str(tmp_path), "image_size": files.CANVAS}
+    with pytest.raises(InputError, match="1 bad record") as raised:
+        load_boxes(BoxConfig(**flags))
+    assert told in str(raised.value)
+    assert load_boxes(BoxConfig(**flags, skip_bad_records=1)).sizes == {"train": 1, "test": 1}
 
 
 def test_a_picture_lies_at_the_top_left_with_its_boxes(reference):
@@ -241,6 +346,44 @@ def test_xml_beside_pictures_difficult_objects_and_unknown_classes(tmp_path, cap
 
 
 @pytest.mark.parametrize(
+    ("part", "other", "told"),
+    [
+        ("<xmax>12</xmax>", "", "object 0 (%s) without four corners or a name"),
+        ("<xmax>12</xmax>", "<xmax>wide</xmax>", "object 0 (%s) without four corners or a name"),
+        ("<name>%s</name>", "<name> </name>", "object 0 (without a name) without four corners"),
+    ],
+)
+def test_objects_of_voc_without_corners_or_a_name_are_left_out_alone(part, other, told, tmp_path):
+    root = files.write_voc(tmp_path / "set", files.splits(3))
+    path = root / "Annotations" / "train_0.xml"
+    name = files.NAMES[files.splits(3)["train"][0][2][0]]
+    part, told = part.replace("%s", name), told.replace("%s", name)
+    text = path.read_text()
+    assert part in text
+    path.write_text(text.replace(part, other, 1))
+    with pytest.raises(InputError, match="1 bad record") as raised:
+        load(root)
+    assert told in str(raised.value) and "train_0.png has " in str(raised.value)
+    data = load(root, skip_bad_records=1)
+    assert data.sizes == {"train": 3, "test": 1}
+    assert data.annotations["train"].counts.tolist() == [0, 2, 1]
+
+
+def test_a_second_file_of_boxes_of_one_picture_is_bad(tmp_path):
+    [(pixels, boxes, labels), *others] = files.pictures(3)
+    root = tmp_path / "set"
+    for number, some in enumerate([(pixels, boxes, labels), *others]):
+        files.png(root / f"{number}.png", some[0])
+        (root / f"{number}.xml").write_text(files.voc(*some, name=f"{number}.png"))
+    (root / "copy.xml").write_text(files.voc(pixels, boxes, labels, name="0.png"))
+    with pytest.raises(InputError, match="1 bad record") as raised:
+        load(root)
+    assert "is a second file of boxes of 0.png" in str(raised.value)
+    assert ".xml" in str(raised.value)
+    assert load(root, skip_bad_records=1).sizes == {"train": 3}
+
+
+@pytest.mark.parametrize(
     ("line", "told"),
     [
         ("0 0.5 0.5 0.5", "not class x y width height"),
@@ -264,7 +407,7 @@ def test_bad_lines_of_yolo(line, told, tmp_path):
     assert load(root, skip_bad_records=1).annotations["train"].counts.tolist() == [1, 2]
 
 
-def test_yolo_polygons_pictures_without_files_and_other_layouts(tmp_path):
+def test_yolo_polygons_pictures_without_files_and_other_layouts(tmp_path, capsys):
     some = files.pictures(3)
     for number, (pixels, _, _) in enumerate(some):
         split = "train" if number < 2 else "val"
@@ -276,6 +419,11 @@ def test_yolo_polygons_pictures_without_files_and_other_layouts(tmp_path):
     assert data.sizes == {"train": 2, "validation": 1} and data.class_names == ("0", "1")
     np.testing.assert_allclose(data.truth("train")[0].boxes, [[4, 2, 20, 15]])
     assert data.cleaning == {"pictures without objects": 2}
+    listed = ["images/train/1.png", "images/val/2.png"]
+    told = capsys.readouterr().err
+    assert f"pictures without objects (2): {', '.join(listed)}. The whole list: " in told
+    path = Path(told.rpartition("The whole list: ")[2].strip())
+    assert path.read_text().splitlines() == listed
 
 
 def test_what_is_no_set_of_boxes_is_refused(tmp_path):
