@@ -12,11 +12,14 @@ PRESETS = {
             "depth": 6,
             "steps": 3000,
             "eval_every": 1000,
+            "ema": 0.999,
             "judge_steps": 1500,
         },
-        source="free-spoken-digit-dataset: ten words in six voices, 270 recordings of each word",
+        source="free-spoken-digit-dataset: ten words in six voices, 270 recordings of each word;"
+        " the judge is experiments.speech_commands --preset fsdd-speakers, whose runs each have left"
+        " a speaker out",
         expected="not yet measured",
         cost="not yet measured",
-        command="--data-dir DIR",
+        command="--judge RUN --data-dir DIR",
     ),
 }

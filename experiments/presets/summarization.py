@@ -34,14 +34,14 @@ PRESETS = {
     "scitldr-smollm2": Preset(
         flags={
             **_SCITLDR,
-            "document_length": 240,
-            "summary_length": 40,
+            "document_length": 320,
+            "summary_length": 48,
             "adapter_rank": 16,
             "adapter_on": "block_(1[5-9]|2[0-9])/(query|key|value|out|gate|linear1|linear2)/kernel",
             "adapter_scale": 2.0,
-            "steps": 500,
+            "steps": 300,
             "batch_size": 8,
-            "eval_every": 100,
+            "eval_every": 300,
             "eval_batch_size": 16,
             "written": 16,
             "learning_rate": 5e-4,
@@ -49,7 +49,7 @@ PRESETS = {
             "warmup_steps": 10,
             "log_every": 5,
             "steps_per_dispatch": 1,
-            "checkpoint_every": 10,
+            "checkpoint_every": 25,
         },
         source="SmolLM2-135M-Instruct (Ben Allal et al. 2025) with low-rank adapters (Hu et al."
         " 2021) in its upper half",

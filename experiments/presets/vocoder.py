@@ -10,8 +10,8 @@ PRESETS = {
             "validation_fraction": 0.0,
             "width": 256,
             "depth": 6,
-            "steps": 20_000,
-            "eval_every": 5000,
+            "steps": 5000,
+            "eval_every": 2500,
             "learning_rate": 5e-4,
         },
         source="free-spoken-digit-dataset, for experiments.speech_synthesis --preset fsdd; network"
