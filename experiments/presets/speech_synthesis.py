@@ -16,8 +16,8 @@ PRESETS = {
             "judge_steps": 1500,
         },
         source="free-spoken-digit-dataset: ten words in six voices, 270 recordings of each word;"
-        " the judge is experiments.speech_commands --preset fsdd-speakers, whose runs each have left"
-        " a speaker out",
+        " the judge is experiments.speech_commands --preset fsdd-speakers, each of whose runs has"
+        " left a speaker out",
         expected="not yet measured",
         cost="not yet measured",
         command="--judge RUN --data-dir DIR",
