@@ -52,6 +52,7 @@ def seen(level, sounds, samples=1600, **options):
     return np.asarray(spectrograms(config, config.mel(RATE), batch, None)["spectrogram"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"coefficients": 5}])
 def test_without_their_level_sounds_look_alike_however_loud_and_however_long_their_rows(options):
     noise = np.random.default_rng(0).normal(size=800)

@@ -17,6 +17,7 @@ ENCODERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but("lstm", ENCODERS))
 def test_a_sound_has_the_logits_that_it_has_alone(name):
     model = ENCODERS[name].create(5)

@@ -147,6 +147,7 @@ def test_a_flag_does_not_change_what_another_draws():
     assert any(np.allclose(np.roll(alone, by, 0), mixed, atol=1e-3) for by in (0, 1))
 
 
+@pytest.mark.slow
 def test_training_is_augmented_and_evaluation_is_not():
     network = create_model("mlp", classes=CLASSES, hidden=(8,), batch_norm=False)
     objective = Classifier(network, CLASSES, SGD, steps=10, label_smoothing=0.1)

@@ -122,6 +122,7 @@ def test_evaluation_is_the_same_in_the_smallest_shape_and_in_the_largest():
     np.testing.assert_array_equal(short["tokens"][:4], written[:4])
 
 
+@pytest.mark.slow
 def test_short_sources_have_long_targets_whatever_stands_beside_them(monkeypatch):
     """And a search is compiled once for each shape, and once for the longest."""
     objective, traced = objective_of(most=12, end=3), []

@@ -89,6 +89,7 @@ def test_masks_are_stretches_of_at_most_their_width():
     assert not np.asarray(random_masks(keys(2), jnp.ones((2, 9)), 4, Masks(0, 5, 2, 0))).any()
 
 
+@pytest.mark.slow
 def test_what_fills_a_row_up_alters_neither_noise_nor_masks():
     sounds = jnp.asarray(np.sin(np.arange(1000) / 3)[None].repeat(40, 0), jnp.float32)
     places = jnp.full(40, 1500, jnp.int32), jnp.full(40, 2500, jnp.int32)

@@ -127,6 +127,7 @@ def test_tfds_with_sequences_or_texts(tmp_path):
         load("other", **flags)
 
 
+@pytest.mark.slow
 def test_reports_tell_of_the_gravest_trouble_in_words_that_only_copying_knows():
     found = reports()
     some = {split: records.read(range(60)) for split, records in found.splits.items()}

@@ -201,6 +201,7 @@ def test_bpe_is_of_both_sides_and_reads_other_data(tmp_path):
     assert other.sizes == {"train": 4} and other.tokenizer is data.tokenizer
 
 
+@pytest.mark.slow
 def test_generated_dates_are_disjoint_and_right():
     splits = dates().splits
     found = {
