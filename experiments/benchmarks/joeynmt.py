@@ -23,9 +23,10 @@ import tyro
 import yaml
 
 from experiments.presets.translation import PRESETS
+from jaxmodels.commands import exit_code_of
 from jaxmodels.data.dataset import TEST, TRAIN, VALIDATION
 from jaxmodels.data.pairs import PairConfig, PairData, load_pairs
-from jaxmodels.errors import InputError, RunError
+from jaxmodels.errors import RunError, require_known
 from jaxmodels.metrics.translation import translation_scores
 
 _FILES = {TRAIN: "train", VALIDATION: "dev", TEST: "test"}
@@ -164,23 +165,18 @@ def score(config: PeerConfig, data: PairData) -> None:
         )
 
 
-def main() -> None:
-    """Runs a part."""
+def main() -> int:
+    """Runs a part; returns the exit code."""
     config = tyro.cli(PeerConfig)
     parts = {"write": write, "score": score}
-    try:
-        for name, known in (("part", parts), ("preset", PRESETS)):
-            if getattr(config, name) not in known:
-                raise InputError(
-                    f"{name} = {getattr(config, name)}; expected one of {', '.join(known)}"
-                )
-        named = PairConfig.__dataclass_fields__
-        flags = PRESETS[config.preset].flags
-        chosen = {name: value for name, value in flags.items() if name in named}
-        parts[config.part](config, load_pairs(PairConfig(**chosen, data_dir=config.data_dir)))
-    except (InputError, RunError) as error:
-        sys.exit(f"error: {error}")
+    require_known("part", config.part, parts)
+    require_known("preset", config.preset, PRESETS)
+    named = PairConfig.__dataclass_fields__
+    flags = PRESETS[config.preset].flags
+    chosen = {name: value for name, value in flags.items() if name in named}
+    parts[config.part](config, load_pairs(PairConfig(**chosen, data_dir=config.data_dir)))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))
